@@ -1,0 +1,119 @@
+"""The causal Q-Former: N queries sum up each window of synchronised frames (paper, section 3.2).
+
+In each layer the window's inputs pass a causal self-attention of their own; the queries then attend to one another,
+to those causally encoded inputs, and pass a feed-forward. Two layers, BERT-style post-norm, the same weights for
+every window.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .attention import AttentionBlock, window_mask
+
+
+@dataclass
+class AttentionMaps:
+    """Attention maps of each layer, filled where they are asked for; the last two axes are (looking, seen)."""
+
+    causal: list[Tensor] = field(default_factory=list)  # [B * W, heads, K * P, K * P]
+    self: list[Tensor] = field(default_factory=list)  # [B * W, heads, N, N]
+    cross: list[Tensor] = field(default_factory=list)  # [B * W, heads, N, K * P]
+
+
+class FeedForward(nn.Module):
+    def __init__(self, width: int, hidden: int, dropout: float):
+        super().__init__()
+        self.intermediate = nn.Linear(width, hidden)
+        self.output = nn.Linear(hidden, width)
+        self.norm = nn.LayerNorm(width, eps=1e-12)
+        self.dropout = dropout
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.output(F.gelu(self.intermediate(x)))
+        return self.norm(x + F.dropout(y, self.dropout, self.training))
+
+
+class CausalQFormerLayer(nn.Module):
+    def __init__(self, input_width: int, width: int, heads: int, hidden: int, dropout: float):
+        super().__init__()
+        self.causal_attention = AttentionBlock(input_width, heads, dropout=dropout)
+        self.self_attention = AttentionBlock(width, heads, dropout=dropout)
+        self.cross_attention = AttentionBlock(width, heads, memory_width=input_width, dropout=dropout)
+        self.feed_forward = FeedForward(width, hidden, dropout)
+
+    def encode(self, inputs: Tensor, mask: Tensor, maps: list[Tensor] | None = None) -> Tensor:
+        """The causally encoded inputs, (B * W, K * P, D): frame t has taken in the frames up to t, and no later one."""
+        return self.causal_attention(inputs, mask=mask, maps=maps)
+
+    def forward(self, queries: Tensor, inputs: Tensor, causal_mask: Tensor, real: Tensor,
+                maps: AttentionMaps) -> Tensor:
+        encoded = self.encode(inputs, causal_mask, maps.causal)  # [B * W, K * P, D]
+        queries = self.self_attention(queries, maps=maps.self)  # [B * W, N, width]
+        queries = self.cross_attention(queries, encoded, mask=real, maps=maps.cross)
+        return self.feed_forward(queries)
+
+
+class CausalQFormer(nn.Module):
+    """Maps windows (B * W, K * P, D) to queries (B * W, N, width).
+
+    Args:
+        input_width: D = D_v + D_a.
+        window_frames, step_tokens: K and P.
+        num_queries, width: N and the width of the queries.
+        mask: name of the causal attention's mask, a key of `attention.MASKS`.
+    """
+
+    def __init__(self, *, input_width: int, window_frames: int, step_tokens: int, num_queries: int, width: int,
+                 layers: int = 2, heads: int = 12, hidden: int = 3072, dropout: float = 0.1,
+                 mask: str = "block_causal"):
+        super().__init__()
+        self.window_frames, self.step_tokens, self.mask, self.dropout = window_frames, step_tokens, mask, dropout
+        self.input_norm = nn.LayerNorm(input_width, eps=1e-12)
+        self.positions = nn.Parameter(torch.empty(window_frames * step_tokens, input_width))
+        self.queries = nn.Parameter(torch.empty(num_queries, width))
+        # Without this LayerNorm on the (small) queries, post-norm makes them all alike from the first step.
+        self.query_norm = nn.LayerNorm(width, eps=1e-12)
+        self.layers = nn.ModuleList(CausalQFormerLayer(input_width, width, heads, hidden, dropout)
+                                    for _ in range(layers))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """BERT's initialisation: normal(0, 0.02), zero biases, LayerNorms the identity."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.LayerNorm):
+                nn.init.ones_(module.weight)
+                nn.init.zeros_(module.bias)
+        nn.init.normal_(self.positions, std=0.02)
+        nn.init.normal_(self.queries, std=0.02)
+
+    def embed(self, windows: Tensor) -> Tensor:
+        """LayerNorm, then a learned position within the window: (B * W, K * P, D) -> the same shape."""
+        return F.dropout(self.input_norm(windows) + self.positions, self.dropout, self.training)
+
+    def forward(self, windows: Tensor, frame_mask: Tensor, return_maps: bool = False
+                ) -> tuple[Tensor, AttentionMaps | None]:
+        """windows (B * W, K * P, D) and frame_mask (B * W, K) -> queries (B * W, N, width), attention maps if asked.
+
+        Raises:
+            ValueError: the windows do not hold K * P tokens.
+        """
+        if windows.shape[1] != len(self.positions):
+            raise ValueError(f"a window holds {self.window_frames} frames x {self.step_tokens} tokens = "
+                             f"{len(self.positions)} tokens, found {windows.shape[1]}; fold() cuts clips into windows")
+        causal_mask = window_mask(self.mask, frame_mask, self.step_tokens)
+        # A window without any real frame is dropped later; until then its queries look at everything (no NaN).
+        seen = frame_mask | ~frame_mask.any(dim=1, keepdim=True)  # [B * W, K]
+        real = seen.repeat_interleave(self.step_tokens, dim=1)[:, None, None, :]  # [B * W, 1, 1, K * P]
+        inputs = self.embed(windows)
+        queries = self.query_norm(self.queries).expand(len(windows), -1, -1)  # [B * W, N, width]
+        queries = F.dropout(queries, self.dropout, self.training)
+        maps = AttentionMaps() if return_maps else AttentionMaps(None, None, None)
+        for layer in self.layers:
+            queries = layer(queries, inputs, causal_mask, real, maps)
+        return queries, maps if return_maps else None

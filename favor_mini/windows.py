@@ -1,0 +1,34 @@
+"""Sliding windows: a clip of any length becomes a batch of equally long pieces (paper, section 3.2).
+
+All windows of all clips go through the causal Q-Former at once, as one batch; no Python loop over windows.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def num_windows(num_frames: int | Tensor, window_frames: int) -> int | Tensor:
+    """W = ceil(T / K): how many windows of K frames hold T frames."""
+    return -(-num_frames // window_frames)
+
+
+def fold(steps: Tensor, frame_mask: Tensor, window_frames: int) -> tuple[Tensor, Tensor]:
+    """Cut every clip into windows of K frames; the last one is padded and its padding masked.
+
+    Args:
+        steps: (B, T, P, D) synchronised time steps.
+        frame_mask: (B, T) bool, True where a frame is real.
+        window_frames: K.
+
+    Returns:
+        windows (B * W, K * P, D) and their mask (B * W, K), True where a frame is real.
+    """
+    padding = -steps.shape[1] % window_frames
+    steps = F.pad(steps, (0, 0, 0, 0, 0, padding)).unflatten(1, (-1, window_frames))  # [B, W, K, P, D]
+    mask = F.pad(frame_mask, (0, padding)).unflatten(1, (-1, window_frames))  # [B, W, K]
+    return steps.flatten(0, 1).flatten(1, 2), mask.flatten(0, 1)  # [B * W, K * P, D], [B * W, K]
+
+
+def unfold(queries: Tensor, batch: int) -> Tensor:
+    """Put the windows' queries (B * W, N, D) back into one sequence a clip, in time order: (B, W * N, D)."""
+    return queries.unflatten(0, (batch, -1)).flatten(1, 2)

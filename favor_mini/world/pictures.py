@@ -1,0 +1,132 @@
+"""Draw a scene: the picture at each of the given times, at any size.
+
+Icons are drawn once, large, and shrunk to the size and sub-pixel position they are needed at; these sprites are kept,
+so that drawing a frame is little more than pasting a few small arrays, and training can draw its clips as it goes.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from functools import lru_cache
+from math import exp, pi, sin
+
+import numpy as np
+from PIL import Image
+
+from .icons import BODY, CANVAS, icon
+from .scene import Actor, Moment, Scene
+
+# RGB, apart in hue and, as far as hue allows, in luminance too: seen in grey they still differ.
+PAINTS = {"red": (222, 40, 44), "green": (46, 172, 74), "blue": (48, 96, 240), "yellow": (255, 226, 56),
+          "purple": (176, 84, 226), "orange": (255, 142, 28), "white": (246, 246, 246)}
+SMALLEST = 32  # pixels; below, icons would be smaller than the margin that resampling needs
+
+Placed = tuple[str, tuple[float, ...] | None, float, float, float]  # name, RGB, centre x, y and width (fractions)
+
+
+def draw_frames(scene: Scene, times, size: int = 64) -> np.ndarray:
+    """The pictures of `scene` at `times`.
+
+    times: T times in seconds; a moment is shown while start <= time < end, and outside the scene nothing is.
+    size: side of the pictures in pixels.
+    Returns (T, size, size, 3), uint8, RGB. Raises ValueError where size is less than 32 pixels.
+    """
+    if size < SMALLEST:
+        raise ValueError(f"cannot draw pictures of {size} pixels, the smallest are {SMALLEST}")
+    times = np.asarray(times, dtype=float).reshape(-1)
+    backdrop, paints = _backdrop(scene, size), _paints(scene)
+    frames = np.empty((len(times), size, size, 3), np.uint8)
+    drawn = None  # what the frame before shows; most frames show the same
+    for t, time in enumerate(times):
+        placed = _place(scene, float(time), paints)
+        frames[t] = frames[t - 1] if placed == drawn else _compose(backdrop, placed)
+        drawn = placed
+    return frames
+
+
+def moment_at(scene: Scene, time: float) -> Moment | None:
+    """The moment that is shown at a time in seconds; None before and after the scene."""
+    index = bisect_right(scene.moments, time, key=lambda moment: moment.start) - 1
+    return scene.moments[index] if index >= 0 and time < scene.moments[index].end else None
+
+
+def _backdrop(scene: Scene, size: int) -> np.ndarray:
+    """The background with faint clouds in it, the same at every size: (size, size, 3), float32."""
+    clouds = np.random.default_rng([scene.seed, 11]).normal(0, 3, (6, 6)).astype(np.float32)
+    clouds = np.asarray(Image.fromarray(clouds).resize((size, size), Image.Resampling.BICUBIC))
+    return np.clip(np.asarray(scene.background, np.float32) + clouds[..., None], 0, 255)
+
+
+def _paints(scene: Scene) -> dict[str, tuple[float, ...]]:
+    """The colours as this scene shows them: no two scenes have quite the same red."""
+    shifts = np.random.default_rng([scene.seed, 12]).integers(-9, 10, (len(PAINTS), 3))
+    mixed = np.clip(np.array(list(PAINTS.values())) + shifts, 0, 255)
+    return {name: tuple(rgb) for name, rgb in zip(PAINTS, mixed.tolist(), strict=True)}
+
+
+def _place(scene: Scene, time: float, paints: dict) -> list[Placed]:
+    """Where everything is at a time, from back to front."""
+    moment = moment_at(scene, time)
+    if moment is None:
+        return []
+    done = (time - moment.start) / (moment.end - moment.start)  # from 0 to 1 through the moment
+    placed = []
+    for actor in moment.actors:
+        x, y = _path(actor, min(1.0, done / moment.arrive))
+        if moment.seen == "hit" and actor is moment.actors[1]:
+            x += _shake((done - moment.arrive) * (moment.end - moment.start))
+        colour = actor.turns if actor.turns and done >= 0.5 else actor.colour
+        placed.append((actor.name, paints[colour] if colour else None, x, y, actor.size))
+    return placed[::-1]  # what the moment is about lies in front
+
+
+def _path(actor: Actor, done: float) -> tuple[float, float]:
+    (x, y), (to_x, to_y) = actor.start, actor.end or actor.start
+    return x + (to_x - x) * done, y + (to_y - y) * done
+
+
+def _shake(seconds: float) -> float:
+    """Sideways swing of a thing, this many seconds after it was hit, as a fraction of the picture's side."""
+    return 0.02 * sin(2 * pi * 8 * seconds) * exp(-5 * seconds) if seconds > 0 else 0.0
+
+
+def _compose(backdrop: np.ndarray, placed: list[Placed]) -> np.ndarray:
+    """Paste the sprites onto a copy of the backdrop: (size, size, 3), uint8."""
+    picture, side = backdrop.copy(), backdrop.shape[0]
+    for name, colour, x, y, width in placed:
+        pixels = round(width * side)
+        left, right_by = _grid(x * side - pixels / 2)
+        top, down_by = _grid(y * side - pixels / 2)
+        paint, keep = _sprite(name, pixels, right_by, down_by)
+        if colour is not None:  # shapes are drawn in white
+            paint = paint * np.divide(colour, 255, dtype=np.float32)
+        _paste(picture, paint, keep, left, top)
+    return np.rint(picture, out=picture).astype(np.uint8)
+
+
+def _grid(position: float) -> tuple[int, float]:
+    """Split a position into whole pixels and 0 or half a pixel; any finer, and the sprites would be too many."""
+    halves = round(position * 2)
+    return halves // 2, halves % 2 / 2
+
+
+@lru_cache(maxsize=4096)
+def _sprite(name: str, pixels: int, right_by: float, down_by: float) -> tuple[np.ndarray, np.ndarray]:
+    """An icon `pixels` wide, moved by a fraction of a pixel.
+
+    Returns what it adds to a picture, (n, n, 3), and what it leaves of it, (n, n, 1) in 0..1, n = ceil(pixels) + 1.
+    """
+    n, zoom = pixels + 1, BODY / pixels
+    left, top = ((CANVAS - BODY) / 2 - by * zoom for by in (right_by, down_by))
+    box = (left, top, left + n * zoom, top + n * zoom)
+    sprite = np.asarray(icon(name).resize((n, n), Image.Resampling.HAMMING, box), np.float32)
+    return sprite[..., :3], 1 - sprite[..., 3:] / 255
+
+
+def _paste(picture: np.ndarray, paint: np.ndarray, keep: np.ndarray, left: int, top: int) -> None:
+    """Paste onto the picture, in place; what hangs over the edge is cut off."""
+    rows = slice(max(0, -top), picture.shape[0] - top)
+    columns = slice(max(0, -left), picture.shape[1] - left)
+    window = picture[max(0, top):, max(0, left):][:paint[rows].shape[0], :paint[:, columns].shape[1]]
+    window *= keep[rows, columns]
+    window += paint[rows, columns]

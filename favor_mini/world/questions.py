@@ -1,0 +1,223 @@
+"""Questions about a scene, each with its certain answer and with what it takes to answer it.
+
+`needs` says which abilities a question calls for: "audio", "video", "sync" (which sound belongs to which picture),
+"order" (what came before what) and "cause" (what made it happen, what will happen). `candidates` lists the answers
+that somebody would weigh who knew the world but not the clip, the right one among them: guessing scores 1 in that many.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .scene import COLOURS, PLACES, SHAPES, THINGS, WORDS, Moment, Scene
+
+FAMILIES = {  # family: what it needs
+    "shown_when": ("audio", "video", "sync"),
+    "heard_while": ("audio", "video", "sync"),
+    "said_when": ("audio", "video", "sync"),
+    "off_screen": ("audio", "video", "sync"),
+    "first_mixed": ("audio", "video", "sync", "order"),
+    "seen_after": ("video", "order"),
+    "seen_before": ("video", "order"),
+    "first_seen": ("video", "order"),
+    "heard_after": ("audio", "order"),
+    "heard_before": ("audio", "order"),
+    "first_heard": ("audio", "order"),
+    "cause": ("video", "cause"),
+    "next": ("video", "cause", "order"),
+    "direction": ("video", "order"),
+    "colour": ("video",),
+    "turn": ("video", "order"),
+    "where": ("video",),
+    "read": ("video",),
+    "count_seen": ("video",),
+    "said": ("audio",),
+    "count_heard": ("audio",),
+}
+LABELS = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
+NUMBERS = tuple(str(n) for n in range(9))
+
+
+@dataclass(frozen=True)
+class Question:
+    family: str
+    text: str
+    answer: str
+    candidates: tuple[str, ...]
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return FAMILIES[self.family]
+
+    @property
+    def single_modality(self) -> bool:
+        """Whether one stream is enough, so that a deaf or a blind model could answer."""
+        return not {"audio", "video"} <= set(self.needs)
+
+
+def ask(scene: Scene) -> list[Question]:
+    """Every question that the scene answers, family by family."""
+    seen = [m for m in scene.moments if m.seen != "nothing"]
+    heard = [m for m in scene.moments if m.heard]
+    found = [*_sync(scene), *_mixed_first(scene), *_order("seen", seen), *_order("heard", heard),
+             *_causes(scene), *_looks(seen), *_counts(seen, heard)]
+    return found
+
+
+def choose(scene: Scene, rng: np.random.Generator, count: int) -> list[Question]:
+    """Draw `count` questions at most: first a family, evenly, then one of its questions; none twice."""
+    pools: dict[str, list[Question]] = {}
+    for question in ask(scene):
+        pools.setdefault(question.family, []).append(question)
+    chosen = []
+    while len(chosen) < count and pools:
+        family = list(pools)[rng.integers(len(pools))]
+        chosen.append(pools[family].pop(rng.integers(len(pools[family]))))
+        if not pools[family]:
+            del pools[family]
+    return chosen
+
+
+# How the events are named in questions and answers.
+
+def _sound(moment: Moment) -> str:
+    """ "the bell was heard", "moon was said" """
+    heard = moment.heard
+    return f"{heard.name} was said" if heard.kind == "word" else f"the {heard.name} was heard"
+
+
+def _picture(moment: Moment) -> str:
+    """ "the red circle was shown", "moon was written" """
+    return f"{moment.subject} was written" if moment.seen == "write" else f"the {moment.subject} was shown"
+
+
+def _kind(name: str) -> tuple[str, ...]:
+    """All names of the same kind: the answers that could be confused with this one."""
+    return next(pool for pool in (LABELS, THINGS, WORDS, COLOURS, SHAPES, tuple(PLACES)) if name in pool)
+
+
+def _once(scene: Scene, moment: Moment) -> bool:
+    """Whether a moment's sound is heard in no other moment."""
+    return sum(m.heard is not None and m.heard.name == moment.heard.name for m in scene.moments) == 1
+
+
+def _sync(scene: Scene) -> list[Question]:
+    """Pictures and sounds of one moment. Hits are left out: there the picture alone tells the sound."""
+    found = []
+    for m in scene.moments:
+        if m.heard is None or m.seen in ("nothing", "hit", "near"):
+            continue
+        name, shown = m.heard.name, m.subject
+        if m.seen != "thing" and _once(scene, m):
+            found.append(Question("shown_when", f"what was shown when {_sound(m)}?", shown, _kind(shown)))
+        if m.seen == "thing" and m.heard.kind == "sound":
+            if name != shown:
+                candidates = tuple(t for t in THINGS if t != shown)
+                text = f"what was heard off screen while the {shown} was shown?"
+                found.append(Question("off_screen", text, name, candidates))
+        elif m.heard.kind == "sound":
+            found.append(Question("heard_while", f"what was heard while {_picture(m)}?", name, THINGS))
+        else:
+            found.append(Question("said_when", f"what was said when {_picture(m)}?", name, WORDS))
+    return found
+
+
+def _mixed_first(scene: Scene) -> list[Question]:
+    """A picture against a sound: which came first? Asked both ways round, so that the wording gives nothing away."""
+    found = []
+    for i, m in enumerate(scene.moments):
+        for j, n in enumerate(scene.moments):
+            if i == j or m.seen not in ("show", "move", "turn") or n.heard is None or not _once(scene, n):
+                continue
+            if n.heard.kind == "sound" and n.seen != "hit":
+                pair = (f"the {m.subject}", f"the sound of the {n.heard.name}")
+                pair = pair if (i + j + scene.seed) % 2 else pair[::-1]
+                answer = m.subject if i < j else n.heard.name
+                text = f"which came first, {pair[0]} or {pair[1]}?"
+                found.append(Question("first_mixed", text, answer, (m.subject, n.heard.name)))
+    return found
+
+
+def _order(stream: str, moments: list[Moment]) -> list[Question]:
+    """Before, after and first within the pictures or within the sounds."""
+    def named(m):
+        return m.subject if stream == "seen" else m.heard.name
+
+    def told(m):
+        return _picture(m) if stream == "seen" else _sound(m)
+
+    names = [named(m) for m in moments]
+    usable = [names.count(named(m)) == 1 and (stream == "heard" or m.seen not in ("hit", "near")) for m in moments]
+    verb = {"seen": "shown", "heard": "heard"}[stream]
+    everything = (*LABELS, *THINGS, *WORDS) if stream == "seen" else (*THINGS, *WORDS)
+    found = []
+    for i in range(len(moments) - 1):
+        if usable[i] and usable[i + 1]:
+            found.append(Question(f"{stream}_after", f"what was {verb} next after {told(moments[i])}?",
+                                  names[i + 1], everything))
+            found.append(Question(f"{stream}_before", f"what was {verb} last before {told(moments[i + 1])}?",
+                                  names[i], everything))
+    first = [i for i in range(len(moments)) if usable[i]]
+    for a in first:
+        for b in first:
+            if a < b:
+                pair = (names[a], names[b]) if (a + b + len(names[a])) % 2 else (names[b], names[a])
+                text = f"which was {verb} first, {pair[0]} or {pair[1]}?"
+                found.append(Question(f"first_{stream}", text, names[a], (names[a], names[b])))
+    return found
+
+
+def _causes(scene: Scene) -> list[Question]:
+    """What made a thing sound, and what will be heard once the clip goes on."""
+    found = []
+    for m in scene.moments:
+        if m.seen == "hit":
+            both = (m.actors[0].label, m.actors[2].label)
+            found.append(Question("cause", f"what made the {m.actors[1].name} sound?", both[0], both))
+        if m.seen == "near":
+            both = (m.actors[1].name, m.actors[2].name)
+            found.append(Question("next", "what will be heard next?", both[0], both))
+    return found
+
+
+def _looks(moments: list[Moment]) -> list[Question]:
+    """Colours, places, directions and written words."""
+    found = []
+    for m in moments:
+        actor = m.actors[0]
+        if m.seen in ("show", "move"):
+            found.append(Question("colour", f"what colour was the {actor.name}?", actor.colour, COLOURS))
+        if m.seen == "turn":
+            colours = tuple(c for c in COLOURS if c != actor.colour)
+            found.append(Question("turn", f"what colour did the {actor.label} turn?", actor.turns, colours))
+        if m.seen == "show":
+            found.append(Question("where", f"where was the {actor.label}?", m.direction, tuple(PLACES)))
+        if m.seen == "move":
+            ways = ("left", "right", "up", "down")
+            found.append(Question("direction", f"which way did the {actor.label} move?", m.direction, ways))
+    written = [m.subject for m in moments if m.seen == "write"]
+    if len(written) == 1:
+        found.append(Question("read", "what was written?", written[0], WORDS))
+    return found
+
+
+def _counts(seen: list[Moment], heard: list[Moment]) -> list[Question]:
+    """How many, and the one word that was said."""
+    words = [m.heard.name for m in heard if m.heard.kind == "word"]
+    sounds = [m.heard.name for m in heard if m.heard.kind == "sound"]
+    moved = sum(m.seen == "move" for m in seen)
+    written = sum(m.seen == "write" for m in seen)
+    small = NUMBERS[:5]
+    found = [Question("count_heard", "how many words were said?", str(len(words)), small),
+             Question("count_seen", "how many shapes moved across?", str(moved), small),
+             Question("count_seen", "how many words were written?", str(written), small)]
+    for name in dict.fromkeys(sounds):
+        found.append(Question("count_heard", f"how many times was the {name} heard?", str(sounds.count(name)), small))
+    if len(words) == 1:
+        found.append(Question("said", "what was said?", words[0], WORDS))
+    elif words:
+        found.append(Question("said", "what was said first?", words[0], WORDS))
+        found.append(Question("said", "what was said last?", words[-1], WORDS))
+    return [q for q in found if q.answer in q.candidates]
