@@ -125,8 +125,14 @@ def _sprite(name: str, pixels: int, right_by: float, down_by: float) -> tuple[np
 
 def _paste(picture: np.ndarray, paint: np.ndarray, keep: np.ndarray, left: int, top: int) -> None:
     """Paste onto the picture, in place; what hangs over the edge is cut off."""
-    rows = slice(max(0, -top), picture.shape[0] - top)
-    columns = slice(max(0, -left), picture.shape[1] - left)
-    window = picture[max(0, top):, max(0, left):][:paint[rows].shape[0], :paint[:, columns].shape[1]]
-    window *= keep[rows, columns]
-    window += paint[rows, columns]
+    there_y, here_y = _overlap(top, len(paint), len(picture))
+    there_x, here_x = _overlap(left, len(paint), len(picture))
+    window = picture[there_y, there_x]
+    window *= keep[here_y, here_x]
+    window += paint[here_y, here_x]
+
+
+def _overlap(start: int, length: int, side: int) -> tuple[slice, slice]:
+    """Where `length` pixels from `start` on lie within 0..side: as a slice of the picture and as one of the sprite."""
+    first, last = (min(max(edge, 0), side) for edge in (start, start + length))
+    return slice(first, last), slice(first - start, last - start)

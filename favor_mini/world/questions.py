@@ -7,7 +7,7 @@ that somebody would weigh who knew the world but not the clip, the right one amo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -58,15 +58,15 @@ class Question:
 
 
 def ask(scene: Scene) -> list[Question]:
-    """Every question that the scene answers, family by family."""
+    """Every question that the scene answers, family by family, always the same for the same scene."""
+    rng = np.random.default_rng([scene.seed, 21])  # draws the order in which alternatives are named
     seen = [m for m in scene.moments if m.seen != "nothing"]
     heard = [m for m in scene.moments if m.heard]
-    found = [*_sync(scene), *_mixed_first(scene), *_order("seen", seen), *_order("heard", heard),
-             *_causes(scene), *_looks(seen), *_counts(seen, heard)]
-    return found
+    return [*_sync(scene), *_mixed_first(scene, rng), *_order("seen", seen, rng), *_order("heard", heard, rng),
+            *_causes(scene), *_looks(seen), *_counts(seen, heard)]
 
 
-def choose(scene: Scene, rng: np.random.Generator, count: int) -> list[Question]:
+def choose(scene: Scene, rng: np.random.Generator, count: int, reword_them: bool = False) -> list[Question]:
     """Draw `count` questions at most: first a family, evenly, then one of its questions; none twice."""
     pools: dict[str, list[Question]] = {}
     for question in ask(scene):
@@ -77,7 +77,35 @@ def choose(scene: Scene, rng: np.random.Generator, count: int) -> list[Question]
         chosen.append(pools[family].pop(rng.integers(len(pools[family]))))
         if not pools[family]:
             del pools[family]
-    return chosen
+    return [replace(q, text=reword(q.text, rng)) for q in chosen] if reword_them else chosen
+
+
+REWORDINGS = (  # (as `ask` words it, other wordings that mean the same)
+    ("what was shown when", ("what was on screen when", "what could be seen when", "which picture was there when")),
+    ("what was heard while", ("which sound was heard while", "what sounded while", "what could be heard while")),
+    ("what was said when", ("which word was said when", "what was spoken when", "which word was heard when")),
+    ("what was said", ("which word was said", "what was spoken")),
+    ("what was written", ("which word was written", "what could be read")),
+    (" was heard?", (" rang?", " sounded?", " played?")),
+    (" was said?", (" was spoken?",)),
+    (" was shown?", (" appeared?", " was on screen?", " was there?", " could be seen?")),
+    ("next after", ("right after", "just after")),
+    ("last before", ("right before", "just before")),
+    ("what made the", ("who made the",)),
+    (" sound?", (" ring?", " play?")),
+    ("what will be heard next?", ("what will happen next?", "which sound comes next?", "what will sound next?")),
+    ("what colour", ("which colour", "what color")),
+    ("where was the", ("at which place was the", "on which side was the")),
+    ("which way did", ("in which direction did", "where to did")),
+)
+
+
+def reword(text: str, rng: np.random.Generator) -> str:
+    """The same question in other words, so that a model learns the meaning and not one template."""
+    for usual, others in REWORDINGS:
+        if usual in text:
+            text = text.replace(usual, str(rng.choice([usual, *others])), 1)
+    return text
 
 
 # How the events are named in questions and answers.
@@ -124,7 +152,7 @@ def _sync(scene: Scene) -> list[Question]:
     return found
 
 
-def _mixed_first(scene: Scene) -> list[Question]:
+def _mixed_first(scene: Scene, rng: np.random.Generator) -> list[Question]:
     """A picture against a sound: which came first? Asked both ways round, so that the wording gives nothing away."""
     found = []
     for i, m in enumerate(scene.moments):
@@ -133,14 +161,14 @@ def _mixed_first(scene: Scene) -> list[Question]:
                 continue
             if n.heard.kind == "sound" and n.seen != "hit":
                 pair = (f"the {m.subject}", f"the sound of the {n.heard.name}")
-                pair = pair if (i + j + scene.seed) % 2 else pair[::-1]
+                pair = pair if rng.random() < 0.5 else pair[::-1]
                 answer = m.subject if i < j else n.heard.name
                 text = f"which came first, {pair[0]} or {pair[1]}?"
                 found.append(Question("first_mixed", text, answer, (m.subject, n.heard.name)))
     return found
 
 
-def _order(stream: str, moments: list[Moment]) -> list[Question]:
+def _order(stream: str, moments: list[Moment], rng: np.random.Generator) -> list[Question]:
     """Before, after and first within the pictures or within the sounds."""
     def named(m):
         return m.subject if stream == "seen" else m.heard.name
@@ -163,7 +191,7 @@ def _order(stream: str, moments: list[Moment]) -> list[Question]:
     for a in first:
         for b in first:
             if a < b:
-                pair = (names[a], names[b]) if (a + b + len(names[a])) % 2 else (names[b], names[a])
+                pair = (names[a], names[b]) if rng.random() < 0.5 else (names[b], names[a])
                 text = f"which was {verb} first, {pair[0]} or {pair[1]}?"
                 found.append(Question(f"first_{stream}", text, names[a], (names[a], names[b])))
     return found
@@ -213,7 +241,9 @@ def _counts(seen: list[Moment], heard: list[Moment]) -> list[Question]:
     found = [Question("count_heard", "how many words were said?", str(len(words)), small),
              Question("count_seen", "how many shapes moved across?", str(moved), small),
              Question("count_seen", "how many words were written?", str(written), small)]
-    for name in dict.fromkeys(sounds):
+    # Few sounds return: asked of every one, "1" would nearly always be right.
+    often = [n for n in dict.fromkeys(sounds) if sounds.count(n) > 1]
+    for name in often or sounds[:1] * (len(words) == 2):
         found.append(Question("count_heard", f"how many times was the {name} heard?", str(sounds.count(name)), small))
     if len(words) == 1:
         found.append(Question("said", "what was said?", words[0], WORDS))

@@ -1,0 +1,99 @@
+"""One configuration for the mini model and the full-size one: the parts' own configs and the connector's sizes."""
+
+from transformers import (
+    AutoConfig,
+    InstructBlipQFormerConfig,
+    InstructBlipVisionConfig,
+    LlamaConfig,
+    PreTrainedConfig,
+    WhisperConfig,
+)
+
+
+class FavorConfig(PreTrainedConfig):
+    """Sizes of a FAVOR model; the names are the glossary's.
+
+    Args:
+        audio_config, vision_config, visual_qformer_config, language_config: configs of the frozen parts, or dicts.
+        visual_tokens: V, tokens per frame. audio_width: D_a, to which audio tokens are projected.
+        frame_rate: video frames a second; one frame is one time step.
+        window_frames, num_queries: K and N.
+        qformer_*: width, layers, heads, feed-forward width and dropout of the causal Q-Former.
+        attention_mask: name of the causal attention's mask.
+        diversity_weight: lambda.
+        lora_rank, lora_alpha, lora_dropout: LoRA on the language model's q, k, v, o; rank 0 is no LoRA.
+        question_conditioning: let the question into the visual Q-Former, as InstructBLIP does.
+        placeholder_id: token id that stands for one output query in the prompt.
+    """
+
+    model_type = "favor"
+    sub_configs = {"audio_config": WhisperConfig, "vision_config": InstructBlipVisionConfig,
+                   "visual_qformer_config": InstructBlipQFormerConfig, "language_config": AutoConfig}
+
+    def __init__(self, audio_config=None, vision_config=None, visual_qformer_config=None, language_config=None, *,
+                 visual_tokens: int = 32, audio_width: int = 768, frame_rate: float = 2.0, window_frames: int = 10,
+                 num_queries: int = 32, qformer_width: int = 768, qformer_layers: int = 2, qformer_heads: int = 12,
+                 qformer_hidden: int = 3072, qformer_dropout: float = 0.1, attention_mask: str = "block_causal",
+                 diversity_weight: float = 0.01, lora_rank: int = 32, lora_alpha: int = 32, lora_dropout: float = 0.1,
+                 question_conditioning: bool = False, placeholder_id: int = 6, **kwargs):
+        def build(value, kind):
+            value = {} if value is None else value
+            return kind(**{k: v for k, v in value.items() if k != "model_type"}) if isinstance(value, dict) else value
+
+        self.audio_config = build(audio_config, WhisperConfig)
+        self.vision_config = build(vision_config, InstructBlipVisionConfig)
+        self.visual_qformer_config = build(visual_qformer_config, InstructBlipQFormerConfig)
+        if isinstance(language_config, dict):
+            language_config = AutoConfig.for_model(**language_config)
+        self.language_config = language_config or LlamaConfig()
+        self.visual_tokens, self.audio_width, self.frame_rate = visual_tokens, audio_width, frame_rate
+        self.window_frames, self.num_queries = window_frames, num_queries
+        self.qformer_width, self.qformer_layers, self.qformer_heads = qformer_width, qformer_layers, qformer_heads
+        self.qformer_hidden, self.qformer_dropout = qformer_hidden, qformer_dropout
+        self.attention_mask, self.diversity_weight = attention_mask, diversity_weight
+        self.lora_rank, self.lora_alpha, self.lora_dropout = lora_rank, lora_alpha, lora_dropout
+        self.question_conditioning, self.placeholder_id = question_conditioning, placeholder_id
+        super().__init__(**kwargs)
+
+    @property
+    def audio_tokens(self) -> int:
+        """A: audio tokens (50 Hz) in one time step."""
+        return round(50 / self.frame_rate)
+
+    @property
+    def step_tokens(self) -> int:
+        """P = max(V, A)."""
+        return max(self.visual_tokens, self.audio_tokens)
+
+    @property
+    def visual_width(self) -> int:
+        """D_v: width of the visual Q-Former's tokens."""
+        return self.visual_qformer_config.hidden_size
+
+    @classmethod
+    def paper(cls, **changes) -> "FavorConfig":
+        """The paper's sizes: Whisper large-v2, InstructBLIP's ViT-g and Q-Former, Vicuna 7B."""
+        language = LlamaConfig(hidden_size=4096, intermediate_size=11008, num_hidden_layers=32, num_attention_heads=32,
+                               vocab_size=32001)
+        audio = WhisperConfig(d_model=1280, encoder_layers=32, encoder_attention_heads=20, encoder_ffn_dim=5120,
+                              decoder_layers=32, decoder_attention_heads=20, decoder_ffn_dim=5120, num_mel_bins=80)
+        return cls(audio, InstructBlipVisionConfig(), InstructBlipQFormerConfig(), language,
+                   **{"placeholder_id": 32000, "question_conditioning": True, **changes})
+
+    @classmethod
+    def mini(cls, vocab_size: int, **changes) -> "FavorConfig":
+        """The mini model: the same structure, sized for two CPU cores. Pictures of 64 x 64, up to 12 s of sound a chunk."""
+        audio = WhisperConfig(d_model=128, encoder_layers=3, encoder_attention_heads=4, encoder_ffn_dim=384,
+                              decoder_layers=1, num_mel_bins=80, max_source_positions=600, pad_token_id=0)
+        vision = InstructBlipVisionConfig(hidden_size=128, intermediate_size=384, num_hidden_layers=4,
+                                          num_attention_heads=4, image_size=64, patch_size=8, initializer_range=0.02)
+        qformer = InstructBlipQFormerConfig(vocab_size=vocab_size, hidden_size=128, intermediate_size=256,
+                                            num_hidden_layers=2, num_attention_heads=4, cross_attention_frequency=1,
+                                            encoder_hidden_size=128, max_position_embeddings=64,
+                                            hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+        language = LlamaConfig(hidden_size=256, intermediate_size=704, num_hidden_layers=4, num_attention_heads=4,
+                               vocab_size=vocab_size, max_position_embeddings=1024, tie_word_embeddings=True,
+                               pad_token_id=0, bos_token_id=2, eos_token_id=3)
+        sizes = {"visual_tokens": 8, "audio_width": 128, "qformer_width": 128, "qformer_heads": 4,
+                 "qformer_hidden": 512, "qformer_dropout": 0.0, "lora_dropout": 0.0}
+        return cls(audio, vision, qformer, language, **{**sizes, **changes})

@@ -1,0 +1,217 @@
+"""Make the frozen parts from nothing but the mini world: audio encoder, visual encoder, text-only language model.
+
+    python -m favor_mini.pretraining audio|vision|language --out build/parts
+
+Each part learns on freshly drawn scenes with labels that the script gives for free; a linear head on top (a *probe*)
+is thrown away afterwards.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_model
+from torch import nn
+from torch.utils.data import Dataset, get_worker_info
+from transformers import AutoModelForCausalLM, WhisperFeatureExtractor
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+from .config import FavorConfig
+from .encoders import VisualEncoder, encode_audio
+from .processor import FavorProcessor, ProcessorSettings
+from .training import fit, grainy_frames
+from .world.pictures import _path, moment_at
+from .world.questions import choose
+from .world.scene import COLOURS, SHAPES, SPLITS, THINGS, WORDS, Scene, draw_scene
+from .world.sounds import make_waveform
+from .world.tokenizer import DESCRIBE, build_tokenizer
+from .world.transcript import transcript
+
+
+def mini_config(**changes) -> FavorConfig:
+    return FavorConfig.mini(vocab_size=len(build_tokenizer()), **changes)
+
+
+def mini_processor(config: FavorConfig | None = None) -> FavorProcessor:
+    config = config or mini_config()
+    settings = ProcessorSettings(image_size=config.vision_config.image_size, frame_rate=config.frame_rate,
+                                 window_frames=config.window_frames, num_queries=config.num_queries)
+    seconds = config.audio_config.max_source_positions // 50
+    extractor = WhisperFeatureExtractor(feature_size=config.audio_config.num_mel_bins, chunk_length=seconds)
+    return FavorProcessor(build_tokenizer(), extractor, settings)
+
+
+class Scenes(Dataset):
+    """The training split as a map from index to what `make` builds of a scene."""
+
+    def __init__(self, make, count: int = 10**7, split: str = "train"):
+        self.make, self.first, self.count = make, SPLITS[split].start, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, i: int) -> dict:
+        if get_worker_info():
+            torch.set_num_threads(1)  # the workers share the cores
+        return self.make(draw_scene(self.first + i))
+
+
+def stack(examples: list[dict]) -> dict[str, torch.Tensor]:
+    return {k: torch.stack([e[k] for e in examples]) for k in examples[0]}
+
+
+# Audio: name what is heard in every 20 ms.
+
+def audio_labels(scene: Scene, length: int) -> torch.Tensor:
+    """(length,) class of each 20 ms audio token: 0 nothing, then the things, then the words."""
+    labels = torch.zeros(length, dtype=torch.long)
+    names = (*THINGS, *WORDS)
+    for moment in scene.moments:
+        if heard := moment.heard:
+            start, stop = round(heard.start * 50), round((heard.start + heard.seconds) * 50)
+            labels[start:stop] = 1 + names.index(heard.name)
+    return labels
+
+
+class AudioProbe(nn.Module):
+    def __init__(self, config: FavorConfig):
+        super().__init__()
+        self.encoder = WhisperEncoder(config.audio_config)
+        self.head = nn.Linear(config.audio_config.d_model, 1 + len(THINGS) + len(WORDS))
+
+    def forward(self, input_features, labels):
+        logits = self.head(encode_audio(self.encoder, input_features))  # [B, L, classes]
+        return {"loss": F.cross_entropy(logits.flatten(0, 1), labels.flatten()), "logits": logits}
+
+    @staticmethod
+    def example(scene: Scene, processor: FavorProcessor) -> dict:
+        mel = processor.mel(make_waveform(scene))
+        return {"input_features": mel, "labels": audio_labels(scene, mel.shape[0] * mel.shape[-1] // 2)}
+
+
+# Vision: say of every colour which shape has it and where, which things are there and where, and what is written.
+
+def visual_labels(scene: Scene, t: float) -> dict[str, torch.Tensor]:
+    """Labels of one frame: shape of each colour (7,), presence of each thing (8,), the word, positions (15, 2)."""
+    shapes, things = torch.zeros(len(COLOURS), dtype=torch.long), torch.zeros(len(THINGS))
+    places, word = torch.full((len(COLOURS) + len(THINGS), 2), torch.nan), torch.tensor(0)
+    moment = moment_at(scene, t)
+    if moment is not None:
+        done = (t - moment.start) / (moment.end - moment.start)
+        for actor in moment.actors:
+            where = torch.tensor(_path(actor, min(1.0, done / moment.arrive)))
+            if actor.colour:
+                colour = COLOURS.index(actor.turns if actor.turns and done >= 0.5 else actor.colour)
+                shapes[colour], places[colour] = 1 + SHAPES.index(actor.name), where
+            elif actor.name in THINGS:
+                things[THINGS.index(actor.name)] = 1
+                places[len(COLOURS) + THINGS.index(actor.name)] = where
+            else:
+                word = torch.tensor(1 + WORDS.index(actor.name))
+    return {"shapes": shapes, "things": things, "places": places, "word": word}
+
+
+class VisualProbe(nn.Module):
+    def __init__(self, config: FavorConfig):
+        super().__init__()
+        self.encoder = VisualEncoder(config.vision_config, config.visual_qformer_config, config.visual_tokens)
+        self.sizes = (len(COLOURS) * (1 + len(SHAPES)), len(THINGS), 1 + len(WORDS), 2 * (len(COLOURS) + len(THINGS)))
+        self.head = nn.Linear(config.visual_tokens * config.visual_width, sum(self.sizes))
+
+    def forward(self, pixel_values, shapes, things, places, word):
+        """pixel_values (B, n, 3, H, W), n frames of a scene."""
+        tokens = self.encoder(pixel_values).flatten(0, 1).flatten(1)  # [B * n, V * D_v]
+        shape, thing, written, place = self.head(tokens).float().split(self.sizes, dim=-1)
+        shape = shape.unflatten(-1, (len(COLOURS), -1))  # [B * n, 7, 8]
+        shapes, things, word = shapes.flatten(0, 1), things.flatten(0, 1), word.flatten()
+        places = places.flatten(0, 1).flatten(1)  # [B * n, 30], nan where nothing is
+        known = ~places.isnan()
+        loss = (F.cross_entropy(shape.transpose(1, 2), shapes) * 3 + F.binary_cross_entropy_with_logits(thing, things) * 3
+                + F.cross_entropy(written, word)
+                + 10 * F.mse_loss(place[known], places[known]))
+        right = ((shape.argmax(-1) == shapes).all(-1) & ((thing > 0) == (things > 0)).all(-1)
+                 & (written.argmax(-1) == word))
+        return {"loss": loss, "right": right.float().mean(),
+                "place_error": (place[known] - places[known]).abs().mean()}
+
+    @staticmethod
+    def example(scene: Scene, processor: FavorProcessor, frames: int = 5) -> dict:
+        # One picture of each of `frames` different moments: two of one moment would teach little more than one.
+        rng = np.random.default_rng([scene.seed, 51])
+        moments = rng.choice(len(scene.moments), frames, replace=False)
+        times = [rng.uniform(scene.moments[i].start, scene.moments[i].end) for i in moments]
+        pictures = grainy_frames(scene, times, processor.settings.image_size)
+        return {"pixel_values": processor.pixels(pictures), **stack([visual_labels(scene, t) for t in times])}
+
+
+# Language: read scripts in words, answer questions about them, write them out.
+
+class LanguageProbe(nn.Module):
+    """The language model itself; answers are scored, not the script."""
+
+    def __init__(self, config: FavorConfig):
+        super().__init__()
+        self.encoder = AutoModelForCausalLM.from_config(config.language_config)
+
+    def forward(self, input_ids, attention_mask, labels):
+        logits = self.encoder(input_ids=input_ids, attention_mask=attention_mask).logits
+        return {"loss": F.cross_entropy(logits[:, :-1].float().transpose(1, 2), labels[:, 1:], ignore_index=-100)}
+
+    @staticmethod
+    def example(scene: Scene, processor: FavorProcessor, questions: int = 12) -> dict:
+        rng = np.random.default_rng([scene.seed, 61])
+        turns = [(q.text, q.answer) for q in choose(scene, rng, questions, reword_them=True)]
+        text = transcript(scene, rng)
+        if rng.random() < 0.2:
+            turns = [(DESCRIBE, text)]
+        ids, labels = processor.dialogue(f" {text} ", turns)
+        return {"ids": ids, "labels": labels}
+
+
+PARTS = {  # part: probe, steps, batch, learning rate
+    "audio": (AudioProbe, 2500, 32, 1e-3),
+    "vision": (VisualProbe, 5000, 64, 1e-3),
+    "language": (LanguageProbe, 5000, 64, 1e-3),
+}
+
+
+def pretrain(part: str, out="build/parts", *, steps: int | None = None, batch: int | None = None, seed: int = 0,
+             workers: int = 0, progress: bool = True, bf16: bool | None = None) -> Path:
+    """Train one part and write `out/part/model.safetensors` (and log.json). Returns that folder."""
+    probe, usual_steps, usual_batch, lr = PARTS[part]
+    processor, folder = mini_processor(), Path(out) / part
+    torch.manual_seed(seed)
+    model = probe(mini_config())
+
+    def make(scene):
+        return probe.example(scene, processor)
+
+    def collate_text(examples):
+        return processor.pad_text([e["ids"] for e in examples], [e["labels"] for e in examples], side="right")
+
+    start = time.perf_counter()
+    log = fit(model, Scenes(make), collate_text if part == "language" else stack, folder / "run",
+              steps=steps or usual_steps, batch=batch or usual_batch, lr=lr, seed=seed, workers=workers,
+              progress=progress, bf16=bf16, save_steps=1000, log_steps=100)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_model(model.encoder, str(folder / "model.safetensors"))
+    (folder / "log.json").write_text(json.dumps({"part": part, "seed": seed, "steps": steps or usual_steps,
+                                                 "batch": batch or usual_batch, "lr": lr, "log": log,
+                                                 "seconds": round(time.perf_counter() - start, 1)}, indent=1))
+    return folder
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("--out", default="build/parts")
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--batch", type=int)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--no-progress", dest="progress", action="store_false")
+    pretrain(**vars(parser.parse_args()))

@@ -1,0 +1,162 @@
+"""From clips and questions to the model's tensors: mel spectrograms, pixels, prompts, padding and masks."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import AutoTokenizer, WhisperFeatureExtractor
+
+PROMPT = "USER: <Img>{media}</Img> {question}\nASSISTANT:"
+MEDIA_TOKEN = "<av>"
+AUDIO_HOP = 320  # samples at 16 kHz behind one 50 Hz audio token
+
+
+@dataclass
+class ProcessorSettings:
+    image_size: int = 64
+    frame_rate: float = 2.0
+    window_frames: int = 10
+    num_queries: int = 32
+    # The mean and spread of the pixels CLIP was trained on, which InstructBLIP keeps.
+    image_mean: tuple = (0.48145466, 0.4578275, 0.40821073)
+    image_std: tuple = (0.26862954, 0.26130258, 0.27577711)
+
+
+class FavorProcessor:
+    """Turns clips and questions into batches.
+
+    Args:
+        tokenizer: the language model's; it must know the placeholder `<av>` as one token.
+        feature_extractor: Whisper's; its `chunk_length` (seconds) is what the audio encoder hears at a time.
+        settings: `ProcessorSettings`, which must agree with the model's `FavorConfig`.
+    """
+
+    def __init__(self, tokenizer, feature_extractor: WhisperFeatureExtractor, settings: ProcessorSettings | None = None):
+        self.tokenizer, self.feature_extractor = tokenizer, feature_extractor
+        self.settings = settings or ProcessorSettings()
+
+    # One clip.
+
+    def pixels(self, frames: np.ndarray) -> Tensor:
+        """Frames (T, H, W, 3) uint8 of any size to normalised pixels (T, 3, S, S)."""
+        if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
+            raise ValueError(f"frames must be (T, H, W, 3) uint8, found {frames.shape} {frames.dtype}")
+        x = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 255  # [T, 3, H, W]
+        size = self.settings.image_size
+        if len(x) and x.shape[-2:] != (size, size):
+            x = F.interpolate(x, (size, size), mode="bilinear", antialias=True, align_corners=False)
+        mean, std = (torch.tensor(v)[:, None, None] for v in (self.settings.image_mean, self.settings.image_std))
+        return (x - mean) / std
+
+    def mel(self, waveform: np.ndarray) -> Tensor:
+        """Waveform (samples,) at 16 kHz to log-mel chunks (C, mels, frames), the last chunk padded with silence."""
+        samples = self.feature_extractor.n_samples
+        chunks = [waveform[i : i + samples] for i in range(0, len(waveform), samples)]
+        return self.feature_extractor(chunks, sampling_rate=16000, return_tensors="pt", device="cpu").input_features
+
+    def media(self, clip) -> dict[str, Tensor | int]:
+        """A clip's own tensors: `pixel_values` (T, 3, S, S), `input_features` (C, mels, frames), and their real lengths.
+
+        A still image with sound is shown at every time step.
+        """
+        frames, waveform = clip.frames, clip.waveform
+        audio_tokens = -(-len(waveform) // AUDIO_HOP)
+        if len(frames) == 1 and audio_tokens:
+            steps = -(-audio_tokens * self.settings.frame_rate // 50)
+            frames = np.repeat(frames, max(1, int(steps)), axis=0)
+        media = {"num_frames": len(frames), "audio_tokens": audio_tokens}
+        if len(frames):
+            media["pixel_values"] = self.pixels(frames)
+        if audio_tokens:
+            media["input_features"] = self.mel(waveform)
+        return media
+
+    def num_placeholders(self, media: dict) -> int:
+        """W * N: how many vectors the clip will become."""
+        per_step = round(50 / self.settings.frame_rate)
+        steps = max(media["num_frames"], -(-media["audio_tokens"] // per_step))
+        return -(-steps // self.settings.window_frames) * self.settings.num_queries
+
+    # Prompts.
+
+    def prompt(self, question: str, placeholders: int) -> str:
+        return PROMPT.format(media=MEDIA_TOKEN * placeholders, question=question)
+
+    def dialogue(self, media: str, turns: list[tuple[str, str]]) -> tuple[list[int], list[int]]:
+        """Token ids and labels of a conversation about one clip; `media` is what stands between <Img> and </Img>.
+
+        Only the answers' tokens (and the end after each) carry labels; -100 elsewhere.
+        """
+        ids, labels = [], []
+        for i, (question, answer) in enumerate(turns):
+            start = PROMPT.format(media=media, question=question) if i == 0 else f"USER: {question}\nASSISTANT:"
+            asked = self.tokenizer(start, add_special_tokens=i == 0).input_ids
+            told = self.tokenizer(f" {answer}{self.tokenizer.eos_token}", add_special_tokens=False).input_ids
+            ids += asked + told
+            labels += [-100] * len(asked) + told
+        return ids, labels
+
+    # Batches.
+
+    def __call__(self, clips, questions: list[str], answers: list[str] | None = None) -> dict[str, Tensor]:
+        """A batch of one question a clip. With `answers`, labels are added and padding goes right instead of left."""
+        media = [clip if isinstance(clip, dict) else self.media(clip) for clip in clips]
+        if answers is not None:
+            return self.collate([{**m, "turns": [(q, a)]} for m, q, a in zip(media, questions, answers, strict=True)])
+        ids = [self.tokenizer(self.prompt(q, self.num_placeholders(m))).input_ids
+               for q, m in zip(questions, media, strict=True)]
+        return {**self.pad_text(ids, side="left"), **self.pad_media(media)}
+
+    def collate(self, examples: list[dict]) -> dict[str, Tensor]:
+        """Training batch: examples are media dictionaries with `turns`, a list of (question, answer)."""
+        pairs = [self.dialogue(MEDIA_TOKEN * self.num_placeholders(e), e["turns"]) for e in examples]
+        return {**self.pad_text(*zip(*pairs, strict=True), side="right"), **self.pad_media(examples)}
+
+    def pad_text(self, ids, labels=None, *, side: str) -> dict[str, Tensor]:
+        length = max(map(len, ids))
+
+        def pad(rows, value):
+            return torch.tensor([[value] * (length - len(r)) * (side == "left") + list(r) +
+                                 [value] * (length - len(r)) * (side == "right") for r in rows])
+
+        batch = {"input_ids": pad(ids, self.tokenizer.pad_token_id), "attention_mask": pad([[1] * len(r) for r in ids], 0)}
+        return batch if labels is None else {**batch, "labels": pad(labels, -100)}
+
+    @staticmethod
+    def pad_media(media: list[dict]) -> dict[str, Tensor]:
+        """Stack clips of different lengths and modalities; a stream that no clip has is left out."""
+        batch = {}
+        for stream, count, mask in (("pixel_values", "num_frames", "frame_mask"),
+                                    ("visual_features", "num_frames", "frame_mask"),
+                                    ("input_features", None, None), ("audio_features", "audio_tokens", "audio_mask")):
+            rows = [m.get(stream) for m in media]
+            if any(r is not None for r in rows):
+                like = next(r for r in rows if r is not None)
+                rows = [like.new_zeros(0, *like.shape[1:]) if r is None else r for r in rows]
+                batch[stream] = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)  # [B, longest, ...]
+                if mask:
+                    lengths = torch.tensor([m[count] for m in media])
+                    batch[mask] = torch.arange(batch[stream].shape[1])[None] < lengths[:, None]
+        if "input_features" in batch:  # the mask covers whole chunks: S tokens for 2 * S mel frames
+            lengths = torch.tensor([m["audio_tokens"] for m in media])
+            total = batch["input_features"].shape[1] * batch["input_features"].shape[-1] // 2
+            batch["audio_mask"] = torch.arange(total)[None] < lengths[:, None]
+        return batch
+
+    def decode(self, ids: Tensor) -> list[str]:
+        return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+
+    def save_pretrained(self, folder) -> None:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        self.tokenizer.save_pretrained(folder)
+        self.feature_extractor.save_pretrained(folder)
+        (Path(folder) / "favor_processor.json").write_text(json.dumps(asdict(self.settings), indent=2) + "\n")
+
+    @classmethod
+    def from_pretrained(cls, folder) -> "FavorProcessor":
+        settings = ProcessorSettings(**json.loads((Path(folder) / "favor_processor.json").read_text()))
+        return cls(AutoTokenizer.from_pretrained(folder), WhisperFeatureExtractor.from_pretrained(folder), settings)
