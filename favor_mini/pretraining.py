@@ -1,20 +1,12 @@
-"""Make the frozen parts from nothing but the mini world: audio encoder, visual encoder, text-only language model.
+"""What the frozen parts learn before FAVOR joins them: audio encoder, visual encoder, text-only language model.
 
-    python -m favor_mini.pretraining audio|vision|language --out build/parts
-
-Each part learns on freshly drawn scenes with labels that the script gives for free; a linear head on top (a *probe*)
-is thrown away afterwards.
+Each learns on freshly drawn scenes, with labels that the script gives for free, through a linear head (a *probe*) that is
+thrown away afterwards. `recipe` runs these trainings.
 """
-
-import argparse
-import json
-import time
-from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_model
 from torch import nn
 from torch.utils.data import Dataset, get_worker_info
 from transformers import AutoModelForCausalLM, WhisperFeatureExtractor
@@ -22,8 +14,8 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from .config import FavorConfig
 from .encoders import VisualEncoder, encode_audio
+from .features import grainy_frames
 from .processor import FavorProcessor, ProcessorSettings
-from .training import fit, grainy_frames
 from .world.pictures import _path, moment_at
 from .world.questions import choose
 from .world.scene import COLOURS, SHAPES, SPLITS, THINGS, WORDS, Scene, draw_scene
@@ -85,7 +77,8 @@ class AudioProbe(nn.Module):
 
     def forward(self, input_features, labels):
         logits = self.head(encode_audio(self.encoder, input_features))  # [B, L, classes]
-        return {"loss": F.cross_entropy(logits.flatten(0, 1), labels.flatten()), "logits": logits}
+        return {"loss": F.cross_entropy(logits.flatten(0, 1), labels.flatten()),
+                "right": (logits.argmax(-1) == labels).float().mean()}
 
     @staticmethod
     def example(scene: Scene, processor: FavorProcessor) -> dict:
@@ -151,7 +144,7 @@ class VisualProbe(nn.Module):
 # Language: read scripts in words, answer questions about them, write them out.
 
 class LanguageProbe(nn.Module):
-    """The language model itself; answers are scored, not the script."""
+    """The language model itself, trained on answers about scripts that it reads."""
 
     def __init__(self, config: FavorConfig):
         super().__init__()
@@ -159,10 +152,12 @@ class LanguageProbe(nn.Module):
 
     def forward(self, input_ids, attention_mask, labels):
         logits = self.encoder(input_ids=input_ids, attention_mask=attention_mask).logits
-        return {"loss": F.cross_entropy(logits[:, :-1].float().transpose(1, 2), labels[:, 1:], ignore_index=-100)}
+        loss = F.cross_entropy(logits[:, :-1].float().transpose(1, 2), labels[:, 1:], ignore_index=-100)
+        right = ((logits[:, :-1].argmax(-1) == labels[:, 1:]) | (labels[:, 1:] == -100)).all(1)  # the whole answer
+        return {"loss": loss, "right": right}
 
     @staticmethod
-    def example(scene: Scene, processor: FavorProcessor, questions: int = 12) -> dict:
+    def example(scene: Scene, processor: FavorProcessor, questions: int = 8) -> dict:
         rng = np.random.default_rng([scene.seed, 61])
         turns = [(q.text, q.answer) for q in choose(scene, rng, questions, reword_them=True)]
         text = transcript(scene, rng)
@@ -170,48 +165,3 @@ class LanguageProbe(nn.Module):
             turns = [(DESCRIBE, text)]
         ids, labels = processor.dialogue(f" {text} ", turns)
         return {"ids": ids, "labels": labels}
-
-
-PARTS = {  # part: probe, steps, batch, learning rate
-    "audio": (AudioProbe, 2500, 32, 1e-3),
-    "vision": (VisualProbe, 5000, 64, 1e-3),
-    "language": (LanguageProbe, 5000, 64, 1e-3),
-}
-
-
-def pretrain(part: str, out="build/parts", *, steps: int | None = None, batch: int | None = None, seed: int = 0,
-             workers: int = 0, progress: bool = True, bf16: bool | None = None) -> Path:
-    """Train one part and write `out/part/model.safetensors` (and log.json). Returns that folder."""
-    probe, usual_steps, usual_batch, lr = PARTS[part]
-    processor, folder = mini_processor(), Path(out) / part
-    torch.manual_seed(seed)
-    model = probe(mini_config())
-
-    def make(scene):
-        return probe.example(scene, processor)
-
-    def collate_text(examples):
-        return processor.pad_text([e["ids"] for e in examples], [e["labels"] for e in examples], side="right")
-
-    start = time.perf_counter()
-    log = fit(model, Scenes(make), collate_text if part == "language" else stack, folder / "run",
-              steps=steps or usual_steps, batch=batch or usual_batch, lr=lr, seed=seed, workers=workers,
-              progress=progress, bf16=bf16, save_steps=1000, log_steps=100)
-    folder.mkdir(parents=True, exist_ok=True)
-    save_model(model.encoder, str(folder / "model.safetensors"))
-    (folder / "log.json").write_text(json.dumps({"part": part, "seed": seed, "steps": steps or usual_steps,
-                                                 "batch": batch or usual_batch, "lr": lr, "log": log,
-                                                 "seconds": round(time.perf_counter() - start, 1)}, indent=1))
-    return folder
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("part", choices=PARTS)
-    parser.add_argument("--out", default="build/parts")
-    parser.add_argument("--steps", type=int)
-    parser.add_argument("--batch", type=int)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=0)
-    parser.add_argument("--no-progress", dest="progress", action="store_false")
-    pretrain(**vars(parser.parse_args()))

@@ -1,0 +1,123 @@
+"""Ask a model questions with known answers, and count: accuracy per question family, with intervals, beside chance."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from scipy.stats import binomtest
+from tqdm.auto import tqdm
+
+from .features import encode_media
+from .media import Clip
+from .model import FavorForConditionalGeneration
+from .processor import FavorProcessor
+from .world.questions import FAMILIES, Question
+
+GROUPS = {  # group: which families belong to it, by what they need
+    "both modalities": lambda needs: {"audio", "video"} <= set(needs),
+    "one modality, order or cause": lambda needs: not {"audio", "video"} <= set(needs) and len(needs) > 1,
+    "one modality, plain": lambda needs: len(needs) == 1,
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One question asked: `predicted` is what the model wrote."""
+
+    clip: str
+    family: str
+    question: str
+    answer: str
+    predicted: str
+    chance: float
+
+    @property
+    def correct(self) -> bool:
+        return self.predicted == self.answer
+
+
+@dataclass(frozen=True)
+class Score:
+    """Accuracy over `count` questions, its 95 % Wilson interval (low, high), and the accuracy of guessing."""
+
+    name: str
+    count: int
+    accuracy: float
+    low: float
+    high: float
+    chance: float
+
+
+@torch.no_grad()
+def answer(model: FavorForConditionalGeneration, processor: FavorProcessor, encoded: list[dict], questions: list[str],
+           *, batch: int = 32, max_new_tokens: int = 8, progress: bool = False) -> list[str]:
+    """Answer `questions[i]` about `encoded[i]` (see `features.encode_media`), greedily; one text each."""
+    order = sorted(range(len(questions)), key=lambda i: encoded[i]["num_frames"])  # like lengths together: less padding
+    answers = [""] * len(questions)
+    model.eval()
+    for start in tqdm(range(0, len(order), batch), desc="answering", disable=not progress):
+        chosen = order[start : start + batch]
+        inputs = processor([encoded[i] for i in chosen], [questions[i] for i in chosen])
+        inputs = {k: v.to(model.device) for k, v in inputs.items()}
+        written = model.generate(**inputs, max_new_tokens=max_new_tokens)
+        for i, text in zip(chosen, processor.decode(written), strict=True):
+            answers[i] = text
+    return answers
+
+
+def evaluate(model: FavorForConditionalGeneration, processor: FavorProcessor, encoded: dict[str, dict],
+             asked: list[tuple[str, Question]], *, batch: int = 32, progress: bool = False) -> list[Row]:
+    """Ask each (clip name, question) and compare with the known answer.
+
+    Args:
+        encoded: by clip name, from `encode_clips`.
+    """
+    texts = answer(model, processor, [encoded[name] for name, _ in asked], [q.text for _, q in asked],
+                   batch=batch, progress=progress)
+    return [Row(name, q.family, q.text, q.answer, text, 1 / len(q.candidates))
+            for (name, q), text in zip(asked, texts, strict=True)]
+
+
+def encode_clips(model: FavorForConditionalGeneration, processor: FavorProcessor, clips: dict[str, Clip],
+                 batch: int = 8) -> dict[str, dict]:
+    """The frozen encoders' features of each clip, by its name."""
+    names, encoded = list(clips), {}
+    for start in range(0, len(names), batch):
+        chosen = names[start : start + batch]
+        media = [processor.media(clips[name]) for name in chosen]
+        encoded.update(zip(chosen, encode_media(model, processor, media), strict=True))
+    return encoded
+
+
+def delay_sound(clip: Clip, seconds: float) -> Clip:
+    """The same clip with its sound moved later against the picture; the length stays, the gap is silent."""
+    shift = round(seconds * clip.sampling_rate)
+    if shift < 0:
+        raise ValueError(f"seconds must not be negative, found {seconds}")
+    moved = np.concatenate([np.zeros(shift, np.float32), clip.waveform])[: len(clip.waveform)]
+    return replace(clip, waveform=moved)
+
+
+def scores(rows: list[Row]) -> list[Score]:
+    """Accuracy of each family that was asked, then of the three groups, then of all."""
+    found = [_score(family, [r for r in rows if r.family == family]) for family in FAMILIES]
+    found += [_score(group, [r for r in rows if belongs(FAMILIES[r.family])]) for group, belongs in GROUPS.items()]
+    return [s for s in [*found, _score("all", rows)] if s.count]
+
+
+def _score(name: str, rows: list[Row]) -> Score:
+    if not rows:
+        return Score(name, 0, 0.0, 0.0, 0.0, 0.0)
+    right = sum(r.correct for r in rows)
+    interval = binomtest(right, len(rows)).proportion_ci(method="wilson")
+    return Score(name, len(rows), right / len(rows), interval.low, interval.high, float(np.mean([r.chance for r in rows])))
+
+
+def score_table(found: list[Score]) -> str:
+    """The scores as a text table."""
+    lines = [f"{'questions':<30}{'count':>6}{'accuracy':>10}{'95 % interval':>17}{'chance':>8}"]
+    for s in found:
+        if s.name == next(iter(GROUPS)):
+            lines.append("-" * len(lines[0]))
+        lines.append(f"{s.name:<30}{s.count:>6}{s.accuracy:>10.1%}{s.low:>9.1%} -{s.high:>6.1%}{s.chance:>8.1%}")
+    return "\n".join(lines)

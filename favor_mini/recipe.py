@@ -1,0 +1,164 @@
+"""How the shipped checkpoint is made, from nothing but the mini world: three frozen parts, then FAVOR on top of them.
+
+    favor-mini train all --out build/make
+
+Every step can be stopped and started again; it goes on where it was.
+"""
+
+import json
+import os
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_model
+
+from . import __version__
+from .evaluation import encode_clips, evaluate, score_table, scores
+from .features import encode_scenes, scene_clip
+from .model import FavorForConditionalGeneration
+from .pretraining import AudioProbe, LanguageProbe, Scenes, VisualProbe, mini_config, mini_processor, stack
+from .processor import FavorProcessor
+from .training import finetune, fit
+from .world.questions import choose
+from .world.scene import SPLITS, draw_scene
+from .world.transcript import transcript
+
+PARTS = {  # part: (probe, steps, scenes a step, module of FAVOR that takes its weights)
+    "audio": (AudioProbe, 1000, 16, "audio_encoder"),
+    "vision": (VisualProbe, 1500, 48, "visual_encoder"),
+    "language": (LanguageProbe, 2000, 32, "language_model"),
+}
+
+
+def make_part(part: str, out, *, steps: int | None = None, batch: int | None = None, lr: float = 1e-3, seed: int = 0,
+              **options) -> Path:
+    """Train one frozen part; write `out/part/model.safetensors` and a card beside it. Returns that folder.
+
+    Args:
+        part: "audio", "vision" or "language".
+        options: passed on to `training.fit`.
+    """
+    probe, usual_steps, usual_batch, _ = PARTS[part]
+    steps, batch = steps or usual_steps, batch or usual_batch
+    processor, folder = mini_processor(), Path(out) / part
+    torch.manual_seed(seed)
+    model = probe(mini_config())
+    start = time.perf_counter()
+    fit(model, Scenes(lambda scene: probe.example(scene, processor)), _collate(part, processor), folder / "run",
+        steps=steps, batch=batch, lr=lr, seed=seed, **options)
+    seconds = time.perf_counter() - start
+    save_model(model.encoder, str(folder / "model.safetensors"))
+    found = language_scores(model, processor) if part == "language" else probe_scores(model, part, processor)
+    _write_card(folder, f"favor-mini {part} part", {
+        "steps": steps, "scenes per step": batch, "learning rate": lr, "seed": seed,
+        "minutes of training (last start)": round(seconds / 60, 1)}, found)
+    return folder
+
+
+def _collate(part: str, processor: FavorProcessor):
+    if part != "language":
+        return stack
+    return lambda rows: processor.pad_text([r["ids"] for r in rows], [r["labels"] for r in rows], side="right")
+
+
+@torch.no_grad()
+def probe_scores(model, part: str, processor: FavorProcessor, batches: int = 12, batch: int = 16) -> dict[str, float]:
+    """How often the probe is right on validation scenes: 20 ms pieces of sound, or whole pictures."""
+    model.eval()
+    held_out = Scenes(lambda scene: type(model).example(scene, processor), split="validation")
+    found = defaultdict(list)
+    for start in range(0, batches * batch, batch):
+        outputs = model(**_collate(part, processor)([held_out[i] for i in range(start, start + batch)]))
+        for name, value in outputs.items():
+            found[name].append(value.item())
+    return {name: float(np.mean(values)) for name, values in found.items()}
+
+
+@torch.no_grad()
+def language_scores(model: LanguageProbe, processor: FavorProcessor, scenes: int = 400) -> dict[str, float]:
+    """Share of questions about validation scripts, read as text, that are answered right, per family."""
+    model.eval()
+    asked = []
+    for i in range(scenes):
+        scene, rng = draw_scene(SPLITS["validation"].start + i), np.random.default_rng(i)
+        text = transcript(scene, rng)
+        asked += [(q.family, *processor.dialogue(f" {text} ", [(q.text, q.answer)]))
+                  for q in choose(scene, rng, 8, reword_them=True)]
+    asked.sort(key=lambda row: len(row[1]))
+    found = defaultdict(list)
+    for start in range(0, len(asked), 64):
+        families, ids, labels = zip(*asked[start : start + 64], strict=True)
+        right = model(**processor.pad_text(ids, labels, side="right"))["right"]
+        for family, ok in zip(families, right.tolist(), strict=True):
+            found[family].append(ok)
+    return {family: float(np.mean(found[family])) for family in sorted(found)}
+
+
+def assemble(parts, **changes) -> tuple[FavorForConditionalGeneration, FavorProcessor]:
+    """The mini model with the trained parts from the folder `parts`, a fresh connector and fresh LoRA."""
+    config = mini_config(**changes)
+    lora_rank, config.lora_rank = config.lora_rank, 0
+    model = FavorForConditionalGeneration(config)
+    for part, (*_, module) in PARTS.items():
+        file = Path(parts) / part / "model.safetensors"
+        if not file.exists():
+            raise FileNotFoundError(f"no {file}; make it first with `favor-mini train {part} --out {parts}`")
+        missing, unexpected = getattr(model, module).load_state_dict(load_file(file), strict=False)
+        missing = [name for name in missing if name != "lm_head.weight"]  # tied to the embeddings, stored once
+        if missing or unexpected:
+            raise ValueError(f"{file} does not fit the mini model: {missing} missing, {unexpected} unexpected")
+    model.language_model.tie_weights()
+    config.lora_rank = lora_rank
+    model.add_lora()
+    model.freeze()
+    model.reset_trained(seed=0)
+    return model, mini_processor(config)
+
+
+def make_favor(parts, out, *, scenes: int = 6000, align_steps: int = 1200, ask_steps: int = 1800, batch: int = 32,
+               lr: float = 1e-3, seed: int = 0, changes: dict | None = None, **options) -> Path:
+    """Train the connector and LoRA on the parts under `parts`; write the whole checkpoint to `out/favor`."""
+    model, processor = assemble(parts, **(changes or {}))
+    model.reset_trained(seed)
+    seeds = [SPLITS["train"].start + 10**6 + i for i in range(scenes)]
+    encoded = encode_scenes(model, processor, seeds, cache=Path(out) / "features", progress=options.get("progress", True))
+    start = time.perf_counter()
+    log = finetune(model, processor, encoded, Path(out) / "favor" / "run", align_steps=align_steps, ask_steps=ask_steps,
+                   batch=batch, lr=lr, seed=seed, **options)
+    seconds = time.perf_counter() - start
+    folder = Path(out) / "favor"
+    model.eval().save_pretrained(folder)
+    processor.save_pretrained(folder)
+    (folder / "log.json").write_text(json.dumps(log, indent=1) + "\n")
+    found = scores(validation_rows(model, processor))
+    print(score_table(found))
+    _write_card(folder, "favor-mini", {
+        "scenes": scenes, "steps of alignment": align_steps, "steps of questions": ask_steps, "clips per step": batch,
+        "learning rate": lr, "seed": seed, "minutes of training (last start)": round(seconds / 60, 1)},
+        {s.name: s.accuracy for s in found})
+    return folder
+
+
+def validation_rows(model, processor, scenes: int = 100, questions: int = 10) -> list:
+    """Ask about validation scenes drawn in memory (the samples are kept for the end, and are read from mp4)."""
+    clips, asked = {}, []
+    for i in range(scenes):
+        scene = draw_scene(SPLITS["validation"].start + 5000 + i)
+        clips[str(scene.seed)] = scene_clip(scene, processor.settings.image_size)
+        asked += [(str(scene.seed), q) for q in choose(scene, np.random.default_rng(i), questions)]
+    return evaluate(model, processor, encode_clips(model, processor, clips), asked)
+
+
+def _write_card(folder: Path, title: str, facts: dict, found: dict[str, float]) -> None:
+    """A model card: how it was made, what it scores, how to make it again."""
+    lines = ["---", "license: apache-2.0", "library_name: favor-mini", "---", f"# {title}", "",
+             "Made from the mini world alone (freshly drawn scenes of the split \"train\"), by "
+             f"favor-mini {__version__} on {os.cpu_count()} CPU cores, torch {torch.__version__.split('+')[0]}.", ""]
+    lines += [f"- {name}: {value}" for name, value in facts.items()]
+    lines += ["", "Scores on held-out scenes (split \"validation\"):", "", "| what | score |", "|---|---|"]
+    lines += [f"| {name} | {value:.3f} |" for name, value in found.items()]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "README.md").write_text("\n".join(lines) + "\n")

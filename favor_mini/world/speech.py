@@ -1,0 +1,92 @@
+"""The speech bank: the twenty words of the mini world, each spoken by 24 voices at two speeds.
+
+The bank is a folder of small Ogg files, one a voice, and an index of where each word lies. It was made by
+`scripts/make_speech.py`; reading it needs no speech synthesiser.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from .. import data_path
+
+SPEECH_RATE = 16000  # Hz, of all files in the bank
+LENGTHS = (0.5, 0.62)  # seconds; each word was spoken twice, as slowly as fits into the one and into the other
+MOST_STRETCH = 1.1  # a word is played at most this much slower, which lowers its pitch by a tone and a half
+
+# name: (espeak-ng voice and variant, pitch 0-99). Scenes of the split "train" never hear the held-out voices.
+# Each voice has a variant of its own: one variant at two pitches sounds so alike that holding one out proves nothing.
+VOICES = {
+    "adam": ("en-us+m1", 45), "anna": ("en-us+f1", 55), "beth": ("en-us+Annie", 50), "carl": ("en-us+m2", 40),
+    "dora": ("en+f3", 60), "earl": ("en+m3", 50), "fay": ("en-us+f4", 45), "glen": ("en-us+Storm", 50),
+    "hope": ("en+belinda", 50), "ian": ("en-gb-scotland+boris", 45), "judy": ("en-gb-x-rp+Andrea", 50),
+    "kurt": ("en-us+klatt", 50), "liam": ("en-gb-x-rp+m7", 55), "mary": ("en-us+grandma", 50),
+    "noah": ("en+m4", 45), "olga": ("en-us+klatt3", 60), "paul": ("en-us+pablo", 50),
+    "rose": ("en-gb-scotland+victor", 60), "sam": ("en+Gene", 55), "tess": ("en-us+gustave", 50),
+    "uma": ("en-us+f5", 55), "vic": ("en-us+norbert", 45), "will": ("en-gb-x-rp+robert", 50),
+    "zoe": ("en+steph", 55)}
+HELD_OUT = ("uma", "vic", "will", "zoe")
+
+
+def voices_for(split: str) -> tuple[str, ...]:
+    """The voices that may be heard in scenes of a split: 20 in "train", elsewhere all 24."""
+    return tuple(name for name in VOICES if split != "train" or name not in HELD_OUT)
+
+
+def draw_voice(rng: np.random.Generator, split: str) -> str:
+    """Draw a voice: one of the training voices, or, outside the split "train", a held-out one half of the time."""
+    choices = voices_for("train") if split == "train" or rng.random() < 0.5 else HELD_OUT
+    return choices[rng.integers(len(choices))]
+
+
+def speak(word: str, voice: str, seconds: float, stretch: float = MOST_STRETCH,
+          sampling_rate: int = SPEECH_RATE) -> np.ndarray:
+    """A spoken word that is at most `seconds` long.
+
+    stretch: at most this much slower than in the bank, with a lower pitch (below 1: faster, with a higher one).
+    Returns (samples,), float32, at `sampling_rate` Hz. Raises FileNotFoundError where the bank is missing, KeyError
+    where it has no such word or voice.
+    """
+    import soxr
+
+    takes = load_voice(voice)[word]
+    fitting = [take for take in takes if len(take) <= seconds * SPEECH_RATE]
+    take = fitting[-1] if fitting else takes[0]
+    stretch = min(stretch, seconds * SPEECH_RATE / len(take))
+    return soxr.resample(take, SPEECH_RATE, sampling_rate * stretch)[: int(seconds * sampling_rate)]
+
+
+@lru_cache(maxsize=len(VOICES))
+def load_voice(name: str) -> dict[str, tuple[np.ndarray, ...]]:
+    """All words of one voice: word -> two float32 arrays (samples,) of equal loudness, spoken faster and slower."""
+    import soundfile
+
+    folder = data_path("speech")
+    index = _index(folder)
+    if name not in index:
+        raise KeyError(f"the speech bank {folder} has no voice {name!r}, only {', '.join(index)}")
+    try:
+        waveform, rate = soundfile.read(folder / index[name]["file"], dtype="float32")
+    except (OSError, soundfile.LibsndfileError) as error:
+        raise _missing(folder, f"the voice {name!r} cannot be read ({error})") from error
+    if rate != SPEECH_RATE:
+        raise ValueError(f"{folder / index[name]['file']} has {rate} Hz, expected {SPEECH_RATE}")
+    return {word: tuple(waveform[start:end].copy() for start, end in spans)
+            for word, spans in index[name]["words"].items()}
+
+
+def _index(folder: Path) -> dict:
+    try:
+        return json.loads((folder / "index.json").read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise _missing(folder, "index.json is missing") from error
+
+
+def _missing(folder: Path, what: str) -> FileNotFoundError:
+    return FileNotFoundError(f"no complete speech bank in {folder}: {what}. Restore it with "
+                             "`git checkout -- data_samples/speech`, set FAVOR_MINI_DATA to a complete data_samples, "
+                             "or make it anew with `python scripts/make_speech.py` (needs espeak-ng)")

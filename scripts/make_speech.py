@@ -1,0 +1,132 @@
+"""Make the speech bank `data_samples/speech` with the program espeak-ng (for instance `apt-get install espeak-ng`).
+
+Nobody needs to run this: the bank comes with the repository. It takes a few minutes.
+
+Each word is spoken by a process of its own, since what espeak-ng says depends on what it said before. It is spoken at
+the slowest speed that fits into each of `LENGTHS`, its silent ends are cut off, and all are made equally loud.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+from favor_mini.world.scene import WORDS
+from favor_mini.world.speech import LENGTHS, SPEECH_RATE, VOICES
+
+SLOWEST, FASTEST = 80, 450  # words a minute, the limits of espeak-ng
+GAP = SPEECH_RATE // 20  # silence between two words in a file
+QUALITY = 0.75  # of soundfile: 0 is the best and largest, 1 the smallest
+RMS = 0.1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent.parent / "data_samples" / "speech")
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    if not shutil.which("espeak-ng"):
+        sys.exit("the program espeak-ng is not installed; see https://github.com/espeak-ng/espeak-ng")
+    check_voices()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(arguments.threads) as pool:
+        index = dict(pool.map(lambda name: (name, make_voice(name, arguments.out)), VOICES))
+    with replacing(arguments.out / "index.json") as unfinished:
+        unfinished.write_text(json.dumps(index, indent=None).replace('}}, "', '}},\n"') + "\n", encoding="utf-8")
+
+
+def check_voices() -> None:
+    """Refuse variants that change nothing: espeak-ng silently leaves out those it lacks, and for "en-gb" every one."""
+    heard = {}
+    for name, (voice, _) in VOICES.items():
+        base = voice.split("+")[0]
+        for spoken_by in (f"the plain voice {base}", name):
+            waveform = speak("garden", base if spoken_by != name else voice, pitch=50, speed=150).tobytes()
+            other = heard.setdefault(waveform, spoken_by)
+            if other != spoken_by:
+                raise RuntimeError(f"{name} ({voice}) sounds just like {other}: choose another variant in "
+                                   "favor_mini/world/speech.py, out of `espeak-ng --voices=variant`")
+
+
+def make_voice(name: str, folder: Path) -> dict:
+    """Speak all words in one voice into one file; returns the voice's entry in the index."""
+    voice, pitch = VOICES[name]
+    pieces, spans, position = [], {}, GAP
+    for word in WORDS:
+        spans[word] = []
+        for seconds in LENGTHS:
+            spoken = speak_within(word, voice, pitch, seconds)  # (samples,)
+            spans[word].append([position, position + len(spoken)])
+            pieces += [np.zeros(GAP, np.float32), spoken]
+            position += len(spoken) + GAP
+    file = f"{name}.ogg"
+    with replacing(folder / file) as unfinished:
+        soundfile.write(unfinished, np.concatenate([*pieces, np.zeros(GAP, np.float32)]), SPEECH_RATE, format="OGG",
+                        subtype="VORBIS", compression_level=QUALITY)
+    print(f"{name:6} {position / SPEECH_RATE:.1f} s")
+    return {"file": file, "espeak_voice": voice, "pitch": pitch, "words": spans}
+
+
+def speak_within(word: str, voice: str, pitch: int, seconds: float) -> np.ndarray:
+    """Speak a word as slowly as fits into `seconds`: (samples,), float32. Speed by bisection."""
+    low, high, best = SLOWEST, FASTEST, None
+    while high - low > 6:
+        speed = (low + high) // 2
+        spoken = speak(word, voice, pitch, speed)
+        if len(spoken) <= seconds * SPEECH_RATE:
+            best, high = spoken, speed
+        else:
+            low = speed
+    if best is None:
+        raise RuntimeError(f"espeak-ng cannot say {word!r} in {seconds} s with the voice {voice}")
+    return best
+
+
+def speak(word: str, voice: str, pitch: int, speed: int) -> np.ndarray:
+    command = ["espeak-ng", "-v", voice, "-p", str(pitch), "-s", str(speed), "-z", "--stdout", word]
+    wav = subprocess.run(command, check=True, capture_output=True).stdout
+    waveform, rate = soundfile.read(io.BytesIO(wav), dtype="float32")
+    return polish(soxr.resample(waveform, rate, SPEECH_RATE, "VHQ"))
+
+
+def polish(waveform: np.ndarray) -> np.ndarray:
+    """Cut off the silent ends, fade over 2 ms at the start and 10 ms at the end, and set the loudness."""
+    width = SPEECH_RATE // 500
+    level = np.sqrt(np.convolve(waveform**2, np.ones(width) / width, "same"))
+    loud = np.flatnonzero(level > 0.02 * level.max())
+    waveform = waveform[loud[0]:loud[-1] + 1].copy()
+    fade_in, fade_out = np.linspace(0, 1, SPEECH_RATE // 500), np.linspace(1, 0, SPEECH_RATE // 100)
+    waveform[:len(fade_in)] *= fade_in
+    waveform[-len(fade_out):] *= fade_out
+    waveform *= RMS / np.sqrt(np.mean(waveform**2))
+    return (waveform / max(1, np.abs(waveform).max() / 0.9)).astype(np.float32)
+
+
+class replacing:
+    """A name to write to, which takes the place of `path` only when all went well."""
+
+    def __init__(self, path: Path):
+        self.path, self.unfinished = path, path.with_name(f".{path.name}.{os.getpid()}.part")
+
+    def __enter__(self) -> Path:
+        return self.unfinished
+
+    def __exit__(self, kind, error, trace) -> None:
+        if kind is None:
+            os.replace(self.unfinished, self.path)
+        self.unfinished.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()
