@@ -1,0 +1,167 @@
+"""The notebook builder on small sources, and whether the committed notebooks are what their sources say."""
+
+import nbformat
+import pytest
+
+from favor_mini.course import notebooks
+
+SOURCE = '''# %% [markdown]
+# # A notebook
+# With $x^2$ and a second line.
+
+# %%
+import os, sys
+print("first", os.environ["OMP_WAIT_POLICY"], os.path.basename(os.getcwd()))
+print("noise", file=sys.stderr)
+
+# %% tags=["raises-exception"]
+raise ValueError("on purpose")
+
+# %%
+print("10 %\\r50 %\\r100 %")
+print(os.getcwd() + "/data.txt")
+object()
+
+# %%
+import ipywidgets
+ipywidgets.interact(lambda x: print("moved to", x), x=(0, 2));
+
+# %% [markdown]
+# The same words.
+
+# %% [markdown]
+# The same words.
+'''
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "notebooks" / "source").mkdir(parents=True)
+    return tmp_path / "notebooks"
+
+
+def put(folder, text, name="00_first"):
+    (folder / "source" / f"{name}.py").write_text(text, encoding="utf-8")
+
+
+def outputs(folder, name="00_first"):
+    cells = nbformat.read(folder / f"{name}.ipynb", as_version=4).cells
+    return [cell.outputs for cell in cells if cell.cell_type == "code"]
+
+
+def test_no_notebooks_is_no_fault(folder):
+    assert notebooks.build(folder) == 0
+    assert notebooks.check(folder) == []
+
+
+def test_ids_follow_from_the_cells_and_are_unique(folder):
+    put(folder, SOURCE)
+    before = [cell.id for cell in notebooks.read_source(folder / "source" / "00_first.py").cells]
+    assert len(set(before)) == len(before) == 7
+    put(folder, "# %%\nnew = 1\n\n" + SOURCE)
+    after = [cell.id for cell in notebooks.read_source(folder / "source" / "00_first.py").cells]
+    assert after[1:] == before  # a cell put in front renames none of the others
+
+
+def test_a_terminal_keeps_what_was_written_last():
+    assert notebooks.last_state("a\n10 %\r100 %\nb\r\n") == "a\n100 %\nb\n"
+
+
+def test_paths_and_addresses_are_hidden_but_nothing_else(tmp_path):
+    text = f"{tmp_path}/data/a.mp4 <object at 0x7f0123456789> 0x1f 1/2"
+    assert notebooks.hide_paths(text, tmp_path / "notebooks") == "./data/a.mp4 <object at 0x...> 0x1f 1/2"
+    assert notebooks.hide_paths(f"{tmp_path}-other", tmp_path / "notebooks").endswith("-other")
+
+
+def test_widgets_and_standard_error_are_dropped_and_text_is_joined(tmp_path):
+    made = [nbformat.v4.new_output("stream", name="stdout", text="one "),
+            nbformat.v4.new_output("stream", name="stderr", text="100%|####|"),
+            nbformat.v4.new_output("stream", name="stdout", text="two"),
+            nbformat.v4.new_output("display_data", data={notebooks.WIDGET: {}, "text/plain": "IntSlider()"}),
+            nbformat.v4.new_output("display_data", data={"text/plain": "kept"})]
+    kept = notebooks.clean_outputs(made, tmp_path)
+    assert [output.get("text") or output.data["text/plain"] for output in kept] == ["one two", "kept"]
+
+
+@pytest.mark.slow
+def test_build_twice_gives_the_same_bytes_and_check_is_content(folder):
+    put(folder, SOURCE)
+    assert notebooks.build(folder) == 0
+    first = (folder / "00_first.ipynb").read_bytes()
+    assert notebooks.build(folder) == 0
+    assert (folder / "00_first.ipynb").read_bytes() == first
+    assert notebooks.check(folder) == []
+    printed, error, last, widget = outputs(folder)
+    assert [output.text for output in printed] == ["first PASSIVE notebooks\n"]
+    assert error[0].ename == "ValueError"
+    assert last[0].text == "100 %\n./notebooks/data.txt\n"
+    assert last[1].data["text/plain"] == "<object at 0x...>"
+    assert widget == []  # a slider needs a kernel, and what it printed is the slider's
+    assert [path.name for path in folder.iterdir() if path.is_file()] == ["00_first.ipynb"]
+
+
+@pytest.mark.slow
+def test_a_failing_cell_leaves_the_old_notebook(folder, capsys):
+    put(folder, "# %%\n1 + 1\n")
+    assert notebooks.main(["build", "--folder", str(folder)]) == 0
+    before = (folder / "00_first.ipynb").read_bytes()
+    put(folder, "# %%\n1 / 0\n")
+    assert notebooks.main(["build", "--folder", str(folder)]) == 1
+    assert "ZeroDivisionError" in capsys.readouterr().err
+    assert (folder / "00_first.ipynb").read_bytes() == before
+
+
+def written(folder):
+    """A notebook as `build` would write it, without the seconds that a kernel takes."""
+    put(folder, "# %% [markdown]\n# Words\n\n# %%\n1 + 1\n\n# %%\n2 + 2\n")
+    notebook = notebooks.read_source(folder / "source" / "00_first.py")
+    for count, cell in enumerate(notebook.cells[1:], 1):
+        cell.execution_count = count
+    return notebook
+
+
+def spoil_words(notebook):
+    notebook.cells[0].source = "Other words"
+
+
+def spoil_count(notebook):
+    notebook.cells[2].execution_count = None
+
+
+def spoil_order(notebook):
+    notebook.cells.reverse()
+
+
+def spoil_outputs(notebook):
+    notebook.cells[1].outputs = [nbformat.v4.new_output("error", ename="KeyError", evalue="x", traceback=[])]
+
+
+def spoil_metadata(notebook):
+    notebook.metadata["jupytext"] = {"formats": "ipynb,py:percent"}
+
+
+@pytest.mark.parametrize("spoil, complaint", [
+    (None, None), (spoil_words, "edited without its source"), (spoil_count, "not executed"),
+    (spoil_order, "differs from its source"), (spoil_outputs, "KeyError"), (spoil_metadata, "metadata"),
+])
+def test_check_names_what_is_wrong(folder, spoil, complaint):
+    notebook = written(folder)
+    if spoil:
+        spoil(notebook)
+    notebooks.write(notebook, folder / "00_first.ipynb")
+    complaints = notebooks.check(folder)
+    assert complaints == [] if spoil is None else any(complaint in line for line in complaints)
+
+
+def test_check_misses_no_source_and_no_notebook(folder):
+    notebooks.write(written(folder), folder / "01_orphan.ipynb")
+    assert [line.split(":")[0] for line in notebooks.check(folder)] == ["01_orphan.ipynb", "00_first.ipynb"]
+
+
+def test_only_must_fit_a_source(folder):
+    with pytest.raises(FileNotFoundError, match="77"):
+        notebooks.build(folder, only="77")
+
+
+def test_committed_notebooks_agree_with_their_sources():
+    assert notebooks.check() == []

@@ -1,0 +1,125 @@
+"""The files around the code: one environment described three times, and nothing committed that belongs to one machine."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+CONDA = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+LOCK_LINES = [line for line in (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+              if line and not line.startswith("#")]
+LOCK = {canonicalize_name(Requirement(line).name): Requirement(line) for line in LOCK_LINES}
+DECLARED = [Requirement(text) for text in [*PROJECT["project"]["dependencies"],
+            *(text for extra in PROJECT["project"]["optional-dependencies"].values() for text in extra)]]
+TOP_LEVEL = {
+    ".ci", ".gitattributes", ".gitignore", "CITATION.cff", "LICENSE", "Makefile", "README.md", "data_samples",
+    "environment.yml", "favor_mini", "notebooks", "pyproject.toml", "requirements.lock", "scripts", "tests",
+}
+MACHINES = {  # what a marker sees there -> the decord that has a wheel for it
+    ("linux", "x86_64"): "decord", ("win32", "AMD64"): "decord", ("linux", "aarch64"): "decord2",
+    ("darwin", "arm64"): "decord2",
+}
+
+
+def pinned(name: str) -> Version:
+    (specifier,) = LOCK[canonicalize_name(name)].specifier
+    return Version(specifier.version)
+
+
+def chosen(requirements, sys_platform: str, machine: str) -> list[str]:
+    """The decords among `requirements` that pip would install on a machine."""
+    system = {"linux": "Linux", "win32": "Windows", "darwin": "Darwin"}[sys_platform]
+    place = {"sys_platform": sys_platform, "platform_machine": machine, "platform_system": system}
+    return [each.name for each in requirements
+            if each.name.startswith("decord") and (each.marker is None or each.marker.evaluate(place))]
+
+
+def git_files() -> list[str]:
+    found = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if found.returncode:
+        pytest.skip("not a git checkout: what is committed can't be listed")
+    return [name for name in found.stdout.split("\0") if name]
+
+
+def test_the_lock_pins_each_name_once_and_names_no_place():
+    assert len(LOCK) == len(LOCK_LINES)
+    for requirement in LOCK.values():
+        assert [specifier.operator for specifier in requirement.specifier] == ["=="], requirement
+        assert not requirement.url and "+" not in str(requirement.specifier), requirement  # no place, no one build
+    assert not [name for name in LOCK if name.startswith(("nvidia", "triton", "cuda"))]
+
+
+@pytest.mark.parametrize("requirement", DECLARED, ids=lambda requirement: requirement.name)
+def test_every_dependency_is_locked_within_its_bounds(requirement):
+    assert requirement.specifier.contains(pinned(requirement.name))
+
+
+def test_every_machine_gets_the_decord_that_has_a_wheel():
+    for machine, name in MACHINES.items():
+        assert chosen(DECLARED, *machine) == [name]
+        assert chosen(LOCK.values(), *machine) == [name]
+
+
+def test_conda_describes_the_same_environment():
+    (pip,) = [entry["pip"] for entry in CONDA["dependencies"] if isinstance(entry, dict)]
+    named = dict((entry.split("=") + [""])[:2] for entry in CONDA["dependencies"] if isinstance(entry, str))
+    extras = ",".join(PROJECT["project"]["optional-dependencies"])
+    assert pip == ["-r requirements.lock", f"-e .[{extras}]"]
+    assert set(named) == {"python", "pip", "pytorch-cpu"}  # all else comes from the lock, in one version
+    assert Version(named["pytorch-cpu"]) == pinned("torch")
+    assert Version(named["python"]) in Requirement(f"python{PROJECT['project']['requires-python']}").specifier
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    heavy = ["torch", "transformers", "librosa", "numpy", "seaborn", "av", "decord"]
+    code = f"import favor_mini, sys; print([name for name in {heavy} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_the_version_is_one():
+    import favor_mini
+
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == favor_mini.__version__
+    assert citation["license"] == PROJECT["project"]["license"] == "Apache-2.0"
+
+
+def test_the_top_level_stays_as_it_is():
+    assert {name.split("/")[0] for name in git_files()} <= TOP_LEVEL
+
+
+def test_no_file_is_too_long_to_read():
+    long = {name: count for name in git_files() if name.endswith(".py")
+            and (count := (ROOT / name).read_text(encoding="utf-8").count("\n")) > 350 and "source/" not in name}
+    assert not long
+
+
+def test_no_committed_text_names_a_machine_or_a_registry():
+    places = r"(?<![\w.~>-])/(?:work|root|home/\w+|Users/\w+|opt/\w+)/\w+"
+    hosts = "|".join(re.escape(".".join(parts)) for parts in [
+        ("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org"), ("download", "pytorch", "org"),
+        ("debian", "org"), ("conda", "anaconda", "org"), ("crates", "io"), ("proxy", "golang", "org")])
+    pattern = re.compile(f"{places}|{hosts}")
+    assert pattern.search("see /" + "work/main/x") and pattern.search("https://" + "pypi" + ".org/simple")
+    found = []
+    for name in git_files():
+        path = ROOT / name
+        if not path.is_file():  # deleted in the working tree, not yet in the index
+            continue
+        try:
+            text = path.read_bytes().decode("utf-8")
+        except UnicodeDecodeError:
+            continue  # not text
+        text = re.sub(r'"image/png": "[^"]*"', "", text)  # letters of an encoded picture spell whatever they like
+        found += [f"{name}: {match.group()}" for match in pattern.finditer(text)]
+    assert not found
