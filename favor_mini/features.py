@@ -50,7 +50,8 @@ class _SceneMedia(Dataset):
     def __getitem__(self, i: int) -> dict:
         if get_worker_info():
             torch.set_num_threads(1)  # the workers share the cores
-        return self.processor.media(scene_clip(draw_scene(self.seeds[i]), self.processor.settings.image_size))
+        size = max(64, self.processor.settings.image_size)  # drawn smaller, icons lose their shape
+        return self.processor.media(scene_clip(draw_scene(self.seeds[i]), size))
 
 
 @torch.no_grad()

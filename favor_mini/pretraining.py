@@ -157,7 +157,7 @@ class LanguageProbe(nn.Module):
         return {"loss": loss, "right": right}
 
     @staticmethod
-    def example(scene: Scene, processor: FavorProcessor, questions: int = 8) -> dict:
+    def example(scene: Scene, processor: FavorProcessor, questions: int = 16) -> dict:
         rng = np.random.default_rng([scene.seed, 61])
         turns = [(q.text, q.answer) for q in choose(scene, rng, questions, reword_them=True)]
         text = transcript(scene, rng)

@@ -22,6 +22,9 @@ from .world.tokenizer import DESCRIBE
 from .world.transcript import transcript
 
 
+STAGES = {"align": 1.0, "ask": 0.25}  # stage: share of clips whose script the model must write out
+
+
 class Dialogues(Dataset):
     """Encoded clips with freshly drawn questions, or with the request to describe the clip.
 
@@ -116,7 +119,8 @@ def fit(model, data: Dataset, collate, out, *, steps: int, batch: int = 32, lr: 
     """
     arguments = TrainingArguments(
         output_dir=str(out), max_steps=steps, per_device_train_batch_size=batch, learning_rate=lr, weight_decay=0.01,
-        adam_beta2=0.98, lr_scheduler_type="cosine", warmup_steps=warmup, max_grad_norm=1.0, seed=seed, data_seed=seed,
+        adam_beta2=0.98, lr_scheduler_type="warmup_stable_decay", lr_scheduler_kwargs={"num_decay_steps": -(-steps // 4)},
+        warmup_steps=warmup, max_grad_norm=1.0, seed=seed, data_seed=seed,
         dataloader_num_workers=workers, dataloader_persistent_workers=workers > 0, save_steps=save_steps,
         save_total_limit=1, logging_steps=log_steps, report_to=[], remove_unused_columns=False,
         bf16=has_bf16() if bf16 is None else bf16, use_cpu=not torch.cuda.is_available(),
@@ -138,8 +142,10 @@ def finetune(model: FavorForConditionalGeneration, processor: FavorProcessor, en
     """
     model.train()
     log = []
-    for stage, steps, describe in (("align", align_steps, 1.0), ("ask", ask_steps, 0.25)):
-        data = Dialogues(encoded, steps * batch, describe=describe)
+    for stage, steps in (("align", align_steps), ("ask", ask_steps)):
+        if not steps:
+            continue
+        data = Dialogues(encoded, steps * batch, describe=STAGES[stage])
         entries = fit(model, data, processor.collate, Path(out) / stage, steps=steps, batch=batch, lr=lr, seed=seed,
                       **options)
         log += [{"stage": stage, **entry} for entry in entries]

@@ -1,0 +1,173 @@
+"""Fine-tuning: only what should learn learns, both losses are told apart, and a stopped run goes on as if nothing happened."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import scramble, tiny_config, tiny_processor
+
+from favor_mini import FavorForConditionalGeneration
+from favor_mini.training import Dialogues, finetune, fit
+from favor_mini.world.scene import SPLITS, draw_scene
+from favor_mini.world.tokenizer import DESCRIBE
+from favor_mini.world.transcript import transcript
+
+FIRST = SPLITS["train"].start
+
+
+def fresh(**changes):
+    model = FavorForConditionalGeneration(tiny_config(**changes))
+    model.reset_trained(seed=0)
+    return model
+
+
+def clips(count=12, split="train"):
+    """Encoded clips of 5 to 12 frames with random features."""
+    generator = torch.Generator().manual_seed(0)
+    made = []
+    for i in range(count):
+        frames = 5 + i % 8
+        made.append({"num_frames": frames, "audio_tokens": 5 * frames, "seed": SPLITS[split].start + i,
+                     "visual_features": torch.randn(frames, 3, 12, generator=generator).half(),
+                     "audio_features": torch.randn(5 * frames, 16, generator=generator).half()})
+    return made
+
+
+def train(model, out, align=4, ask=2, **options):
+    options = {"batch": 4, "progress": False, "save_steps": 2, "log_steps": 1, "bf16": False, **options}
+    return finetune(model, tiny_processor(), clips(), out, align_steps=align, ask_steps=ask, **options)
+
+
+def trained_state(model):
+    return {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+
+
+def test_every_frozen_tensor_stays_and_every_trained_one_moves(tmp_path):
+    torch.manual_seed(0)
+    model = fresh()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    train(model, tmp_path)
+    frozen = [name for name, p in model.named_parameters() if not p.requires_grad]
+    moved = [name for name, p in model.named_parameters() if not torch.equal(p, before[name])]
+    assert len(frozen) > 20 and not set(moved) & set(frozen)
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    # A key's bias adds the same to all scores of a row: softmax ignores it, so it gets no gradient but rounding's.
+    assert {name for name in trained - set(moved) if not name.endswith("key.bias")} == set()
+
+
+def test_both_parts_of_the_loss_are_logged_apart_and_add_up(tmp_path):
+    torch.manual_seed(0)
+    log = train(fresh(diversity_weight=0.5), tmp_path)
+    entries = [e for e in log if "cross_entropy" in e]
+    assert [e["stage"] for e in entries] == ["align"] * 4 + ["ask"] * 2
+    for e in entries:
+        assert float(e["loss"]) == pytest.approx(e["cross_entropy"] + 0.5 * e["diversity"], abs=2e-3)
+
+
+def test_training_lowers_the_loss(tmp_path):
+    model = scramble(fresh())  # a language model that has opinions, if wrong ones
+    model.reset_trained(seed=0)
+    log = [e for e in train(model, tmp_path, align=30, ask=0, lr=1e-2, log_steps=5, save_steps=30) if "cross_entropy" in e]
+    assert log[-1]["cross_entropy"] < 0.9 * log[0]["cross_entropy"]
+
+
+def test_a_run_stopped_between_steps_resumes_bit_for_bit(tmp_path):
+    from transformers import TrainerCallback
+
+    class StopAfter(TrainerCallback):
+        def on_save(self, args, state, control, **kwargs):
+            control.should_training_stop = state.global_step >= 2
+
+    torch.manual_seed(0)
+    whole, parts = fresh(qformer_dropout=0.1), fresh(qformer_dropout=0.1)
+    parts.load_state_dict(whole.state_dict())
+    train(whole, tmp_path / "whole")
+    train(parts, tmp_path / "parts", ask=0, callbacks=[StopAfter()])
+    assert not torch.equal(parts.projection.weight, whole.projection.weight)
+    torch.manual_seed(123)  # a later start finds another random state
+    again = fresh(qformer_dropout=0.1)  # and other weights
+    again.load_state_dict({**again.state_dict(), **{n: p for n, p in whole.state_dict().items()
+                                                    if n not in trained_state(whole)}})
+    train(again, tmp_path / "parts")
+    kept = trained_state(whole)
+    assert all(torch.equal(value, kept[name]) for name, value in trained_state(again).items())
+
+
+KILLED = """
+import sys, torch
+torch.set_num_threads(1)
+from test_training import fresh, train
+torch.manual_seed(0)
+model = fresh()
+print("start", flush=True)
+train(model, sys.argv[1], align=12, ask=8)
+from safetensors.torch import save_file
+save_file({n: p.detach() for n, p in model.named_parameters() if p.requires_grad}, sys.argv[2])
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_run_resumes_bit_for_bit(tmp_path):
+    """SIGKILL, as a power cut would, after a random number of saved steps; then the same command again."""
+    here = Path(__file__).parent
+    environment = {**os.environ, "PYTHONPATH": f"{here}{os.pathsep}{here.parent}", "OMP_NUM_THREADS": "1"}
+
+    def run(name, kill_after=None):
+        command = [sys.executable, "-c", KILLED, str(tmp_path / name), str(tmp_path / f"{name}.safetensors")]
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        if kill_after is not None:
+            deadline = time.monotonic() + 120
+            while not list((tmp_path / name).glob(f"*/checkpoint-{kill_after}")) and process.poll() is None:
+                assert time.monotonic() < deadline
+                time.sleep(0.002)
+            process.send_signal(signal.SIGKILL)
+        _, errors = process.communicate(timeout=120)
+        return process.returncode, errors.decode()
+
+    code, errors = run("whole")
+    assert code == 0, errors
+    steps = int(torch.randint(1, 5, (1,), generator=torch.Generator().manual_seed(int(time.time())))) * 2
+    code, _ = run("killed", kill_after=steps)
+    assert code == -signal.SIGKILL and not (tmp_path / "killed.safetensors").exists()
+    code, errors = run("killed")
+    assert code == 0, errors
+    assert (tmp_path / "killed.safetensors").read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
+
+
+def test_batches_hold_clips_of_like_length(tmp_path):
+    seen = []
+
+    class Spy(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(()))
+
+        def forward(self, num_frames):
+            seen.append(num_frames.tolist())
+            return {"loss": self.weight * 0}
+
+    data = Dialogues(clips(40), count=160)
+    fit(Spy(), data, lambda rows: {"num_frames": torch.tensor([r["num_frames"] for r in rows])}, tmp_path, steps=20,
+        batch=8, progress=False, bf16=False)
+    assert len(seen) == 20
+    assert sum(max(batch) - min(batch) for batch in seen) / len(seen) < 1.5  # of at most 7
+    assert [max(batch) for batch in seen] != sorted(max(batch) for batch in seen)  # still shuffled
+
+
+def test_dialogues_are_always_the_same_and_ask_anew_each_pass():
+    data = Dialogues(clips(), count=36, questions=4)
+    assert [data[i]["turns"] for i in range(36)] == [data[i]["turns"] for i in range(36)]
+    assert data[0]["turns"] != data[12]["turns"] and data[0]["seed"] == data[12]["seed"]
+    told = Dialogues(clips(), count=12, describe=1.0)[3]
+    assert told["turns"] == [(DESCRIBE, transcript(draw_scene(FIRST + 3)))]
+
+
+@pytest.mark.parametrize("split", ["validation", "test", "samples"])
+def test_held_out_clips_are_refused(split):
+    with pytest.raises(ValueError, match=split):
+        Dialogues(clips(split=split), count=4)
