@@ -117,7 +117,7 @@ def _key(model: FavorForConditionalGeneration, processor: FavorProcessor) -> str
     weights = [t.detach().float().cpu().numpy().tobytes() for part in (model.audio_encoder, model.visual_encoder)
                for t in part.state_dict().values()]
     code = [p.read_bytes() for p in sorted(Path(__file__).parent.joinpath("world").glob("*.py"))]
-    code += [p.read_bytes() for p in sorted(data_path("speech").rglob("*")) if p.is_file()]
+    code += [p.read_bytes() for p in sorted(data_path("speech").iterdir()) if p.suffix in (".ogg", ".json")]
     settings = json.dumps([asdict(processor.settings), processor.feature_extractor.to_dict()], default=str)
     return _digest(*weights, *code, Path(__file__).read_bytes(), settings.encode())
 

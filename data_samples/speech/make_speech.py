@@ -33,7 +33,7 @@ RMS = 0.1
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent.parent / "data_samples" / "speech")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     if not shutil.which("espeak-ng"):

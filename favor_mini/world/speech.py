@@ -1,7 +1,7 @@
 """The speech bank: the twenty words of the mini world, each spoken by 24 voices at two speeds.
 
 The bank is a folder of small Ogg files, one a voice, and an index of where each word lies. It was made by
-`scripts/make_speech.py`; reading it needs no speech synthesiser.
+`make_speech.py` beside them; reading it needs no speech synthesiser.
 """
 
 from __future__ import annotations
@@ -89,4 +89,4 @@ def _index(folder: Path) -> dict:
 def _missing(folder: Path, what: str) -> FileNotFoundError:
     return FileNotFoundError(f"no complete speech bank in {folder}: {what}. Restore it with "
                              "`git checkout -- data_samples/speech`, set FAVOR_MINI_DATA to a complete data_samples, "
-                             "or make it anew with `python scripts/make_speech.py` (needs espeak-ng)")
+                             "or make it anew with `python data_samples/speech/make_speech.py` (needs espeak-ng)")
