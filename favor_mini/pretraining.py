@@ -151,9 +151,12 @@ class LanguageProbe(nn.Module):
         self.encoder = AutoModelForCausalLM.from_config(config.language_config)
 
     def forward(self, input_ids, attention_mask, labels):
-        logits = self.encoder(input_ids=input_ids, attention_mask=attention_mask).logits
-        loss = F.cross_entropy(logits[:, :-1].float().transpose(1, 2), labels[:, 1:], ignore_index=-100)
-        right = ((logits[:, :-1].argmax(-1) == labels[:, 1:]) | (labels[:, 1:] == -100)).all(1)  # the whole answer
+        """Answers count in full, every other token a little: to foresee what a question may ask is practice, too."""
+        logits = self.encoder(input_ids=input_ids).logits[:, :-1]  # padding comes last, where a causal model ignores it
+        answers, told = labels[:, 1:], input_ids[:, 1:].masked_fill(attention_mask[:, 1:] == 0, -100)
+        logits = logits.float().transpose(1, 2)  # [B, vocabulary, L - 1]
+        loss = F.cross_entropy(logits, answers) + 0.3 * F.cross_entropy(logits, told)
+        right = ((logits.argmax(1) == answers) | (answers == -100)).all(1)  # the whole answer
         return {"loss": loss, "right": right}
 
     @staticmethod

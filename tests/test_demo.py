@@ -1,0 +1,130 @@
+"""The demo from a checkpoint to its report, with a tiny model of random weights."""
+
+import re
+
+import pytest
+from conftest import scramble, tiny_config, tiny_processor
+
+pytest.importorskip("seaborn")
+
+from favor_mini import demo
+from favor_mini.evaluation import Row
+from favor_mini.report import compared, table
+from favor_mini.world.questions import FAMILIES
+from favor_mini.world.samples import read_samples
+
+SMALL = {"steps": 3, "clips": 3, "batch": 2, "per_family": 1, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def samples():
+    return read_samples()
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    from favor_mini import FavorForConditionalGeneration
+
+    folder, config = tmp_path_factory.mktemp("checkpoint"), tiny_config(frame_rate=2.0)
+    config.vision_config.image_size = 32  # the smallest picture that a scene is drawn in
+    scramble(FavorForConditionalGeneration(config), std=0.1).save_pretrained(folder)
+    tiny_processor(config).save_pretrained(folder)
+    return folder
+
+
+def test_the_dozen_is_fixed_by_a_rule(samples):
+    clips = [s for s in samples if s.kind == "clip"]
+    chosen = demo.one_per_family(clips)
+    assert [q.family for _, q in chosen] == list(demo.DOZEN) and len(chosen) == 12
+    assert len({name for name, _ in chosen}) == 12  # each about another clip
+    assert chosen == demo.one_per_family(clips)
+    assert demo.one_per_family(clips[:1])  # fewer clips than questions
+
+
+def test_the_models_are_scored_on_every_kind_of_question(samples):
+    clips = [s for s in samples if s.kind == "clip"]
+    asked = demo.held_out(clips, 10)
+    counts = {family: sum(q.family == family for _, q in asked) for family in FAMILIES}
+    assert max(counts.values()) == 10 and min(counts.values()) >= 5 and 150 < len(asked) <= 210
+    assert len(set(asked)) == len(asked)
+    by_name = {s.name: s.questions for s in clips}
+    assert all(q in by_name[name] for name, q in asked)
+    assert len({name for name, q in asked if q.family == "shown_when"}) == 10  # spread over the clips
+    assert asked == demo.held_out(clips, 10)
+
+
+def test_other_settings_or_weights_never_share_a_run(tmp_path):
+    for name, content in (("a", b"1"), ("b", b"2")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_bytes(content)
+    settings = demo.Settings()
+    folders = {demo.run_folder(tmp_path, s, tmp_path / c) for c in "ab" for s in (
+        settings, demo.Settings(seed=1), demo.Settings(steps=10), demo.Settings(minutes=2), demo.Settings(clips=10),
+        demo.Settings(batch=8), demo.Settings(lr=1e-4), demo.Settings(align_share=0.3))}
+    assert len(folders) == 16
+    assert demo.run_folder(tmp_path, demo.Settings(), tmp_path / "a") == demo.run_folder(tmp_path, settings, tmp_path / "a")
+
+
+def test_steps_are_shared_out_and_a_measured_plan_is_kept(tmp_path, monkeypatch):
+    settings = demo.Settings(steps=10, align_share=0.3)
+    assert demo.plan(None, None, [], settings, tmp_path / "steps.json") == {"align": 3, "ask": 7}
+    assert demo.plan(None, None, [], demo.Settings(steps=2, align_share=0.99), tmp_path / "x") == {"align": 1, "ask": 1}
+    monkeypatch.setattr(demo, "Dialogues", lambda data, count, describe: describe)
+    monkeypatch.setattr(demo, "seconds_per_step", lambda model, processor, describe, batch: 1.0 if describe == 1 else 2.0)
+    planned = demo.plan(None, None, [], demo.Settings(minutes=10), tmp_path / "run" / "steps.json")
+    assert planned == {"align": 276, "ask": 138}  # half of 92 % of 600 s each
+    monkeypatch.setattr(demo, "seconds_per_step", lambda *_: 100.0)  # a slower moment changes nothing
+    assert demo.plan(None, None, [], demo.Settings(minutes=10), tmp_path / "run" / "steps.json") == planned
+
+
+@pytest.mark.parametrize("wrong", [{"minutes": 0}, {"steps": 1}, {"clips": 0}, {"batch": 0}])
+def test_impossible_settings_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        demo.Settings(**wrong)
+
+
+def test_a_missing_checkpoint_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        demo.main(tmp_path, checkpoint=tmp_path / "nowhere")
+
+
+def test_score_table_compares_models_row_by_row():
+    def answers(*predicted):
+        return [Row("c", family, "q", "bell", said, 0.25) for family, said in zip(("colour", "said"), predicted, strict=True)]
+
+    head, lines, families = compared({"before": answers("x", "x"), "after": answers("bell", "x")})
+    assert head == ["questions", "count", "chance", "before", "after"] and families == 2
+    assert lines[0] == ["colour", "1", "25%", "0%", "100%"] and lines[-1] == ["all", "2", "25%", "0%", "50%"]
+
+
+def test_tables_escape_what_models_write():
+    assert "<b>" not in table(["a"], [["<b>&"]]) and "&lt;b&gt;&amp;" in table(["a"], [["<b>&"]])
+
+
+@pytest.mark.slow
+def test_the_demo_runs_from_checkpoint_to_report_and_again(tmp_path, checkpoint, samples, capsys):
+    some = samples[:3]
+    demo.main(tmp_path, checkpoint=checkpoint, samples=some, **SMALL)
+    told = capsys.readouterr().out
+    first = (tmp_path / "report.html").read_text()
+    dozen = demo.one_per_family(some)
+    for name, question in dozen:
+        assert question.text in told and question.answer in told and name in told
+    assert told.count("[right]") + told.count("[WRONG") == len(dozen)
+    assert "2 steps of alignment, 1 of questions" in told and "report.html" in told
+    for text in [f"{q.text}</td>" for _, q in dozen] + ["block_causal", "3 output queries", "--steps 3", "peak memory"]:
+        assert text in first, text
+
+    # Self-contained: everything within, nothing fetched, nothing run, and each picture described.
+    assert not re.search(r"https?://|<script|<link|@import|url\(", re.sub(r"base64,[A-Za-z0-9+/=]*", "", first))
+    assert all(source.startswith("data:") for source in re.findall(r'src="([^"]{1,60})', first))
+    pictures = re.findall(r"<img [^>]{1,40}", first)
+    assert len(pictures) == 7 and all(re.match(r'<img alt="[^"]', image) for image in pictures)
+    assert first.count("<video controls") == 1 and "data:video/mp4;base64," in first
+
+    demo.main(tmp_path, checkpoint=checkpoint, samples=some, **SMALL)  # finds its training done
+    assert "Going on with the training kept in" in capsys.readouterr().out
+    again = (tmp_path / "report.html").read_text()
+    scores = [re.findall(r"<td[^>]*>all</td>.*?</tr>", page) for page in (first, again)]
+    assert scores[0] == scores[1] and len(scores[0]) == 1
+    assert not [p for p in tmp_path.rglob("*.part")]

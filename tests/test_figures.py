@@ -1,0 +1,148 @@
+"""The shared figures hold the values that they are said to show."""
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("seaborn")
+
+from favor_mini.attention import MASKS, frame_index
+from favor_mini.course import figures
+from favor_mini.evaluation import Score
+from favor_mini.features import scene_clip
+from favor_mini.losses import diversity_loss
+from favor_mini.media import clip_from_arrays
+from favor_mini.world.scene import SPLITS, draw_scene
+from favor_mini.world.transcript import seen_phrase
+
+
+def texts(axis) -> str:
+    return " ".join(" ".join(t.get_text().split()) for t in axis.texts)
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return draw_scene(SPLITS["validation"].start)
+
+
+def labelled(figure) -> dict:
+    return {axis.get_ylabel(): axis for axis in figure.axes}
+
+
+def test_timeline_shows_frames_sound_windows_and_script(scene):
+    clip = scene_clip(scene)
+    figure = figures.timeline(scene, clip)
+    axes = labelled(figure)
+    assert list(axes) == ["frames", "seen", "waveform", "log-mel", "heard"]
+    assert all(axis.get_xlim() == pytest.approx((0, clip.duration)) for axis in axes.values())  # one time axis
+    strip = axes["frames"].images[0].get_array()
+    assert np.array_equal(strip, np.concatenate(list(clip.frames), axis=1))
+    assert axes["frames"].images[0].get_extent() == pytest.approx([0, len(clip.frames) / 2, 0, 1])
+    line = axes["waveform"].lines[0]
+    assert np.array_equal(line.get_ydata(), clip.waveform)
+    assert line.get_xdata()[16000] == pytest.approx(1.0)
+    for moment in scene.moments:
+        if moment.seen != "nothing":
+            assert seen_phrase(moment) in texts(axes["seen"])
+        if moment.heard:
+            assert moment.heard.name in texts(axes["heard"])
+    starts = [box.get_x() for box in axes["heard"].patches]
+    assert starts == pytest.approx([m.heard.start for m in scene.moments if m.heard])
+
+
+@pytest.mark.parametrize("window_frames, borders", [(10, [5.0]), (7, [3.5, 7.0]), (40, [])])
+def test_window_borders_stand_where_windows_end(window_frames, borders):
+    clip = clip_from_arrays(frames=np.zeros((18, 8, 8, 3), np.uint8), waveform=np.zeros(9 * 16000, np.float32))
+    axis = labelled(figures.timeline(None, clip, window_frames=window_frames))["waveform"]
+    assert sorted({line.get_xdata()[0] for line in axis.lines[1:]}) == pytest.approx(borders)
+
+
+def test_timeline_without_script_without_frames_and_of_a_long_clip():
+    sound = clip_from_arrays(waveform=np.ones(16000, np.float32) * 0.5)
+    assert list(labelled(figures.timeline(None, sound))) == ["frames", "waveform", "log-mel"]
+    frames = np.arange(60, dtype=np.uint8)[:, None, None, None].repeat(4, 1).repeat(4, 2).repeat(3, 3)
+    strip = labelled(figures.timeline(None, clip_from_arrays(frames=frames)))["frames"].images[0]
+    assert list(strip.get_array()[0, ::4, 0]) == list(range(0, 60, 3))  # every third frame, still in its place
+    assert strip.get_extent() == pytest.approx([0, 30, 0, 1])
+    assert figures.png(figures.timeline(None, sound))[1:4] == b"PNG"
+
+
+def test_a_sound_stands_at_its_time_in_the_spectrogram():
+    waveform = np.zeros(4 * 16000, np.float32)
+    waveform[3 * 16000 : 3 * 16000 + 4000] = np.sin(np.arange(4000) * 0.5)
+    image = labelled(figures.timeline(None, clip_from_arrays(waveform=waveform)))["log-mel"].images[0]
+    loudest = image.get_array().max(axis=0)
+    first = np.flatnonzero(loudest > -40)[0] / len(loudest) * image.get_extent()[1]
+    assert first == pytest.approx(3.0, abs=0.05)
+
+
+@pytest.mark.parametrize("num_frames, step_tokens", [(4, 3), (10, 1), (2, 5)])
+def test_masks_are_the_masks(num_frames, step_tokens):
+    figure = figures.masks(num_frames, step_tokens)
+    assert len(figure.axes) == len(MASKS)
+    frame = frame_index(num_frames, step_tokens)
+    for axis, name in zip(figure.axes, MASKS, strict=True):
+        assert axis.get_title().startswith(name)
+        assert np.array_equal(axis.images[0].get_array(), MASKS[name](num_frames, step_tokens).float())
+        middles = [float(torch.nonzero(frame == f).float().mean()) for f in range(num_frames)]
+        assert list(axis.get_xticks()) == pytest.approx(middles)  # a frame's number stands in the middle of its tokens
+
+
+LOG = [{"stage": "align", "step": 10, "cross_entropy": 2.0, "diversity": 0.3, "loss": 2.0},
+       {"stage": "align", "step": 20, "cross_entropy": 1.0, "diversity": 0.2, "loss": 1.0},
+       {"stage": "align", "step": 20, "train_runtime": 5.0},
+       {"stage": "ask", "step": 10, "cross_entropy": 0.5, "diversity": -0.1, "loss": 0.5}]
+
+
+def test_loss_curves_put_one_stage_after_the_other():
+    figure = figures.loss_curves(LOG)
+    assert [axis.get_ylabel() for axis in figure.axes] == ["cross-entropy", "diversity"]
+    align, ask = figure.axes[0].lines[:2]
+    assert list(align.get_xdata()) == [10, 20] and list(align.get_ydata()) == [2.0, 1.0]
+    assert list(ask.get_xdata()) == [30] and list(ask.get_ydata()) == [0.5]
+    assert list(figure.axes[1].lines[0].get_ydata()) == [0.3, 0.2]
+    assert "align (20 steps)" in texts(figure.axes[0]) and "ask (10 steps)" in texts(figure.axes[0])
+
+
+def test_query_similarity_agrees_with_the_diversity_loss():
+    queries = torch.randn(3, 6, 5, generator=torch.Generator().manual_seed(0))
+    figure = figures.query_similarity(queries, "before")
+    matrices = [axis for axis in figure.axes if axis.get_title()]
+    assert len(matrices) == 3
+    for window, axis in zip(queries, matrices, strict=True):
+        cosines = torch.nn.functional.cosine_similarity(window[:, None], window[None], dim=-1)
+        assert np.allclose(axis.images[0].get_array(), cosines, atol=1e-5)
+        assert axis.get_title().endswith(f"mean {round(float(diversity_loss(window[None])), 2) + 0.0:.2f}")
+    assert figures.query_similarity(torch.ones(1, 4, 3)).axes[0].get_title().endswith("mean 1.00")
+
+
+def test_score_bars_show_accuracy_intervals_and_chance():
+    before = [Score("colour", 10, 0.1, 0.02, 0.4, 1 / 7), Score("all", 20, 0.2, 0.1, 0.4, 0.25)]
+    after = [Score("colour", 10, 0.9, 0.6, 0.98, 1 / 7), Score("all", 20, 0.8, 0.6, 0.9, 0.25)]
+    figure = figures.score_bars({"before": before, "after": after})
+    axis = figure.axes[0]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["colour", "all"]
+    bars = {bars.get_label(): [bar.get_width() for bar in bars] for bars in axis.containers if hasattr(bars, "patches")}
+    assert bars == {"before": pytest.approx([0.1, 0.2]), "after": pytest.approx([0.9, 0.8])}
+    chance = next(c for c in axis.collections if c.get_label() == "chance")
+    assert [segment[0][0] for segment in chance.get_segments()] == pytest.approx([1 / 7, 0.25])
+    assert {t.get_text() for t in figure.legends[0].get_texts()} == {"before", "after", "chance"}
+
+
+def test_every_figure_has_a_description_that_a_notebook_keeps(scene):
+    score = [Score("all", 20, 0.8, 0.6, 0.9, 0.25)]
+    drawn = [figures.timeline(scene, scene_clip(scene)), figures.masks(), figures.loss_curves(LOG),
+             figures.query_similarity(torch.randn(2, 4, 3)), figures.score_bars({"after": score})]
+    for figure in drawn:
+        data, metadata = figure._repr_mimebundle_()
+        assert data["image/png"].startswith("iVBOR")  # a PNG in base64
+        assert len(figures.alt(figure)) > 40 and metadata["image/png"]["alt"] == figures.alt(figure)
+    assert all(seen_phrase(m) in figures.alt(drawn[0]) for m in scene.moments)
+
+
+def test_the_style_stays_in_the_figures():
+    import matplotlib as mpl
+
+    before = dict(mpl.rcParams)
+    figures.png(figures.masks())
+    assert dict(mpl.rcParams) == before
