@@ -30,7 +30,15 @@ def full(num_frames: int, step_tokens: int, device=None) -> Tensor:
     return torch.ones(length, length, dtype=torch.bool, device=device)
 
 
+# A further mask is a function with these arguments, entered here under a name that a config can then give.
 MASKS = {"block_causal": block_causal, "block_anticausal": block_anticausal, "full": full}
+
+
+def find_mask(name: str):
+    """The mask function of this name; a ValueError that lists the names where there is none."""
+    if name not in MASKS:
+        raise ValueError(f"unknown attention mask {name!r}; choose one of {', '.join(MASKS)}")
+    return MASKS[name]
 
 
 def window_mask(name: str, frame_mask: Tensor, step_tokens: int) -> Tensor:
@@ -45,10 +53,8 @@ def window_mask(name: str, frame_mask: Tensor, step_tokens: int) -> Tensor:
     Returns:
         (1, 1, K * P, K * P) where no frame is padded, else (B * W, 1, K * P, K * P).
     """
-    if name not in MASKS:
-        raise ValueError(f"unknown attention mask {name!r}; choose one of {', '.join(MASKS)}")
     num_frames = frame_mask.shape[1]
-    allowed = MASKS[name](num_frames, step_tokens, frame_mask.device)[None, None]  # [1, 1, K * P, K * P]
+    allowed = find_mask(name)(num_frames, step_tokens, frame_mask.device)[None, None]  # [1, 1, K * P, K * P]
     if frame_mask.all():
         return allowed
     frame = frame_index(num_frames, step_tokens, frame_mask.device)
@@ -80,7 +86,8 @@ class AttentionBlock(nn.Module):
                 maps: list[Tensor] | None = None) -> Tensor:
         """x (B, L, width) looks at memory (B, M, memory_width), itself by default; mask broadcasts to (B, heads, L, M).
 
-        With a list in `maps`, the attention map (B, heads, L, M) is appended to it.
+        With a list in `maps`, the attention map (B, heads, L, M) is appended to it: the very weights that the values
+        are summed with, mask included (dropout, where there is any, comes after).
         """
         memory = x if memory is None else memory
         q, k, v = (self._split(t) for t in (self.query(x), self.key(memory), self.value(memory)))  # [B, heads, L, d]

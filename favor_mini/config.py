@@ -15,6 +15,7 @@ class FavorConfig(PreTrainedConfig):
 
     Args:
         audio_config, vision_config, visual_qformer_config, language_config: configs of the frozen parts, or dicts.
+        conv_stem: put convolutions in front of the ViT (the mini model, whose ViT is trained from nothing).
         visual_tokens: V, tokens per frame. audio_width: D_a, to which audio tokens are projected.
         frame_rate: video frames a second; one frame is one time step.
         window_frames, num_queries: K and N.
@@ -22,8 +23,12 @@ class FavorConfig(PreTrainedConfig):
         attention_mask: name of the causal attention's mask.
         diversity_weight: lambda.
         lora_rank, lora_alpha, lora_dropout: LoRA on the language model's q, k, v, o; rank 0 is no LoRA.
+        lora_targets: regular expression over module names, for language models that name q, k, v, o otherwise.
         question_conditioning: let the question into the visual Q-Former, as InstructBLIP does.
         placeholder_id: token id that stands for one output query in the prompt.
+
+    Raises:
+        ValueError: frame_rate does not cut 50 Hz audio into whole steps, or a size is below 1.
     """
 
     model_type = "favor"
@@ -31,10 +36,11 @@ class FavorConfig(PreTrainedConfig):
                    "visual_qformer_config": InstructBlipQFormerConfig, "language_config": AutoConfig}
 
     def __init__(self, audio_config=None, vision_config=None, visual_qformer_config=None, language_config=None, *,
-                 visual_tokens: int = 32, audio_width: int = 768, frame_rate: float = 2.0, window_frames: int = 10,
+                 conv_stem: bool = False, visual_tokens: int = 32, audio_width: int = 768, frame_rate: float = 2.0, window_frames: int = 10,
                  num_queries: int = 32, qformer_width: int = 768, qformer_layers: int = 2, qformer_heads: int = 12,
                  qformer_hidden: int = 3072, qformer_dropout: float = 0.1, attention_mask: str = "block_causal",
                  diversity_weight: float = 0.01, lora_rank: int = 32, lora_alpha: int = 32, lora_dropout: float = 0.1,
+                 lora_targets: str = r".*\.(q|k|v|o)_proj",
                  question_conditioning: bool = False, placeholder_id: int = 6, **kwargs):
         def build(value, kind):
             value = {} if value is None else value
@@ -46,13 +52,21 @@ class FavorConfig(PreTrainedConfig):
         if isinstance(language_config, dict):
             language_config = AutoConfig.for_model(**language_config)
         self.language_config = language_config or LlamaConfig()
+        self.conv_stem = conv_stem
         self.visual_tokens, self.audio_width, self.frame_rate = visual_tokens, audio_width, frame_rate
         self.window_frames, self.num_queries = window_frames, num_queries
         self.qformer_width, self.qformer_layers, self.qformer_heads = qformer_width, qformer_layers, qformer_heads
         self.qformer_hidden, self.qformer_dropout = qformer_hidden, qformer_dropout
         self.attention_mask, self.diversity_weight = attention_mask, diversity_weight
         self.lora_rank, self.lora_alpha, self.lora_dropout = lora_rank, lora_alpha, lora_dropout
+        self.lora_targets = lora_targets
         self.question_conditioning, self.placeholder_id = question_conditioning, placeholder_id
+        if frame_rate <= 0 or 50 / frame_rate % 1:
+            raise ValueError(f"frame_rate={frame_rate} does not cut 50 audio tokens a second into whole steps; choose "
+                             "a divisor of 50 such as 1, 2, 2.5, 5 or 10")
+        if min(window_frames, num_queries, visual_tokens, qformer_layers) < 1:
+            raise ValueError("window_frames, num_queries, visual_tokens and qformer_layers must be at least 1, found "
+                             f"{window_frames}, {num_queries}, {visual_tokens} and {qformer_layers}")
         super().__init__(**kwargs)
 
     @property
@@ -82,7 +96,7 @@ class FavorConfig(PreTrainedConfig):
 
     @classmethod
     def mini(cls, vocab_size: int, **changes) -> "FavorConfig":
-        """The mini model: the same structure, sized for two CPU cores. Pictures of 64 x 64, up to 12 s of sound a chunk."""
+        """The mini model: the same structure, sized for two CPU cores. Pictures of 64 x 64, sound in 12 s chunks."""
         audio = WhisperConfig(d_model=128, encoder_layers=3, encoder_attention_heads=4, encoder_ffn_dim=384,
                               decoder_layers=1, num_mel_bins=80, max_source_positions=600, pad_token_id=0)
         vision = InstructBlipVisionConfig(hidden_size=128, intermediate_size=384, num_hidden_layers=4,
@@ -91,9 +105,12 @@ class FavorConfig(PreTrainedConfig):
                                             num_hidden_layers=2, num_attention_heads=4, cross_attention_frequency=1,
                                             encoder_hidden_size=128, max_position_embeddings=64,
                                             hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
-        language = LlamaConfig(hidden_size=256, intermediate_size=704, num_hidden_layers=4, num_attention_heads=4,
+        language = LlamaConfig(hidden_size=256, intermediate_size=512, num_hidden_layers=4, num_attention_heads=4,
                                vocab_size=vocab_size, max_position_embeddings=1024, tie_word_embeddings=True,
                                pad_token_id=0, bos_token_id=2, eos_token_id=3)
-        sizes = {"visual_tokens": 8, "audio_width": 128, "qformer_width": 128, "qformer_heads": 4,
+        sizes = {"conv_stem": True, "visual_tokens": 8, "audio_width": 128, "qformer_width": 128, "qformer_heads": 4,
                  "qformer_hidden": 512, "qformer_dropout": 0.0, "lora_dropout": 0.0}
         return cls(audio, vision, qformer, language, **{**sizes, **changes})
+
+
+AutoConfig.register("favor", FavorConfig)  # so that a saved folder, its tokenizer too, is known for what it is

@@ -30,13 +30,12 @@ from .media import read_clip
 from .model import FavorForConditionalGeneration
 from .processor import FavorProcessor
 from .report import Result, compared, write_report
-from .training import Dialogues, finetune, has_bf16
+from .training import STAGES, Dialogues, finetune, has_bf16
 from .world.questions import FAMILIES, Question
 from .world.scene import SPLITS
 
 DOZEN = ("shown_when", "heard_while", "said_when", "off_screen", "first_mixed", "seen_after", "heard_before", "cause",
          "next", "direction", "read", "count_heard")
-STAGES = {"align": 1.0, "ask": 0.25}  # stage: share of clips that the model must write out, as in `training.finetune`
 FRESH, OWN, SHIPPED = "before: untrained connector", "after: trained here", "shipped"
 
 
@@ -86,16 +85,17 @@ def main(out="build/demo", *, checkpoint=None, samples=None, per_family: int = 1
         clips = {s.name: read_clip(s.path, frame_rate=processor.settings.frame_rate) for s in samples}
         encoded = encode_clips(model, processor, clips)
         asked = held_out(samples, per_family)
+        scenes = {s.name: s.scene for s in samples}
     with watch("asking the shipped model"):
-        dozen = evaluate(model, processor, encoded, one_per_family(samples))
+        dozen = evaluate(model, processor, encoded, one_per_family(samples), scenes)
         print_answers(dozen)
-        rows = {SHIPPED: evaluate(model, processor, encoded, asked, progress=progress)}
+        rows = {SHIPPED: evaluate(model, processor, encoded, asked, scenes, progress=progress)}
 
     sample = next((s for s in samples if s.name == dozen[0].clip), samples[0])
     model.reset_trained(settings.seed)
     queries = {"before training": output_queries(model, processor, encoded[sample.name])}
     with watch("asking the untrained connector"):
-        rows[FRESH] = evaluate(model, processor, encoded, asked, progress=progress)
+        rows[FRESH] = evaluate(model, processor, encoded, asked, scenes, progress=progress)
     with watch("encoding training clips"):
         seeds = [SPLITS["train"].start + i for i in range(settings.clips)]
         data = encode_scenes(model, processor, seeds, cache=out / "features", progress=progress)
@@ -111,7 +111,7 @@ def main(out="build/demo", *, checkpoint=None, samples=None, per_family: int = 1
         log = train(model, processor, data, run, settings, steps, progress)
     queries["after training"] = output_queries(model, processor, encoded[sample.name])
     with watch("asking the trained connector"):
-        rows[OWN] = evaluate(model, processor, encoded, asked, progress=progress)
+        rows[OWN] = evaluate(model, processor, encoded, asked, scenes, progress=progress)
 
     rows = {name: rows[name] for name in (FRESH, OWN, SHIPPED)}
     print_scores(rows)

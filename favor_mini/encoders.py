@@ -2,9 +2,22 @@
 
 import torch
 from torch import Tensor, nn
-from transformers import InstructBlipQFormerConfig, InstructBlipQFormerModel, InstructBlipVisionConfig
-from transformers import InstructBlipVisionModel
+from transformers import (
+    InstructBlipPreTrainedModel,
+    InstructBlipQFormerConfig,
+    InstructBlipQFormerModel,
+    InstructBlipVisionConfig,
+    InstructBlipVisionModel,
+)
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+
+def expect(name: str, tensor: Tensor, **shape: int | None) -> None:
+    """Raise a ValueError that teaches unless `tensor` has these axes; None stands for any size."""
+    sizes, wants = tuple(tensor.shape), tuple(shape.values())
+    if len(sizes) != len(wants) or any(want not in (None, size) for size, want in zip(sizes, wants, strict=True)):
+        wanted = ", ".join(axis if size is None else f"{axis}={size}" for axis, size in shape.items())
+        raise ValueError(f"{name} must be ({wanted}), found {sizes}; FavorProcessor builds it with the model's sizes")
 
 
 def encode_audio(encoder: WhisperEncoder, input_features: Tensor) -> Tensor:
@@ -17,18 +30,43 @@ def encode_audio(encoder: WhisperEncoder, input_features: Tensor) -> Tensor:
 
     Returns:
         (B, C * S, D): 50 Hz audio tokens, the chunks in time order.
+
+    Raises:
+        ValueError: the spectrograms are not of the encoder's size.
     """
+    expect("input_features", input_features, B=None, C=None, mels=encoder.config.num_mel_bins,
+           mel_frames=2 * encoder.config.max_source_positions)
     chunks = encoder(input_features.flatten(0, 1)).last_hidden_state  # [B * C, S, D]
     return chunks.unflatten(0, (len(input_features), -1)).flatten(1, 2)  # [B, C * S, D]
+
+
+class ConvStem(nn.Sequential):
+    """Three convolutions of stride 2 in place of a ViT's cut into 8 x 8 pixels, with the same patches coming out.
+
+    A small ViT trained from nothing on a CPU learns shapes many times sooner so (Xiao et al. 2021, arXiv 2106.14881).
+    """
+
+    def __init__(self, width: int):
+        super().__init__(nn.Conv2d(3, width // 4, 3, 2, 1), nn.GELU(), nn.Conv2d(width // 4, width // 2, 3, 2, 1), nn.GELU(),
+                         nn.Conv2d(width // 2, width, 3, 2, 1))  # [B * T, 3, H, W] -> [B * T, width, H / 8, W / 8]
+
+    @property
+    def weight(self) -> Tensor:
+        """What the ViT asks of its patch embedding: the type to compute in."""
+        return self[0].weight
 
 
 class VisualEncoder(nn.Module):
     """InstructBLIP up to its Q-Former: every frame becomes V visual tokens of width D_v."""
 
     def __init__(self, vision_config: InstructBlipVisionConfig, qformer_config: InstructBlipQFormerConfig,
-                 visual_tokens: int):
+                 visual_tokens: int, conv_stem: bool = False):
         super().__init__()
         self.vision_model = InstructBlipVisionModel(vision_config)
+        if conv_stem:
+            if vision_config.patch_size != 8:
+                raise ValueError(f"a ConvStem makes patches of 8 x 8 pixels, found patch_size={vision_config.patch_size}")
+            self.vision_model.embeddings.patch_embedding = ConvStem(vision_config.hidden_size)
         self.qformer = InstructBlipQFormerModel(qformer_config)
         self.query_tokens = nn.Parameter(torch.zeros(1, visual_tokens, qformer_config.hidden_size))
         nn.init.normal_(self.query_tokens, std=0.02)
@@ -38,9 +76,14 @@ class VisualEncoder(nn.Module):
         """Frames (B, T, 3, H, W) to visual tokens (B, T, V, D_v).
 
         Args:
-            question_ids, question_mask: (B, Q) the question in the Q-Former's own tokens: InstructBLIP lets the question
+            question_ids, question_mask: (B, Q) the question in the Q-Former's own tokens: InstructBLIP lets it
                 steer what the queries take from a frame. None: the queries look unasked.
+
+        Raises:
+            ValueError: the pictures are not of the encoder's size.
         """
+        size = self.vision_model.config.image_size
+        expect("pixel_values", pixel_values, B=None, T=None, channels=3, H=size, W=size)
         batch, num_frames = pixel_values.shape[:2]
         patches = self.vision_model(pixel_values.flatten(0, 1)).last_hidden_state  # [B * T, patches, D]
         queries = self.query_tokens.expand(batch * num_frames, -1, -1)  # [B * T, V, D_v]
@@ -48,7 +91,20 @@ class VisualEncoder(nn.Module):
         if question_ids is not None:
             question_ids = question_ids.repeat_interleave(num_frames, dim=0)  # [B * T, Q]
             question_mask = question_mask.repeat_interleave(num_frames, dim=0)
-            attention_mask = torch.cat([torch.ones_like(queries[..., 0], dtype=question_mask.dtype), question_mask], 1)
+            attention_mask = torch.cat([question_mask.new_ones(queries.shape[:2]), question_mask], 1)  # [B * T, V + Q]
         tokens = self.qformer(input_ids=question_ids, attention_mask=attention_mask, query_embeds=queries,
                               encoder_hidden_states=patches).last_hidden_state
         return tokens[:, : queries.shape[1]].unflatten(0, (batch, num_frames))  # [B, T, V, D_v]
+
+
+class InstructBlipEyes(InstructBlipPreTrainedModel):
+    """What InstructBLIP has below its language model, under the names of its checkpoints: the rest is never read."""
+
+    _keys_to_ignore_on_load_unexpected = [r"^language_model", r"^language_projection"]
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.vision_model = InstructBlipVisionModel(config.vision_config)
+        self.qformer = InstructBlipQFormerModel(config.qformer_config)
+        self.query_tokens = nn.Parameter(torch.zeros(1, config.num_query_tokens, config.qformer_config.hidden_size))
+        self.post_init()

@@ -11,7 +11,8 @@ from .features import encode_media
 from .media import Clip
 from .model import FavorForConditionalGeneration
 from .processor import FavorProcessor
-from .world.questions import FAMILIES, Question
+from .world.questions import FAMILIES, Question, one_stream_chance
+from .world.scene import Scene
 
 GROUPS = {  # group: which families belong to it, by what they need
     "both modalities": lambda needs: {"audio", "video"} <= set(needs),
@@ -66,15 +67,23 @@ def answer(model: FavorForConditionalGeneration, processor: FavorProcessor, enco
 
 
 def evaluate(model: FavorForConditionalGeneration, processor: FavorProcessor, encoded: dict[str, dict],
-             asked: list[tuple[str, Question]], *, batch: int = 32, progress: bool = False) -> list[Row]:
+             asked: list[tuple[str, Question]], scenes: dict[str, Scene] | None = None, *, batch: int = 32,
+             progress: bool = False) -> list[Row]:
     """Ask each (clip name, question) and compare with the known answer.
 
     Args:
         encoded: by clip name, from `encode_clips`.
+        scenes: scripts by clip name. With them, chance is an honest one: what somebody scores at best who takes in one
+            stream whole and nothing of the other. Without, it is one in the number of candidate answers.
     """
+    def chance(name: str, question: Question) -> float:
+        if scenes is None or not {"audio", "video"} <= set(question.needs):
+            return 1 / len(question.candidates)
+        return max(one_stream_chance(scenes[name], question, stream) for stream in ("audio", "video"))
+
     texts = answer(model, processor, [encoded[name] for name, _ in asked], [q.text for _, q in asked],
                    batch=batch, progress=progress)
-    return [Row(name, q.family, q.text, q.answer, text, 1 / len(q.candidates))
+    return [Row(name, q.family, q.text, q.answer, text, chance(name, q))
             for (name, q), text in zip(asked, texts, strict=True)]
 
 

@@ -6,34 +6,32 @@ import torch
 import torch.nn.functional as F
 from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
-from transformers import (
-    AutoModelForCausalLM,
-    InstructBlipForConditionalGeneration,
-    PreTrainedModel,
-    WhisperModel,
-)
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, WhisperModel
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from transformers.utils import ModelOutput
 
 from .config import FavorConfig
-from .encoders import VisualEncoder, encode_audio
+from .encoders import InstructBlipEyes, VisualEncoder, encode_audio, expect
 from .losses import diversity_loss
 from .qformer import AttentionMaps, CausalQFormer
-from .sync import synchronise
-from .windows import fold, num_windows, unfold
+from .sync import step_mask, synchronise, trim
+from .windows import fold, unfold
+
+MEDIA = ("pixel_values", "frame_mask", "input_features", "audio_mask", "visual_features", "audio_features",
+         "question_ids", "question_mask")
 
 
 @dataclass
 class FavorOutput(ModelOutput):
-    """What a forward pass returns. `queries` are the output queries (B, W, N, width), `window_mask` (B, W) their truth."""
+    """What a forward pass returns; None where there was nothing to compute it from."""
 
-    loss: Tensor | None = None
-    logits: Tensor | None = None
+    loss: Tensor | None = None  # cross_entropy + diversity_weight * diversity
+    logits: Tensor | None = None  # [B, L, vocabulary]
     cross_entropy: Tensor | None = None
     diversity: Tensor | None = None
-    queries: Tensor | None = None
-    window_mask: Tensor | None = None
-    maps: AttentionMaps | None = None
+    queries: Tensor | None = None  # [B, W, N, width], before the projection
+    window_mask: Tensor | None = None  # [B, W] bool, True where a window holds a real time step
+    maps: AttentionMaps | None = None  # where return_maps asks for them
 
 
 class FavorForConditionalGeneration(PreTrainedModel):
@@ -42,12 +40,15 @@ class FavorForConditionalGeneration(PreTrainedModel):
     config_class = FavorConfig
     config: FavorConfig
     main_input_name = "input_ids"
-    TRAINED = ("audio_projection", "qformer", "projection", "lora_")  # parts of the names of trained parameters
+    accepts_loss_kwargs = False  # Trainer: the loss is a mean over the batch, divide it over accumulated steps
+    _supports_sdpa = True
+    CONNECTOR = ("audio_projection", "qformer", "projection")  # trained whole; of the language model only LoRA is
 
     def __init__(self, config: FavorConfig):
         super().__init__(config)
         self.audio_encoder = WhisperEncoder(config.audio_config)
-        self.visual_encoder = VisualEncoder(config.vision_config, config.visual_qformer_config, config.visual_tokens)
+        self.visual_encoder = VisualEncoder(config.vision_config, config.visual_qformer_config, config.visual_tokens,
+                                            config.conv_stem)
         self.audio_projection = nn.Linear(config.audio_config.d_model, config.audio_width)
         self.qformer = CausalQFormer(
             input_width=config.visual_width + config.audio_width, window_frames=config.window_frames,
@@ -75,14 +76,13 @@ class FavorForConditionalGeneration(PreTrainedModel):
         """Put LoRA on the attention projections q, k, v, o of the language model (peft)."""
         if self.config.lora_rank:
             lora = LoraConfig(r=self.config.lora_rank, lora_alpha=self.config.lora_alpha,
-                              lora_dropout=self.config.lora_dropout, target_modules=r".*\.(q|k|v|o)_proj")
+                              lora_dropout=self.config.lora_dropout, target_modules=self.config.lora_targets)
             inject_adapter_in_model(lora, self.language_model)
 
     def freeze(self) -> None:
         """Leave only the connector and LoRA trainable."""
         for name, parameter in self.named_parameters():
-            top = name.split(".")[0]
-            parameter.requires_grad_(top in self.TRAINED or "lora_" in name)
+            parameter.requires_grad_(name.split(".")[0] in self.CONNECTOR or "lora_" in name)
 
     def train(self, mode: bool = True):
         """Training mode for what is trained; the frozen encoders stay in evaluation mode (no dropout)."""
@@ -95,23 +95,33 @@ class FavorForConditionalGeneration(PreTrainedModel):
         """Start the connector and LoRA anew, as before any fine-tuning; the frozen parts stay as they are."""
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            for module in (self.audio_projection, self.qformer, self.projection):
-                self._init_weights(module)
+            for name in self.CONNECTOR:
+                self._init_weights(getattr(self, name))
             for module in self.language_model.modules():
                 if hasattr(module, "reset_lora_parameters"):
                     module.reset_lora_parameters("default", init_lora_weights=True)
 
     # From media tensors to vectors in the language model's embedding space.
 
+    @torch.no_grad()
     def encode(self, pixel_values: Tensor | None = None, input_features: Tensor | None = None,
-               question_ids: Tensor | None = None, question_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Run the frozen encoders: (B, T_v, V, D_v) visual tokens and (B, L, D_w) audio tokens; None where not given."""
+               question_ids: Tensor | None = None, question_mask: Tensor | None = None
+               ) -> tuple[Tensor | None, Tensor | None]:
+        """Run the frozen encoders: (B, T_v, V, D_v) visual and (B, L, D_w) audio tokens; None where nothing is given.
+
+        Raises:
+            ValueError: a stream has the wrong shape, or the question is missing where the config lets it steer the
+                visual Q-Former, or is given where it does not.
+        """
         visual = audio = None
-        with torch.no_grad():
-            if pixel_values is not None:
-                visual = self.visual_encoder(pixel_values, question_ids, question_mask)
-            if input_features is not None:
-                audio = encode_audio(self.audio_encoder, input_features)
+        if pixel_values is not None:
+            if (question_ids is not None) != self.config.question_conditioning:
+                raise ValueError(f"the model's config has question_conditioning={self.config.question_conditioning}, but "
+                                 f"question_ids are {'missing' if question_ids is None else 'given'}; give the processor"
+                                 " the same question_conditioning (features that depend on it can't be kept)")
+            visual = self.visual_encoder(pixel_values, question_ids, question_mask)
+        if input_features is not None:
+            audio = encode_audio(self.audio_encoder, input_features.to(self.audio_encoder.conv1.weight.dtype))
         return visual, audio
 
     def connect(self, visual: Tensor, audio: Tensor, frame_mask: Tensor, audio_mask: Tensor, return_maps: bool = False
@@ -120,47 +130,50 @@ class FavorForConditionalGeneration(PreTrainedModel):
 
         Args:
             visual: (B, T_v, V, D_v); audio: (B, L, D_w) as Whisper gave it.
-            frame_mask: (B, T_v), audio_mask: (B, L): True where a frame or an audio token is real.
+            frame_mask: (B, T_v), audio_mask: (B, L): True where a frame or an audio token is real. What is not real is
+                zero in the synchronised steps, whatever the tensors hold there.
 
         Returns:
             queries (B, W, N, width), window_mask (B, W), attention maps.
         """
-        visual = visual * frame_mask[:, :, None, None]
-        audio = self.audio_projection(audio) * audio_mask[:, :, None]  # [B, L, D_a]; no sound is zero after projecting
-        steps = synchronise(visual, audio, audio_tokens=self.config.audio_tokens)  # [B, T, P, D_v + D_a]
-        steps = F.pad(steps, (0, 0, 0, self.config.step_tokens - steps.shape[2]))
-        windows, mask = fold(steps, self.step_mask(frame_mask, audio_mask), self.config.window_frames)
+        config = self.config
+        # Whisper pads sound to whole chunks; windows of nothing but padding would be computed in vain.
+        (visual, frame_mask), (audio, audio_mask) = trim(visual, frame_mask), trim(audio, audio_mask)
+        visual = visual.masked_fill(~frame_mask[..., None, None], 0.0)
+        audio = self.audio_projection(audio).masked_fill(~audio_mask[..., None], 0.0)  # [B, L, D_a]
+        steps = synchronise(visual, audio, audio_tokens=config.audio_tokens)  # [B, T, P, D_v + D_a]
+        real = step_mask(frame_mask, audio_mask, audio_tokens=config.audio_tokens)  # [B, T]
+        windows, mask = fold(steps, real, config.window_frames)  # [B * W, K * P, D_v + D_a], [B * W, K]
         queries, maps = self.qformer(windows, mask, return_maps)  # [B * W, N, width]
-        queries = unfold(queries, len(visual)).unflatten(1, (-1, self.config.num_queries))  # [B, W, N, width]
+        queries = unfold(queries, len(visual)).unflatten(1, (-1, config.num_queries))  # [B, W, N, width]
         return queries, mask.any(dim=1).unflatten(0, (len(visual), -1)), maps
-
-    def step_mask(self, frame_mask: Tensor, audio_mask: Tensor) -> Tensor:
-        """(B, T): a time step is real where either stream has something."""
-        steps = audio_mask.long().sum(1)  # audio tokens are contiguous from the start
-        steps = num_windows(steps, self.config.audio_tokens)
-        count = torch.maximum(frame_mask.long().sum(1), steps)  # [B]
-        total = max(frame_mask.shape[1], num_windows(audio_mask.shape[1], self.config.audio_tokens))
-        return torch.arange(total, device=count.device)[None] < count[:, None]
 
     def embed(self, input_ids: Tensor, queries: Tensor | None, window_mask: Tensor | None) -> Tensor:
         """Token embeddings with every placeholder replaced by a projected query: (B, L) -> (B, L, width).
 
         Raises:
-            ValueError: the prompt holds another number of placeholders than there are queries.
+            ValueError: a prompt holds another number of placeholders than its clip has queries.
         """
         embeds = self.language_model.get_input_embeddings()(input_ids)
-        place = input_ids == self.config.placeholder_id
-        vectors = embeds.new_zeros(0, embeds.shape[-1]) if queries is None else \
-            self.projection(queries[window_mask].flatten(0, 1)).to(embeds.dtype)  # [windows * N, width]
-        if place.sum() != len(vectors):
-            raise ValueError(f"the prompts hold {int(place.sum())} placeholders for {len(vectors)} output queries; let "
-                             "FavorProcessor write the prompts, it expands one placeholder to N per window")
-        return embeds.masked_scatter(place[..., None], vectors)
+        place = input_ids == self.config.placeholder_id  # [B, L]
+        wanted = torch.zeros_like(input_ids[:, 0]) if queries is None else window_mask.sum(1) * queries.shape[2]  # [B]
+        if not torch.equal(place.sum(1), wanted):
+            raise ValueError(f"the prompts hold {place.sum(1).tolist()} placeholders (token {self.config.placeholder_id}) "
+                             f"for {wanted.tolist()} output queries; let FavorProcessor write the prompts with the "
+                             "model's window_frames and num_queries: it puts N placeholders for each window")
+        if queries is None:
+            return embeds
+        vectors = self.projection(queries[window_mask].flatten(0, 1))  # [real windows * N, width], in time order
+        return embeds.masked_scatter(place[..., None], vectors.to(embeds.dtype))
 
     def prepare(self, input_ids: Tensor, pixel_values=None, frame_mask=None, input_features=None, audio_mask=None,
                 visual_features=None, audio_features=None, question_ids=None, question_mask=None, return_maps=False
                 ) -> tuple[Tensor, Tensor | None, Tensor | None, AttentionMaps | None]:
-        """Everything before the language model. Takes media tensors, or the encoders' outputs computed before."""
+        """Everything before the language model. Takes media tensors, or the encoders' outputs computed before.
+
+        Returns:
+            the prompt's embeddings, queries, window_mask and maps.
+        """
         visual, audio = self.encode(pixel_values, input_features, question_ids, question_mask)
         visual = visual_features if visual is None else visual
         audio = audio_features if audio is None else audio
@@ -169,13 +182,17 @@ class FavorForConditionalGeneration(PreTrainedModel):
         batch, like = len(input_ids), self.projection.weight
         if visual is None:  # no clip of the batch has a picture
             visual = like.new_zeros(batch, 0, self.config.visual_tokens, self.config.visual_width)
-            frame_mask = torch.zeros(batch, 0, dtype=torch.bool, device=like.device)
-        if audio is None:
+        if audio is None:  # no clip has sound
             audio = like.new_zeros(batch, 0, self.config.audio_config.d_model)
-            audio_mask = torch.zeros(batch, 0, dtype=torch.bool, device=like.device)
-        queries, window_mask, maps = self.connect(visual.to(like.dtype), audio.to(like.dtype), frame_mask, audio_mask,
-                                                  return_maps)
-        return self.embed(input_ids, queries, window_mask), queries, window_mask, maps
+        expect("visual features", visual, B=batch, T=None, V=self.config.visual_tokens, D_v=self.config.visual_width)
+        expect("audio features", audio, B=batch, L=None, D_w=self.config.audio_config.d_model)
+        masks = []
+        for name, mask, stream in (("frame_mask", frame_mask, visual), ("audio_mask", audio_mask, audio)):
+            mask = torch.ones(stream.shape[:2], device=stream.device) if mask is None or not stream.shape[1] else mask
+            expect(name, mask, B=batch, length=stream.shape[1])
+            masks.append(mask.bool())
+        connected = self.connect(visual.to(like.dtype), audio.to(like.dtype), *masks, return_maps)
+        return self.embed(input_ids, *connected[:2]), *connected
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None,
                 **media) -> FavorOutput:
@@ -186,16 +203,17 @@ class FavorForConditionalGeneration(PreTrainedModel):
             labels: (B, L), the token ids that count in the loss, -100 elsewhere.
             media: pixel_values (B, T_v, 3, H, W) with frame_mask (B, T_v); input_features (B, C, mels, 2 S) with
                 audio_mask (B, C S); instead of them visual_features (B, T_v, V, D_v) and audio_features (B, L_a, D_w);
-                question_ids and question_mask (B, Q); return_maps (bool).
+                question_ids and question_mask (B, Q); return_maps (bool). A stream left out is missing in all clips;
+                a mask left out means that all is real.
 
         Returns:
             FavorOutput; `loss` = cross_entropy + diversity_weight * diversity (paper, section 3.4).
         """
         embeds, queries, window_mask, maps = self.prepare(input_ids, **media)
         attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        position_ids = (attention_mask.cumsum(1) - 1).clamp(min=0)
-        logits = self.language_model(inputs_embeds=embeds, attention_mask=attention_mask,
-                                     position_ids=position_ids).logits
+        position_ids = (attention_mask.cumsum(1) - 1).clamp(min=0)  # padding on the left moves no token
+        logits = self.language_model(inputs_embeds=embeds, attention_mask=attention_mask, position_ids=position_ids,
+                                     use_cache=False).logits
         loss = cross_entropy = diversity = None
         if queries is not None:
             diversity = diversity_loss(queries.flatten(0, 1), window_mask.flatten())
@@ -207,53 +225,73 @@ class FavorForConditionalGeneration(PreTrainedModel):
     @torch.no_grad()
     def generate(self, input_ids: Tensor, attention_mask: Tensor | None = None, max_new_tokens: int = 24,
                  do_sample: bool = False, labels=None, **kwargs) -> Tensor:
-        """Answer: token ids (B, new) that the language model writes after left-padded prompts; greedy by default."""
-        media = {k: kwargs.pop(k) for k in list(kwargs) if k in _MEDIA}
+        """Answer: token ids (B, new) that the language model writes after left-padded prompts; greedy by default.
+
+        Args:
+            kwargs: the media tensors as for `forward`, and anything that transformers' `generate` takes.
+        """
+        media = {k: kwargs.pop(k) for k in MEDIA if k in kwargs}
         embeds = self.prepare(input_ids, **media)[0]
+        attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        settings = {"suppress_tokens": [self.config.placeholder_id], **kwargs}  # a placeholder is no word
         return self.language_model.generate(inputs_embeds=embeds, attention_mask=attention_mask,
-                                            max_new_tokens=max_new_tokens, do_sample=do_sample, **kwargs)
+                                            max_new_tokens=max_new_tokens, do_sample=do_sample, **settings)
 
     @classmethod
-    def from_parts(cls, audio: str, vision: str, language: str, **settings) -> "FavorForConditionalGeneration":
+    def from_pretrained(cls, *args, **kwargs):
+        """As of every `PreTrainedModel`, but what was frozen is frozen again: loading makes all parameters trainable."""
+        loaded = super().from_pretrained(*args, **kwargs)
+        (loaded[0] if isinstance(loaded, tuple) else loaded).freeze()
+        return loaded
+
+    @classmethod
+    def from_parts(cls, audio: str, vision: str, language: str, *, dtype: torch.dtype = torch.float32, **settings
+                   ) -> "FavorForConditionalGeneration":
         """Join any pretrained Whisper, InstructBLIP and causal LM, by hub name or local folder; add a fresh connector.
 
         Args:
+            dtype: of the frozen parts; the connector is float32.
             settings: further fields of `FavorConfig`. `placeholder_id` defaults to a new token behind the vocabulary.
 
         Raises:
             OSError: a part is neither a local folder nor reachable (offline); the message says which.
+            ValueError: a part is of another kind.
         """
-        whisper = _load(WhisperModel, "audio", audio)
-        blip = _load(InstructBlipForConditionalGeneration, "vision", vision)
-        llm = _load(AutoModelForCausalLM, "language", language)
-        settings.setdefault("placeholder_id", llm.get_input_embeddings().num_embeddings)
-        if settings["placeholder_id"] >= llm.get_input_embeddings().num_embeddings:
-            llm.resize_token_embeddings(settings["placeholder_id"] + 1)
-        sizes = {"visual_tokens": blip.query_tokens.shape[1], "audio_width": blip.qformer.config.hidden_size,
-                 "qformer_width": blip.qformer.config.hidden_size}
-        config = FavorConfig(whisper.config, blip.vision_model.config, blip.qformer.config, llm.config,
-                             **{**sizes, **settings})
-        lora_rank, config.lora_rank = config.lora_rank, 0
-        model = cls(config)
-        model.audio_encoder.load_state_dict(whisper.encoder.state_dict())
-        model.visual_encoder.load_state_dict({
-            **{f"vision_model.{k}": v for k, v in blip.vision_model.state_dict().items()},
-            **{f"qformer.{k}": v for k, v in blip.qformer.state_dict().items()}, "query_tokens": blip.query_tokens})
-        model.language_model.load_state_dict(llm.state_dict())
+        whisper = _load(WhisperModel, "audio", audio, dtype, kind="whisper")
+        eyes = _load(InstructBlipEyes, "vision", vision, dtype, kind="instructblip")
+        llm = _load(AutoModelForCausalLM, "language", language, dtype)
+        known = llm.get_input_embeddings().num_embeddings
+        settings.setdefault("placeholder_id", known)
+        if settings["placeholder_id"] >= known:
+            llm.resize_token_embeddings(settings["placeholder_id"] + 1, mean_resizing=False)
+        width = eyes.config.qformer_config.hidden_size
+        sizes = {"visual_tokens": eyes.config.num_query_tokens, "audio_width": width, "qformer_width": width,
+                 "qformer_heads": eyes.config.qformer_config.num_attention_heads,
+                 "qformer_hidden": eyes.config.qformer_config.intermediate_size, **settings}
+        lora_rank = sizes.pop("lora_rank", 32)
+        config = FavorConfig(whisper.config, eyes.config.vision_config, eyes.config.qformer_config, llm.config,
+                             lora_rank=0, **sizes)
+        with torch.device("meta"):  # the frozen parts are there already: build their places without memory
+            model = cls(config)
+        model.audio_encoder, model.language_model = whisper.encoder, llm
+        for name in ("vision_model", "qformer", "query_tokens"):
+            setattr(model.visual_encoder, name, getattr(eyes, name))
+        for name in cls.CONNECTOR:
+            model._init_weights(getattr(model, name).to_empty(device=model.device))
         config.lora_rank = lora_rank
         model.add_lora()
         model.freeze()
-        return model
+        return model.eval()
 
 
-_MEDIA = ("pixel_values", "frame_mask", "input_features", "audio_mask", "visual_features", "audio_features",
-          "question_ids", "question_mask")
-
-
-def _load(kind, part: str, name: str):
+def _load(model_class, part: str, name: str, dtype: torch.dtype, kind: str | None = None) -> PreTrainedModel:
+    """A pretrained part; `kind` is the model type that its config must name."""
     try:
-        return kind.from_pretrained(name, dtype=torch.float32)
+        found = AutoConfig.from_pretrained(name).model_type
+        if kind in (None, found):
+            return model_class.from_pretrained(name, dtype=dtype)
     except (OSError, ValueError) as error:
-        raise OSError(f"{part}={name!r} could not be loaded as a {kind.__name__}: it is neither a folder with "
-                      f"config.json and model.safetensors nor a hub name that can be reached from here. Offline, "
-                      f"download it once elsewhere and pass the folder. ({error})") from error
+        raise OSError(f"{part}={name!r} could not be loaded: it is neither a folder with config.json and "
+                      f"model.safetensors nor a hub name that can be reached from here. Offline, download it once "
+                      f"elsewhere and pass the folder; HF_HUB_OFFLINE=1 spares the retries. ({error})") from error
+    raise ValueError(f"{part}={name!r} holds a model of type {found!r}, expected {kind!r}")

@@ -4,6 +4,8 @@ Each learns on freshly drawn scenes, with labels that the script gives for free,
 thrown away afterwards. `recipe` runs these trainings.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -111,7 +113,8 @@ def visual_labels(scene: Scene, t: float) -> dict[str, torch.Tensor]:
 class VisualProbe(nn.Module):
     def __init__(self, config: FavorConfig):
         super().__init__()
-        self.encoder = VisualEncoder(config.vision_config, config.visual_qformer_config, config.visual_tokens)
+        self.encoder = VisualEncoder(config.vision_config, config.visual_qformer_config, config.visual_tokens,
+                                     config.conv_stem)
         self.sizes = (len(COLOURS) * (1 + len(SHAPES)), len(THINGS), 1 + len(WORDS), 2 * (len(COLOURS) + len(THINGS)))
         self.head = nn.Linear(config.visual_tokens * config.visual_width, sum(self.sizes))
 
@@ -161,7 +164,12 @@ class LanguageProbe(nn.Module):
 
     @staticmethod
     def example(scene: Scene, processor: FavorProcessor, questions: int = 16) -> dict:
+        """A conversation about a scene, or a stretch of it: where there is less to search, finding is learned sooner."""
         rng = np.random.default_rng([scene.seed, 61])
+        if rng.random() < 0.5:
+            length = rng.integers(2, len(scene.moments))
+            start = rng.integers(len(scene.moments) - length + 1)
+            scene = replace(scene, moments=scene.moments[start : start + length])
         turns = [(q.text, q.answer) for q in choose(scene, rng, questions, reword_them=True)]
         text = transcript(scene, rng)
         if rng.random() < 0.2:

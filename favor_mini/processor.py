@@ -1,6 +1,7 @@
 """From clips and questions to the model's tensors: mel spectrograms, pixels, prompts, padding and masks."""
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,20 +11,40 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import AutoTokenizer, WhisperFeatureExtractor
 
+from .config import FavorConfig
+
 PROMPT = "USER: <Img>{media}</Img> {question}\nASSISTANT:"
 MEDIA_TOKEN = "<av>"
 AUDIO_HOP = 320  # samples at 16 kHz behind one 50 Hz audio token
+SETTINGS, QUESTIONS = "favor_processor.json", "qformer_tokenizer"  # file and folder of a saved processor
 
 
 @dataclass
 class ProcessorSettings:
+    """What the processor must know of the model; the names are `FavorConfig`'s."""
+
     image_size: int = 64
     frame_rate: float = 2.0
     window_frames: int = 10
     num_queries: int = 32
+    question_conditioning: bool = False
+    question_tokens: int = 64  # at most so many of a question go into the visual Q-Former
     # The mean and spread of the pixels CLIP was trained on, which InstructBLIP keeps.
     image_mean: tuple = (0.48145466, 0.4578275, 0.40821073)
     image_std: tuple = (0.26862954, 0.26130258, 0.27577711)
+
+    @classmethod
+    def from_config(cls, config: FavorConfig, **changes) -> "ProcessorSettings":
+        """The settings that belong to a model's `FavorConfig`."""
+        return cls(**{"image_size": config.vision_config.image_size, "frame_rate": config.frame_rate,
+                      "window_frames": config.window_frames, "num_queries": config.num_queries,
+                      "question_conditioning": config.question_conditioning,
+                      "question_tokens": config.visual_qformer_config.max_position_embeddings, **changes})
+
+    @property
+    def audio_tokens(self) -> int:
+        """A: audio tokens (50 Hz) in one time step."""
+        return round(50 / self.frame_rate)
 
 
 class FavorProcessor:
@@ -33,11 +54,46 @@ class FavorProcessor:
         tokenizer: the language model's; it must know the placeholder `<av>` as one token.
         feature_extractor: Whisper's; its `chunk_length` (seconds) is what the audio encoder hears at a time.
         settings: `ProcessorSettings`, which must agree with the model's `FavorConfig`.
+        qformer_tokenizer: InstructBLIP's, for the question that goes into its Q-Former; by default the language
+            model's, as in the mini model.
+
+    Raises:
+        ValueError: the tokenizer does not know `<av>`.
     """
 
-    def __init__(self, tokenizer, feature_extractor: WhisperFeatureExtractor, settings: ProcessorSettings | None = None):
+    def __init__(self, tokenizer, feature_extractor: WhisperFeatureExtractor, settings: ProcessorSettings | None = None,
+                 qformer_tokenizer=None):
+        if MEDIA_TOKEN not in tokenizer.get_vocab():
+            raise ValueError(f"the tokenizer does not know the placeholder {MEDIA_TOKEN} as one token; add it first: "
+                             f"tokenizer.add_special_tokens({{'additional_special_tokens': ['{MEDIA_TOKEN}']}})")
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
         self.tokenizer, self.feature_extractor = tokenizer, feature_extractor
-        self.settings = settings or ProcessorSettings()
+        self.settings, self.qformer_tokenizer = settings or ProcessorSettings(), qformer_tokenizer or tokenizer
+
+    @classmethod
+    def from_parts(cls, config: FavorConfig, audio: str, vision: str, language: str, **changes) -> "FavorProcessor":
+        """The processor of a model made with `FavorForConditionalGeneration.from_parts` from the same three names.
+
+        Args:
+            config: that model's config.
+            changes: fields of `ProcessorSettings`.
+
+        Raises:
+            ValueError: the tokenizer's number for `<av>` is not the model's `placeholder_id`.
+        """
+        tokenizer = AutoTokenizer.from_pretrained(language)
+        if MEDIA_TOKEN not in tokenizer.get_vocab():
+            tokenizer.add_special_tokens({"additional_special_tokens": [MEDIA_TOKEN]})
+        number = tokenizer.convert_tokens_to_ids(MEDIA_TOKEN)
+        if number != config.placeholder_id:
+            raise ValueError(f"{MEDIA_TOKEN} is token {number} of {language!r}, the model has placeholder_id="
+                             f"{config.placeholder_id}; make the model with from_parts(..., placeholder_id={number})")
+        asker = None
+        if config.question_conditioning:
+            asker = AutoTokenizer.from_pretrained(vision, subfolder=QUESTIONS)
+        return cls(tokenizer, WhisperFeatureExtractor.from_pretrained(audio),
+                   ProcessorSettings.from_config(config, **changes), asker)
 
     # One clip.
 
@@ -59,15 +115,22 @@ class FavorProcessor:
         return self.feature_extractor(chunks, sampling_rate=16000, return_tensors="pt", device="cpu").input_features
 
     def media(self, clip) -> dict[str, Tensor | int]:
-        """A clip's own tensors: `pixel_values` (T, 3, S, S), `input_features` (C, mels, frames), and their real lengths.
+        """A clip's own tensors: `pixel_values` (T, 3, S, S), `input_features` (C, mels, frames), their real lengths.
 
         A still image with sound is shown at every time step.
+
+        Raises:
+            ValueError: the clip was not read at this processor's frame rate and at 16 kHz, or its frames are not uint8.
         """
         frames, waveform = clip.frames, clip.waveform
+        rate = self.feature_extractor.sampling_rate
+        if len(waveform) and clip.sampling_rate != rate:
+            raise ValueError(f"{clip.source}: the sound has {clip.sampling_rate} samples a second, Whisper hears {rate}; "
+                             f"read the clip with sampling_rate={rate}")
+        self.check_pace(clip)
         audio_tokens = -(-len(waveform) // AUDIO_HOP)
         if len(frames) == 1 and audio_tokens:
-            steps = -(-audio_tokens * self.settings.frame_rate // 50)
-            frames = np.repeat(frames, max(1, int(steps)), axis=0)
+            frames = frames.repeat(-(-audio_tokens // self.settings.audio_tokens), axis=0)
         media = {"num_frames": len(frames), "audio_tokens": audio_tokens}
         if len(frames):
             media["pixel_values"] = self.pixels(frames)
@@ -75,10 +138,17 @@ class FavorProcessor:
             media["input_features"] = self.mel(waveform)
         return media
 
+    def check_pace(self, clip) -> None:
+        """A clip read at another frame rate would run faster or slower than its sound, and nothing would tell."""
+        steps = len(clip.frames) / self.settings.frame_rate  # seconds that the model will take the frames for
+        late = len(clip.frames) > 1 and clip.frame_times[-1] > steps + 1
+        if late or (clip.duration and steps > clip.duration + 1):
+            raise ValueError(f"{clip.source}: {len(clip.frames)} frames in {clip.duration:.1f} s were not read at "
+                             f"{self.settings.frame_rate} frames a second; pass frame_rate={self.settings.frame_rate}")
+
     def num_placeholders(self, media: dict) -> int:
         """W * N: how many vectors the clip will become."""
-        per_step = round(50 / self.settings.frame_rate)
-        steps = max(media["num_frames"], -(-media["audio_tokens"] // per_step))
+        steps = max(media["num_frames"], -(-media["audio_tokens"] // self.settings.audio_tokens))
         return -(-steps // self.settings.window_frames) * self.settings.num_queries
 
     # Prompts.
@@ -109,12 +179,24 @@ class FavorProcessor:
             return self.collate([{**m, "turns": [(q, a)]} for m, q, a in zip(media, questions, answers, strict=True)])
         ids = [self.tokenizer(self.prompt(q, self.num_placeholders(m))).input_ids
                for q, m in zip(questions, media, strict=True)]
-        return {**self.pad_text(ids, side="left"), **self.pad_media(media)}
+        return {**self.pad_text(ids, side="left"), **self.pad_questions(questions), **self.pad_media(media)}
 
     def collate(self, examples: list[dict]) -> dict[str, Tensor]:
-        """Training batch: examples are media dictionaries with `turns`, a list of (question, answer)."""
+        """Training batch: examples are media dictionaries with `turns`, a list of (question, answer).
+
+        Where the question steers the visual Q-Former, it is the first one of each conversation.
+        """
         pairs = [self.dialogue(MEDIA_TOKEN * self.num_placeholders(e), e["turns"]) for e in examples]
-        return {**self.pad_text(*zip(*pairs, strict=True), side="right"), **self.pad_media(examples)}
+        return {**self.pad_text(*zip(*pairs, strict=True), side="right"),
+                **self.pad_questions([e["turns"][0][0] for e in examples]), **self.pad_media(examples)}
+
+    def pad_questions(self, questions: list[str]) -> dict[str, Tensor]:
+        """`question_ids` and `question_mask` (B, Q) in the visual Q-Former's tokens, if the settings ask for them."""
+        if not self.settings.question_conditioning:
+            return {}
+        rows = self.qformer_tokenizer(questions, padding=True, padding_side="right", truncation=True,
+                                      max_length=self.settings.question_tokens, return_tensors="pt")
+        return {"question_ids": rows.input_ids, "question_mask": rows.attention_mask}
 
     def pad_text(self, ids, labels=None, *, side: str) -> dict[str, Tensor]:
         length = max(map(len, ids))
@@ -123,7 +205,8 @@ class FavorProcessor:
             return torch.tensor([[value] * (length - len(r)) * (side == "left") + list(r) +
                                  [value] * (length - len(r)) * (side == "right") for r in rows])
 
-        batch = {"input_ids": pad(ids, self.tokenizer.pad_token_id), "attention_mask": pad([[1] * len(r) for r in ids], 0)}
+        batch = {"input_ids": pad(ids, self.tokenizer.pad_token_id),
+                 "attention_mask": pad([[1] * len(r) for r in ids], 0)}
         return batch if labels is None else {**batch, "labels": pad(labels, -100)}
 
     @staticmethod
@@ -151,12 +234,28 @@ class FavorProcessor:
         return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
 
     def save_pretrained(self, folder) -> None:
-        Path(folder).mkdir(parents=True, exist_ok=True)
+        """Write the tokenizers, the feature extractor and `favor_processor.json` into a folder."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
         self.tokenizer.save_pretrained(folder)
+        if self.qformer_tokenizer is not self.tokenizer:
+            self.qformer_tokenizer.save_pretrained(folder / QUESTIONS)
         self.feature_extractor.save_pretrained(folder)
-        (Path(folder) / "favor_processor.json").write_text(json.dumps(asdict(self.settings), indent=2) + "\n")
+        unfinished = folder / f".{SETTINGS}.part"
+        unfinished.write_text(json.dumps(asdict(self.settings), indent=2) + "\n")
+        os.replace(unfinished, folder / SETTINGS)
 
     @classmethod
     def from_pretrained(cls, folder) -> "FavorProcessor":
-        settings = ProcessorSettings(**json.loads((Path(folder) / "favor_processor.json").read_text()))
-        return cls(AutoTokenizer.from_pretrained(folder), WhisperFeatureExtractor.from_pretrained(folder), settings)
+        """Read back what `save_pretrained` wrote.
+
+        Raises:
+            OSError: the folder holds no `favor_processor.json`.
+        """
+        folder = Path(folder)
+        if not (folder / SETTINGS).is_file():
+            raise OSError(f"{folder} holds no {SETTINGS}; expected a folder written by FavorProcessor.save_pretrained")
+        stored = json.loads((folder / SETTINGS).read_text())
+        settings = ProcessorSettings(**{k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()})
+        asker = AutoTokenizer.from_pretrained(folder / QUESTIONS) if (folder / QUESTIONS).is_dir() else None
+        return cls(AutoTokenizer.from_pretrained(folder), WhisperFeatureExtractor.from_pretrained(folder), settings, asker)

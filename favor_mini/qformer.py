@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .attention import AttentionBlock, window_mask
+from .attention import AttentionBlock, find_mask, window_mask
 
 
 @dataclass
@@ -24,6 +24,8 @@ class AttentionMaps:
 
 
 class FeedForward(nn.Module):
+    """BERT's two linear maps with GELU between them, residual and LayerNorm after."""
+
     def __init__(self, width: int, hidden: int, dropout: float):
         super().__init__()
         self.intermediate = nn.Linear(width, hidden)
@@ -37,6 +39,8 @@ class FeedForward(nn.Module):
 
 
 class CausalQFormerLayer(nn.Module):
+    """One layer. Its causal attention reads the window's inputs themselves, not what the layer before made of them."""
+
     def __init__(self, input_width: int, width: int, heads: int, hidden: int, dropout: float):
         super().__init__()
         self.causal_attention = AttentionBlock(input_width, heads, dropout=dropout)
@@ -70,6 +74,7 @@ class CausalQFormer(nn.Module):
                  layers: int = 2, heads: int = 12, hidden: int = 3072, dropout: float = 0.1,
                  mask: str = "block_causal"):
         super().__init__()
+        find_mask(mask)  # an unknown name fails here, not at the first clip
         self.window_frames, self.step_tokens, self.mask, self.dropout = window_frames, step_tokens, mask, dropout
         self.input_norm = nn.LayerNorm(input_width, eps=1e-12)
         self.positions = nn.Parameter(torch.empty(window_frames * step_tokens, input_width))
@@ -101,11 +106,12 @@ class CausalQFormer(nn.Module):
         """windows (B * W, K * P, D) and frame_mask (B * W, K) -> queries (B * W, N, width), attention maps if asked.
 
         Raises:
-            ValueError: the windows do not hold K * P tokens.
+            ValueError: the windows are not of this Q-Former's size.
         """
-        if windows.shape[1] != len(self.positions):
-            raise ValueError(f"a window holds {self.window_frames} frames x {self.step_tokens} tokens = "
-                             f"{len(self.positions)} tokens, found {windows.shape[1]}; fold() cuts clips into windows")
+        if windows.shape[1:] != self.positions.shape or frame_mask.shape != (len(windows), self.window_frames):
+            raise ValueError(f"a window is {self.window_frames} frames x {self.step_tokens} tokens = {len(self.positions)}"
+                             f" tokens of width {self.positions.shape[1]} with a mask of {self.window_frames}, found "
+                             f"{tuple(windows.shape)} and {tuple(frame_mask.shape)}; fold() cuts clips into windows")
         causal_mask = window_mask(self.mask, frame_mask, self.step_tokens)
         # A window without any real frame is dropped later; until then its queries look at everything (no NaN).
         seen = frame_mask | ~frame_mask.any(dim=1, keepdim=True)  # [B * W, K]

@@ -144,12 +144,12 @@ def make_favor(parts, out, *, scenes: int = 6000, align_steps: int = 1200, ask_s
 
 def validation_rows(model, processor, scenes: int = 100, questions: int = 10) -> list:
     """Ask about validation scenes drawn in memory (the samples are kept for the end, and are read from mp4)."""
-    clips, asked = {}, []
-    for i in range(scenes):
-        scene = draw_scene(SPLITS["validation"].start + 5000 + i)
-        clips[str(scene.seed)] = scene_clip(scene, processor.settings.image_size)
-        asked += [(str(scene.seed), q) for q in choose(scene, np.random.default_rng(i), questions)]
-    return evaluate(model, processor, encode_clips(model, processor, clips), asked)
+    drawn = [draw_scene(SPLITS["validation"].start + 5000 + i) for i in range(scenes)]
+    drawn = {str(scene.seed): scene for scene in drawn}
+    clips = {name: scene_clip(scene, processor.settings.image_size) for name, scene in drawn.items()}
+    asked = [(name, question) for i, (name, scene) in enumerate(drawn.items())
+             for question in choose(scene, np.random.default_rng(i), questions)]
+    return evaluate(model, processor, encode_clips(model, processor, clips), asked, drawn)
 
 
 def _write_card(folder: Path, title: str, facts: dict, found: dict[str, float]) -> None:

@@ -34,6 +34,20 @@ def synchronise(visual: Tensor, audio: Tensor, *, audio_tokens: int) -> Tensor:
                       pad_steps(steps, num_frames, step_tokens)], dim=-1)  # [B, T, P, D_v + D_a]
 
 
+def step_mask(frame_mask: Tensor, audio_mask: Tensor, *, audio_tokens: int) -> Tensor:
+    """Which time steps hold a real frame or at least one real audio token: (B, T_v) and (B, L) bool -> (B, T) bool."""
+    heard = split_steps(audio_mask[..., None], audio_tokens).any(dim=2)[..., 0]  # [B, T_a]
+    num_frames = max(frame_mask.shape[1], heard.shape[1])
+    seen, heard = (F.pad(m, (0, num_frames - m.shape[1])) for m in (frame_mask, heard))  # [B, T] each
+    return seen | heard
+
+
+def trim(stream: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Cut the end of the time axis off a batch (B, L, ...) and its mask (B, L), where no clip has anything real."""
+    length = int(mask.any(dim=0).nonzero().max()) + 1 if mask.any() else 0
+    return stream[:, :length], mask[:, :length]
+
+
 def split_steps(audio: Tensor, audio_tokens: int) -> Tensor:
     """Cut (B, L, D_a) into time steps of A tokens: (B, ceil(L / A), A, D_a); the last step is zero-padded."""
     audio = F.pad(audio, (0, 0, 0, -audio.shape[1] % audio_tokens))  # [B, T_a * A, D_a]

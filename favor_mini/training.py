@@ -21,7 +21,6 @@ from .world.scene import draw_scene, split_of
 from .world.tokenizer import DESCRIBE
 from .world.transcript import transcript
 
-
 STAGES = {"align": 1.0, "ask": 0.25}  # stage: share of clips whose script the model must write out
 
 

@@ -22,7 +22,13 @@ def fold(steps: Tensor, frame_mask: Tensor, window_frames: int) -> tuple[Tensor,
 
     Returns:
         windows (B * W, K * P, D) and their mask (B * W, K), True where a frame is real.
+
+    Raises:
+        ValueError: the steps have the wrong number of axes, the mask is of another length, or there is nothing to fold.
     """
+    if steps.ndim != 4 or steps.shape[1] == 0 or frame_mask.shape != steps.shape[:2] or window_frames < 1:
+        raise ValueError("fold wants steps (B, T, P, D) with T >= 1, a mask (B, T) and window_frames >= 1, found "
+                         f"{tuple(steps.shape)}, {tuple(frame_mask.shape)} and {window_frames}")
     padding = -steps.shape[1] % window_frames
     steps = F.pad(steps, (0, 0, 0, 0, 0, padding)).unflatten(1, (-1, window_frames))  # [B, W, K, P, D]
     mask = F.pad(frame_mask, (0, padding)).unflatten(1, (-1, window_frames))  # [B, W, K]

@@ -95,8 +95,8 @@ for note in answer.notes:
 # ## Right and wrong
 #
 # Let us ask everything that the scripts of six clips can answer and count. Each question family needs other abilities: one
-# stream alone, the order of events, or knowing *which sound belongs to which picture*. Chance is what guessing
-# among the candidate answers would score.
+# stream alone, the order of events, or knowing *which sound belongs to which picture*. Chance is what one could
+# score by taking in one stream only: seeing but not hearing, or the reverse, whichever is better.
 
 # %%
 from favor_mini.evaluation import encode_clips, evaluate, score_table, scores
@@ -105,7 +105,8 @@ names = [name for name, sample in samples.items() if sample.kind == "clip"][:6]
 clips = {name: read_clip(samples[name].path) for name in names}
 encoded = encode_clips(model, processor, clips)
 asked = [(name, question) for name in names for question in samples[name].questions]
-rows = evaluate(model, processor, encoded, asked)
+scenes = {name: samples[name].scene for name in names}
+rows = evaluate(model, processor, encoded, asked, scenes)
 print(score_table(scores(rows)))
 
 # %%
@@ -136,7 +137,7 @@ delays = [0.0, 0.5, 1.0, 1.5]
 curve = {}
 for seconds in delays:
     moved = encode_clips(model, processor, {name: delay_sound(clips[name], seconds) for name in names})
-    for score in scores(evaluate(model, processor, moved, asked)):
+    for score in scores(evaluate(model, processor, moved, asked, scenes)):
         curve.setdefault(score.name, []).append(score.accuracy)
 for name in ("both modalities", "one modality, plain"):
     print(f"{name:<22}", "  ".join(f"{s} s: {a:.0%}" for s, a in zip(delays, curve[name], strict=True)))

@@ -111,11 +111,12 @@ from favor_mini.world.samples import read_samples
 
 samples = [sample for sample in read_samples() if sample.kind == "clip"]
 clips = {sample.name: read_clip(sample.path) for sample in samples}
+scenes = {sample.name: sample.scene for sample in samples}
 held_out = encode_clips(model, processor, clips)
 rng = np.random.default_rng(0)
 asked = [(sample.name, sample.questions[i]) for sample in samples
          for i in rng.choice(len(sample.questions), 8, replace=False)]
-before = scores(evaluate(model, processor, held_out, asked))
+before = scores(evaluate(model, processor, held_out, asked, scenes))
 print(score_table(before[-1:]))
 
 # %% [markdown]
@@ -142,7 +143,7 @@ loss_curves(log)
 # ## After
 
 # %%
-after = scores(evaluate(model, processor, held_out, asked))
+after = scores(evaluate(model, processor, held_out, asked, scenes))
 print(score_table(after))
 
 # %%

@@ -1,0 +1,8 @@
+"""`python -m favor_mini` is `favor-mini`."""
+
+import sys
+
+from .cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,241 @@
+"""The command line. Heavy libraries are imported by the command that needs them, so that --help comes at once."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+
+from . import __version__
+
+WAIT_POLICY = os.environ.get("OMP_WAIT_POLICY")  # as it was found, before `_quiet` sets it for this process
+
+EXAMPLES = """examples:
+  favor-mini ask clip.mp4 "what was shown when the bell was heard?"
+  favor-mini demo                      ask, fine-tune and report, in a few minutes
+  favor-mini evaluate --audio-delay 1  does it matter when a sound is heard?
+  favor-mini doctor                    is everything in place on this machine?
+
+exit codes: 0 done, 1 a problem with the input or the machine, 2 wrong usage, 130 interrupted.
+FAVOR_MINI_DEBUG=1 shows where an error came from."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns its exit code. Results go to stdout, everything else to stderr."""
+    try:
+        arguments = vars(_parser().parse_args(argv))
+        run: Callable[..., int | None] = arguments.pop("run")
+        _quiet()
+        code = run(**arguments) or 0
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        print("favor-mini: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # whoever read our output has heard enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except (OSError, ValueError) as error:  # MediaError is a ValueError
+        if os.environ.get("FAVOR_MINI_DEBUG"):
+            raise
+        print("favor-mini:", " ".join(str(error).split()), file=sys.stderr)
+        return 1
+
+
+def _quiet() -> None:
+    """Keep transformers' advice and loading bars out of the way, and threads that wait asleep."""
+    for name, value in {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+                        "TOKENIZERS_PARALLELISM": "false", "OMP_WAIT_POLICY": "PASSIVE"}.items():
+        os.environ.setdefault(name, value)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="favor-mini", formatter_class=argparse.RawDescriptionHelpFormatter, epilog=EXAMPLES,
+        description="Ask an audio-visual language model about a clip, and train it yourself.")
+    parser.add_argument("--version", action="version", version=f"favor-mini {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(name: str, run, summary: str, examples: str, within=commands) -> argparse.ArgumentParser:
+        added = within.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".",
+                                  epilog=f"examples:\n{examples}" if examples else None,
+                                  formatter_class=argparse.RawDescriptionHelpFormatter)
+        added.set_defaults(run=run)
+        return added
+
+    ask = command("ask", _ask, "answer a question about a video, sound or picture file",
+                  '  favor-mini ask clip.mp4 "what was shown when the bell was heard?"\n'
+                  '  favor-mini ask holiday.mp4 "what was said?" --start 60 --end 70\n'
+                  '  favor-mini ask clip.mp4 "what was written?" --json | jq .confidence\n\n'
+                  "The answer goes to stdout. What makes it doubtful goes to stderr: words that the model does not\n"
+                  "know, pictures or sounds unlike its training clips, an answer it is unsure of.")
+    ask.add_argument("clip", metavar="CLIP", help="any file that FFmpeg can read: mp4, mkv, webm, gif, wav, mp3, png ...")
+    ask.add_argument("question", metavar="QUESTION")
+    ask.add_argument("--start", type=float, metavar="S", help="look from second S of the clip on")
+    ask.add_argument("--end", type=float, metavar="S", help="look up to second S of the clip")
+    ask.add_argument("--json", dest="as_json", action="store_true",
+                     help="print one JSON object: answer, confidence, familiar, notes, seconds per stage")
+    _checkpoint_option(ask)
+
+    demo = command("demo", _demo, "ask about held-out clips, fine-tune a fresh connector, write a report",
+                   "  favor-mini demo\n  favor-mini demo --minutes 2 --out /tmp/demo")
+    demo.add_argument("--out", default="build/demo", metavar="DIR", help="where report.html goes (%(default)s)")
+    demo.add_argument("--minutes", type=float, default=4.0, metavar="M", help="of fine-tuning (%(default)s)")
+
+    train = commands.add_parser("train", help="make a part of the model, or all of it, from the mini world alone",
+                                description="Make a part of the model, or all of it, from the mini world alone. "
+                                            "A run that was stopped goes on where it was.")
+    parts = train.add_subparsers(title="parts", metavar="PART", required=True)
+    for name, summary in TRAINING.items():
+        part = command(name, _train, summary, f"  favor-mini train {name} --out build/make", within=parts)
+        part.set_defaults(part=name)
+        part.add_argument("--out", default="build/make", metavar="DIR",
+                          help="it comes into a folder of its own in DIR (%(default)s)")
+        part.add_argument("--seed", type=int, default=0, help="(%(default)s)")
+        part.add_argument("--workers", type=_count, metavar="N", help="processes that prepare examples beside the training")
+        if name == "all":
+            continue
+        part.add_argument("--batch", type=_count, metavar="N", help="clips in a step (default: as for the shipped one)")
+        if name == "favor":
+            part.add_argument("--parts", metavar="DIR", help="where the three parts are (default: the folder of --out)")
+            part.add_argument("--scenes", type=_count, metavar="N", help="training scenes to draw and encode")
+            part.add_argument("--align-steps", type=_count, metavar="N", help="steps of writing out scripts")
+            part.add_argument("--ask-steps", type=_count, metavar="N", help="steps of answering questions")
+        else:
+            part.add_argument("--steps", type=_count, metavar="N", help="training steps (default: as for the shipped one)")
+
+    evaluate = command("evaluate", _evaluate, "count right answers on held-out clips, by kind of question",
+                       "  favor-mini evaluate\n  favor-mini evaluate --scenes 100 --json answers.jsonl\n"
+                       "  favor-mini evaluate --audio-delay 1")
+    _checkpoint_option(evaluate)
+    chosen = evaluate.add_mutually_exclusive_group()
+    chosen.add_argument("--data", choices=["samples"], help="the clips in data_samples (the default)")
+    chosen.add_argument("--scenes", type=_count, metavar="N", help="N validation scenes, written to mp4 and read back")
+    evaluate.add_argument("--audio-delay", type=float, default=0.0, metavar="SECONDS",
+                          help="move the sound later against the picture")
+    evaluate.add_argument("--json", dest="lines", metavar="FILE.jsonl", help="also write every question with its answer")
+
+    doctor = command("doctor", _doctor, "check libraries, codecs, device, checkpoint, samples, memory and disk", "")
+    doctor.add_argument("--quick", action="store_true", help="leave out what takes seconds: codecs and the checkpoint")
+    _checkpoint_option(doctor)
+
+    bench = command("bench", _bench, "measure this machine: causal Q-Former, reading clips, asking, importing",
+                    "  favor-mini bench --quick\n  favor-mini bench --only qformer --json bench.json")
+    bench.add_argument("--quick", action="store_true", help="small sizes: shows that it runs, says nothing about speed")
+    bench.add_argument("--only", choices=["qformer", "read", "ask", "import"], help="one part of the table")
+    bench.add_argument("--repeats", type=_count, default=5, metavar="N", help="(%(default)s)")
+    bench.add_argument("--threads", type=_count, metavar="N", help="of torch (default: as torch chooses)")
+    bench.add_argument("--json", dest="json_file", metavar="FILE", help="also write the rows as JSON")
+    _checkpoint_option(bench)
+    return parser
+
+
+TRAINING = {
+    "audio": "train the audio encoder to name what is heard",
+    "vision": "train the visual encoder to name what is seen",
+    "language": "train the text-only language model on scripts in words",
+    "favor": "join the parts, then train connector and LoRA",
+    "all": "everything from nothing: the three parts, then favor (hours)",
+}
+
+
+def _checkpoint_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--checkpoint", metavar="DIR", help="folder of a checkpoint (default: the shipped one)")
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, found {text!r}")
+    return int(text)
+
+
+# The commands.
+
+def _ask(clip: str, question: str, start, end, as_json: bool, checkpoint) -> None:
+    from .ask import Asker
+
+    found = Asker(checkpoint).ask(clip, question, start, end)
+    if as_json:
+        print(json.dumps(vars(found), ensure_ascii=False))
+        return
+    for note in found.notes:
+        print("favor-mini: note:", note, file=sys.stderr)
+    print(found.answer)
+
+
+def _demo(out: str, minutes: float) -> int | None:
+    from . import demo
+
+    return demo.main(out=out, minutes=minutes)
+
+
+def _train(part: str, out: str, seed: int, workers=None, parts=None, **options) -> None:
+    from .recipe import PARTS, make_favor, make_part
+
+    options = {name: value for name, value in options.items() if value is not None}  # else the recipe's own
+    options |= {"seed": seed} if workers is None else {"seed": seed, "workers": workers}
+    for name in PARTS if part == "all" else [part] if part in PARTS else []:
+        print(make_part(name, out, **options))
+    if part in ("favor", "all"):
+        print(make_favor(parts or out, out, **options))
+
+
+def _evaluate(checkpoint, data, scenes, audio_delay: float, lines) -> None:
+    from .ask import find_checkpoint, load_checkpoint
+
+    folder = find_checkpoint(checkpoint)
+    from .evaluation import delay_sound, encode_clips, evaluate, score_table, scores
+
+    model, processor = load_checkpoint(folder)
+    size = processor.settings.image_size
+    clips, asked = _sample_questions(size) if scenes is None else _scene_questions(scenes, size)
+    if audio_delay:
+        clips = {name: delay_sound(clip, audio_delay) for name, clip in clips.items()}
+    encoded = encode_clips(model, processor, clips)
+    rows = evaluate(model, processor, encoded, asked, progress=sys.stderr.isatty())
+    if lines:
+        _write_lines(lines, [{**vars(row), "correct": row.correct} for row in rows])
+    print(score_table(scores(rows)))
+
+
+def _sample_questions(image_size: int):
+    from .media import read_clip
+    from .world.samples import read_samples
+
+    samples = read_samples()
+    return ({s.name: read_clip(s.path, image_size=image_size) for s in samples}, [(s.name, q) for s in samples for q in s.questions])
+
+
+def _scene_questions(count: int, image_size: int, questions: int = 16):
+    import numpy as np
+
+    from .filming import film
+    from .world.questions import choose
+    from .world.scene import SPLITS
+
+    first = SPLITS["validation"].start
+    clips, asked = {}, []
+    for scene, clip in film(range(first, first + count), image_size=image_size, progress=sys.stderr.isatty()):
+        name = f"scene {scene.seed}"
+        clips[name] = clip
+        asked += [(name, q) for q in choose(scene, np.random.default_rng([scene.seed, 81]), questions)]
+    return clips, asked
+
+
+def _write_lines(path: str, rows: list[dict]) -> None:
+    unfinished = f"{path}.part"
+    with open(unfinished, "w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    os.replace(unfinished, path)
+
+
+def _doctor(quick: bool, checkpoint) -> int:
+    from .doctor import examine
+
+    return examine(checkpoint=checkpoint, quick=quick)
+
+
+def _bench(**options) -> None:
+    from .bench import bench
+
+    bench(**options)

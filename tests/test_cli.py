@@ -1,0 +1,260 @@
+"""The command line: exit codes, what goes where, and honesty about what the model does not know."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from favor_mini import cli, filming
+from favor_mini.ask import Asker, find_checkpoint
+from favor_mini.familiarity import FILE, Familiarity
+from favor_mini.features import encode_media
+from favor_mini.model import FavorForConditionalGeneration
+from favor_mini.pretraining import mini_config, mini_processor
+from favor_mini.world.video import write_video
+
+QUESTION = "what was shown when the bell was heard?"
+COMMANDS = ("ask", "demo", "train", "evaluate", "doctor", "bench")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """The mini model, one layer deep, with random weights: it answers nonsense, quickly."""
+    folder = tmp_path_factory.mktemp("checkpoint")
+    torch.manual_seed(0)
+    config = mini_config()
+    config.audio_config.encoder_layers = config.vision_config.num_hidden_layers = 1
+    config.visual_qformer_config.num_hidden_layers = config.language_config.num_hidden_layers = 1
+    FavorForConditionalGeneration(config).save_pretrained(folder)
+    mini_processor(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def asker(checkpoint):
+    return Asker(checkpoint)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    path = tmp_path_factory.mktemp("clips") / "two seconds.mp4"
+    frames = np.random.default_rng(0).integers(0, 256, (24, 64, 64, 3), dtype=np.uint8)
+    write_video(path, frames, 12, np.sin(np.arange(32000) / 10).astype(np.float32) / 2)
+    return path
+
+
+def test_help_comes_without_heavy_libraries():
+    code = ("import sys\nfrom favor_mini.cli import main\ntry:\n    main(['--help'])\nexcept SystemExit as stop:\n"
+            "    heavy = {'torch', 'transformers', 'numpy', 'av', 'librosa'} & set(sys.modules)\n"
+            "    sys.exit(f'imported {heavy}' if heavy else stop.code)")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert all(command in done.stdout for command in COMMANDS) and "examples:" in done.stdout
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--version"])
+    from favor_mini import __version__
+    assert stop.value.code == 0 and capsys.readouterr().out == f"favor-mini {__version__}\n"
+
+
+@pytest.mark.parametrize("command", [[c] for c in COMMANDS] + [["train", part] for part in cli.TRAINING])
+def test_every_command_explains_itself(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main([*command, "--help"])
+    assert stop.value.code == 0 and f"favor-mini {' '.join(command)}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("wrong", [[], ["ask"], ["sing"], ["evaluate", "--scenes", "0"], ["ask", "a.mp4", "why?", "--end", "soon"],
+                                   ["evaluate", "--scenes", "2", "--data", "samples"]])
+def test_wrong_usage_is_2_and_prints_no_result(wrong, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(wrong)
+    out, err = capsys.readouterr()
+    assert stop.value.code == 2 and out == "" and "usage:" in err
+
+
+@pytest.mark.parametrize("code, expected", [
+    ("from favor_mini import cli; cli._doctor = lambda **_: print('x' * 99); raise SystemExit(cli.main(['doctor']))", {141}),
+    ("from favor_mini import cli; cli.main(['--help'])", {0, 141})])
+def test_reader_that_goes_away_is_no_error(code, expected):
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert done.returncode in expected and done.stderr == ""
+
+
+def test_interrupt_is_130(monkeypatch, capsys):
+    def interrupted(**_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_doctor", interrupted)
+    assert cli.main(["doctor"]) == 130
+    assert capsys.readouterr().err == "favor-mini: interrupted\n"
+
+
+# ask
+
+def problem(capsys, *arguments) -> str:
+    """Run a command that must fail with exit code 1; returns its one line."""
+    assert cli.main([str(a) for a in arguments]) == 1
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("favor-mini: ") and err.count("\n") == 1 and "Traceback" not in err
+    return err
+
+
+def test_bad_files_are_one_line(checkpoint, tmp_path, capsys):
+    (tmp_path / "text.mp4").write_text("this is not a film")
+    for name in ("missing.mp4", "text.mp4"):
+        assert name in problem(capsys, "ask", tmp_path / name, QUESTION, "--checkpoint", checkpoint)
+
+
+def test_debug_shows_where_an_error_came_from(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setenv("FAVOR_MINI_DEBUG", "1")
+    with pytest.raises(ValueError, match="missing.mp4"):
+        cli.main(["ask", str(tmp_path / "missing.mp4"), QUESTION, "--checkpoint", str(checkpoint)])
+
+
+def test_a_folder_without_checkpoint_is_named(tmp_path, clip, capsys):
+    line = problem(capsys, "ask", clip, QUESTION, "--checkpoint", tmp_path)
+    assert str(tmp_path) in line and "config.json" in line
+    with pytest.raises(FileNotFoundError, match="save_pretrained"):
+        find_checkpoint(tmp_path)
+
+
+def test_empty_question(checkpoint, clip, capsys):
+    assert "question is empty" in problem(capsys, "ask", clip, "  ", "--checkpoint", checkpoint)
+
+
+def test_answer_goes_to_stdout_and_doubt_to_stderr(checkpoint, clip, asker, capsys):
+    assert cli.main(["ask", str(clip), "what did the zeppelin do?", "--checkpoint", str(checkpoint)]) == 0
+    out, err = capsys.readouterr()
+    found = asker.ask(clip, "what did the zeppelin do?")
+    assert out == found.answer + "\n"
+    assert "zeppelin" in err and all(line.startswith("favor-mini: note: ") for line in err.splitlines())
+
+
+def test_json(checkpoint, clip, capsys):
+    assert cli.main(["ask", str(clip), QUESTION, "--json", "--checkpoint", str(checkpoint)]) == 0
+    out, err = capsys.readouterr()
+    found = json.loads(out)
+    assert set(found) == {"answer", "confidence", "familiar", "notes", "seconds"} and err == ""
+    assert isinstance(found["answer"], str) and 0 < found["confidence"] <= 1
+    assert found["familiar"] == {"video": None, "audio": None}  # not measured, and it says so
+    assert any("familiarity" in note for note in found["notes"])
+    assert set(found["seconds"]) == {"import", "load", "read", "prepare", "encode", "answer"}
+    assert all(s >= 0 for s in found["seconds"].values())
+
+
+def test_loading_is_paid_once(checkpoint, clip):
+    asker = Asker(checkpoint)
+    first, second = asker.ask(clip, QUESTION), asker.ask(clip, QUESTION)
+    assert "load" in first.seconds and "load" not in second.seconds
+    assert (first.answer, first.confidence, first.notes) == (second.answer, second.confidence, second.notes)
+
+
+def test_unknown_words_are_named_as_typed(asker):
+    assert asker.unknown_words(QUESTION) == []
+    assert asker.unknown_words("What was the Zeppelin, the BELL, the zither or the zither?") == ["Zeppelin", "zither"]
+
+
+def test_confidence_is_the_probability_of_what_was_written(asker, clip):
+    """Against the model's own forward pass over prompt and answer together."""
+    from favor_mini.media import read_clip
+
+    model, processor = asker.model, asker.processor
+    encoded = encode_media(model, processor, [processor.media(read_clip(clip))])[0]
+    inputs = processor([encoded], [QUESTION])
+    written = model.generate(**inputs, max_new_tokens=24)
+    both = torch.cat([inputs["input_ids"], written], dim=1)
+    with torch.no_grad():
+        logits = model(**{**inputs, "input_ids": both, "attention_mask": torch.ones_like(both)}).logits
+    chosen = logits[0, -written.shape[1] - 1 : -1].log_softmax(-1).gather(1, written[0][:, None])
+    assert asker.ask(clip, QUESTION).confidence == pytest.approx(math.exp(chosen.mean()), abs=2e-4)
+
+
+def test_a_long_clip_is_cut_and_said_so(asker, clip, monkeypatch):
+    def cut(*span):
+        return [note for note in asker.ask(clip, QUESTION, *span).notes if "was not looked at" in note]
+
+    assert cut() == []
+    monkeypatch.setattr(Asker, "longest", 1.0)
+    assert "1 s at most" in cut()[0] and "after second 1 " in cut()[0]
+    assert cut(1.0, 1.5) == []
+
+
+def test_longest_clip_still_fits_the_context(asker):
+    config = asker.model.config
+    frames = round(asker.longest * config.frame_rate)
+    placeholders = asker.processor.num_placeholders({"num_frames": frames, "audio_tokens": 0})
+    assert placeholders < config.language_config.max_position_embeddings - 32
+    assert placeholders + 2 * config.num_queries > config.language_config.max_position_embeddings - 64
+
+
+def test_unfamiliar_streams_are_named(asker, clip, monkeypatch):
+    def distances(self, encoded):
+        return {"video": 3.2, "audio": 0.4}
+
+    monkeypatch.setattr(Familiarity, "distances", distances)
+    monkeypatch.setattr(asker, "familiarity", Familiarity({"longest": torch.tensor(12.0)}))
+    found = asker.ask(clip, QUESTION)
+    assert found.familiar == {"video": False, "audio": True}
+    assert any("picture lies outside" in note and "3.2" in note for note in found.notes)
+    assert not any("sound lies outside" in note for note in found.notes)
+
+
+def test_a_file_without_sound_says_so(asker, tmp_path):
+    silent = tmp_path / "silent.mp4"
+    write_video(silent, np.full((12, 64, 64, 3), 90, np.uint8), 12)
+    found = asker.ask(silent, QUESTION)
+    assert found.familiar["audio"] is None and any("has no sound" in note for note in found.notes)
+
+
+def test_familiarity_stored_beside_the_checkpoint_is_used(checkpoint, clip, asker):
+    encoded = encode_media(asker.model, asker.processor, [asker.processor.media(asker._read(clip, None, None))])[0]
+    assert not (checkpoint / FILE).exists()
+    fitted = Familiarity.fit([encoded], [encoded])  # knows this very clip
+    try:
+        fitted.save(checkpoint)
+        assert Asker(checkpoint).ask(clip, QUESTION).familiar == {"video": True, "audio": True}
+    finally:
+        (checkpoint / FILE).unlink(missing_ok=True)
+
+
+# evaluate, train
+
+def test_evaluate_writes_what_it_counts(checkpoint, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(filming, "film", partial(filming.film, size=64, fps=4))  # small pictures are quick to encode
+    lines = tmp_path / "answers.jsonl"
+    arguments = ["evaluate", "--scenes", "1", "--audio-delay", "1", "--json", str(lines), "--checkpoint", str(checkpoint)]
+    assert cli.main(arguments) == 0
+    rows = [json.loads(line) for line in lines.read_text().splitlines()]
+    total = capsys.readouterr().out.strip().splitlines()[-1].split()
+    assert total[:2] == ["all", str(len(rows))]
+    assert float(total[2].rstrip("%")) / 100 == pytest.approx(np.mean([r["correct"] for r in rows]), abs=1e-3)
+    assert {"clip", "family", "question", "answer", "predicted", "chance", "correct"} == set(rows[0])
+
+
+def test_train_hands_on_what_was_typed(monkeypatch, capsys):
+    from favor_mini import recipe
+
+    called = []
+    monkeypatch.setattr(recipe, "make_part", lambda part, out, **options: called.append((part, out, options)) or part)
+    monkeypatch.setattr(recipe, "make_favor", lambda parts, out, **options: called.append((parts, out, options)) or "favor")
+    assert cli.main(["train", "audio", "--steps", "3", "--out", "here", "--seed", "5"]) == 0
+    assert called == [("audio", "here", {"seed": 5, "steps": 3})]
+    called.clear()
+    assert cli.main(["train", "favor", "--parts", "there", "--scenes", "9", "--ask-steps", "2"]) == 0
+    assert called == [("there", "build/make", {"seed": 0, "scenes": 9, "ask_steps": 2})]
+    called.clear()
+    assert cli.main(["train", "all", "--out", "here"]) == 0
+    assert [c[0] for c in called] == ["audio", "vision", "language", "here"] and called[-1][2] == {"seed": 0}
+    assert capsys.readouterr().out.split() == ["audio", "favor", "audio", "vision", "language", "favor"]
