@@ -81,6 +81,9 @@ def _parser() -> argparse.ArgumentParser:
                    "  favor-mini demo\n  favor-mini demo --minutes 2 --out /tmp/demo")
     demo.add_argument("--out", default="build/demo", metavar="DIR", help="where report.html goes (%(default)s)")
     demo.add_argument("--minutes", type=float, default=4.0, metavar="M", help="of fine-tuning (%(default)s)")
+    demo.add_argument("--steps", type=_count, metavar="N", help="training steps, in place of minutes: the same each time")
+    demo.add_argument("--seed", type=int, default=0, help="(%(default)s)")
+    _checkpoint_option(demo)
 
     train = commands.add_parser("train", help="make a part of the model, or all of it, from the mini world alone",
                                 description="Make a part of the model, or all of it, from the mini world alone. "
@@ -163,10 +166,10 @@ def _ask(clip: str, question: str, start, end, as_json: bool, checkpoint) -> Non
     print(found.answer)
 
 
-def _demo(out: str, minutes: float) -> int | None:
+def _demo(**options) -> None:
     from . import demo
 
-    return demo.main(out=out, minutes=minutes)
+    demo.main(**options)
 
 
 def _train(part: str, out: str, seed: int, workers=None, parts=None, **options) -> None:
@@ -188,11 +191,11 @@ def _evaluate(checkpoint, data, scenes, audio_delay: float, lines) -> None:
 
     model, processor = load_checkpoint(folder)
     size = processor.settings.image_size
-    clips, asked = _sample_questions(size) if scenes is None else _scene_questions(scenes, size)
+    clips, asked, scripts = _sample_questions(size) if scenes is None else _scene_questions(scenes, size)
     if audio_delay:
         clips = {name: delay_sound(clip, audio_delay) for name, clip in clips.items()}
     encoded = encode_clips(model, processor, clips)
-    rows = evaluate(model, processor, encoded, asked, progress=sys.stderr.isatty())
+    rows = evaluate(model, processor, encoded, asked, scripts, progress=sys.stderr.isatty())
     if lines:
         _write_lines(lines, [{**vars(row), "correct": row.correct} for row in rows])
     print(score_table(scores(rows)))
@@ -203,7 +206,8 @@ def _sample_questions(image_size: int):
     from .world.samples import read_samples
 
     samples = read_samples()
-    return ({s.name: read_clip(s.path, image_size=image_size) for s in samples}, [(s.name, q) for s in samples for q in s.questions])
+    return ({s.name: read_clip(s.path, image_size=image_size) for s in samples},
+            [(s.name, q) for s in samples for q in s.questions], {s.name: s.scene for s in samples})
 
 
 def _scene_questions(count: int, image_size: int, questions: int = 16):
@@ -214,12 +218,12 @@ def _scene_questions(count: int, image_size: int, questions: int = 16):
     from .world.scene import SPLITS
 
     first = SPLITS["validation"].start
-    clips, asked = {}, []
+    clips, asked, scripts = {}, [], {}
     for scene, clip in film(range(first, first + count), image_size=image_size, progress=sys.stderr.isatty()):
         name = f"scene {scene.seed}"
-        clips[name] = clip
+        clips[name], scripts[name] = clip, scene
         asked += [(name, q) for q in choose(scene, np.random.default_rng([scene.seed, 81]), questions)]
-    return clips, asked
+    return clips, asked, scripts
 
 
 def _write_lines(path: str, rows: list[dict]) -> None:

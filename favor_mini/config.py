@@ -100,13 +100,13 @@ class FavorConfig(PreTrainedConfig):
         audio = WhisperConfig(d_model=128, encoder_layers=3, encoder_attention_heads=4, encoder_ffn_dim=384,
                               decoder_layers=1, num_mel_bins=80, max_source_positions=600, pad_token_id=0)
         vision = InstructBlipVisionConfig(hidden_size=128, intermediate_size=384, num_hidden_layers=4,
-                                          num_attention_heads=4, image_size=64, patch_size=8, initializer_range=0.02)
+                                          num_attention_heads=4, image_size=64, patch_size=16, initializer_range=0.05)
         qformer = InstructBlipQFormerConfig(vocab_size=vocab_size, hidden_size=128, intermediate_size=256,
                                             num_hidden_layers=2, num_attention_heads=4, cross_attention_frequency=1,
                                             encoder_hidden_size=128, max_position_embeddings=64,
-                                            hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+                                            hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, initializer_range=0.05)
         language = LlamaConfig(hidden_size=256, intermediate_size=512, num_hidden_layers=4, num_attention_heads=4,
-                               vocab_size=vocab_size, max_position_embeddings=1024, tie_word_embeddings=True,
+                               vocab_size=vocab_size, max_position_embeddings=1024, initializer_range=0.06,
                                pad_token_id=0, bos_token_id=2, eos_token_id=3)
         sizes = {"conv_stem": True, "visual_tokens": 8, "audio_width": 128, "qformer_width": 128, "qformer_heads": 4,
                  "qformer_hidden": 512, "qformer_dropout": 0.0, "lora_dropout": 0.0}

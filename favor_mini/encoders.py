@@ -41,14 +41,18 @@ def encode_audio(encoder: WhisperEncoder, input_features: Tensor) -> Tensor:
 
 
 class ConvStem(nn.Sequential):
-    """Three convolutions of stride 2 in place of a ViT's cut into 8 x 8 pixels, with the same patches coming out.
+    """Four convolutions of stride 2 in place of a ViT's cut into 16 x 16 pixels, with as many patches coming out.
 
     A small ViT trained from nothing on a CPU learns shapes many times sooner so (Xiao et al. 2021, arXiv 2106.14881).
     """
 
+    patch_size = 16
+
     def __init__(self, width: int):
-        super().__init__(nn.Conv2d(3, width // 4, 3, 2, 1), nn.GELU(), nn.Conv2d(width // 4, width // 2, 3, 2, 1), nn.GELU(),
-                         nn.Conv2d(width // 2, width, 3, 2, 1))  # [B * T, 3, H, W] -> [B * T, width, H / 8, W / 8]
+        widths = (3, width // 4, width // 2, width, width)
+        layers = [layer for before, after in zip(widths[:-1], widths[1:], strict=True)
+                  for layer in (nn.Conv2d(before, after, 3, 2, 1), nn.GroupNorm(8, after), nn.GELU())]
+        super().__init__(*layers[:-2])  # [B * T, 3, H, W] -> [B * T, width, H / 16, W / 16]
 
     @property
     def weight(self) -> Tensor:
@@ -64,8 +68,9 @@ class VisualEncoder(nn.Module):
         super().__init__()
         self.vision_model = InstructBlipVisionModel(vision_config)
         if conv_stem:
-            if vision_config.patch_size != 8:
-                raise ValueError(f"a ConvStem makes patches of 8 x 8 pixels, found patch_size={vision_config.patch_size}")
+            if vision_config.patch_size != ConvStem.patch_size:
+                raise ValueError(f"conv_stem makes patches of {ConvStem.patch_size} x {ConvStem.patch_size} pixels, found "
+                                 f"patch_size={vision_config.patch_size}")
             self.vision_model.embeddings.patch_embedding = ConvStem(vision_config.hidden_size)
         self.qformer = InstructBlipQFormerModel(qformer_config)
         self.query_tokens = nn.Parameter(torch.zeros(1, visual_tokens, qformer_config.hidden_size))
@@ -82,19 +87,28 @@ class VisualEncoder(nn.Module):
         Raises:
             ValueError: the pictures are not of the encoder's size.
         """
-        size = self.vision_model.config.image_size
-        expect("pixel_values", pixel_values, B=None, T=None, channels=3, H=size, W=size)
         batch, num_frames = pixel_values.shape[:2]
-        patches = self.vision_model(pixel_values.flatten(0, 1)).last_hidden_state  # [B * T, patches, D]
-        queries = self.query_tokens.expand(batch * num_frames, -1, -1)  # [B * T, V, D_v]
-        attention_mask = None
-        if question_ids is not None:
+        if question_ids is not None:  # the same question to every frame
             question_ids = question_ids.repeat_interleave(num_frames, dim=0)  # [B * T, Q]
             question_mask = question_mask.repeat_interleave(num_frames, dim=0)
+        tokens = self.sum_up(self.see(pixel_values), question_ids, question_mask)
+        return tokens.unflatten(0, (batch, num_frames))  # [B, T, V, D_v]
+
+    def see(self, pixel_values: Tensor) -> Tensor:
+        """The ViT alone: frames (B, T, 3, H, W) to patches (B * T, patches, D)."""
+        size = self.vision_model.config.image_size
+        expect("pixel_values", pixel_values, B=None, T=None, channels=3, H=size, W=size)
+        return self.vision_model(pixel_values.flatten(0, 1)).last_hidden_state
+
+    def sum_up(self, patches: Tensor, question_ids: Tensor | None = None, question_mask: Tensor | None = None) -> Tensor:
+        """The Q-Former alone: patches (B * T, patches, D) to visual tokens (B * T, V, D_v)."""
+        queries = self.query_tokens.expand(len(patches), -1, -1)  # [B * T, V, D_v]
+        attention_mask = None
+        if question_ids is not None:
             attention_mask = torch.cat([question_mask.new_ones(queries.shape[:2]), question_mask], 1)  # [B * T, V + Q]
         tokens = self.qformer(input_ids=question_ids, attention_mask=attention_mask, query_embeds=queries,
                               encoder_hidden_states=patches).last_hidden_state
-        return tokens[:, : queries.shape[1]].unflatten(0, (batch, num_frames))  # [B, T, V, D_v]
+        return tokens[:, : queries.shape[1]]
 
 
 class InstructBlipEyes(InstructBlipPreTrainedModel):

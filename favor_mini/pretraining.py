@@ -18,7 +18,7 @@ from .config import FavorConfig
 from .encoders import VisualEncoder, encode_audio
 from .features import grainy_frames
 from .processor import FavorProcessor, ProcessorSettings
-from .world.pictures import _path, moment_at
+from .world.pictures import moment_at, path_at
 from .world.questions import choose
 from .world.scene import COLOURS, SHAPES, SPLITS, THINGS, WORDS, Scene, draw_scene
 from .world.sounds import make_waveform
@@ -27,16 +27,16 @@ from .world.transcript import transcript
 
 
 def mini_config(**changes) -> FavorConfig:
+    """The mini model's configuration, with the mini world's vocabulary; `changes` are fields of `FavorConfig`."""
     return FavorConfig.mini(vocab_size=len(build_tokenizer()), **changes)
 
 
 def mini_processor(config: FavorConfig | None = None) -> FavorProcessor:
+    """The processor that belongs to a mini configuration."""
     config = config or mini_config()
-    settings = ProcessorSettings(image_size=config.vision_config.image_size, frame_rate=config.frame_rate,
-                                 window_frames=config.window_frames, num_queries=config.num_queries)
     seconds = config.audio_config.max_source_positions // 50
     extractor = WhisperFeatureExtractor(feature_size=config.audio_config.num_mel_bins, chunk_length=seconds)
-    return FavorProcessor(build_tokenizer(), extractor, settings)
+    return FavorProcessor(build_tokenizer(), extractor, ProcessorSettings.from_config(config))
 
 
 class Scenes(Dataset):
@@ -98,7 +98,7 @@ def visual_labels(scene: Scene, t: float) -> dict[str, torch.Tensor]:
     if moment is not None:
         done = (t - moment.start) / (moment.end - moment.start)
         for actor in moment.actors:
-            where = torch.tensor(_path(actor, min(1.0, done / moment.arrive)))
+            where = torch.tensor(path_at(actor, min(1.0, done / moment.arrive)))
             if actor.colour:
                 colour = COLOURS.index(actor.turns if actor.turns and done >= 0.5 else actor.colour)
                 shapes[colour], places[colour] = 1 + SHAPES.index(actor.name), where
@@ -111,28 +111,38 @@ def visual_labels(scene: Scene, t: float) -> dict[str, torch.Tensor]:
 
 
 class VisualProbe(nn.Module):
+    """Two linear heads with one task: one on the Q-Former's tokens, one on the ViT's mean patch, so that the ViT learns
+    from the first step on and not only once the Q-Former has learned to look."""
+
     def __init__(self, config: FavorConfig):
         super().__init__()
         self.encoder = VisualEncoder(config.vision_config, config.visual_qformer_config, config.visual_tokens,
                                      config.conv_stem)
         self.sizes = (len(COLOURS) * (1 + len(SHAPES)), len(THINGS), 1 + len(WORDS), 2 * (len(COLOURS) + len(THINGS)))
         self.head = nn.Linear(config.visual_tokens * config.visual_width, sum(self.sizes))
+        self.patch_head = nn.Linear(config.vision_config.hidden_size, sum(self.sizes))
 
     def forward(self, pixel_values, shapes, things, places, word):
-        """pixel_values (B, n, 3, H, W), n frames of a scene."""
-        tokens = self.encoder(pixel_values).flatten(0, 1).flatten(1)  # [B * n, V * D_v]
-        shape, thing, written, place = self.head(tokens).float().split(self.sizes, dim=-1)
-        shape = shape.unflatten(-1, (len(COLOURS), -1))  # [B * n, 7, 8]
-        shapes, things, word = shapes.flatten(0, 1), things.flatten(0, 1), word.flatten()
-        places = places.flatten(0, 1).flatten(1)  # [B * n, 30], nan where nothing is
+        """pixel_values (B, n, 3, H, W), n frames of a scene, and the labels of `visual_labels`."""
+        patches = self.encoder.see(pixel_values)  # [B * n, patches, D]
+        tokens = self.encoder.sum_up(patches)  # [B * n, V, D_v]
+        truth = [t.flatten(0, 1) for t in (shapes, things, places, word)]
+        loss, right, place_error = self.judge(self.head(tokens.flatten(1)), *truth)
+        return {"loss": loss + self.judge(self.patch_head(patches.mean(1)), *truth)[0], "right": right,
+                "place_error": place_error}
+
+    def judge(self, found, shapes, things, places, word):
+        """Loss, share of pictures named without any mistake, and mean error of the places (fractions of the side)."""
+        shape, thing, written, place = found.float().split(self.sizes, dim=-1)
+        shape, place = shape.unflatten(-1, (len(COLOURS), -1)), place.unflatten(-1, (-1, 2))  # [B * n, 7, 8], [B * n, 15, 2]
         known = ~places.isnan()
-        loss = (F.cross_entropy(shape.transpose(1, 2), shapes) * 3 + F.binary_cross_entropy_with_logits(thing, things) * 3
-                + F.cross_entropy(written, word)
-                + 10 * F.mse_loss(place[known], places[known]))
+        rare = torch.ones(shape.shape[-1])
+        rare[0] = 0.3  # "no such colour here" is nearly always right
+        loss = (2 * F.cross_entropy(shape.transpose(1, 2), shapes, rare) + 2 * F.cross_entropy(written, word)
+                + 3 * F.binary_cross_entropy_with_logits(thing, things) + 10 * F.mse_loss(place[known], places[known]))
         right = ((shape.argmax(-1) == shapes).all(-1) & ((thing > 0) == (things > 0)).all(-1)
                  & (written.argmax(-1) == word))
-        return {"loss": loss, "right": right.float().mean(),
-                "place_error": (place[known] - places[known]).abs().mean()}
+        return loss, right.float().mean(), (place[known] - places[known]).abs().mean()
 
     @staticmethod
     def example(scene: Scene, processor: FavorProcessor, frames: int = 5) -> dict:
@@ -152,6 +162,8 @@ class LanguageProbe(nn.Module):
     def __init__(self, config: FavorConfig):
         super().__init__()
         self.encoder = AutoModelForCausalLM.from_config(config.language_config)
+        # Llama's small initial embeddings drown in what the first layers add; larger ones halve the time to learn lookups.
+        nn.init.normal_(self.encoder.get_input_embeddings().weight, std=0.5)
 
     def forward(self, input_ids, attention_mask, labels):
         """Answers count in full, every other token a little: to foresee what a question may ask is practice, too."""
@@ -163,15 +175,15 @@ class LanguageProbe(nn.Module):
         return {"loss": loss, "right": right}
 
     @staticmethod
-    def example(scene: Scene, processor: FavorProcessor, questions: int = 16) -> dict:
-        """A conversation about a scene, or a stretch of it: where there is less to search, finding is learned sooner."""
+    def example(scene: Scene, processor: FavorProcessor, questions: int = 16, most: int | None = None) -> dict:
+        """A conversation about a scene, or about a stretch of 2 to `most` of its moments: less to search, learned sooner."""
         rng = np.random.default_rng([scene.seed, 61])
-        if rng.random() < 0.5:
-            length = rng.integers(2, len(scene.moments))
+        if most is not None:
+            length = int(rng.integers(2, most + 1))
             start = rng.integers(len(scene.moments) - length + 1)
             scene = replace(scene, moments=scene.moments[start : start + length])
-        turns = [(q.text, q.answer) for q in choose(scene, rng, questions, reword_them=True)]
         text = transcript(scene, rng)
+        turns = [(q.text, q.answer) for q in choose(scene, rng, questions, reword_them=True)]
         if rng.random() < 0.2:
             turns = [(DESCRIBE, text)]
         ids, labels = processor.dialogue(f" {text} ", turns)

@@ -26,34 +26,45 @@ from .world.questions import choose
 from .world.scene import SPLITS, draw_scene
 from .world.transcript import transcript
 
-PARTS = {  # part: (probe, steps, scenes a step, module of FAVOR that takes its weights)
-    "audio": (AudioProbe, 1000, 16, "audio_encoder"),
-    "vision": (VisualProbe, 1500, 48, "visual_encoder"),
-    "language": (LanguageProbe, 2000, 32, "language_model"),
+PARTS = {  # part: (probe, scenes a step, learning rate, module of FAVOR that takes its weights)
+    "audio": (AudioProbe, 16, 1e-3, "audio_encoder"),
+    "vision": (VisualProbe, 48, 1e-3, "visual_encoder"),
+    "language": (LanguageProbe, 24, 2e-3, "language_model"),
+}
+STAGES = {  # part: its stages, each with its steps and what it asks of the probe's `example`
+    "audio": {"whole": (700, {})},
+    "vision": {"whole": (700, {})},
+    "language": {"short": (1000, {"most": 4, "questions": 10}), "whole": (1200, {})},
 }
 
 
-def make_part(part: str, out, *, steps: int | None = None, batch: int | None = None, lr: float = 1e-3, seed: int = 0,
+def make_part(part: str, out, *, steps: int | None = None, batch: int | None = None, lr: float | None = None, seed: int = 0,
               **options) -> Path:
     """Train one frozen part; write `out/part/model.safetensors` and a card beside it. Returns that folder.
 
     Args:
         part: "audio", "vision" or "language".
+        steps: of every stage, for a trial; None: what `STAGES` says.
         options: passed on to `training.fit`.
     """
-    probe, usual_steps, usual_batch, _ = PARTS[part]
-    steps, batch = steps or usual_steps, batch or usual_batch
+    probe, usual_batch, usual_lr, _ = PARTS[part]
+    batch, lr = batch or usual_batch, lr or usual_lr
     processor, folder = mini_processor(), Path(out) / part
     torch.manual_seed(seed)
     model = probe(mini_config())
-    start = time.perf_counter()
-    fit(model, Scenes(lambda scene: probe.example(scene, processor)), _collate(part, processor), folder / "run",
-        steps=steps, batch=batch, lr=lr, seed=seed, **options)
+    start, told = time.perf_counter(), []
+    for number, (stage, (usual_steps, asked)) in enumerate(STAGES[part].items()):
+        def make(scene, asked=asked):
+            return probe.example(scene, processor, **asked)
+
+        fit(model, Scenes(make), _collate(part, processor), folder / "run" / stage, steps=steps or usual_steps,
+            batch=batch, lr=lr, seed=seed + number, **options)
+        told.append(f"{steps or usual_steps} ({stage})")
     seconds = time.perf_counter() - start
     save_model(model.encoder, str(folder / "model.safetensors"))
     found = language_scores(model, processor) if part == "language" else probe_scores(model, part, processor)
     _write_card(folder, f"favor-mini {part} part", {
-        "steps": steps, "scenes per step": batch, "learning rate": lr, "seed": seed,
+        "steps": " + ".join(told), "scenes per step": batch, "learning rate": lr, "seed": seed,
         "minutes of training (last start)": round(seconds / 60, 1)}, found)
     return folder
 
@@ -107,10 +118,8 @@ def assemble(parts, **changes) -> tuple[FavorForConditionalGeneration, FavorProc
         if not file.exists():
             raise FileNotFoundError(f"no {file}; make it first with `favor-mini train {part} --out {parts}`")
         missing, unexpected = getattr(model, module).load_state_dict(load_file(file), strict=False)
-        missing = [name for name in missing if name != "lm_head.weight"]  # tied to the embeddings, stored once
         if missing or unexpected:
             raise ValueError(f"{file} does not fit the mini model: {missing} missing, {unexpected} unexpected")
-    model.language_model.tie_weights()
     config.lora_rank = lora_rank
     model.add_lora()
     model.freeze()

@@ -87,7 +87,8 @@ class FavorTrainer(Trainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         outputs = model(**inputs)
         if model.training and isinstance(outputs, dict) and outputs.get("cross_entropy") is not None:
-            parts = [outputs["cross_entropy"], outputs["diversity"]]
+            diversity = outputs.get("diversity")  # none where no example has a clip
+            parts = [outputs["cross_entropy"], torch.zeros(()) if diversity is None else diversity]
             self._parts = [*getattr(self, "_parts", []), torch.stack([p.detach().float() for p in parts])]
         return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
 

@@ -72,7 +72,7 @@ def _place(scene: Scene, time: float, paints: dict) -> list[Placed]:
     done = (time - moment.start) / (moment.end - moment.start)  # from 0 to 1 through the moment
     placed = []
     for actor in moment.actors:
-        x, y = _path(actor, min(1.0, done / moment.arrive))
+        x, y = path_at(actor, min(1.0, done / moment.arrive))
         if moment.seen == "hit" and actor is moment.actors[1]:
             x += _shake((done - moment.arrive) * (moment.end - moment.start))
         colour = actor.turns if actor.turns and done >= 0.5 else actor.colour
@@ -80,7 +80,8 @@ def _place(scene: Scene, time: float, paints: dict) -> list[Placed]:
     return placed[::-1]  # what the moment is about lies in front
 
 
-def _path(actor: Actor, done: float) -> tuple[float, float]:
+def path_at(actor: Actor, done: float) -> tuple[float, float]:
+    """Where an actor is once it has `done` that fraction of its way."""
     (x, y), (to_x, to_y) = actor.start, actor.end or actor.start
     return x + (to_x - x) * done, y + (to_y - y) * done
 
