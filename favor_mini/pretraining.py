@@ -162,8 +162,11 @@ class LanguageProbe(nn.Module):
     def __init__(self, config: FavorConfig):
         super().__init__()
         self.encoder = AutoModelForCausalLM.from_config(config.language_config)
-        # Llama's small initial embeddings drown in what the first layers add; larger ones halve the time to learn lookups.
-        nn.init.normal_(self.encoder.get_input_embeddings().weight, std=0.5)
+        # Llama's small initial embeddings drown in what the first layers add, and biases of zero have little to grow from.
+        nn.init.normal_(self.encoder.get_input_embeddings().weight, std=0.2)
+        for name, parameter in self.encoder.named_parameters():
+            if name.endswith(("q_proj.bias", "k_proj.bias")):
+                nn.init.normal_(parameter, std=0.3)
 
     def forward(self, input_ids, attention_mask, labels):
         """Answers count in full, every other token a little: to foresee what a question may ask is practice, too."""

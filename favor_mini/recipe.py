@@ -29,12 +29,12 @@ from .world.transcript import transcript
 PARTS = {  # part: (probe, scenes a step, learning rate, module of FAVOR that takes its weights)
     "audio": (AudioProbe, 16, 1e-3, "audio_encoder"),
     "vision": (VisualProbe, 48, 1e-3, "visual_encoder"),
-    "language": (LanguageProbe, 24, 2e-3, "language_model"),
+    "language": (LanguageProbe, 24, 1e-3, "language_model"),
 }
 STAGES = {  # part: its stages, each with its steps and what it asks of the probe's `example`
     "audio": {"whole": (700, {})},
     "vision": {"whole": (700, {})},
-    "language": {"short": (1000, {"most": 4, "questions": 10}), "whole": (1200, {})},
+    "language": {"short": (600, {"most": 4, "questions": 10}), "whole": (900, {})},
 }
 
 

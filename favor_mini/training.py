@@ -118,7 +118,7 @@ def fit(model, data: Dataset, collate, out, *, steps: int, batch: int = 32, lr: 
         progress: show Trainer's progress bar (a table in a notebook).
     """
     arguments = TrainingArguments(
-        output_dir=str(out), max_steps=steps, per_device_train_batch_size=batch, learning_rate=lr, weight_decay=0.01,
+        output_dir=str(out), max_steps=steps, per_device_train_batch_size=batch, learning_rate=lr, weight_decay=0.05,
         adam_beta2=0.98, lr_scheduler_type="warmup_stable_decay", lr_scheduler_kwargs={"num_decay_steps": -(-steps // 4)},
         warmup_steps=warmup, max_grad_norm=1.0, seed=seed, data_seed=seed,
         dataloader_num_workers=workers, dataloader_persistent_workers=workers > 0, save_steps=save_steps,
