@@ -60,6 +60,7 @@ lab: $(READY) ## open the course in JupyterLab
 	$(RUN)/jupyter lab notebooks/00_start_here.ipynb
 
 notebooks: $(READY) ## build notebooks/source/*.py into executed notebooks (ONLY=00 builds one)
+	$(RUN)/python -m favor_mini.course.figures
 	$(RUN)/python -m favor_mini.course.notebooks build $(if $(ONLY),--only $(ONLY))
 
 lint: $(READY) ## what ruff has to say

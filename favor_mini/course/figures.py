@@ -267,3 +267,19 @@ def score_bars(found: dict[str, list]) -> Picture:
     axis.set_axisbelow(True)
     figure.legend(loc="outside upper center", ncols=len(found) + 1, frameon=False)
     return figure
+
+
+def draw_readme(folder) -> None:
+    """Draw the README's picture, `timeline.png`, into `folder`: the first sample clip on one time axis."""
+    from pathlib import Path
+
+    from ..media import read_clip
+    from ..world.samples import read_samples
+
+    sample = read_samples()[0]
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    (Path(folder) / "timeline.png").write_bytes(png(timeline(sample.scene, read_clip(sample.path)), dpi=80))
+
+
+if __name__ == "__main__":
+    draw_readme("notebooks/images")

@@ -1,0 +1,84 @@
+"""The shipped checkpoint keeps what its card says, on held-out mp4 files that no training saw."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from favor_mini import checkpoint_path, read_clip
+from favor_mini.evaluation import delay_sound, encode_clips, evaluate, scores
+from favor_mini.world.questions import FAMILIES
+from favor_mini.world.samples import read_samples
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not (checkpoint_path() / "model.safetensors").exists(),
+                                                   reason="no checkpoint: make it with `make checkpoint`")]
+PER_FAMILY = 8
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    from favor_mini.ask import load_checkpoint
+
+    return load_checkpoint(checkpoint_path())
+
+
+@pytest.fixture(scope="module")
+def samples():
+    return [sample for sample in read_samples() if sample.kind == "clip"]
+
+
+@pytest.fixture(scope="module")
+def clips(samples):
+    return {sample.name: read_clip(sample.path) for sample in samples}
+
+
+@pytest.fixture(scope="module")
+def asked(samples):
+    """At most eight questions of each family, spread over the clips by a fixed rule."""
+    chosen = []
+    for family in FAMILIES:
+        found = [(s.name, q) for s in samples for q in s.questions if q.family == family]
+        chosen += [found[i] for i in np.linspace(0, len(found) - 1, min(PER_FAMILY, len(found))).astype(int)]
+    return chosen
+
+
+@pytest.fixture(scope="module")
+def score(shipped, samples, asked):
+    """Clips -> accuracy by family and group."""
+    scenes = {sample.name: sample.scene for sample in samples}
+
+    def found(clips):
+        rows = evaluate(*shipped, encode_clips(*shipped, clips), asked, scenes)
+        return {s.name: s for s in scores(rows)}
+
+    return found
+
+
+@pytest.fixture(scope="module")
+def whole(score, clips):
+    return score(clips)
+
+
+def test_only_tensors_and_text_are_shipped():
+    kinds = {path.suffix for path in checkpoint_path().rglob("*") if path.is_file()}
+    assert kinds <= {".safetensors", ".json", ".md", ".jinja"}
+    assert sum(path.stat().st_size for path in checkpoint_path().rglob("*")) < 30e6
+
+
+def test_it_answers_far_above_chance(whole):
+    for group in ("both modalities", "one modality, order or cause", "one modality, plain"):
+        assert whole[group].low > whole[group].chance + 0.1, whole[group]
+
+
+def test_delayed_sound_ruins_what_needs_both_streams_and_nothing_else(score, clips, whole):
+    late = score({name: delay_sound(clip, 1.0) for name, clip in clips.items()})
+    assert late["both modalities"].accuracy < whole["both modalities"].accuracy - 0.15
+    assert late["one modality, plain"].accuracy > whole["one modality, plain"].accuracy - 0.1
+
+
+@pytest.mark.parametrize("kept", ["video", "audio"])
+def test_one_stream_alone_does_not_answer_what_needs_both(score, clips, whole, kept):
+    alone = score({name: replace(clip, waveform=clip.waveform[:0]) if kept == "video" else replace(
+        clip, frames=clip.frames[:0], frame_times=clip.frame_times[:0]) for name, clip in clips.items()})
+    assert alone["both modalities"].low < alone["both modalities"].chance
+    assert alone["both modalities"].accuracy < whole["both modalities"].accuracy - 0.15
