@@ -58,7 +58,7 @@ def test_a_probe_learns_from_the_training_split_alone(processor):
 def test_short_conversations_are_about_short_stretches(processor):
     def scripts(**asked):
         made = [LanguageProbe.example(Scenes(lambda scene: scene)[i], processor, **asked)["ids"] for i in range(40)]
-        return [processor.tokenizer.decode(ids).split("</Img>")[0].count("hear") for ids in made]
+        return [processor.tokenizer.decode(ids).split("</Img>")[0].count("see ") for ids in made]
 
     assert max(scripts(most=3)) == 3 and min(scripts(most=3)) == 2 and min(scripts()) >= 5
 

@@ -132,7 +132,8 @@ import shutil
 from favor_mini.training import finetune
 
 shutil.rmtree("../build/notebook-run", ignore_errors=True)  # a run left there would be resumed
-log = finetune(model, processor, encoded, "../build/notebook-run", align_steps=130, ask_steps=90, seed=0, log_steps=10)
+log = finetune(model, processor, encoded, "../build/notebook-run", align_steps=140, ask_steps=100, batch=16, seed=0,
+               log_steps=10)
 
 # %%
 from favor_mini.course.figures import loss_curves
