@@ -33,8 +33,8 @@ PARTS = {  # part: (probe, scenes a step, learning rate, module of FAVOR that ta
 }
 STAGES = {  # part: its stages, each with its steps and what it asks of the probe's `example`
     "audio": {"whole": (700, {})},
-    "vision": {"whole": (700, {})},
-    "language": {"short": (600, {"most": 4, "questions": 10}), "whole": (900, {})},
+    "vision": {"whole": (1400, {})},
+    "language": {"short": (800, {"most": 4, "questions": 10}), "whole": (760, {})},
 }
 
 
@@ -127,7 +127,7 @@ def assemble(parts, **changes) -> tuple[FavorForConditionalGeneration, FavorProc
     return model, mini_processor(config)
 
 
-def make_favor(parts, out, *, scenes: int = 6000, align_steps: int = 1200, ask_steps: int = 1800, batch: int = 32,
+def make_favor(parts, out, *, scenes: int = 4096, align_steps: int = 700, ask_steps: int = 1200, batch: int = 16,
                lr: float = 1e-3, seed: int = 0, changes: dict | None = None, **options) -> Path:
     """Train the connector and LoRA on the parts under `parts`; write the whole checkpoint to `out/favor`."""
     model, processor = assemble(parts, **(changes or {}))
