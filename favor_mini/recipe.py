@@ -7,6 +7,7 @@ Every step can be stopped and started again; it goes on where it was.
 
 import json
 import os
+import shutil
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_model
 
-from . import __version__
+from . import __version__, checkpoint_path
 from .evaluation import encode_clips, evaluate, score_table, scores
 from .features import encode_scenes, scene_clip
 from .model import FavorForConditionalGeneration
@@ -171,3 +172,13 @@ def _write_card(folder: Path, title: str, facts: dict, found: dict[str, float]) 
     lines += [f"| {name} | {value:.3f} |" for name, value in found.items()]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "README.md").write_text("\n".join(lines) + "\n")
+
+
+def ship(out) -> Path:
+    """Put the checkpoint made under `out` in place of the one that comes with the package, with the cards of its parts."""
+    source, target = Path(out) / "favor", checkpoint_path()
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns("run"))
+    for part in PARTS:
+        shutil.copy(Path(out) / part / "README.md", target / f"{part}.md")
+    return target
