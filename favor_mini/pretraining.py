@@ -111,15 +111,19 @@ def visual_labels(scene: Scene, t: float) -> dict[str, torch.Tensor]:
 
 
 class VisualProbe(nn.Module):
-    """Two linear heads with one task: one on the Q-Former's tokens, one on the ViT's mean patch, so that the ViT learns
-    from the first step on and not only once the Q-Former has learned to look."""
+    """Two linear heads with one task: one on the Q-Former's mean token, one on the ViT's mean patch, so that the ViT
+    learns from the first step on and not only once the Q-Former has learned to look.
+
+    The mean, not all tokens side by side: what is spread over the tokens of a frame in a way that only a map with other
+    weights for each can read, attention cannot gather (a causal Q-Former on such tokens heard, but stayed blind).
+    """
 
     def __init__(self, config: FavorConfig):
         super().__init__()
         self.encoder = VisualEncoder(config.vision_config, config.visual_qformer_config, config.visual_tokens,
                                      config.conv_stem)
         self.sizes = (len(COLOURS) * (1 + len(SHAPES)), len(THINGS), 1 + len(WORDS), 2 * (len(COLOURS) + len(THINGS)))
-        self.head = nn.Linear(config.visual_tokens * config.visual_width, sum(self.sizes))
+        self.head = nn.Linear(config.visual_width, sum(self.sizes))
         self.patch_head = nn.Linear(config.vision_config.hidden_size, sum(self.sizes))
 
     def forward(self, pixel_values, shapes, things, places, word):
@@ -127,7 +131,7 @@ class VisualProbe(nn.Module):
         patches = self.encoder.see(pixel_values)  # [B * n, patches, D]
         tokens = self.encoder.sum_up(patches)  # [B * n, V, D_v]
         truth = [t.flatten(0, 1) for t in (shapes, things, places, word)]
-        loss, right, place_error = self.judge(self.head(tokens.flatten(1)), *truth)
+        loss, right, place_error = self.judge(self.head(tokens.mean(1)), *truth)
         return {"loss": loss + self.judge(self.patch_head(patches.mean(1)), *truth)[0], "right": right,
                 "place_error": place_error}
 

@@ -8,18 +8,13 @@ from functools import cache
 import numpy as np
 import pytest
 
-from favor_mini.world import balance
 from favor_mini.world.questions import (
     ENOUGH,
     FAMILIES,
-    REWORDINGS,
-    Question,
     ask,
-    choose,
     one_stream_chance,
-    reword,
 )
-from favor_mini.world.scene import COLOURS, PLACES, SHAPES, THINGS, WORDS, Actor, Heard, Moment, Scene, draw_scene
+from favor_mini.world.scene import PLACES, Actor, Heard, Moment, Scene, draw_scene
 
 # A second opinion: reads the question's text with patterns and answers from the script, moment by moment.
 
@@ -308,108 +303,3 @@ def test_one_stream_chance_by_hand():
     assert mixed and all(one_stream_chance(HAND, q, "video") == 0.5 for q in mixed)
     with pytest.raises(ValueError, match="smell"):
         one_stream_chance(HAND, mixed[0], "smell")
-
-
-# Drawing and rewording.
-
-
-def test_choose_is_fixed_by_its_generator_and_never_repeats():
-    for scene in scenes()[:200]:
-        for reword_them in (False, True):
-            first, again = (choose(scene, np.random.default_rng(3), 12, reword_them) for _ in range(2))
-            assert first == again and len(first) == 12
-        plain = choose(scene, np.random.default_rng(4), 10**6)
-        assert Counter(plain) == Counter(ask(scene))
-
-
-def test_choose_takes_families_evenly():
-    """Although there are thirty times as many comparisons of order as there are questions of what comes next."""
-    drawn = Counter(choose(scene, np.random.default_rng(scene.seed), 1)[0].family for scene in scenes())
-    have = Counter(family for scene in scenes() for family in {q.family for q in ask(scene)})
-    for family in FAMILIES:
-        assert 0.3 < drawn[family] / have[family] * 14.5 < 2, family
-
-
-def test_rewording_keeps_every_name_and_every_word_that_decides():
-    decisive = {*COLOURS, *SHAPES, *THINGS, *WORDS, "after", "before", "first", "last", "while", "when", "how", "many",
-                "times", "off", "turn", "move", "moved", "or", "words"}
-    rng, changed = np.random.default_rng(0), 0
-    for scene in scenes()[:200]:
-        for q in ask(scene):
-            other = reword(q.text, rng)
-            kept = [w for w in re.findall(r"\w+", q.text) if w in decisive]
-            if "last before" in q.text:  # "right before" says the same as "last before"
-                kept.remove("last")
-            assert [w for w in re.findall(r"\w+", other) if w in kept] == kept, (q.text, other)
-            assert other.endswith("?") and other.count("?") == 1
-            changed += other != q.text
-    assert changed > 3000
-
-
-def test_rewordings_never_make_two_questions_one():
-    """Two questions of one scene that have different answers stay different, however they are worded."""
-    for scene in scenes()[:200]:
-        answers = {}
-        for seed in range(4):
-            for q in ask(scene):
-                text = reword(q.text, np.random.default_rng([seed, len(q.text)]))
-                assert answers.setdefault(text, q.answer) == q.answer, (scene.seed, text)
-
-
-def test_every_rewording_is_used():
-    rng, said = np.random.default_rng(1), set()
-    for scene in scenes()[:300]:
-        said |= {reword(q.text, rng) for q in ask(scene)}
-    for usual, others in REWORDINGS:
-        for wording in (usual, *others):
-            assert any(wording in text for text in said), wording
-
-
-# Balance: what can be had without watching and listening. The figures stand in the data card.
-
-BOTH = [family for family, needs in FAMILIES.items() if {"audio", "video"} <= set(needs)]
-
-
-@cache
-def measured():
-    return balance.measure(1200)
-
-
-@pytest.mark.parametrize("family", BOTH)
-def test_questions_of_both_streams_cannot_be_guessed_from_their_wording(family):
-    row = measured()[family]
-    room = 0.03 + 2 / np.sqrt(row["count"] / 2) * 0.5  # two standard errors of the half that is scored
-    assert row["nothing"] < row["chance"] + room and row["text"] < row["chance"] + room
-
-
-@pytest.mark.parametrize("family", BOTH)
-def test_one_stream_gives_no_more_than_its_stated_chance(family):
-    row = measured()[family]
-    room = 0.03 + 2 / np.sqrt(row["count"] / 2) * 0.5
-    for stream in ("video", "audio"):
-        assert row[stream] < row[f"{stream}_chance"] + room, stream
-    assert max(row["video_chance"], row["audio_chance"]) < (0.6 if family == "first_mixed" else 0.34)
-
-
-@pytest.mark.parametrize("family", [f for f in FAMILIES if f not in BOTH])
-def test_questions_of_one_stream_cannot_be_guessed_from_their_wording(family):
-    row = measured()[family]
-    limit = 0.45 if family.startswith("count") else row["chance"] + 0.09  # small counts are frequent, as the card says
-    assert row["nothing"] < limit and row["text"] < limit
-
-
-def test_the_guessers_find_a_giveaway_where_there_is_one():
-    """Else the tests above would pass whatever the questions were."""
-    def cases(answer):
-        pairs = ((scene, m) for scene in scenes()[:300] for m in scene.moments if m.seen == "show")
-        return [(scene, Question("where", f"where was the {m.subject}?", answer(m), tuple(PLACES))) for scene, m in pairs]
-
-    def score(told, made):
-        return max(guesser.score(made[::2], made[1::2]) for guesser in balance.GUESSERS[told])
-
-    assert score("nothing", cases(lambda m: "top")) == 1
-    by_colour = cases(lambda m: "left" if m.actors[0].colour < "p" else "right")
-    assert score("nothing", by_colour) < 0.7 and score("text", by_colour) > 0.95
-    always_first = [(s, replace(q, answer=balance._heard((s, q))[0]))
-                    for s in scenes() for q in ask(s) if q.family == "heard_while"]
-    assert score("audio", always_first) == 1 and score("text", always_first) < 0.2
