@@ -101,7 +101,7 @@ class FavorProcessor:
         """Frames (T, H, W, 3) uint8 of any size to normalised pixels (T, 3, S, S)."""
         if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
             raise ValueError(f"frames must be (T, H, W, 3) uint8, found {frames.shape} {frames.dtype}")
-        x = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 255  # [T, 3, H, W]
+        x = torch.tensor(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 255  # [T, 3, H, W]
         size = self.settings.image_size
         if len(x) and x.shape[-2:] != (size, size):
             x = F.interpolate(x, (size, size), mode="bilinear", antialias=True, align_corners=False)

@@ -153,8 +153,8 @@ from favor_mini.course.figures import score_bars
 score_bars({"before": before, "after": after})
 
 # %% [markdown]
-# A few minutes on a few hundred clips is not the shipped checkpoint, which saw thousands of clips for much longer (its card
-# says how long). Which families come first, which stay near chance, and why might that be?
+# A few minutes on a few hundred clips. Which families come first, which stay near chance, and why might that be? (The shipped
+# checkpoint, trained for longer, tells sounds well and pictures hardly; its card has the figures.)
 #
 # The queries of one clip, compared with one another. Were they all alike, each window would say one thing N times.
 
