@@ -4,6 +4,7 @@ Two stages, in this order: *align*, where the frozen language model must write o
 connector's vectors, then *ask*, where it answers questions. Questions alone teach too little, one short answer a clip.
 """
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,6 @@ from safetensors.torch import load_model, save_model
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
-from transformers.trainer_utils import get_last_checkpoint
 
 from .model import FavorForConditionalGeneration
 from .processor import FavorProcessor
@@ -107,6 +107,18 @@ def has_bf16() -> bool:
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
+def last_checkpoint(out) -> str | None:
+    """The newest whole checkpoint under `out`. Trainer writes trainer_state.json last: a run killed before that left a
+    folder that cannot be resumed from, and the one before it still lies there."""
+    for folder in sorted(Path(out).glob("checkpoint-*"), key=lambda f: -int(f.name.rsplit("-", 1)[1])):
+        try:
+            json.loads((folder / "trainer_state.json").read_text())
+            return str(folder)
+        except (OSError, ValueError):
+            continue
+    return None
+
+
 def fit(model, data: Dataset, collate, out, *, steps: int, batch: int = 32, lr: float = 1e-3, seed: int = 0,
         workers: int = 0, save_steps: int = 500, resume: bool = True, callbacks=(), bf16: bool | None = None,
         warmup: float = 0.05, log_steps: int = 25, progress: bool = True) -> list[dict]:
@@ -126,8 +138,7 @@ def fit(model, data: Dataset, collate, out, *, steps: int, batch: int = 32, lr: 
         bf16=has_bf16() if bf16 is None else bf16, use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=torch.cuda.is_available(), disable_tqdm=not progress)
     trainer = FavorTrainer(model=model, args=arguments, train_dataset=data, data_collator=collate, callbacks=[*callbacks])
-    last = get_last_checkpoint(str(out)) if resume and Path(out).is_dir() else None
-    trainer.train(resume_from_checkpoint=last)
+    trainer.train(resume_from_checkpoint=last_checkpoint(out) if resume else None)
     return trainer.state.log_history
 
 

@@ -12,7 +12,7 @@ import torch
 from conftest import scramble, tiny_config, tiny_processor
 
 from favor_mini import FavorForConditionalGeneration
-from favor_mini.training import Dialogues, finetune, fit
+from favor_mini.training import Dialogues, finetune, fit, last_checkpoint
 from favor_mini.world.scene import SPLITS, draw_scene
 from favor_mini.world.tokenizer import DESCRIBE
 from favor_mini.world.transcript import transcript
@@ -96,6 +96,18 @@ def test_a_run_stopped_between_steps_resumes_bit_for_bit(tmp_path):
     train(again, tmp_path / "parts")
     kept = trained_state(whole)
     assert all(torch.equal(value, kept[name]) for name, value in trained_state(again).items())
+
+
+def test_a_checkpoint_that_was_cut_short_is_passed_over(tmp_path):
+    train(fresh(), tmp_path, align=4, ask=0)
+    cut = tmp_path / "align" / "checkpoint-6"
+    cut.mkdir()
+    (cut / "model.safetensors").write_bytes(b"half")
+    assert last_checkpoint(tmp_path / "align") == str(tmp_path / "align" / "checkpoint-4")
+    (cut / "trainer_state.json").write_text('{"global_st')
+    assert last_checkpoint(tmp_path / "align") == str(tmp_path / "align" / "checkpoint-4")
+    train(fresh(), tmp_path, align=8, ask=0)  # goes on from step 4
+    assert last_checkpoint(tmp_path / "align").endswith("checkpoint-8") and last_checkpoint(tmp_path / "none") is None
 
 
 KILLED = """
