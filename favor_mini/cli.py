@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     _checkpoint_option(ask)
 
     demo = command("demo", _demo, "ask about held-out clips, fine-tune a fresh connector, write a report",
-                   "  favor-mini demo\n  favor-mini demo --minutes 2 --out /tmp/demo")
+                   "  favor-mini demo\n  favor-mini demo --minutes 2 --out build/short-demo")
     demo.add_argument("--out", default="build/demo", metavar="DIR", help="where report.html goes (%(default)s)")
     demo.add_argument("--minutes", type=float, default=4.0, metavar="M", help="of fine-tuning (%(default)s)")
     demo.add_argument("--steps", type=_count, metavar="N", help="training steps, in place of minutes: the same each time")

@@ -64,8 +64,8 @@ def test_short_conversations_are_about_short_stretches(processor):
 
 
 @pytest.mark.parametrize("probe", [AudioProbe, VisualProbe])
-def test_a_probe_that_knows_the_labels_is_right(probe, processor):
-    """What is counted as right agrees with the labels: a probe whose head was told the answers scores 1."""
+def test_a_probe_learns_its_labels(probe, processor):
+    """Pictures or sounds and labels belong together: on two scenes, the loss falls fast."""
     torch.manual_seed(0)
     model = probe(mini_config())
     batch = recipe.stack([probe.example(Scenes(lambda scene: scene)[i], processor) for i in range(2)])

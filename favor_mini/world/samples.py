@@ -12,14 +12,13 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from .. import data_path
+from .files import replacing
 from .questions import Question, ask
 from .scene import SPLITS, Actor, Heard, Moment, Scene, draw_scene
 from .transcript import transcript
@@ -141,7 +140,7 @@ def _write_sound(scene: Scene, path: Path, time: None) -> None:
 
     from .sounds import make_waveform
 
-    with _replacing(path) as unfinished:
+    with replacing(path) as unfinished:
         soundfile.write(unfinished, make_waveform(scene, SAMPLING_RATE), SAMPLING_RATE, format="FLAC", subtype="PCM_16")
 
 
@@ -150,7 +149,7 @@ def _write_image(scene: Scene, path: Path, time: float) -> None:
 
     from .pictures import draw_frames
 
-    with _replacing(path) as unfinished:
+    with replacing(path) as unfinished:
         Image.fromarray(draw_frames(scene, [time], SIZE)[0]).save(unfinished, format="PNG", optimize=True)
 
 
@@ -214,19 +213,8 @@ def _sum(path: Path) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    with _replacing(path) as unfinished:
+    with replacing(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A name beside `path` to write to, moved into its place once all went well."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield unfinished
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def main(arguments: list[str] | None = None) -> int:

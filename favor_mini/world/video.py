@@ -6,9 +6,7 @@ and no dates or version numbers in the file.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from fractions import Fraction
 from itertools import chain
 from math import ceil
@@ -19,6 +17,7 @@ import numpy as np
 import soxr
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
+from .files import replacing
 from .pictures import draw_frames
 from .scene import Scene
 
@@ -41,7 +40,7 @@ def write_video(path, frames: Iterable[np.ndarray], fps: int | Fraction, wavefor
     first = next(frames, None)
     if first is None:
         raise ValueError("a video needs at least one frame")
-    with _replacing(Path(path)) as unfinished, av.open(
+    with replacing(Path(path)) as unfinished, av.open(
             str(unfinished), "w", format="mp4", options={"movflags": "+faststart", "fflags": "+bitexact"}) as file:
         pictures = _add_pictures(file, first.shape, fps)
         sound = None if waveform is None else _add_sound(file, waveform, audio_rate)
@@ -68,17 +67,6 @@ def encoder_build() -> str:
     versions = av.library_versions
     return ", ".join([f"PyAV {av.__version__}"] + [f"{name} {'.'.join(map(str, versions[name]))}"
                                                    for name in ("libavcodec", "libavformat", "libswscale")])
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A name beside `path` to write to, moved into its place at the end, or removed after an error."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield unfinished
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _add_pictures(file, shape: tuple[int, ...], fps):
