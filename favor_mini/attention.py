@@ -63,6 +63,27 @@ def window_mask(name: str, frame_mask: Tensor, step_tokens: int) -> Tensor:
     return allowed & (real | own)
 
 
+def turns_apart(turn_ids: Tensor) -> tuple[Tensor, Tensor]:
+    """For the language model: each turn of a conversation sees the clip and itself, as if it were the first one.
+
+    So many questions share one reading of the clip and none leads another astray: what stands beside a word in another
+    question looks much like what stands beside it in the clip.
+
+    Args:
+        turn_ids: (B, L), 0 up to the end of the clip, then 1 for the first question and answer, 2 for the next ...
+
+    Returns:
+        attention mask (B, 1, L, L), True where looking is allowed, and position ids (B, L).
+    """
+    place = torch.arange(turn_ids.shape[1], device=turn_ids.device).expand_as(turn_ids)
+    first = F.pad(turn_ids[:, 1:] != turn_ids[:, :-1], (1, 0))  # the first token of each turn
+    start = (place * first).cummax(1).values
+    clip = turn_ids == 0  # [B, L]
+    seen = clip[:, None] | (turn_ids[:, None] == turn_ids[:, :, None])  # [B, L, L]
+    mask = (seen & (place[:, None] <= place[:, :, None]))[:, None]
+    return mask, torch.where(clip, place, clip.sum(1, keepdim=True) + place - start)
+
+
 class AttentionBlock(nn.Module):
     """Multi-head attention with its own projections, residual and LayerNorm after it (BERT's post-norm).
 

@@ -105,13 +105,12 @@ class FavorConfig(PreTrainedConfig):
                                             num_hidden_layers=2, num_attention_heads=4, cross_attention_frequency=1,
                                             encoder_hidden_size=128, max_position_embeddings=64,
                                             hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, initializer_range=0.05)
-        # A quick rotation and biases let attention go by position alone. With Llama's usual base of 10000 and no biases a model
-        # of this size stays for thousands of steps at guessing which words of a script belong together.
-        language = LlamaConfig(hidden_size=256, intermediate_size=512, num_hidden_layers=4, num_attention_heads=4,
+        # Biases let attention go by position alone: pretraining starts some heads so that they look a few tokens back.
+        language = LlamaConfig(hidden_size=256, intermediate_size=512, num_hidden_layers=4, num_attention_heads=8,
                                vocab_size=vocab_size, max_position_embeddings=1024, initializer_range=0.04,
-                               rope_parameters={"rope_type": "default", "rope_theta": 100.0}, attention_bias=True,
+                               rope_parameters={"rope_type": "default", "rope_theta": 1e5}, attention_bias=True,
                                pad_token_id=0, bos_token_id=2, eos_token_id=3)
-        sizes = {"conv_stem": True, "visual_tokens": 8, "audio_width": 128, "qformer_width": 128, "qformer_heads": 4,
+        sizes = {"conv_stem": True, "visual_tokens": 16, "diversity_weight": 0.1, "audio_width": 128, "qformer_width": 128, "qformer_heads": 4,
                  "qformer_hidden": 512, "qformer_dropout": 0.0, "lora_dropout": 0.0}
         return cls(audio, vision, qformer, language, **{**sizes, **changes})
 

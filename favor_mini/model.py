@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, Whis
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from transformers.utils import ModelOutput
 
+from .attention import turns_apart
 from .config import FavorConfig
 from .encoders import InstructBlipEyes, VisualEncoder, encode_audio, expect
 from .losses import diversity_loss
@@ -66,7 +67,10 @@ class FavorForConditionalGeneration(PreTrainedModel):
             module.reset_parameters()
         elif isinstance(module, VisualEncoder):
             nn.init.normal_(module.query_tokens, std=0.02)
-        elif module in (self.audio_projection, self.projection):
+        elif module is self.audio_projection:
+            nn.init.normal_(module.weight, std=module.in_features**-0.5)  # as loud as it came from the encoder
+            nn.init.zeros_(module.bias)
+        elif module is self.projection:
             nn.init.normal_(module.weight, std=0.02)
             nn.init.zeros_(module.bias)
 
@@ -195,12 +199,13 @@ class FavorForConditionalGeneration(PreTrainedModel):
         return self.embed(input_ids, *connected[:2]), *connected
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None,
-                **media) -> FavorOutput:
+                turn_ids: Tensor | None = None, **media) -> FavorOutput:
         """Score token sequences about clips.
 
         Args:
             input_ids, attention_mask: (B, L) prompt and answer tokens, from `FavorProcessor`.
             labels: (B, L), the token ids that count in the loss, -100 elsewhere.
+            turn_ids: (B, L), from `FavorProcessor`: the turns of a conversation are kept apart (`turns_apart`).
             media: pixel_values (B, T_v, 3, H, W) with frame_mask (B, T_v); input_features (B, C, mels, 2 S) with
                 audio_mask (B, C S); instead of them visual_features (B, T_v, V, D_v) and audio_features (B, L_a, D_w);
                 question_ids and question_mask (B, Q); return_maps (bool). A stream left out is missing in all clips;
@@ -210,8 +215,11 @@ class FavorForConditionalGeneration(PreTrainedModel):
             FavorOutput; `loss` = cross_entropy + diversity_weight * diversity (paper, section 3.4).
         """
         embeds, queries, window_mask, maps = self.prepare(input_ids, **media)
-        attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        position_ids = (attention_mask.cumsum(1) - 1).clamp(min=0)  # padding on the left moves no token
+        if turn_ids is not None:
+            attention_mask, position_ids = turns_apart(turn_ids)
+        else:
+            attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+            position_ids = (attention_mask.cumsum(1) - 1).clamp(min=0)  # padding on the left moves no token
         logits = self.language_model(inputs_embeds=embeds, attention_mask=attention_mask, position_ids=position_ids,
                                      use_cache=False).logits
         loss = cross_entropy = diversity = None
@@ -224,7 +232,7 @@ class FavorForConditionalGeneration(PreTrainedModel):
 
     @torch.no_grad()
     def generate(self, input_ids: Tensor, attention_mask: Tensor | None = None, max_new_tokens: int = 24,
-                 do_sample: bool = False, labels=None, **kwargs) -> Tensor:
+                 do_sample: bool = False, labels=None, turn_ids=None, **kwargs) -> Tensor:
         """Answer: token ids (B, new) that the language model writes after left-padded prompts; greedy by default.
 
         Args:

@@ -14,15 +14,16 @@ from torch.utils.data import Dataset, get_worker_info
 from transformers import AutoModelForCausalLM, WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from .attention import turns_apart
 from .config import FavorConfig
 from .encoders import VisualEncoder, encode_audio
 from .features import grainy_frames
 from .processor import FavorProcessor, ProcessorSettings
 from .world.pictures import moment_at, path_at
-from .world.questions import choose
+from .world.questions import ENOUGH, FAMILIES, choose
 from .world.scene import COLOURS, SHAPES, SPLITS, THINGS, WORDS, Scene, draw_scene
 from .world.sounds import make_waveform
-from .world.tokenizer import DESCRIBE, build_tokenizer
+from .world.tokenizer import DESCRIBE, RETELL, build_tokenizer
 from .world.transcript import transcript
 
 
@@ -40,7 +41,7 @@ def mini_processor(config: FavorConfig | None = None) -> FavorProcessor:
 
 
 class Scenes(Dataset):
-    """The training split as a map from index to what `make` builds of a scene."""
+    """A split as a map from index to what `make` builds of a scene; a scene of which it makes None is replaced."""
 
     def __init__(self, make, count: int = 10**7, split: str = "train"):
         self.make, self.first, self.count = make, SPLITS[split].start, count
@@ -51,7 +52,9 @@ class Scenes(Dataset):
     def __getitem__(self, i: int) -> dict:
         if get_worker_info():
             torch.set_num_threads(1)  # the workers share the cores
-        return self.make(draw_scene(self.first + i))
+        while (example := self.make(draw_scene(self.first + i))) is None:
+            i += self.count  # nothing to be learned from this scene: take one from behind the last
+        return example
 
 
 def stack(examples: list[dict]) -> dict[str, torch.Tensor]:
@@ -160,6 +163,46 @@ class VisualProbe(nn.Module):
 
 # Language: read scripts in words, answer questions about them, write them out.
 
+EMBEDDING = 0.4  # standard deviation of the word embeddings before training
+LOOKS_BACK = ((1, True), (2, True), (3, True), (4, True), (3, False), (6, False), (9, False))  # (tokens back, exactly?)
+
+
+@torch.no_grad()
+def begin_with_look_ups(llama) -> None:
+    """Start the first two layers of a small Llama so that they look words up, which takes long to learn from nothing.
+
+    First layer: each head looks a few tokens back, whatever these are: at one place exactly, or at a stretch as long as
+    a clause. Rotary positions turn a key j tokens back by j times each frequency; a query bias of ones and a key bias
+    turned ahead by as much match best where the two cancel, and exactly there only with the quick frequencies.
+
+    Second layer: a token finds the places where the word that stands h before it stands (heads 0 to 3), or the places
+    that stand h behind its own word (heads 4 to 7): what the first layer carried along is matched with the words
+    themselves, in the slow frequencies, which distance hardly turns.
+    """
+    first, second = (layer.self_attn for layer in llama.model.layers[:2])
+    frequency = llama.model.rotary_emb.inv_freq  # [d / 2]
+    query, key = (b.view(-1, 2, len(frequency)) for b in (first.q_proj.bias, first.k_proj.bias))  # [heads, 2, d / 2]
+    for (back, exactly), q, k in zip(LOOKS_BACK, query, key, strict=False):
+        strength = 7.0 * torch.ones_like(frequency) if exactly else 3.0 * ((frequency > 0.1) & (frequency < 0.5))
+        q[0] += strength
+        k += strength * torch.stack([(back * frequency).cos(), (back * frequency).sin()])
+    nn.init.orthogonal_(first.v_proj.weight)
+    nn.init.orthogonal_(first.o_proj.weight)
+    heads, width = len(query), len(first.o_proj.weight)
+    slow = (frequency < 0.06).repeat(2)[:, None]  # [d, 1]
+    word = 1.5 * slow * first.v_proj.weight.view(heads, -1, width)  # [heads, d, width]: reads a word
+    carried = 1.5 * slow * first.o_proj.weight.view(width, heads, -1).permute(1, 2, 0)  # ... reads what a head carried
+    half = heads // 2
+    second.q_proj.weight.copy_(torch.cat([carried[:half], word[:half]]).flatten(0, 1))
+    second.k_proj.weight.copy_(torch.cat([word[:half], carried[:half]]).flatten(0, 1))
+    first.o_proj.weight.mul_(EMBEDDING)  # what is carried is as loud as the words themselves
+
+
+def shuffled(scene: Scene, rng) -> Scene:
+    """The same moments in another order."""
+    return replace(scene, moments=tuple(scene.moments[i] for i in rng.permutation(len(scene.moments))))
+
+
 class LanguageProbe(nn.Module):
     """The language model itself, trained on answers about scripts that it reads."""
 
@@ -167,31 +210,44 @@ class LanguageProbe(nn.Module):
         super().__init__()
         self.encoder = AutoModelForCausalLM.from_config(config.language_config)
         # Llama's small initial embeddings drown in what the first layers add, and biases of zero have little to grow from.
-        nn.init.normal_(self.encoder.get_input_embeddings().weight, std=0.2)
+        nn.init.normal_(self.encoder.get_input_embeddings().weight, std=EMBEDDING)
         for name, parameter in self.encoder.named_parameters():
             if name.endswith(("q_proj.bias", "k_proj.bias")):
                 nn.init.normal_(parameter, std=0.3)
+        begin_with_look_ups(self.encoder)
 
-    def forward(self, input_ids, attention_mask, labels):
+    def forward(self, input_ids, attention_mask, labels, turn_ids):
         """Answers count in full, every other token a little: to foresee what a question may ask is practice, too."""
-        logits = self.encoder(input_ids=input_ids).logits[:, :-1]  # padding comes last, where a causal model ignores it
+        mask, position_ids = turns_apart(turn_ids)
+        logits = self.encoder(input_ids=input_ids, attention_mask=mask, position_ids=position_ids).logits[:, :-1]
         answers, told = labels[:, 1:], input_ids[:, 1:].masked_fill(attention_mask[:, 1:] == 0, -100)
         logits = logits.float().transpose(1, 2)  # [B, vocabulary, L - 1]
-        loss = F.cross_entropy(logits, answers) + 0.3 * F.cross_entropy(logits, told)
+        loss = F.cross_entropy(logits, answers) + 0.1 * F.cross_entropy(logits, told)
         right = ((logits.argmax(1) == answers) | (answers == -100)).all(1)  # the whole answer
         return {"loss": loss, "right": right}
 
     @staticmethod
-    def example(scene: Scene, processor: FavorProcessor, questions: int = 16, most: int | None = None) -> dict:
-        """A conversation about a scene, or about a stretch of 2 to `most` of its moments: less to search, learned sooner."""
+    def example(scene: Scene, processor: FavorProcessor, questions: int = 16, moments: tuple[int, int] | None = None,
+                families=tuple(FAMILIES), newest=None, retell: float = 0.2) -> dict | None:
+        """A conversation about the script of a scene; None where nothing can be asked.
+
+        Args:
+            moments: read only a stretch of so many of them, from least to most: less to search, learned sooner.
+            families: of questions. newest: those of them that every second example asks of alone.
+            retell: the share of examples that write the script out instead.
+        """
         rng = np.random.default_rng([scene.seed, 61])
-        if most is not None:
-            length = int(rng.integers(2, most + 1))
+        if moments is not None:
+            length = min(int(rng.integers(moments[0], moments[1] + 1)), len(scene.moments))
             start = rng.integers(len(scene.moments) - length + 1)
             scene = replace(scene, moments=scene.moments[start : start + length])
         text = transcript(scene, rng)
-        turns = [(q.text, q.answer) for q in choose(scene, rng, questions, reword_them=True)]
-        if rng.random() < 0.2:
-            turns = [(DESCRIBE, text)]
-        ids, labels = processor.dialogue(f" {text} ", turns)
-        return {"ids": ids, "labels": labels}
+        enough = ENOUGH if moments is None else 1  # so few moments rarely hold enough for an honest question
+        asked = newest if newest and rng.random() < 0.5 else families
+        turns = [(q.text, q.answer) for q in choose(scene, rng, questions, True, enough, asked)]
+        if not turns:
+            return None
+        if rng.random() < retell:
+            # To retell it in another order is to look up, clause by clause, what belongs together.
+            turns = [(DESCRIBE, text), (RETELL, transcript(shuffled(scene, rng), rng))]
+        return processor.dialogue(f" {text} ", turns)

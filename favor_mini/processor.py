@@ -156,19 +156,22 @@ class FavorProcessor:
     def prompt(self, question: str, placeholders: int) -> str:
         return PROMPT.format(media=MEDIA_TOKEN * placeholders, question=question)
 
-    def dialogue(self, media: str, turns: list[tuple[str, str]]) -> tuple[list[int], list[int]]:
-        """Token ids and labels of a conversation about one clip; `media` is what stands between <Img> and </Img>.
+    def dialogue(self, media: str, turns: list[tuple[str, str]]) -> dict[str, list[int]]:
+        """A conversation about one clip as `ids`, `labels` and `turn_ids`; `media` is what stands between <Img> and </Img>.
 
-        Only the answers' tokens (and the end after each) carry labels; -100 elsewhere.
+        Only the answers' tokens (and the end after each) carry labels; -100 elsewhere. The clip is turn 0, the first
+        question and its answer turn 1.
         """
-        ids, labels = [], []
-        for i, (question, answer) in enumerate(turns):
-            start = PROMPT.format(media=media, question=question) if i == 0 else f"USER: {question}\nASSISTANT:"
-            asked = self.tokenizer(start, add_special_tokens=i == 0).input_ids
+        made = {"ids": [], "labels": [], "turn_ids": []}
+        for i, (question, answer) in enumerate(turns, start=1):
+            start = PROMPT.format(media=media, question=question) if i == 1 else f"USER: {question}\nASSISTANT:"
+            asked = self.tokenizer(start, add_special_tokens=i == 1).input_ids
             told = self.tokenizer(f" {answer}{self.tokenizer.eos_token}", add_special_tokens=False).input_ids
-            ids += asked + told
-            labels += [-100] * len(asked) + told
-        return ids, labels
+            clip = len(self.tokenizer(start[: start.index("</Img>") + 6]).input_ids) if i == 1 else 0
+            made["ids"] += asked + told
+            made["labels"] += [-100] * len(asked) + told
+            made["turn_ids"] += [0] * clip + [i] * (len(asked) + len(told) - clip)
+        return made
 
     # Batches.
 
@@ -186,8 +189,8 @@ class FavorProcessor:
 
         Where the question steers the visual Q-Former, it is the first one of each conversation.
         """
-        pairs = [self.dialogue(MEDIA_TOKEN * self.num_placeholders(e), e["turns"]) for e in examples]
-        return {**self.pad_text(*zip(*pairs, strict=True), side="right"),
+        made = [self.dialogue(MEDIA_TOKEN * self.num_placeholders(e), e["turns"]) for e in examples]
+        return {**self.pad_dialogues(made),
                 **self.pad_questions([e["turns"][0][0] for e in examples]), **self.pad_media(examples)}
 
     def pad_questions(self, questions: list[str]) -> dict[str, Tensor]:
@@ -198,16 +201,16 @@ class FavorProcessor:
                                       max_length=self.settings.question_tokens, return_tensors="pt")
         return {"question_ids": rows.input_ids, "question_mask": rows.attention_mask}
 
-    def pad_text(self, ids, labels=None, *, side: str) -> dict[str, Tensor]:
-        length = max(map(len, ids))
+    def pad_text(self, ids: list[list[int]], *, side: str) -> dict[str, Tensor]:
+        """Token sequences to `input_ids` and `attention_mask` (B, L), padded on the "left" or "right"."""
+        return {"input_ids": _pad(ids, self.tokenizer.pad_token_id, side),
+                "attention_mask": _pad([[1] * len(r) for r in ids], 0, side)}
 
-        def pad(rows, value):
-            return torch.tensor([[value] * (length - len(r)) * (side == "left") + list(r) +
-                                 [value] * (length - len(r)) * (side == "right") for r in rows])
-
-        batch = {"input_ids": pad(ids, self.tokenizer.pad_token_id),
-                 "attention_mask": pad([[1] * len(r) for r in ids], 0)}
-        return batch if labels is None else {**batch, "labels": pad(labels, -100)}
+    def pad_dialogues(self, dialogues: list[dict]) -> dict[str, Tensor]:
+        """What `dialogue` made as a batch padded on the right; padding has label -100 and belongs to turn -1."""
+        rows = {key: [d[key] for d in dialogues] for key in ("ids", "labels", "turn_ids")}
+        return {**self.pad_text(rows["ids"], side="right"), "labels": _pad(rows["labels"], -100, "right"),
+                "turn_ids": _pad(rows["turn_ids"], -1, "right")}
 
     @staticmethod
     def pad_media(media: list[dict]) -> dict[str, Tensor]:
@@ -259,3 +262,9 @@ class FavorProcessor:
         settings = ProcessorSettings(**{k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()})
         asker = AutoTokenizer.from_pretrained(folder / QUESTIONS) if (folder / QUESTIONS).is_dir() else None
         return cls(AutoTokenizer.from_pretrained(folder), WhisperFeatureExtractor.from_pretrained(folder), settings, asker)
+
+
+def _pad(rows: list[list[int]], value: int, side: str) -> Tensor:
+    length = max(map(len, rows))
+    fill = [[value] * (length - len(r)) for r in rows]
+    return torch.tensor([f + list(r) if side == "left" else list(r) + f for r, f in zip(rows, fill, strict=True)])

@@ -86,15 +86,25 @@ class CausalQFormer(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """BERT's initialisation: normal(0, 0.02), zero biases, LayerNorms the identity."""
-        for module in self.modules():
+        """Zero biases, and weights that keep the N queries of a window apart, at any width.
+
+        With BERT's 0.02 everywhere a narrow Q-Former hardly hears its input; with weights of variance 1 / width every
+        query is told the same mean of the window, and soon all are one vector. So what a block adds starts small, and
+        cross-attention sharp: each query begins at places of its own. A position is the sum of one vector for its frame
+        and one for its place within the frame, so that attention can pick out a frame from the first step on.
+        """
+        sharp = ("cross_attention.query", "cross_attention.key")
+        for name, module in self.named_modules():
             if isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=0.02)
+                scale = 0.3 if name.endswith(".output") else 2.0 if name.endswith(sharp) else 1.0
+                nn.init.normal_(module.weight, std=scale * module.in_features**-0.5)
                 nn.init.zeros_(module.bias)
             elif isinstance(module, nn.LayerNorm):
                 nn.init.ones_(module.weight)
                 nn.init.zeros_(module.bias)
-        nn.init.normal_(self.positions, std=0.02)
+        frame, place = (torch.randn(n, self.positions.shape[1]) for n in (self.window_frames, self.step_tokens))
+        with torch.no_grad():
+            self.positions.copy_((frame[:, None] + place).flatten(0, 1))  # [K, P, D] -> [K * P, D]
         nn.init.normal_(self.queries, std=0.02)
 
     def embed(self, windows: Tensor) -> Tensor:

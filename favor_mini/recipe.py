@@ -27,15 +27,15 @@ from .world.questions import choose
 from .world.scene import SPLITS, draw_scene
 from .world.transcript import transcript
 
-PARTS = {  # part: (probe, scenes a step, learning rate, module of FAVOR that takes its weights)
-    "audio": (AudioProbe, 16, 1e-3, "audio_encoder"),
-    "vision": (VisualProbe, 48, 1e-3, "visual_encoder"),
-    "language": (LanguageProbe, 24, 1e-3, "language_model"),
+PARTS = {  # part: (probe, learning rate, module of FAVOR that takes its weights)
+    "audio": (AudioProbe, 1e-3, "audio_encoder"),
+    "vision": (VisualProbe, 1e-3, "visual_encoder"),
+    "language": (LanguageProbe, 1e-3, "language_model"),
 }
-STAGES = {  # part: its stages, each with its steps and what it asks of the probe's `example`
-    "audio": {"whole": (700, {})},
-    "vision": {"whole": (1400, {})},
-    "language": {"short": (800, {"most": 4, "questions": 10}), "whole": (760, {})},
+STAGES = {  # part: its stages, each with its steps, scenes a step and what it asks of the probe's `example`
+    "audio": {"whole": (700, 16, {})},
+    "vision": {"whole": (1400, 48, {})},
+    "language": {"short": (600, 32, {"questions": 12, "moments": (3, 5), "retell": 0.1}), "whole": (600, 24, {})},
 }
 
 
@@ -48,24 +48,24 @@ def make_part(part: str, out, *, steps: int | None = None, batch: int | None = N
         steps: of every stage, for a trial; None: what `STAGES` says.
         options: passed on to `training.fit`.
     """
-    probe, usual_batch, usual_lr, _ = PARTS[part]
-    batch, lr = batch or usual_batch, lr or usual_lr
+    probe, usual_lr, _ = PARTS[part]
+    lr = lr or usual_lr
     processor, folder = mini_processor(), Path(out) / part
     torch.manual_seed(seed)
     model = probe(mini_config())
     start, told = time.perf_counter(), []
-    for number, (stage, (usual_steps, asked)) in enumerate(STAGES[part].items()):
+    for number, (stage, (usual_steps, usual_batch, asked)) in enumerate(STAGES[part].items()):
         def make(scene, asked=asked):
             return probe.example(scene, processor, **asked)
 
         fit(model, Scenes(make), _collate(part, processor), folder / "run" / stage, steps=steps or usual_steps,
-            batch=batch, lr=lr, seed=seed + number, **options)
-        told.append(f"{steps or usual_steps} ({stage})")
+            batch=batch or usual_batch, lr=lr, seed=seed + number, **options)
+        told.append(f"{steps or usual_steps} of {batch or usual_batch} scenes ({stage})")
     seconds = time.perf_counter() - start
     save_model(model.encoder, str(folder / "model.safetensors"))
     found = language_scores(model, processor) if part == "language" else probe_scores(model, part, processor)
     _write_card(folder, f"favor-mini {part} part", {
-        "steps": " + ".join(told), "scenes per step": batch, "learning rate": lr, "seed": seed,
+        "steps": " + ".join(told), "learning rate": lr, "seed": seed,
         "minutes of training (last start)": round(seconds / 60, 1)}, found)
     return folder
 
@@ -73,7 +73,7 @@ def make_part(part: str, out, *, steps: int | None = None, batch: int | None = N
 def _collate(part: str, processor: FavorProcessor):
     if part != "language":
         return stack
-    return lambda rows: processor.pad_text([r["ids"] for r in rows], [r["labels"] for r in rows], side="right")
+    return processor.pad_dialogues
 
 
 @torch.no_grad()
@@ -97,13 +97,13 @@ def language_scores(model: LanguageProbe, processor: FavorProcessor, scenes: int
     for i in range(scenes):
         scene, rng = draw_scene(SPLITS["validation"].start + i), np.random.default_rng(i)
         text = transcript(scene, rng)
-        asked += [(q.family, *processor.dialogue(f" {text} ", [(q.text, q.answer)]))
+        asked += [(q.family, processor.dialogue(f" {text} ", [(q.text, q.answer)]))
                   for q in choose(scene, rng, 8, reword_them=True)]
-    asked.sort(key=lambda row: len(row[1]))
+    asked.sort(key=lambda row: len(row[1]["ids"]))
     found = defaultdict(list)
     for start in range(0, len(asked), 64):
-        families, ids, labels = zip(*asked[start : start + 64], strict=True)
-        right = model(**processor.pad_text(ids, labels, side="right"))["right"]
+        families, dialogues = zip(*asked[start : start + 64], strict=True)
+        right = model(**processor.pad_dialogues(dialogues))["right"]
         for family, ok in zip(families, right.tolist(), strict=True):
             found[family].append(ok)
     return {family: float(np.mean(found[family])) for family in sorted(found)}

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_model, save_model
+from torch import nn
 from torch.utils.data import Dataset
-from transformers import PreTrainedModel, Trainer, TrainingArguments
+from transformers import PreTrainedModel, Trainer, TrainerState, TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from .model import FavorForConditionalGeneration
@@ -64,8 +66,42 @@ class Dialogues(Dataset):
         return [self.encoded[i % len(self.encoded)]["num_frames"] for i in range(self.count)]
 
 
+class MuonAdamW(torch.optim.Muon):
+    """One optimizer of two: Muon for the matrices inside a network, AdamW for its vectors, embeddings, heads and LoRA.
+
+    Muon (Jordan 2024) makes every update of a matrix orthogonal, so that rare things are learned as fast as frequent
+    ones. The mini language model learns to look things up in a tenth of the steps that AdamW takes.
+    """
+
+    def __init__(self, model: nn.Module, lr: float, weight_decay: float = 0.05, matrix_lr: float = 20.0):
+        """`matrix_lr`: Muon's rate as a multiple of `lr`, AdamW's rate."""
+        inside = {f"{name}.weight" for name, module in model.named_modules()
+                  if isinstance(module, nn.Linear) and "head" not in name and "lora_" not in name}
+        learned = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        matrices = [p for name, p in learned if name in inside]
+        super().__init__(matrices, lr=matrix_lr * lr, momentum=0.95, weight_decay=weight_decay / matrix_lr)
+        self.adamw = torch.optim.AdamW([
+            {"params": [p for name, p in learned if name not in inside and p.ndim > 1]},
+            {"params": [p for name, p in learned if name not in inside and p.ndim == 1], "weight_decay": 0.0},
+        ], lr=lr, betas=(0.9, 0.98), weight_decay=weight_decay)
+        self.param_groups += self.adamw.param_groups  # so that a schedule and a checkpoint find all in one place
+
+    def step(self, closure=None):
+        together, (matrices, *others) = self.param_groups, self.param_groups
+        self.param_groups = [matrices]
+        super().step(closure)
+        self.param_groups = together
+        self.adamw.param_groups, self.adamw.state = others, self.state
+        self.adamw.step()
+
+
 class FavorTrainer(Trainer):
-    """Trainer that makes batches of like lengths and logs both parts of FAVOR's loss: cross-entropy and diversity."""
+    """Trainer with both optimizers, that makes batches of like lengths and logs both parts of FAVOR's loss."""
+
+    def create_optimizer(self, model=None):
+        if self.optimizer is None:
+            self.optimizer = MuonAdamW(model or self.model, self.args.learning_rate, self.args.weight_decay)
+        return self.optimizer
 
     def _get_train_sampler(self, train_dataset=None):
         if not hasattr(self.train_dataset, "lengths"):
@@ -131,14 +167,20 @@ def fit(model, data: Dataset, collate, out, *, steps: int, batch: int = 32, lr: 
     """
     arguments = TrainingArguments(
         output_dir=str(out), max_steps=steps, per_device_train_batch_size=batch, learning_rate=lr, weight_decay=0.05,
-        adam_beta2=0.98, lr_scheduler_type="warmup_stable_decay", lr_scheduler_kwargs={"num_decay_steps": -(-steps // 4)},
+        lr_scheduler_type="warmup_stable_decay", lr_scheduler_kwargs={"num_decay_steps": -(-steps // 4)},
         warmup_steps=warmup, max_grad_norm=1.0, seed=seed, data_seed=seed,
         dataloader_num_workers=workers, dataloader_persistent_workers=workers > 0, save_steps=save_steps,
         save_total_limit=1, logging_steps=log_steps, report_to=[], remove_unused_columns=False,
         bf16=has_bf16() if bf16 is None else bf16, use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=torch.cuda.is_available(), disable_tqdm=not progress)
     trainer = FavorTrainer(model=model, args=arguments, train_dataset=data, data_collator=collate, callbacks=[*callbacks])
-    trainer.train(resume_from_checkpoint=last_checkpoint(out) if resume else None)
+    start = last_checkpoint(out) if resume else None
+    if start:
+        state = TrainerState.load_from_json(str(Path(start) / TRAINER_STATE_NAME))
+        if state.global_step >= steps:  # Trainer would take one step more
+            trainer._load_from_checkpoint(start)
+            return state.log_history
+    trainer.train(resume_from_checkpoint=start)
     return trainer.state.log_history
 
 

@@ -74,11 +74,22 @@ def test_questions_are_padded_left_and_training_right(processor):
 
 
 def test_only_the_answers_and_their_ends_carry_labels(processor):
-    ids, labels = processor.dialogue("", [("how many?", "2"), ("how many?", "bell")])
+    made = processor.dialogue("", [("how many?", "2"), ("how many?", "bell")])
+    ids, labels = made["ids"], made["labels"]
     kept = [i for i, label in zip(ids, labels, strict=True) if label != -100]
     assert processor.tokenizer.convert_ids_to_tokens(kept) == ["2", "</s>", "bell", "</s>"]
     assert [label for label in labels if label != -100] == kept
     assert ids.count(processor.tokenizer.bos_token_id) == 1
+
+
+def test_the_clip_is_turn_0_and_each_question_with_its_answer_a_turn(processor):
+    made = processor.dialogue("<av><av>", [("how many?", "2"), ("who?", "bell")])
+    words = processor.tokenizer.convert_ids_to_tokens(made["ids"])
+    turns = [" ".join(w for w, t in zip(words, made["turn_ids"], strict=True) if t == turn) for turn in range(3)]
+    assert turns == ["<s> USER: <Img> <av> <av> </Img>", "how many ? ASSISTANT: 2 </s>", "USER: who ? ASSISTANT: bell </s>"]
+    batch = processor.pad_dialogues([made, processor.dialogue("<av>", [("who?", "2")])])
+    assert batch["turn_ids"][1].tolist() == [0] * 5 + [1] * 5 + [-1] * (len(words) - 10)
+    assert (batch["labels"][batch["turn_ids"] == -1] == -100).all()
 
 
 def test_a_training_prompt_begins_as_the_question_that_is_asked(processor):

@@ -1,11 +1,14 @@
 """The whole way from nothing to a checkpoint that answers, in a few steps; and what the probes are asked to learn."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from favor_mini import FavorForConditionalGeneration, FavorProcessor, recipe
 from favor_mini.pretraining import (
+    LOOKS_BACK,
     AudioProbe,
     LanguageProbe,
     Scenes,
@@ -49,18 +52,50 @@ def test_visual_labels_name_what_the_script_shows():
 
 
 def test_a_probe_learns_from_the_training_split_alone(processor):
-    seen = []
-    Scenes(lambda scene: seen.append(scene.seed))[10**7 - 1]
-    assert split_of(seen[0]) == "train"
+    last = Scenes(lambda scene: scene)[10**7 - 1]
+    assert split_of(last.seed) == "train"
     assert LanguageProbe.example(Scenes(lambda scene: scene)[0], processor)["ids"][0] == processor.tokenizer.bos_token_id
+
+
+def test_a_scene_that_has_nothing_to_ask_is_replaced_by_another_of_its_split():
+    scenes = Scenes(lambda scene: scene if scene.seed >= 10**7 else None)
+    assert scenes[5].seed == 5 + 10**7 and split_of(scenes[5].seed) == "train"
+
+
+def test_lessons_ask_of_what_was_taught_and_half_the_time_of_the_newest_alone(processor):
+    asked = {"families": ("said", "colour", "count_heard"), "newest": ("colour",), "retell": 0.0, "questions": 30}
+    made = [LanguageProbe.example(Scenes(lambda scene: scene)[i], processor, **asked) for i in range(60)]
+    texts = [processor.tokenizer.decode(m["ids"]).split("</Img>")[1].split("USER:") for m in made if m]
+    newest = [all("colo" in question for question in conversation) for conversation in texts]
+    assert 0.3 < np.mean(newest) < 0.7
+    told = {"colo": "colour", "said": "said", "spoken": "said", "many": "count_heard"}
+    assert {family for c in texts for q in c for key, family in told.items() if key in q} == set(asked["families"])
+    assert all(any(key in question for key in told) for conversation in texts for question in conversation)
+    nothing = replace(Scenes(lambda scene: scene)[0], moments=())
+    assert LanguageProbe.example(nothing, processor, families=("colour",)) is None
+
+
+def test_the_language_model_begins_by_looking_a_few_tokens_back():
+    torch.manual_seed(0)
+    llama = LanguageProbe(mini_config()).encoder.eval()
+    llama.set_attn_implementation("eager")
+    ids = torch.randint(10, 100, (2, 60))
+    seen = llama(input_ids=ids, output_attentions=True).attentions[0]  # [2, heads, 60, 60]
+    for head, (back, exactly) in enumerate(LOOKS_BACK):
+        row = seen[:, head, 59].mean(0)  # [60], what the last token looks at
+        if exactly:
+            assert row.argmax() == 59 - back and row[59 - back] > 0.5
+        else:
+            assert row[59 - back - 3 : 59 - back + 4].sum() > 2 * 7 / 60 and row.max() < 0.5  # twice its fair share
 
 
 def test_short_conversations_are_about_short_stretches(processor):
     def scripts(**asked):
-        made = [LanguageProbe.example(Scenes(lambda scene: scene)[i], processor, **asked)["ids"] for i in range(40)]
-        return [processor.tokenizer.decode(ids).split("</Img>")[0].count("see ") for ids in made]
+        made = [LanguageProbe.example(Scenes(lambda scene: scene)[i], processor, **asked) for i in range(40)]
+        return [processor.tokenizer.decode(m["ids"]).split("</Img>")[0].count("see ") for m in made if m]
 
-    assert max(scripts(most=3)) == 3 and min(scripts(most=3)) == 2 and min(scripts()) >= 5
+    short = scripts(moments=(2, 3), retell=0.0)
+    assert max(short) == 3 and min(short) == 2 and min(scripts(retell=0.0)) >= 5
 
 
 @pytest.mark.parametrize("probe", [AudioProbe, VisualProbe])
@@ -87,7 +122,7 @@ def test_from_nothing_to_an_answer(tmp_path, monkeypatch):
     monkeypatch.setattr(recipe, "validation_rows", lambda model, processor: [])
     for part in recipe.PARTS:
         folder = recipe.make_part(part, tmp_path, steps=2, batch=2, progress=False)
-        assert (folder / "model.safetensors").exists() and "scenes per step: 2" in (folder / "README.md").read_text()
+        assert (folder / "model.safetensors").exists() and "2 of 2 scenes" in (folder / "README.md").read_text()
     folder = recipe.make_favor(tmp_path, tmp_path, scenes=3, align_steps=2, ask_steps=2, batch=2, progress=False)
     model, processor = FavorForConditionalGeneration.from_pretrained(folder), FavorProcessor.from_pretrained(folder)
     made, _ = recipe.assemble(tmp_path)

@@ -58,20 +58,27 @@ class Question:
         return not {"audio", "video"} <= set(self.needs)
 
 
-def ask(scene: Scene) -> list[Question]:
-    """Every question that the scene answers, family by family, always the same for the same scene."""
+def ask(scene: Scene, enough: int = ENOUGH) -> list[Question]:
+    """Every question that the scene answers, family by family, always the same for the same scene.
+
+    Args:
+        enough: how many possible answers a clip must hold where both streams are asked about. Fewer than `ENOUGH` is for
+            practice alone.
+    """
     rng = np.random.default_rng([scene.seed, 21])  # draws the order in which alternatives are named
     seen = [m for m in scene.moments if m.seen != "nothing"]
     heard = [m for m in scene.moments if m.heard]
-    return [*_sync(scene), *_mixed_first(scene, rng), *_order("seen", seen, rng), *_order("heard", heard, rng),
+    return [*_sync(scene, enough), *_mixed_first(scene, rng), *_order("seen", seen, rng), *_order("heard", heard, rng),
             *_causes(scene), *_looks(seen), *_counts(seen, heard)]
 
 
-def choose(scene: Scene, rng: np.random.Generator, count: int, reword_them: bool = False) -> list[Question]:
+def choose(scene: Scene, rng: np.random.Generator, count: int, reword_them: bool = False,
+           enough: int = ENOUGH, families=tuple(FAMILIES)) -> list[Question]:
     """Draw `count` questions at most: first a family, evenly, then one of its questions; none twice."""
     pools: dict[str, list[Question]] = {}
-    for question in ask(scene):
-        pools.setdefault(question.family, []).append(question)
+    for question in ask(scene, enough):
+        if question.family in families:
+            pools.setdefault(question.family, []).append(question)
     chosen = []
     while len(chosen) < count and pools:
         family = list(pools)[rng.integers(len(pools))]
@@ -153,7 +160,7 @@ def _once(scene: Scene, moment: Moment) -> bool:
     return sum(m.heard is not None and m.heard.name == moment.heard.name for m in scene.moments) == 1
 
 
-def _sync(scene: Scene) -> list[Question]:
+def _sync(scene: Scene, enough: int) -> list[Question]:
     """Pictures and sounds of one moment. Hits are left out: there the picture alone tells the sound."""
     found = []
     for m in scene.moments:
@@ -171,7 +178,7 @@ def _sync(scene: Scene) -> list[Question]:
             found.append(Question("heard_while", f"what was heard while {_picture(m)}?", name, THINGS))
         else:
             found.append(Question("said_when", f"what was said when {_picture(m)}?", name, WORDS))
-    return [q for q in found if len(set(_alternatives(scene, q))) >= ENOUGH]
+    return [q for q in found if len(set(_alternatives(scene, q))) >= enough]
 
 
 def _alternatives(scene: Scene, question: Question) -> list[str]:

@@ -13,13 +13,14 @@ from .transcript import transcript
 
 SPECIAL = ("<pad>", "<unk>", "<s>", "</s>", "<Img>", "</Img>", "<av>", "USER:", "ASSISTANT:")
 DESCRIBE = "describe the clip."
+RETELL = "describe the clip in any order."
 
 
 @cache
 def build_tokenizer() -> PreTrainedTokenizerFast:
     """Words are lower-cased; anything outside the mini world becomes <unk>. The placeholder <av> has id 6."""
     splitter = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation()])
-    texts = [*LABELS, *NUMBERS, *world.THINGS, *world.WORDS, *world.PLACES, "yes no", DESCRIBE]
+    texts = [*LABELS, *NUMBERS, *world.THINGS, *world.WORDS, *world.PLACES, "yes no", DESCRIBE, RETELL]
     texts += [wording for usual, others in REWORDINGS for wording in (usual, *others)]
     for seed in np.arange(200) + SPLITS["train"].start:
         drawn = draw_scene(int(seed))
