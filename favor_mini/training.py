@@ -2,6 +2,7 @@
 
 Two stages, in this order: *align*, where the frozen language model must write out the whole script of the clip from the
 connector's vectors, then *ask*, where it answers questions. Questions alone teach too little, one short answer a clip.
+Aligning starts without sound: with both streams from the first step on, the sounds are learned soon and the pictures never.
 """
 
 import json
@@ -24,6 +25,7 @@ from .world.tokenizer import DESCRIBE
 from .world.transcript import transcript
 
 STAGES = {"align": 1.0, "ask": 0.25}  # stage: share of clips whose script the model must write out
+LOOK = 0.5  # the share of the alignment that goes by without sound
 
 
 class Dialogues(Dataset):
@@ -36,15 +38,19 @@ class Dialogues(Dataset):
         count: how many items to make of them; clips come again, each time with other questions.
         questions: asked of each clip, one after another in one conversation.
         describe: the share of items that ask for the transcript instead.
+        silent: leave the sound out.
 
     Raises:
         ValueError: a clip belongs to another split than "train".
     """
 
-    def __init__(self, encoded: list[dict], count: int, questions: int = 8, describe: float = 0.0):
+    def __init__(self, encoded: list[dict], count: int, questions: int = 8, describe: float = 0.0,
+                 silent: bool = False):
         outside = [e["seed"] for e in encoded if split_of(e["seed"]) != "train"]
         if outside:
             raise ValueError(f"scene {outside[0]} belongs to the split {split_of(outside[0])!r}; train on 'train' only")
+        if silent:
+            encoded = [{k: v for k, v in e.items() if k != "audio_features"} | {"audio_tokens": 0} for e in encoded]
         self.encoded, self.count, self.questions, self.describe = encoded, count, questions, describe
 
     def __len__(self) -> int:
@@ -186,20 +192,23 @@ def fit(model, data: Dataset, collate, out, *, steps: int, batch: int = 32, lr: 
 
 def finetune(model: FavorForConditionalGeneration, processor: FavorProcessor, encoded: list[dict], out, *,
              align_steps: int, ask_steps: int, batch: int = 32, lr: float = 1e-3, seed: int = 0, **options) -> list[dict]:
-    """Align the connector, then ask questions; returns the log of both stages, each entry with its `stage`.
+    """Align the connector, then ask questions; returns the log, each entry with its `stage`: "look", "align" or "ask".
 
     Args:
         encoded: from `features.encode_scenes`.
+        align_steps: of which `LOOK` go by without sound.
         out: folder for checkpoints; call again with the same arguments to go on after a stop.
         options: passed on to `fit`.
     """
     model.train()
-    log = []
-    for stage, steps in (("align", align_steps), ("ask", ask_steps)):
+    log, look = [], round(LOOK * align_steps)
+    for stage, name, steps in (("align", "look", look), ("align", "align", align_steps - look), ("ask", "ask", ask_steps)):
         if not steps:
             continue
-        data = Dialogues(encoded, steps * batch, describe=STAGES[stage])
-        entries = fit(model, data, processor.collate, Path(out) / stage, steps=steps, batch=batch, lr=lr, seed=seed,
+        data = Dialogues(encoded, steps * batch, describe=STAGES[stage], silent=name == "look")
+        entries = fit(model, data, processor.collate, Path(out) / name, steps=steps, batch=batch, lr=lr, seed=seed,
                       **options)
-        log += [{"stage": stage, **entry} for entry in entries]
+        log += [{"stage": name, **entry} for entry in entries]
+        if entries[-1]["step"] < steps:
+            break  # a callback stopped it: the next stage must not go on from here
     return log

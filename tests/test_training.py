@@ -74,9 +74,18 @@ def test_both_parts_of_the_loss_are_logged_apart_and_add_up(tmp_path):
     torch.manual_seed(0)
     log = train(fresh(diversity_weight=0.5), tmp_path)
     entries = [e for e in log if "cross_entropy" in e]
-    assert [e["stage"] for e in entries] == ["align"] * 4 + ["ask"] * 2
+    assert [e["stage"] for e in entries] == ["look"] * 2 + ["align"] * 2 + ["ask"] * 2
     for e in entries:
         assert float(e["loss"]) == pytest.approx(e["cross_entropy"] + 0.5 * e["diversity"], abs=2e-3)
+
+
+def test_aligning_starts_without_sound():
+    heard, silent = Dialogues(clips(), count=12, describe=1.0), Dialogues(clips(), count=12, describe=1.0, silent=True)
+    for i in range(12):
+        assert "audio_features" in heard[i] and heard[i]["turns"] == silent[i]["turns"]
+        assert "audio_features" not in silent[i] and silent[i]["audio_tokens"] == 0
+        assert torch.equal(heard[i]["visual_features"], silent[i]["visual_features"])
+    assert "audio_features" not in tiny_processor().collate([silent[i] for i in range(4)])
 
 
 def test_training_lowers_the_loss(tmp_path):
@@ -96,27 +105,28 @@ def test_a_run_stopped_between_steps_resumes_bit_for_bit(tmp_path):
     torch.manual_seed(0)
     whole, parts = fresh(qformer_dropout=0.1), fresh(qformer_dropout=0.1)
     parts.load_state_dict(whole.state_dict())
-    train(whole, tmp_path / "whole")
-    train(parts, tmp_path / "parts", ask=0, callbacks=[StopAfter()])
+    train(whole, tmp_path / "whole", align=8)
+    stopped = train(parts, tmp_path / "parts", align=8, callbacks=[StopAfter()])
+    assert {e["stage"] for e in stopped} == {"look"} and stopped[-1]["step"] == 2  # and no stage after it was begun
     assert not torch.equal(parts.projection.weight, whole.projection.weight)
     torch.manual_seed(123)  # a later start finds another random state
     again = fresh(qformer_dropout=0.1)  # and other weights
     again.load_state_dict({**again.state_dict(), **{n: p for n, p in whole.state_dict().items()
                                                     if n not in trained_state(whole)}})
-    train(again, tmp_path / "parts")
+    train(again, tmp_path / "parts", align=8)
     kept = trained_state(whole)
     assert all(torch.equal(value, kept[name]) for name, value in trained_state(again).items())
 
 
 def test_a_checkpoint_that_was_cut_short_is_passed_over(tmp_path):
-    train(fresh(), tmp_path, align=4, ask=0)
+    train(fresh(), tmp_path, align=8, ask=0)
     cut = tmp_path / "align" / "checkpoint-6"
     cut.mkdir()
     (cut / "model.safetensors").write_bytes(b"half")
     assert last_checkpoint(tmp_path / "align") == str(tmp_path / "align" / "checkpoint-4")
     (cut / "trainer_state.json").write_text('{"global_st')
     assert last_checkpoint(tmp_path / "align") == str(tmp_path / "align" / "checkpoint-4")
-    train(fresh(), tmp_path, align=8, ask=0)  # goes on from step 4
+    train(fresh(), tmp_path, align=16, ask=0)  # goes on from step 4
     assert last_checkpoint(tmp_path / "align").endswith("checkpoint-8") and last_checkpoint(tmp_path / "none") is None
 
 

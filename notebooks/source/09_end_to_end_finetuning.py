@@ -123,8 +123,9 @@ print(score_table(before[-1:]))
 # ## Stage one: align. Stage two: ask
 #
 # A question teaches little: its answer is one short word about one moment. So first the connector learns a language that
-# the frozen LLM understands: the LLM must *write out the whole transcript* from the connector's vectors. Then come
-# the questions. `finetune` runs both stages on transformers' `Trainer`.
+# the frozen LLM understands: the LLM must *write out the whole transcript* from the connector's vectors. The first half of
+# that goes by without sound (*look*): with both streams from the start, sounds are learned soon and pictures never. Then come
+# the questions. `finetune` runs all of it on transformers' `Trainer`.
 
 # %%
 import shutil
@@ -210,7 +211,7 @@ def short_run(folder, callbacks=(), fresh=True):
     if fresh:
         shutil.rmtree(folder, ignore_errors=True)
     model.reset_trained(seed=1)
-    finetune(model, processor, encoded[:32], folder, align_steps=6, ask_steps=0, batch=4, seed=1, save_steps=3,
+    finetune(model, processor, encoded[:32], folder, align_steps=0, ask_steps=6, batch=4, seed=1, save_steps=3,
              callbacks=callbacks, progress=False)
     return {name: tensor.clone() for name, tensor in model.state_dict().items() if name in trainable}
 
@@ -224,7 +225,7 @@ print("same weights:", all(torch.equal(whole[name], resumed[name]) for name in w
 # ## Recap
 #
 # - Trained: causal Q-Former, projections, LoRA. Frozen: everything else, bit for bit.
-# - Two losses, logged apart; two stages, *align* then *ask*.
+# - Two losses, logged apart; two stages, *align* (at first without sound) then *ask*.
 # - The encoders' features are computed once; a stopped run resumes exactly.
 #
 # **What to play with:** `align_steps=0` (questions alone), `questions=1`, `diversity_weight=1.0`,
