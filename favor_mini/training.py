@@ -26,6 +26,7 @@ from .world.transcript import transcript
 
 STAGES = {"align": 1.0, "ask": 0.25}  # stage: share of clips whose script the model must write out
 LOOK = 0.5  # the share of the alignment that goes by without sound
+RATE = {"align": 1.0, "ask": 0.2}  # of the learning rate: at the full one, questions undo what aligning has reached
 
 
 class Dialogues(Dataset):
@@ -206,8 +207,8 @@ def finetune(model: FavorForConditionalGeneration, processor: FavorProcessor, en
         if not steps:
             continue
         data = Dialogues(encoded, steps * batch, describe=STAGES[stage], silent=name == "look")
-        entries = fit(model, data, processor.collate, Path(out) / name, steps=steps, batch=batch, lr=lr, seed=seed,
-                      **options)
+        entries = fit(model, data, processor.collate, Path(out) / name, steps=steps, batch=batch,
+                      lr=lr * RATE[stage], seed=seed, **options)
         log += [{"stage": name, **entry} for entry in entries]
         if entries[-1]["step"] < steps:
             break  # a callback stopped it: the next stage must not go on from here
