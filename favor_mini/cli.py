@@ -5,8 +5,10 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from . import __version__
+from .files import replacing
 
 WAIT_POLICY = os.environ.get("OMP_WAIT_POLICY")  # as it was found, before `_quiet` sets it for this process
 
@@ -227,10 +229,8 @@ def _scene_questions(count: int, image_size: int, questions: int = 16):
 
 
 def _write_lines(path: str, rows: list[dict]) -> None:
-    unfinished = f"{path}.part"
-    with open(unfinished, "w", encoding="utf-8") as file:
+    with replacing(Path(path)) as unfinished, open(unfinished, "w", encoding="utf-8") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    os.replace(unfinished, path)
 
 
 def _doctor(quick: bool, checkpoint) -> int:

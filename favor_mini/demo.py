@@ -26,6 +26,7 @@ from transformers.utils.logging import disable_progress_bar
 from .ask import find_checkpoint
 from .evaluation import Row, encode_clips, evaluate
 from .features import encode_scenes
+from .files import replacing
 from .media import read_clip
 from .model import FavorForConditionalGeneration
 from .processor import FavorProcessor
@@ -204,9 +205,8 @@ def plan(model, processor, data: list[dict], settings: Settings, file: Path) -> 
         steps[stage] = max(1, int(0.92 * 60 * settings.minutes * shares[stage] / seconds))  # the rest: Trainer, saving
         print(f"{stage}: {seconds:.2f} s a step", flush=True)
     file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_name(f".{file.name}.{os.getpid()}.part")
-    unfinished.write_text(json.dumps(steps))
-    os.replace(unfinished, file)
+    with replacing(file) as unfinished:
+        unfinished.write_text(json.dumps(steps))
     return steps
 
 

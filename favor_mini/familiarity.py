@@ -8,7 +8,6 @@ held-out mini-world clips stay below. So 1 is the edge of what the model knows. 
 """
 
 import argparse
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from . import checkpoint_path
 from .features import encode_media, encode_scenes
+from .files import replacing
 from .filming import film
 from .media import Clip, clip_from_arrays
 from .world.scene import SPLITS
@@ -84,9 +84,8 @@ class Familiarity:
 
     def save(self, folder) -> Path:
         path = Path(folder) / FILE
-        unfinished = path.with_name(f".{FILE}.{os.getpid()}.part")
-        save_file({name: t.contiguous() for name, t in self.tensors.items()}, unfinished)
-        os.replace(unfinished, path)
+        with replacing(path) as unfinished:
+            save_file({name: t.contiguous() for name, t in self.tensors.items()}, unfinished)
         return path
 
     @classmethod

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from tqdm.auto import tqdm
 
 from . import data_path
+from .files import replacing
 from .media import clip_from_arrays
 from .model import FavorForConditionalGeneration
 from .processor import FavorProcessor
@@ -124,10 +124,10 @@ def _key(model: FavorForConditionalGeneration, processor: FavorProcessor) -> str
 
 def _save(rows: list[dict], file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_name(f".{file.name}.{os.getpid()}.part")
-    save_file({f"{k}.{i}": v.contiguous() for i, row in enumerate(rows) for k, v in row.items() if torch.is_tensor(v)},
-              unfinished, metadata={"clips": json.dumps([[r["num_frames"], r["audio_tokens"]] for r in rows])})
-    os.replace(unfinished, file)
+    tensors = {f"{k}.{i}": v.contiguous() for i, row in enumerate(rows) for k, v in row.items() if torch.is_tensor(v)}
+    with replacing(file) as unfinished:
+        save_file(tensors, unfinished,
+                  metadata={"clips": json.dumps([[r["num_frames"], r["audio_tokens"]] for r in rows])})
 
 
 def _load(file: Path) -> list[dict]:

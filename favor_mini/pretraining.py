@@ -20,7 +20,7 @@ from .encoders import VisualEncoder, encode_audio
 from .features import grainy_frames
 from .processor import FavorProcessor, ProcessorSettings
 from .world.pictures import moment_at, path_at
-from .world.questions import ENOUGH, FAMILIES, choose
+from .world.questions import ENOUGH, choose
 from .world.scene import COLOURS, SHAPES, SPLITS, THINGS, WORDS, Scene, draw_scene
 from .world.sounds import make_waveform
 from .world.tokenizer import DESCRIBE, RETELL, build_tokenizer
@@ -41,7 +41,7 @@ def mini_processor(config: FavorConfig | None = None) -> FavorProcessor:
 
 
 class Scenes(Dataset):
-    """A split as a map from index to what `make` builds of a scene; a scene of which it makes None is replaced."""
+    """A split as a map from index to what `make` builds of a scene."""
 
     def __init__(self, make, count: int = 10**7, split: str = "train"):
         self.make, self.first, self.count = make, SPLITS[split].start, count
@@ -52,9 +52,7 @@ class Scenes(Dataset):
     def __getitem__(self, i: int) -> dict:
         if get_worker_info():
             torch.set_num_threads(1)  # the workers share the cores
-        while (example := self.make(draw_scene(self.first + i))) is None:
-            i += self.count  # nothing to be learned from this scene: take one from behind the last
-        return example
+        return self.make(draw_scene(self.first + i))
 
 
 def stack(examples: list[dict]) -> dict[str, torch.Tensor]:
@@ -228,12 +226,11 @@ class LanguageProbe(nn.Module):
 
     @staticmethod
     def example(scene: Scene, processor: FavorProcessor, questions: int = 16, moments: tuple[int, int] | None = None,
-                families=tuple(FAMILIES), newest=None, retell: float = 0.2) -> dict | None:
-        """A conversation about the script of a scene; None where nothing can be asked.
+                retell: float = 0.2) -> dict:
+        """A conversation about the script of a scene.
 
         Args:
             moments: read only a stretch of so many of them, from least to most: less to search, learned sooner.
-            families: of questions. newest: those of them that every second example asks of alone.
             retell: the share of examples that write the script out instead.
         """
         rng = np.random.default_rng([scene.seed, 61])
@@ -243,10 +240,7 @@ class LanguageProbe(nn.Module):
             scene = replace(scene, moments=scene.moments[start : start + length])
         text = transcript(scene, rng)
         enough = ENOUGH if moments is None else 1  # so few moments rarely hold enough for an honest question
-        asked = newest if newest and rng.random() < 0.5 else families
-        turns = [(q.text, q.answer) for q in choose(scene, rng, questions, True, enough, asked)]
-        if not turns:
-            return None
+        turns = [(q.text, q.answer) for q in choose(scene, rng, questions, reword_them=True, enough=enough)]
         if rng.random() < retell:
             # To retell it in another order is to look up, clause by clause, what belongs together.
             turns = [(DESCRIBE, text), (RETELL, transcript(shuffled(scene, rng), rng))]

@@ -1,7 +1,6 @@
 """From clips and questions to the model's tensors: mel spectrograms, pixels, prompts, padding and masks."""
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, WhisperFeatureExtractor
 
 from .config import FavorConfig
+from .files import replacing
 
 PROMPT = "USER: <Img>{media}</Img> {question}\nASSISTANT:"
 MEDIA_TOKEN = "<av>"
@@ -244,9 +244,8 @@ class FavorProcessor:
         if self.qformer_tokenizer is not self.tokenizer:
             self.qformer_tokenizer.save_pretrained(folder / QUESTIONS)
         self.feature_extractor.save_pretrained(folder)
-        unfinished = folder / f".{SETTINGS}.part"
-        unfinished.write_text(json.dumps(asdict(self.settings), indent=2) + "\n")
-        os.replace(unfinished, folder / SETTINGS)
+        with replacing(folder / SETTINGS) as unfinished:
+            unfinished.write_text(json.dumps(asdict(self.settings), indent=2) + "\n")
 
     @classmethod
     def from_pretrained(cls, folder) -> "FavorProcessor":

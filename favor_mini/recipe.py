@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_model
+from safetensors.torch import load_file, save_file, save_model
 
 from . import __version__, checkpoint_path
 from .evaluation import encode_clips, evaluate, score_table, scores
@@ -175,10 +175,16 @@ def _write_card(folder: Path, title: str, facts: dict, found: dict[str, float]) 
 
 
 def ship(out) -> Path:
-    """Put the checkpoint made under `out` in place of the one that comes with the package, with the cards of its parts."""
+    """Put the checkpoint made under `out` in place of the one that comes with the package, with the cards of its parts.
+
+    Its tensors go in half precision, as every clone carries them; the config still says float32, so that is what they
+    are loaded as.
+    """
     source, target = Path(out) / "favor", checkpoint_path()
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target, ignore=shutil.ignore_patterns("run"))
+    save_file({name: tensor.half() for name, tensor in load_file(source / "model.safetensors").items()},
+              target / "model.safetensors", metadata={"format": "pt"})
     for part in PARTS:
         shutil.copy(Path(out) / part / "README.md", target / f"{part}.md")
     return target

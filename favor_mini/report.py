@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from .attention import MASKS
 from .course import figures
 from .evaluation import Row, Score, scores
+from .files import replacing
 from .media import Clip
 
 LARGEST_VIDEO = 2**20  # bytes; a larger clip is shown as its timeline alone
@@ -58,10 +58,9 @@ td.text { min-width: 8.5rem; }
 def write_report(path, result: Result) -> Path:
     """Write the report to `path`; it appears under its name only once it is complete."""
     path = Path(path)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished.write_text(page(result), encoding="utf-8")
-    os.replace(unfinished, path)
+    with replacing(path) as unfinished:
+        unfinished.write_text(page(result), encoding="utf-8")
     return path
 
 

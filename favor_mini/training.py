@@ -2,7 +2,7 @@
 
 Two stages, in this order: *align*, where the frozen language model must write out the whole script of the clip from the
 connector's vectors, then *ask*, where it answers questions. Questions alone teach too little, one short answer a clip.
-Aligning starts without sound: with both streams from the first step on, the sounds are learned soon and the pictures never.
+Aligning starts without sound: with both streams from the first step on, the sounds are learned first and the pictures hardly.
 """
 
 import json
@@ -155,7 +155,7 @@ def last_checkpoint(out) -> str | None:
     folder that cannot be resumed from, and the one before it still lies there."""
     for folder in sorted(Path(out).glob("checkpoint-*"), key=lambda f: -int(f.name.rsplit("-", 1)[1])):
         try:
-            json.loads((folder / "trainer_state.json").read_text())
+            json.loads((folder / TRAINER_STATE_NAME).read_text())
             return str(folder)
         except (OSError, ValueError):
             continue

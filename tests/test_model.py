@@ -55,20 +55,16 @@ def test_a_conversation_equals_its_questions_one_by_one(model, processor):
     clips = list(mixed_clips().values())
     media = [processor.media(clip) for clip in clips]
     turns = list(zip(QUESTIONS, ANSWERS, strict=True))
-    together = processor.collate([{**m, "turns": turns} for m in media])
-    logits = model(**together).logits
-    for turn, (question, answer) in enumerate(turns, start=1):
-        alone = processor.collate([{**m, "turns": [(question, answer)]} for m in media])
-        expected = model(**alone).logits
-        for i in range(len(clips)):
-            own = logits[i][(together["turn_ids"][i] == turn) & (together["labels"][i] != -100)]
-            assert own.shape == expected[i][alone["labels"][i] != -100].shape
-            if turn == 1:  # later turns begin with another word, "USER:"
-                torch.testing.assert_close(own, expected[i][alone["labels"][i] != -100], atol=5e-5, rtol=1e-4)
-    swapped = processor.collate([{**m, "turns": [turns[1], turns[0], turns[2]]} for m in media])
-    for i in range(len(clips)):  # what else was asked, and what was answered, changes nothing
-        torch.testing.assert_close(model(**swapped).logits[i][swapped["turn_ids"][i] == 3],
-                                   logits[i][together["turn_ids"][i] == 3], atol=5e-5, rtol=1e-4)
+
+    def answered(turns, turn):
+        """Logits of every token that belongs to that turn, clip by clip."""
+        batch = processor.collate([{**m, "turns": turns} for m in media])
+        return [row[own] for row, own in zip(model(**batch).logits, batch["turn_ids"] == turn, strict=True)]
+
+    # Later turns begin with another word ("USER:"), so the third is compared with itself in second place.
+    for alone, together in ((answered(turns[:1], 1), answered(turns, 1)), (answered(turns[1:], 2), answered(turns, 3))):
+        for one, other in zip(alone, together, strict=True):
+            torch.testing.assert_close(one, other, atol=5e-5, rtol=1e-4)
 
 
 @torch.no_grad()

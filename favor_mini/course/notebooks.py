@@ -26,6 +26,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 
+from ..files import replacing
+
 FOLDER = Path(__file__).parents[2] / "notebooks"
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -122,9 +124,8 @@ def sources(folder: Path, only: str = "") -> list[Path]:
 def write(notebook: NotebookNode, target: Path) -> None:
     """Writes the notebook whole or not at all."""
     nbformat.validate(notebook)
-    part = target.with_name(f".{target.name}.part")
-    part.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
-    os.replace(part, target)
+    with replacing(target) as unfinished:
+        unfinished.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
 
 
 def build(folder: Path = FOLDER, only: str = "") -> int:

@@ -73,12 +73,11 @@ def ask(scene: Scene, enough: int = ENOUGH) -> list[Question]:
 
 
 def choose(scene: Scene, rng: np.random.Generator, count: int, reword_them: bool = False,
-           enough: int = ENOUGH, families=tuple(FAMILIES)) -> list[Question]:
+           enough: int = ENOUGH) -> list[Question]:
     """Draw `count` questions at most: first a family, evenly, then one of its questions; none twice."""
     pools: dict[str, list[Question]] = {}
     for question in ask(scene, enough):
-        if question.family in families:
-            pools.setdefault(question.family, []).append(question)
+        pools.setdefault(question.family, []).append(question)
     chosen = []
     while len(chosen) < count and pools:
         family = list(pools)[rng.integers(len(pools))]

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from .. import data_path
-from .files import replacing
+from ..files import replacing
 from .questions import Question, ask
 from .scene import SPLITS, Actor, Heard, Moment, Scene, draw_scene
 from .transcript import transcript

@@ -17,7 +17,7 @@ import numpy as np
 import soxr
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
-from .files import replacing
+from ..files import replacing
 from .pictures import draw_frames
 from .scene import Scene
 

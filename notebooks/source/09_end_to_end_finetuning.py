@@ -124,7 +124,7 @@ print(score_table(before[-1:]))
 #
 # A question teaches little: its answer is one short word about one moment. So first the connector learns a language that
 # the frozen LLM understands: the LLM must *write out the whole transcript* from the connector's vectors. The first half of
-# that goes by without sound (*look*): with both streams from the start, sounds are learned soon and pictures never. Then come
+# that goes by without sound (*look*): with both streams from the start, sounds are learned first and pictures hardly at all. Then come
 # the questions. `finetune` runs all of it on transformers' `Trainer`.
 
 # %%
