@@ -5,6 +5,7 @@ thrown away afterwards. `recipe` runs these trainings.
 """
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -196,13 +197,38 @@ def begin_with_look_ups(llama) -> None:
     first.o_proj.weight.mul_(EMBEDDING)  # what is carried is as loud as the words themselves
 
 
+def drills(scene: Scene, rng) -> list[tuple[str, str]]:
+    """Many look-ups of one kind in each answer, key and value by turns: "red circle bell; moon horn" for "what was heard
+    while?". A question of the usual wording takes three times as many tokens for one look-up."""
+    seen = [m for m in scene.moments if m.seen != "nothing"]
+    heard = [m for m in scene.moments if m.heard]
+    names = [m.heard.name for m in heard]
+    once = [m for m in heard if names.count(m.heard.name) == 1]
+    pairs = {
+        "what was shown when?": [(m.heard.name, m.subject) for m in once if m in seen],
+        "what was heard while?": [(m.subject, m.heard.name) for m in heard if m.seen not in ("nothing", "hit")],
+        "what was shown next after?": [(a.subject, b.subject) for a, b in pairwise(seen)],
+        "what was shown last before?": [(b.subject, a.subject) for a, b in pairwise(seen)],
+        "what was heard next after?": [(a.heard.name, b.heard.name) for a, b in pairwise(heard) if a in once],
+        "what was heard last before?": [(b.heard.name, a.heard.name) for a, b in pairwise(heard) if b in once],
+        "which way?": [(m.subject, m.direction) for m in seen if m.direction],
+    }
+    turns = [(question, "; ".join(" ".join(found[i]) for i in rng.permutation(len(found))))
+             for question, found in pairs.items() if found]
+    return [turns[i] for i in rng.permutation(len(turns))]
+
+
 def shuffled(scene: Scene, rng) -> Scene:
     """The same moments in another order."""
     return replace(scene, moments=tuple(scene.moments[i] for i in rng.permutation(len(scene.moments))))
 
 
 class LanguageProbe(nn.Module):
-    """The language model itself, trained on answers about scripts that it reads."""
+    """The language model itself, trained on answers about scripts that it reads.
+
+    A linear head on its second layer tells at every token of a script what stands in the same clause and in the clause
+    before. Whoever knows that finds answers at one glance; from the answers alone, a few tokens a script, it is learned late.
+    """
 
     def __init__(self, config: FavorConfig):
         super().__init__()
@@ -213,25 +239,53 @@ class LanguageProbe(nn.Module):
             if name.endswith(("q_proj.bias", "k_proj.bias")):
                 nn.init.normal_(parameter, std=0.3)
         begin_with_look_ups(self.encoder)
+        self.head = nn.Linear(config.language_config.hidden_size, 4 * config.language_config.vocab_size)
+        nn.init.constant_(self.head.bias, -4.0)  # most words stand elsewhere
+        self.see, self.hear, self.end = build_tokenizer().convert_tokens_to_ids(["see", "hear", ";"])
+
+    def clause_words(self, input_ids, clip):
+        """What each token of a script can know of its surroundings: (B, L, 4 * vocabulary) of zeros and ones.
+
+        The words of its own clause up to it, then those of the clause before; each first the seen, then the heard ones.
+
+        Args:
+            input_ids, clip: (B, L), `clip` True where a token belongs to the script.
+        """
+        place = torch.arange(input_ids.shape[1]).expand_as(input_ids)
+        saw, heard = (place.masked_fill(input_ids != word, -1).cummax(1).values for word in (self.see, self.hear))
+        vocabulary = self.head.out_features // 4
+        words = F.one_hot(input_ids + vocabulary * (heard > saw), 2 * vocabulary).float()  # [B, L, 2 * vocabulary]
+        words = words * ((torch.maximum(saw, heard) >= 0) & clip)[..., None]
+        clause = (input_ids == self.end).cumsum(1)
+        ago = clause[:, :, None] - clause[:, None]  # [B, L, L]
+        here = (ago == 0) & (place[:, :, None] >= place[:, None])
+        return torch.cat([here.float() @ words, (ago == 1).float() @ words], dim=-1).clamp(max=1)
 
     def forward(self, input_ids, attention_mask, labels, turn_ids):
         """Answers count in full, every other token a little: to foresee what a question may ask is practice, too."""
         mask, position_ids = turns_apart(turn_ids)
-        logits = self.encoder(input_ids=input_ids, attention_mask=mask, position_ids=position_ids).logits[:, :-1]
+        outputs = self.encoder(input_ids=input_ids, attention_mask=mask, position_ids=position_ids,
+                               output_hidden_states=True)
+        logits = outputs.logits[:, :-1]
         answers, told = labels[:, 1:], input_ids[:, 1:].masked_fill(attention_mask[:, 1:] == 0, -100)
         logits = logits.float().transpose(1, 2)  # [B, vocabulary, L - 1]
         loss = F.cross_entropy(logits, answers) + 0.1 * F.cross_entropy(logits, told)
+        clip = turn_ids == 0
+        if self.training and clip.any():
+            told = self.head(outputs.hidden_states[2][clip]).float()
+            loss = loss + 12 * F.binary_cross_entropy_with_logits(told, self.clause_words(input_ids, clip)[clip])
         right = ((logits.argmax(1) == answers) | (answers == -100)).all(1)  # the whole answer
         return {"loss": loss, "right": right}
 
     @staticmethod
-    def example(scene: Scene, processor: FavorProcessor, questions: int = 16, moments: tuple[int, int] | None = None,
-                retell: float = 0.2) -> dict:
-        """A conversation about the script of a scene.
+    def example(scene: Scene, processor: FavorProcessor, moments: tuple[int, int] | None = None, drill: float = 0.35,
+                retell: float = 0.2, tokens: int = 192) -> dict:
+        """A conversation about the script of a scene; what needs more is asked more often.
 
         Args:
             moments: read only a stretch of so many of them, from least to most: less to search, learned sooner.
-            retell: the share of examples that write the script out instead.
+            drill, retell: the shares of examples that begin with `drills`, or write the script out instead.
+            tokens: at most; as many questions as fit, so that little of a batch is padding.
         """
         rng = np.random.default_rng([scene.seed, 61])
         if moments is not None:
@@ -240,8 +294,12 @@ class LanguageProbe(nn.Module):
             scene = replace(scene, moments=scene.moments[start : start + length])
         text = transcript(scene, rng)
         enough = ENOUGH if moments is None else 1  # so few moments rarely hold enough for an honest question
-        turns = [(q.text, q.answer) for q in choose(scene, rng, questions, reword_them=True, enough=enough)]
-        if rng.random() < retell:
+        turns = [(q.text, q.answer) for q in choose(scene, rng, tokens // 8, reword_them=True, enough=enough, hard=True)]
+        kind = rng.random()
+        if kind < drill:
+            turns = drills(scene, rng) + turns
+        elif kind < drill + retell:
             # To retell it in another order is to look up, clause by clause, what belongs together.
             turns = [(DESCRIBE, text), (RETELL, transcript(shuffled(scene, rng), rng))]
-        return processor.dialogue(f" {text} ", turns)
+            rng.shuffle(turns)
+        return {name: values[:tokens] for name, values in processor.dialogue(f" {text} ", turns).items()}

@@ -35,7 +35,7 @@ PARTS = {  # part: (probe, learning rate, module of FAVOR that takes its weights
 STAGES = {  # part: its stages, each with its steps, scenes a step and what it asks of the probe's `example`
     "audio": {"whole": (700, 16, {})},
     "vision": {"whole": (1400, 48, {})},
-    "language": {"short": (600, 32, {"questions": 12, "moments": (3, 5), "retell": 0.1}), "whole": (300, 24, {})},
+    "language": {"short": (1500, 40, {"moments": (2, 6), "tokens": 160}), "whole": (1500, 36, {"moments": (3, 8)})},
 }
 
 

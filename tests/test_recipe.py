@@ -12,11 +12,13 @@ from favor_mini.pretraining import (
     Scenes,
     VisualProbe,
     audio_labels,
+    drills,
     mini_config,
     mini_processor,
     visual_labels,
 )
-from favor_mini.world.scene import COLOURS, SHAPES, SPLITS, THINGS, WORDS, split_of
+from favor_mini.world.questions import ask
+from favor_mini.world.scene import COLOURS, SHAPES, SPLITS, THINGS, WORDS, draw_scene, split_of
 
 NAMES = ("nothing", *THINGS, *WORDS)
 
@@ -76,6 +78,43 @@ def test_short_conversations_are_about_short_stretches(processor):
 
     short = scripts(moments=(2, 3), retell=0.0)
     assert max(short) == 3 and min(short) == 2 and min(scripts(retell=0.0)) >= 5
+
+
+def test_every_token_of_a_script_is_told_the_words_around_it(processor):
+    text = "see red circle at left, hear bell; hear said moon, see bell; see nothing, hear horn."
+    made = processor.pad_dialogues([processor.dialogue(f" {text} ", [("what was heard while the bell was shown?", "moon")])])
+    probe = LanguageProbe(mini_config())
+    told = probe.clause_words(made["input_ids"], made["turn_ids"] == 0)[0]
+    words = processor.tokenizer.convert_ids_to_tokens(range(len(processor.tokenizer)))
+    names = [f"{when} {field} {word}" for when in ("here", "before") for field in ("seen", "heard") for word in words]
+    tokens = processor.tokenizer.convert_ids_to_tokens(made["input_ids"][0])
+
+    def at(place):
+        skip = {"see", "hear", "said", "at", ",", ";", "left"}
+        return {name for name, there in zip(names, told[place], strict=True) if there and name.split()[-1] not in skip}
+
+    first_bell, second_bell = [i for i, token in enumerate(tokens) if token == "bell"][:2]
+    assert at(first_bell) == {"here seen red", "here seen circle", "here heard bell"}
+    assert at(tokens.index("circle")) == {"here seen red", "here seen circle"}  # nothing of what is yet to come
+    clause_before = {"before seen red", "before seen circle", "before heard bell"}
+    assert at(second_bell) == {"here heard moon", "here seen bell"} | clause_before
+    assert at(tokens.index("horn")) == {"here seen nothing", "here heard horn", "before heard moon", "before seen bell"}
+
+
+def test_a_drill_holds_what_the_questions_ask():
+    answered = 0
+    for seed in range(40):
+        scene = draw_scene(seed)
+        told = dict(drills(scene, np.random.default_rng(0)))
+        for question in ask(scene):
+            for family, drill in (("shown_when", "what was shown when?"), ("heard_while", "what was heard while?"),
+                                  ("seen_after", "what was shown next after?"), ("heard_before", "what was heard last before?")):
+                if question.family == family:
+                    answered += 1
+                    keys = {entry.removesuffix(f" {question.answer}") for entry in told[drill].split("; ")
+                            if entry.endswith(f" {question.answer}")}
+                    assert any(f" {key} was " in question.text for key in keys), (question, told[drill])
+    assert answered > 100
 
 
 @pytest.mark.parametrize("probe", [AudioProbe, VisualProbe])

@@ -73,14 +73,20 @@ def ask(scene: Scene, enough: int = ENOUGH) -> list[Question]:
 
 
 def choose(scene: Scene, rng: np.random.Generator, count: int, reword_them: bool = False,
-           enough: int = ENOUGH) -> list[Question]:
-    """Draw `count` questions at most: first a family, evenly, then one of its questions; none twice."""
+           enough: int = ENOUGH, hard: bool = False) -> list[Question]:
+    """Draw `count` questions at most: first a family, evenly, then one of its questions; none twice.
+
+    Args:
+        hard: draw a family as often as the square of how many abilities it needs.
+    """
     pools: dict[str, list[Question]] = {}
     for question in ask(scene, enough):
         pools.setdefault(question.family, []).append(question)
     chosen = []
     while len(chosen) < count and pools:
-        family = list(pools)[rng.integers(len(pools))]
+        families = list(pools)
+        weights = np.array([len(FAMILIES[family]) ** 2 for family in families])
+        family = families[rng.choice(len(families), p=weights / weights.sum()) if hard else rng.integers(len(families))]
         chosen.append(pools[family].pop(rng.integers(len(pools[family]))))
         if not pools[family]:
             del pools[family]
