@@ -105,7 +105,7 @@ class FavorConfig(PreTrainedConfig):
                                             num_hidden_layers=2, num_attention_heads=4, cross_attention_frequency=1,
                                             encoder_hidden_size=128, max_position_embeddings=64,
                                             hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, initializer_range=0.05)
-        # Biases let attention go by position alone: pretraining starts some heads so that they look a few tokens back.
+        # Biases let attention go by position alone: a head can then look a few tokens back, whatever these are.
         language = LlamaConfig(hidden_size=256, intermediate_size=512, num_hidden_layers=4, num_attention_heads=8,
                                vocab_size=vocab_size, max_position_embeddings=1024, initializer_range=0.04,
                                rope_parameters={"rope_type": "default", "rope_theta": 1e5}, attention_bias=True,

@@ -162,40 +162,6 @@ class VisualProbe(nn.Module):
 
 # Language: read scripts in words, answer questions about them, write them out.
 
-EMBEDDING = 0.4  # standard deviation of the word embeddings before training
-LOOKS_BACK = ((1, True), (2, True), (3, True), (4, True), (3, False), (6, False), (9, False))  # (tokens back, exactly?)
-
-
-@torch.no_grad()
-def begin_with_look_ups(llama) -> None:
-    """Start the first two layers of a small Llama so that they look words up, which takes long to learn from nothing.
-
-    First layer: each head looks a few tokens back, whatever these are: at one place exactly, or at a stretch as long as
-    a clause. Rotary positions turn a key j tokens back by j times each frequency; a query bias of ones and a key bias
-    turned ahead by as much match best where the two cancel, and exactly there only with the quick frequencies.
-
-    Second layer: a token finds the places where the word that stands h before it stands (heads 0 to 3), or the places
-    that stand h behind its own word (heads 4 to 7): what the first layer carried along is matched with the words
-    themselves, in the slow frequencies, which distance hardly turns.
-    """
-    first, second = (layer.self_attn for layer in llama.model.layers[:2])
-    frequency = llama.model.rotary_emb.inv_freq  # [d / 2]
-    query, key = (b.view(-1, 2, len(frequency)) for b in (first.q_proj.bias, first.k_proj.bias))  # [heads, 2, d / 2]
-    for (back, exactly), q, k in zip(LOOKS_BACK, query, key, strict=False):
-        strength = 7.0 * torch.ones_like(frequency) if exactly else 3.0 * ((frequency > 0.1) & (frequency < 0.5))
-        q[0] += strength
-        k += strength * torch.stack([(back * frequency).cos(), (back * frequency).sin()])
-    nn.init.orthogonal_(first.v_proj.weight)
-    nn.init.orthogonal_(first.o_proj.weight)
-    heads, width = len(query), len(first.o_proj.weight)
-    slow = (frequency < 0.06).repeat(2)[:, None]  # [d, 1]
-    word = 1.5 * slow * first.v_proj.weight.view(heads, -1, width)  # [heads, d, width]: reads a word
-    carried = 1.5 * slow * first.o_proj.weight.view(width, heads, -1).permute(1, 2, 0)  # ... reads what a head carried
-    half = heads // 2
-    second.q_proj.weight.copy_(torch.cat([carried[:half], word[:half]]).flatten(0, 1))
-    second.k_proj.weight.copy_(torch.cat([word[:half], carried[:half]]).flatten(0, 1))
-    first.o_proj.weight.mul_(EMBEDDING)  # what is carried is as loud as the words themselves
-
 
 def drills(scene: Scene, rng) -> list[tuple[str, str]]:
     """Many look-ups of one kind in each answer, key and value by turns: "red circle bell; moon horn" for "what was heard
@@ -234,11 +200,10 @@ class LanguageProbe(nn.Module):
         super().__init__()
         self.encoder = AutoModelForCausalLM.from_config(config.language_config)
         # Llama's small initial embeddings drown in what the first layers add, and biases of zero have little to grow from.
-        nn.init.normal_(self.encoder.get_input_embeddings().weight, std=EMBEDDING)
+        nn.init.normal_(self.encoder.get_input_embeddings().weight, std=0.2)
         for name, parameter in self.encoder.named_parameters():
             if name.endswith(("q_proj.bias", "k_proj.bias")):
                 nn.init.normal_(parameter, std=0.3)
-        begin_with_look_ups(self.encoder)
         self.head = nn.Linear(config.language_config.hidden_size, 4 * config.language_config.vocab_size)
         nn.init.constant_(self.head.bias, -4.0)  # most words stand elsewhere
         self.see, self.hear, self.end = build_tokenizer().convert_tokens_to_ids(["see", "hear", ";"])
