@@ -165,7 +165,7 @@ class VisualProbe(nn.Module):
 
 def drills(scene: Scene, rng) -> list[tuple[str, str]]:
     """Many look-ups of one kind in each answer, key and value by turns: "red circle bell; moon horn" for "what was heard
-    while?". A question of the usual wording takes three times as many tokens for one look-up."""
+    while?". Asked one by one, the wording would take far more tokens than the answers."""
     seen = [m for m in scene.moments if m.seen != "nothing"]
     heard = [m for m in scene.moments if m.heard]
     names = [m.heard.name for m in heard]
@@ -216,7 +216,7 @@ class LanguageProbe(nn.Module):
         Args:
             input_ids, clip: (B, L), `clip` True where a token belongs to the script.
         """
-        place = torch.arange(input_ids.shape[1]).expand_as(input_ids)
+        place = torch.arange(input_ids.shape[1], device=input_ids.device).expand_as(input_ids)
         saw, heard = (place.masked_fill(input_ids != word, -1).cummax(1).values for word in (self.see, self.hear))
         vocabulary = self.head.out_features // 4
         words = F.one_hot(input_ids + vocabulary * (heard > saw), 2 * vocabulary).float()  # [B, L, 2 * vocabulary]
@@ -237,8 +237,9 @@ class LanguageProbe(nn.Module):
         loss = F.cross_entropy(logits, answers) + 0.1 * F.cross_entropy(logits, told)
         clip = turn_ids == 0
         if self.training and clip.any():
-            told = self.head(outputs.hidden_states[2][clip]).float()
-            loss = loss + 12 * F.binary_cross_entropy_with_logits(told, self.clause_words(input_ids, clip)[clip])
+            around = self.head(outputs.hidden_states[2][clip]).float()  # [tokens of scripts, 4 * vocabulary]
+            # 12: a mean over so many words, nearly all absent, is small
+            loss = loss + 12 * F.binary_cross_entropy_with_logits(around, self.clause_words(input_ids, clip)[clip])
         right = ((logits.argmax(1) == answers) | (answers == -100)).all(1)  # the whole answer
         return {"loss": loss, "right": right}
 

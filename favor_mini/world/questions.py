@@ -85,8 +85,11 @@ def choose(scene: Scene, rng: np.random.Generator, count: int, reword_them: bool
     chosen = []
     while len(chosen) < count and pools:
         families = list(pools)
-        weights = np.array([len(FAMILIES[family]) ** 2 for family in families])
-        family = families[rng.choice(len(families), p=weights / weights.sum()) if hard else rng.integers(len(families))]
+        if hard:
+            weights = np.array([len(FAMILIES[name]) ** 2 for name in families])
+            family = families[rng.choice(len(families), p=weights / weights.sum())]
+        else:
+            family = families[rng.integers(len(families))]
         chosen.append(pools[family].pop(rng.integers(len(pools[family]))))
         if not pools[family]:
             del pools[family]
