@@ -104,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         if name == "favor":
             part.add_argument("--parts", metavar="DIR", help="where the three parts are (default: the folder of --out)")
             part.add_argument("--scenes", type=_count, metavar="N", help="training scenes to draw and encode")
+            part.add_argument("--name-steps", type=_count, metavar="N", help="steps of naming what is seen and heard")
             part.add_argument("--align-steps", type=_count, metavar="N", help="steps of writing out scripts")
             part.add_argument("--ask-steps", type=_count, metavar="N", help="steps of answering questions")
         else:

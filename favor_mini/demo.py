@@ -31,12 +31,13 @@ from .media import read_clip
 from .model import FavorForConditionalGeneration
 from .processor import FavorProcessor
 from .report import Result, compared, write_report
-from .training import STAGES, Dialogues, finetune, has_bf16
+from .training import MuonAdamW, finetune, has_bf16, lesson
 from .world.questions import FAMILIES, Question
 from .world.scene import SPLITS
 
 DOZEN = ("shown_when", "heard_while", "said_when", "off_screen", "first_mixed", "seen_after", "heard_before", "cause",
          "next", "direction", "read", "count_heard")
+SHARES = {"name": 0.5, "align": 0.25, "ask": 0.25}  # of the training's steps, stage by stage
 FRESH, OWN, SHIPPED = "before: untrained connector", "after: trained here", "shipped"
 
 
@@ -50,11 +51,10 @@ class Settings:
     clips: int = 800
     batch: int = 16
     lr: float = 1e-3
-    align_share: float = 0.5  # of the time, or of the steps, that goes into the first stage
 
     def __post_init__(self):
-        if self.minutes <= 0 or (self.steps is not None and self.steps < 2):
-            raise ValueError("minutes must be above 0, and steps at least 2 (one a stage); found "
+        if self.minutes <= 0 or (self.steps is not None and self.steps < len(SHARES)):
+            raise ValueError(f"minutes must be above 0, and steps at least {len(SHARES)} (one a stage); found "
                              f"{self.minutes} minutes, {self.steps} steps")
         if self.clips < 1 or self.batch < 1:
             raise ValueError(f"clips and batch must be at least 1, found {self.clips} and {self.batch}")
@@ -106,8 +106,8 @@ def main(out="build/demo", *, checkpoint=None, samples=None, per_family: int = 1
         steps = plan(model, processor, data, settings, run / "steps.json")
     if resumed:
         print(f"\nGoing on with the training kept in {run}; remove that folder to start anew.")
-    print(f"\nTraining a fresh causal Q-Former, projections and LoRA on {len(data)} clips: {steps['align']} steps of "
-          f"alignment, {steps['ask']} of questions, {settings.batch} clips each.", flush=True)
+    print(f"\nTraining a fresh causal Q-Former, projections and LoRA on {len(data)} clips: {steps['name']} steps of "
+          f"naming, {steps['align']} of alignment, {steps['ask']} of questions, {settings.batch} clips each.", flush=True)
     with watch("training"):
         log = train(model, processor, data, run, settings, steps, progress)
     queries["after training"] = output_queries(model, processor, encoded[sample.name])
@@ -194,34 +194,39 @@ def run_folder(out: Path, settings: Settings, checkpoint: Path) -> Path:
 def plan(model, processor, data: list[dict], settings: Settings, file: Path) -> dict[str, int]:
     """Steps of each stage. Measured against the minutes once, then kept in `file`, so that a stopped run keeps its plan."""
     if settings.steps is not None:
-        align = min(max(1, round(settings.steps * settings.align_share)), settings.steps - 1)
-        return {"align": align, "ask": settings.steps - align}
+        return share_out(settings.steps)
     if file.exists():
         return json.loads(file.read_text())
-    shares = {"align": settings.align_share, "ask": 1 - settings.align_share}
-    steps = {}
-    for stage, describe in STAGES.items():
-        seconds = seconds_per_step(model, processor, Dialogues(data, 4 * settings.batch, describe=describe), settings.batch)
-        steps[stage] = max(1, int(0.92 * 60 * settings.minutes * shares[stage] / seconds))  # the rest: Trainer, saving
-        print(f"{stage}: {seconds:.2f} s a step", flush=True)
+    seconds = {stage: seconds_per_step(stage, model, processor, data, settings.batch) for stage in SHARES}
+    print(", ".join(f"{stage}: {took:.2f} s a step" for stage, took in seconds.items()), flush=True)
+    mean = sum(share * seconds[stage] for stage, share in SHARES.items())
+    steps = share_out(max(len(SHARES), int(0.95 * 60 * settings.minutes / mean)))  # the rest: Trainer, saving
     file.parent.mkdir(parents=True, exist_ok=True)
     with replacing(file) as unfinished:
         unfinished.write_text(json.dumps(steps))
     return steps
 
 
-def seconds_per_step(model, processor, data: Dialogues, batch: int) -> float:
-    """Median time of forward and backward over a few batches; the first is warm-up, and no weight changes."""
+def share_out(steps: int) -> dict[str, int]:
+    """Steps of each stage, by `SHARES`; at least one each."""
+    shared = {stage: max(1, int(steps * share)) for stage, share in SHARES.items()}
+    return {**shared, "ask": steps - shared["name"] - shared["align"]}
+
+
+def seconds_per_step(stage: str, model, processor, data: list[dict], batch: int) -> float:
+    """Median time of a few steps at a learning rate of 0, which changes no weight; the first is warm-up."""
     model.train()
-    times = []
-    for first in range(0, len(data), batch):
+    learner, items, collate = lesson(stage, model, processor, data, 4 * batch)
+    optimizer, times = MuonAdamW(learner, lr=0.0), []
+    for first in range(0, len(items), batch):
         start = time.perf_counter()
-        inputs = processor.collate([data[i] for i in range(first, first + batch)])
+        inputs = collate([items[i] for i in range(first, first + batch)])
         inputs = {k: v.to(model.device) for k, v in inputs.items()}
         with torch.autocast(model.device.type, torch.bfloat16, enabled=has_bf16()):
-            loss = model(**inputs).loss
+            loss = learner(**inputs)["loss"]
         loss.backward()
-        model.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
         times.append(time.perf_counter() - start)
     return float(np.median(times[1:]))
 
@@ -230,9 +235,8 @@ def train(model, processor, data: list[dict], run: Path, settings: Settings, ste
           ) -> list[dict]:
     """`finetune`, going on from where a stopped run was; returns its log."""
     try:
-        return finetune(model, processor, data, run, align_steps=steps["align"], ask_steps=steps["ask"],
-                        batch=settings.batch, lr=settings.lr, seed=settings.seed, progress=progress, save_steps=20,
-                        log_steps=max(1, sum(steps.values()) // 40))
+        return finetune(model, processor, data, run, steps=steps, batch=settings.batch, lr=settings.lr, seed=settings.seed,
+                        progress=progress, save_steps=20, log_steps=max(1, sum(steps.values()) // 40))
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on from the last 20 steps saved.", file=sys.stderr)
         raise
@@ -263,7 +267,7 @@ def _facts(settings: Settings, steps: dict, questions: int, files: int, watch: W
     facts = {
         "questions": f"{questions} about {files} held-out mp4 files, at most equally many of each kind",
         "training clips": f"{settings.clips}, drawn from the training split",
-        "training steps": f"{steps['align']} align + {steps['ask']} ask, {settings.batch} clips each",
+        "training steps": f"{' + '.join(f'{count} {stage}' for stage, count in steps.items())}, {settings.batch} clips each",
         "learning rate, seed": f"{settings.lr:g}, {settings.seed}",
         "arithmetic": "bfloat16 (autocast)" if has_bf16() else "float32",
         "machine": f"{platform.machine()}, {platform.system()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
@@ -289,7 +293,7 @@ def _peak_memory() -> int | None:
 
 
 def _command(out: Path, settings: Settings, steps: dict[str, int], checkpoint) -> str:
-    given = {**asdict(settings), "steps": sum(steps.values()), "align_share": round(steps["align"] / sum(steps.values()), 4)}
+    given = {**asdict(settings), "steps": sum(steps.values())}
     options = [f"--{name.replace('_', '-')} {value}" for name, value in given.items() if name != "minutes"]
     options += [f"--checkpoint {checkpoint}"] * (checkpoint is not None)
     return " ".join(["python -m favor_mini.demo", f"--out {out}", *options])

@@ -10,6 +10,7 @@ import os
 import shutil
 import time
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ PARTS = {  # part: (probe, learning rate, module of FAVOR that takes its weights
 STAGES = {  # part: its stages, each with its steps, scenes a step and what it asks of the probe's `example`
     "audio": {"whole": (700, 16, {})},
     "vision": {"whole": (1400, 48, {})},
-    "language": {"short": (1500, 40, {"moments": (2, 6), "tokens": 160}), "whole": (1500, 36, {"moments": (3, 8)})},
+    "language": {"whole": (3000, 40, {"moments": (2, 6), "tokens": 160})},
 }
 
 
@@ -71,9 +72,7 @@ def make_part(part: str, out, *, steps: int | None = None, batch: int | None = N
 
 
 def _collate(part: str, processor: FavorProcessor):
-    if part != "language":
-        return stack
-    return processor.pad_dialogues
+    return stack if part != "language" else partial(LanguageProbe.collate, processor)
 
 
 @torch.no_grad()
@@ -128,16 +127,16 @@ def assemble(parts, **changes) -> tuple[FavorForConditionalGeneration, FavorProc
     return model, mini_processor(config)
 
 
-def make_favor(parts, out, *, scenes: int = 4096, align_steps: int = 700, ask_steps: int = 1200, batch: int = 16,
-               lr: float = 1e-3, seed: int = 0, changes: dict | None = None, **options) -> Path:
+def make_favor(parts, out, *, scenes: int = 5120, name_steps: int = 600, align_steps: int = 600, ask_steps: int = 600,
+               batch: int = 16, lr: float = 1e-3, seed: int = 0, changes: dict | None = None, **options) -> Path:
     """Train the connector and LoRA on the parts under `parts`; write the whole checkpoint to `out/favor`."""
     model, processor = assemble(parts, **(changes or {}))
     model.reset_trained(seed)
     seeds = [SPLITS["train"].start + 10**6 + i for i in range(scenes)]
     encoded = encode_scenes(model, processor, seeds, cache=Path(out) / "features", progress=options.get("progress", True))
     start = time.perf_counter()
-    log = finetune(model, processor, encoded, Path(out) / "favor" / "run", align_steps=align_steps, ask_steps=ask_steps,
-                   batch=batch, lr=lr, seed=seed, **options)
+    steps = {"name": name_steps, "align": align_steps, "ask": ask_steps}
+    log = finetune(model, processor, encoded, Path(out) / "favor" / "run", steps=steps, batch=batch, lr=lr, seed=seed, **options)
     seconds = time.perf_counter() - start
     folder = Path(out) / "favor"
     model.eval().save_pretrained(folder)
@@ -146,7 +145,7 @@ def make_favor(parts, out, *, scenes: int = 4096, align_steps: int = 700, ask_st
     found = scores(validation_rows(model, processor))
     print(score_table(found))
     _write_card(folder, "favor-mini", {
-        "scenes": scenes, "steps of alignment": align_steps, "steps of questions": ask_steps, "clips per step": batch,
+        "scenes": scenes, **{f"steps of stage {stage!r}": count for stage, count in steps.items()}, "clips per step": batch,
         "learning rate": lr, "seed": seed, "minutes of training (last start)": round(seconds / 60, 1)},
         {s.name: s.accuracy for s in found})
     return folder

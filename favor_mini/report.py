@@ -164,8 +164,9 @@ def _masks(r: Result) -> str:
 
 def _training(r: Result) -> str:
     return ("<h2>Training the connector anew</h2>\n<p>Only the causal Q-Former, two linear maps and LoRA learn; both "
-            "encoders and the language model stay as they are. First <em>align</em>: write out the whole script of a clip. "
-            "Then <em>ask</em>: answer questions about it. The loss is "
+            "encoders and the language model stay as they are. First <em>name</em>: each query comes close to the words of what "
+            "its stretch of the clip holds. Then <em>align</em>: write out the whole script of a clip. Then <em>ask</em>: "
+            "answer questions about it. The loss is "
             f"cross-entropy + {r.config.diversity_weight:g} x diversity.</p>\n"
             + picture(figures.loss_curves(r.log), "Diversity is the mean cosine similarity between a window's output "
                                                   "queries: lower means that they say different things."))

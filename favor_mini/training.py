@@ -1,11 +1,13 @@
 """Fine-tuning on transformers' Trainer: a two-part loss, batches of like lengths, exact resume.
 
-Two stages, in this order: *align*, where the frozen language model must write out the whole script of the clip from the
-connector's vectors, then *ask*, where it answers questions. Questions alone teach too little, one short answer a clip.
-Aligning starts without sound: with both streams from the first step on, the sounds are learned first and the pictures hardly.
+Three stages: *name*, where the connector learns to speak the language model's words (see `naming`); *align*, where the
+frozen language model must write out the whole script of the clip from them; *ask*, where it answers questions. Questions
+alone teach too little, one short answer a clip.
 """
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,44 +20,68 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from .model import FavorForConditionalGeneration
+from .naming import Naming, collate_names, query_words
 from .processor import FavorProcessor
 from .world.questions import choose
 from .world.scene import draw_scene, split_of
 from .world.tokenizer import DESCRIBE
 from .world.transcript import transcript
 
-STAGES = {"align": 1.0, "ask": 0.25}  # stage: share of clips whose script the model must write out
-LOOK = 0.5  # the share of the alignment that goes by without sound
-RATE = {"align": 1.0, "ask": 0.2}  # of the learning rate: at the full one, questions undo what aligning has reached
+DESCRIBE_SHARE = {"align": 1.0, "ask": 0.25}  # share of clips whose script the model must write out
+RATE = {"name": 1.0, "align": 1.0, "ask": 0.2}  # of the learning rate: at the full one, questions undo what was learned before
 
 
-class Dialogues(Dataset):
-    """Encoded clips with freshly drawn questions, or with the request to describe the clip.
+class EncodedClips(Dataset):
+    """Encoded clips, over and over up to `count` items. Subclasses add to each what there is to learn about it.
 
     Item i is always the same, so that a resumed run sees what an uninterrupted one would have seen.
 
     Args:
         encoded: media dictionaries from `features.encode_scenes`; every seed must belong to the training split.
-        count: how many items to make of them; clips come again, each time with other questions.
-        questions: asked of each clip, one after another in one conversation.
-        describe: the share of items that ask for the transcript instead.
-        silent: leave the sound out.
 
     Raises:
         ValueError: a clip belongs to another split than "train".
     """
 
-    def __init__(self, encoded: list[dict], count: int, questions: int = 8, describe: float = 0.0,
-                 silent: bool = False):
+    def __init__(self, encoded: list[dict], count: int):
         outside = [e["seed"] for e in encoded if split_of(e["seed"]) != "train"]
         if outside:
             raise ValueError(f"scene {outside[0]} belongs to the split {split_of(outside[0])!r}; train on 'train' only")
-        if silent:
-            encoded = [{k: v for k, v in e.items() if k != "audio_features"} | {"audio_tokens": 0} for e in encoded]
-        self.encoded, self.count, self.questions, self.describe = encoded, count, questions, describe
+        self.encoded, self.count = encoded, count
 
     def __len__(self) -> int:
         return self.count
+
+    @property
+    def lengths(self) -> list[int]:
+        """Frames of each item: what its cost depends on, so that batches can be made of like lengths."""
+        return [self.encoded[i % len(self.encoded)]["num_frames"] for i in range(self.count)]
+
+
+class NamedClips(EncodedClips):
+    """Clips with the words that their queries should name."""
+
+    def __init__(self, encoded: list[dict], count: int, processor: FavorProcessor):
+        super().__init__(encoded, count)
+        self.processor = processor
+
+    def __getitem__(self, i: int) -> dict:
+        example = self.encoded[i % len(self.encoded)]
+        count = self.processor.num_placeholders(example)
+        return {**example, "words": query_words(draw_scene(example["seed"]), self.processor, count)[0]}
+
+
+class Dialogues(EncodedClips):
+    """Clips with freshly drawn questions, or with the request to describe the clip.
+
+    Args:
+        questions: asked of each clip, one after another in one conversation.
+        describe: the share of items that ask for the transcript instead.
+    """
+
+    def __init__(self, encoded: list[dict], count: int, questions: int = 8, describe: float = 0.0):
+        super().__init__(encoded, count)
+        self.questions, self.describe = questions, describe
 
     def __getitem__(self, i: int) -> dict:
         example = self.encoded[i % len(self.encoded)]
@@ -66,11 +92,6 @@ class Dialogues(Dataset):
         else:
             turns = [(q.text, q.answer) for q in choose(scene, rng, self.questions, reword_them=True)]
         return {**example, "turns": turns}
-
-    @property
-    def lengths(self) -> list[int]:
-        """Frames of each item: what its cost depends on, so that batches can be made of like lengths."""
-        return [self.encoded[i % len(self.encoded)]["num_frames"] for i in range(self.count)]
 
 
 class MuonAdamW(torch.optim.Muon):
@@ -191,25 +212,37 @@ def fit(model, data: Dataset, collate, out, *, steps: int, batch: int = 32, lr: 
     return trainer.state.log_history
 
 
+def lesson(stage: str, model, processor, encoded: list[dict], count: int) -> tuple[nn.Module, EncodedClips, Callable]:
+    """What a stage trains, on which `count` items, and how these become a batch."""
+    if stage == "name":
+        return Naming(model), NamedClips(encoded, count, processor), partial(collate_names, processor)
+    return model, Dialogues(encoded, count, describe=DESCRIBE_SHARE[stage]), processor.collate
+
+
 def finetune(model: FavorForConditionalGeneration, processor: FavorProcessor, encoded: list[dict], out, *,
-             align_steps: int, ask_steps: int, batch: int = 32, lr: float = 1e-3, seed: int = 0, **options) -> list[dict]:
-    """Align the connector, then ask questions; returns the log, each entry with its `stage`: "look", "align" or "ask".
+             steps: dict[str, int], batch: int = 32, lr: float = 1e-3, seed: int = 0, **options) -> list[dict]:
+    """Train connector and LoRA stage by stage; returns the log, each entry with its `stage`: "name", "align" or "ask".
 
     Args:
         encoded: from `features.encode_scenes`.
-        align_steps: of which `LOOK` go by without sound.
+        steps: of each stage; a stage left out, or of 0 steps, is skipped.
         out: folder for checkpoints; call again with the same arguments to go on after a stop.
         options: passed on to `fit`.
+
+    Raises:
+        ValueError: there is no such stage.
     """
+    if unknown := set(steps) - set(RATE):
+        raise ValueError(f"no stage {sorted(unknown)}; the stages are {', '.join(RATE)}")
     model.train()
-    log, look = [], round(LOOK * align_steps)
-    for stage, name, steps in (("align", "look", look), ("align", "align", align_steps - look), ("ask", "ask", ask_steps)):
-        if not steps:
+    log = []
+    for stage in RATE:
+        if not steps.get(stage):
             continue
-        data = Dialogues(encoded, steps * batch, describe=STAGES[stage], silent=name == "look")
-        entries = fit(model, data, processor.collate, Path(out) / name, steps=steps, batch=batch,
+        learner, data, collate = lesson(stage, model, processor, encoded, steps[stage] * batch)
+        entries = fit(learner, data, collate, Path(out) / stage, steps=steps[stage], batch=batch,
                       lr=lr * RATE[stage], seed=seed, **options)
-        log += [{"stage": name, **entry} for entry in entries]
-        if entries[-1]["step"] < steps:
+        log += [{"stage": stage, **entry} for entry in entries]
+        if entries[-1]["step"] < steps[stage]:
             break  # a callback stopped it: the next stage must not go on from here
     return log

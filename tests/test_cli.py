@@ -252,8 +252,8 @@ def test_train_hands_on_what_was_typed(monkeypatch, capsys):
     assert cli.main(["train", "audio", "--steps", "3", "--out", "here", "--seed", "5"]) == 0
     assert called == [("audio", "here", {"seed": 5, "steps": 3})]
     called.clear()
-    assert cli.main(["train", "favor", "--parts", "there", "--scenes", "9", "--ask-steps", "2"]) == 0
-    assert called == [("there", "build/make", {"seed": 0, "scenes": 9, "ask_steps": 2})]
+    assert cli.main(["train", "favor", "--parts", "there", "--scenes", "9", "--name-steps", "4", "--ask-steps", "2"]) == 0
+    assert called == [("there", "build/make", {"seed": 0, "scenes": 9, "name_steps": 4, "ask_steps": 2})]
     called.clear()
     assert cli.main(["train", "all", "--out", "here"]) == 0
     assert [c[0] for c in called] == ["audio", "vision", "language", "here"] and called[-1][2] == {"seed": 0}

@@ -60,24 +60,22 @@ def test_other_settings_or_weights_never_share_a_run(tmp_path):
     settings = demo.Settings()
     folders = {demo.run_folder(tmp_path, s, tmp_path / c) for c in "ab" for s in (
         settings, demo.Settings(seed=1), demo.Settings(steps=10), demo.Settings(minutes=2), demo.Settings(clips=10),
-        demo.Settings(batch=8), demo.Settings(lr=1e-4), demo.Settings(align_share=0.3))}
-    assert len(folders) == 16
+        demo.Settings(batch=8), demo.Settings(lr=1e-4))}
+    assert len(folders) == 14
     assert demo.run_folder(tmp_path, demo.Settings(), tmp_path / "a") == demo.run_folder(tmp_path, settings, tmp_path / "a")
 
 
 def test_steps_are_shared_out_and_a_measured_plan_is_kept(tmp_path, monkeypatch):
-    settings = demo.Settings(steps=10, align_share=0.3)
-    assert demo.plan(None, None, [], settings, tmp_path / "steps.json") == {"align": 3, "ask": 7}
-    assert demo.plan(None, None, [], demo.Settings(steps=2, align_share=0.99), tmp_path / "x") == {"align": 1, "ask": 1}
-    monkeypatch.setattr(demo, "Dialogues", lambda data, count, describe: describe)
-    monkeypatch.setattr(demo, "seconds_per_step", lambda model, processor, describe, batch: 1.0 if describe == 1 else 2.0)
+    assert demo.plan(None, None, [], demo.Settings(steps=10), tmp_path / "x") == {"name": 5, "align": 2, "ask": 3}
+    assert demo.plan(None, None, [], demo.Settings(steps=3), tmp_path / "x") == {"name": 1, "align": 1, "ask": 1}
+    monkeypatch.setattr(demo, "seconds_per_step", lambda stage, *_: {"name": 0.5, "align": 1.0, "ask": 2.0}[stage])
     planned = demo.plan(None, None, [], demo.Settings(minutes=10), tmp_path / "run" / "steps.json")
-    assert planned == {"align": 276, "ask": 138}  # half of 92 % of 600 s each
+    assert planned == {"name": 285, "align": 142, "ask": 143} == demo.share_out(570)  # 95 % of 600 s, 1 s a step on average
     monkeypatch.setattr(demo, "seconds_per_step", lambda *_: 100.0)  # a slower moment changes nothing
     assert demo.plan(None, None, [], demo.Settings(minutes=10), tmp_path / "run" / "steps.json") == planned
 
 
-@pytest.mark.parametrize("wrong", [{"minutes": 0}, {"steps": 1}, {"clips": 0}, {"batch": 0}])
+@pytest.mark.parametrize("wrong", [{"minutes": 0}, {"steps": 2}, {"clips": 0}, {"batch": 0}])
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         demo.Settings(**wrong)
@@ -111,7 +109,7 @@ def test_the_demo_runs_from_checkpoint_to_report_and_again(tmp_path, checkpoint,
     for name, question in dozen:
         assert question.text in told and question.answer in told and name in told
     assert told.count("[right]") + told.count("[WRONG") == len(dozen)
-    assert "2 steps of alignment, 1 of questions" in told and "report.html" in told
+    assert "1 steps of naming, 1 of alignment, 1 of questions" in told and "report.html" in told
     for text in [f"{q.text}</td>" for _, q in dozen] + ["block_causal", "3 output queries", "--steps 3", "peak memory"]:
         assert text in first, text
 

@@ -145,7 +145,7 @@ def test_every_answer_is_the_only_one_that_the_script_gives():
         for q in ask(scene):
             assert reread(scene, q.text) == {q.answer}, (scene.seed, q)
             families[q.family] += 1
-    assert set(families) == set(FAMILIES) and min(families.values()) > 100
+    assert set(families) == set(FAMILIES) and min(families.values()) > 60
 
 
 def test_candidates_hold_the_answer_once_and_never_a_duplicate():
@@ -300,6 +300,9 @@ def test_one_stream_chance_by_hand():
     assert chance("where was the red circle?") == [1.0, 1 / 4]
     assert chance("what was said first?") == [1 / 20, 1.0]
     mixed = [q for q in ask(HAND) if q.family == "first_mixed"]
-    assert mixed and all(one_stream_chance(HAND, q, "video") == 0.5 for q in mixed)
+    beside_a_hit = {"green ring", "orange square"}  # the eyes know that it is the other neighbour that is asked about
+    chances = {q.candidates[0]: one_stream_chance(HAND, q, "video") for q in mixed}
+    assert "green ring" in chances and "blue star" in chances
+    assert chances == {picture: 1.0 if picture in beside_a_hit else 0.5 for picture in chances}
     with pytest.raises(ValueError, match="smell"):
         one_stream_chance(HAND, mixed[0], "smell")

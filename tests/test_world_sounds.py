@@ -208,7 +208,7 @@ def voices_heard(monkeypatch, seeds) -> list[str]:
 
 
 def test_training_scenes_never_hear_a_held_out_voice(monkeypatch):
-    heard = voices_heard(monkeypatch, range(60))
+    heard = voices_heard(monkeypatch, range(120))
     assert set(heard) == set(speech.VOICES) - set(speech.HELD_OUT)
 
 

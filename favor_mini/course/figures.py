@@ -166,7 +166,7 @@ def masks(num_frames: int = 4, step_tokens: int = 3) -> Picture:
 
 @styled
 def loss_curves(log: list[dict]) -> Picture:
-    """The two parts of the loss over the steps of both stages.
+    """The two parts of the loss over the steps of all stages.
 
     Args:
         log: entries of `training.finetune`, those with `stage`, `step`, `cross_entropy` and `diversity` are drawn.

@@ -54,9 +54,9 @@ them all.
 
 ## How they were made
 By one command, `python -m favor_mini.world.samples make`, from nothing but seeds and `speech/`. Scenes are drawn by
-`favor_mini.world.scene.draw_scene(seed)`: a chain of moments of 1.1 to 1.9 s, in each at most one event to see ({colours}
-colours of {shapes} shapes, {things} sounding things, {words} written words; they stand, move, change colour, or hit each
-other) and at most one to hear (the {things} things, the {words} words), drawn independently of each other except that a
+`favor_mini.world.scene.draw_scene(seed)`: a chain of four to six moments of about 2 s, in each at most one event to see
+({colours} colours of {shapes} shapes, {things} sounding things, {words} written words; they stand, move, change colour, or hit
+each other) and at most one to hear (the {things} things, the {words} words), drawn independently of each other except that a
 thing that is hit sounds. Nobody was filmed or recorded; the words are spoken by a speech synthesiser.
 
 Clips are the seeds {first} to {last_clip}, sounds the {sounds} after them, images the next scenes that show what an

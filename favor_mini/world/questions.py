@@ -100,7 +100,8 @@ def one_stream_chance(scene: Scene, question: Question, stream: str) -> float:
     """How often somebody is right at best who takes in all of one stream, "video" or "audio", and nothing of the other.
 
     It is the honest chance level of a question that needs both: to be right more often, both must be put together.
-    For `first_mixed` only the edges of the clip tell: what comes in the first moment came before its neighbour.
+    For `first_mixed` it is the neighbours that tell: what comes in the first moment came before the other one, and the eyes
+    can tell that a moment of a hit, or before one, is not asked about.
     """
     if stream not in ("video", "audio"):
         raise ValueError(f'stream is {stream!r}, expected "video" or "audio"')
@@ -108,9 +109,11 @@ def one_stream_chance(scene: Scene, question: Question, stream: str) -> float:
         return 1.0 if stream in question.needs else 1 / len(question.candidates)
     if question.family == "first_mixed":
         picture, sound = question.candidates
-        known = [m.subject == picture if stream == "video" else m.heard is not None and m.heard.name == sound
-                 for m in scene.moments]
-        return 1.0 if known[0] or known[-1] else 0.5
+        known = next(i for i, m in enumerate(scene.moments) if (m.subject == picture if stream == "video" else
+                                                                m.heard is not None and m.heard.name == sound))
+        open_sides = [i for i in (known - 1, known + 1) if 0 <= i < len(scene.moments)
+                      and not (stream == "video" and scene.moments[i].seen in ("hit", "near"))]
+        return 1 / len(open_sides)
     if stream != ("video" if question.family == "shown_when" else "audio"):
         return 1 / len(question.candidates)
     told = _alternatives(scene, question)

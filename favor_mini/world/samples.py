@@ -23,7 +23,7 @@ from .questions import Question, ask
 from .scene import SPLITS, Actor, Heard, Moment, Scene, draw_scene
 from .transcript import transcript
 
-CLIPS, SOUNDS = 24, 4  # the first 24 seeds of the split become clips, the next 4 sounds
+CLIPS, SOUNDS = 32, 4  # the first 32 seeds of the split become clips, the next 4 sounds
 IMAGES = ("show", "write", "show", "write")  # the next 4 images, each of the first moment of this kind in its scene
 SIZE, FPS, SAMPLING_RATE = 256, 24, 16000
 PICTURE_FAMILIES = ("colour", "where", "read")  # what a single frame can answer

@@ -1,6 +1,6 @@
 """A scene of the mini world: what can be seen and heard, moment by moment, drawn from one seed.
 
-A scene lasts 8 to 12 s and is a chain of *moments* of 1.1 to 1.9 s. In each moment at most one visible event
+A scene lasts 8 to 12 s and is a chain of four to six *moments* of about 2 s. In each moment at most one visible event
 and at most one audible event take place, drawn independently, so that neither tells of the other; the exceptions
 are causes: a thing that is hit sounds. Because the script is known exactly, so is every answer about the scene.
 
@@ -25,8 +25,10 @@ SPLITS = {"train": range(0, 10**9), "validation": range(10**9, 2 * 10**9), "test
           "samples": range(3 * 10**9, 4 * 10**9)}
 
 # How often each kind of visible event is drawn.
-SEEN_KINDS = {"show": 0.26, "move": 0.2, "turn": 0.1, "thing": 0.16, "write": 0.12, "hit": 0.1, "nothing": 0.06}
-HEARD_KINDS = {"sound": 0.5, "word": 0.32, "nothing": 0.18}
+SEEN_KINDS = {"show": 0.22, "move": 0.18, "turn": 0.1, "thing": 0.2, "write": 0.16, "hit": 0.09, "nothing": 0.05}
+# ... and of audible event. Most scenes are rich in sounds or rich in words: with as many of each, few would hold the three
+# of one kind between which a question about a picture's sound must leave the choice.
+HEARD_KINDS = ({"sound": 0.72, "word": 0.16, "nothing": 0.12}, {"sound": 0.22, "word": 0.66, "nothing": 0.12})
 
 
 @dataclass(frozen=True)
@@ -112,10 +114,10 @@ def draw_scene(seed: int) -> Scene:
 
 
 def _cut(rng, duration: float) -> list[float]:
-    """Cut the duration into moments of about 1.5 s, none shorter than 1.1 s (two frames at 2 Hz)."""
-    count = round(duration / 1.5)
-    spare = duration - 1.1 * count
-    lengths = 1.1 + spare * rng.dirichlet(np.full(count, 4.0))
+    """Cut the duration into moments of about 2 s, none shorter than 1.5 s (three frames at 2 Hz)."""
+    count = round(duration / 2)
+    spare = duration - 1.5 * count
+    lengths = 1.5 + spare * rng.dirichlet(np.full(count, 4.0))
     return [0.0, *(round(float(edge), 3) for edge in np.cumsum(lengths)[:-1]), duration]
 
 
@@ -190,12 +192,13 @@ def _draw_heard(rng, moments: list[Moment], duration: float) -> list[Moment]:
     free = [str(t) for t in rng.permutation(THINGS) if t not in struck | ahead]
     words = [str(w) for w in rng.permutation(WORDS)]
     again = free[0] if free and rng.random() < 0.35 else None  # this one may be heard several times
+    kinds = HEARD_KINDS[rng.integers(len(HEARD_KINDS))]
     result = []
     for m in moments:
         length = m.end - m.start
         seconds = float(rng.uniform(0.5, 0.75))
         onset = m.start + 0.05 + float(rng.uniform(0, length - seconds - 0.1))
-        kind = "sound" if m.seen == "hit" else "nothing" if m.seen == "near" else _pick(rng, HEARD_KINDS)
+        kind = "sound" if m.seen == "hit" else "nothing" if m.seen == "near" else _pick(rng, kinds)
         name = None
         if m.seen == "hit":
             name, onset, seconds = m.actors[1].name, m.start + m.arrive * length, min(seconds, 0.55 * length)

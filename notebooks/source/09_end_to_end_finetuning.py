@@ -2,7 +2,7 @@
 # # 09 End-to-end fine-tuning on a small subset
 #
 # **You will** take the frozen encoders and the frozen language model, put a fresh causal Q-Former and fresh LoRA between
-# them, and teach them to answer questions about video: data, two-part loss, two stages, before and after, stop and resume.
+# them, and teach them to answer questions about video: data, two-part loss, three stages, before and after, stop and resume.
 #
 # **You need** notebook 00. **Paper:** sections 3.3 and 3.4, and the training set-up of section 4.
 #
@@ -120,12 +120,23 @@ before = scores(evaluate(model, processor, held_out, asked, scenes))
 print(score_table(before[-1:]))
 
 # %% [markdown]
-# ## Stage one: align. Stage two: ask
+# ## Three stages: name, align, ask
 #
-# A question teaches little: its answer is one short word about one moment. So first the connector learns a language that
-# the frozen LLM understands: the LLM must *write out the whole transcript* from the connector's vectors. The first half of
-# that goes by without sound (*look*): with both streams from the start, sounds are learned first and pictures hardly at all. Then come
-# the questions. `finetune` runs all of it on transformers' `Trainer`.
+# A question teaches little: its answer is one short word about one moment, and a frozen language model that is handed noise
+# gives no hint what it would rather have read. So first each output query must *name*, in the language model's own word
+# embeddings, what its stretch of the clip holds. Four queries share a clause:
+
+# %%
+from favor_mini.naming import query_words
+
+words, moments = query_words(scene, processor, 16)
+for i in range(0, 16, 4):
+    print(f"moment {moments[i]}:", " | ".join(processor.tokenizer.decode(ids) for ids in words[i : i + 4]))
+
+# %% [markdown]
+# The loss is the cross-entropy of a query's projected vector against these words: no language model runs, so a step is cheap.
+# Then comes *align*: the language model must write out the whole transcript from the vectors, and LoRA and the connector
+# get used to one another. Then the questions: *ask*. `finetune` runs all of it on transformers' `Trainer`.
 
 # %%
 import shutil
@@ -133,8 +144,8 @@ import shutil
 from favor_mini.training import finetune
 
 shutil.rmtree("../build/notebook-run", ignore_errors=True)  # a run left there would be resumed
-log = finetune(model, processor, encoded, "../build/notebook-run", align_steps=140, ask_steps=100, batch=16, seed=0,
-               log_steps=10)
+log = finetune(model, processor, encoded, "../build/notebook-run", steps={"name": 200, "align": 60, "ask": 60},
+               batch=16, seed=0, log_steps=10)
 
 # %%
 from favor_mini.course.figures import loss_curves
@@ -211,7 +222,7 @@ def short_run(folder, callbacks=(), fresh=True):
     if fresh:
         shutil.rmtree(folder, ignore_errors=True)
     model.reset_trained(seed=1)
-    finetune(model, processor, encoded[:32], folder, align_steps=0, ask_steps=6, batch=4, seed=1, save_steps=3,
+    finetune(model, processor, encoded[:32], folder, steps={"ask": 6}, batch=4, seed=1, save_steps=3,
              callbacks=callbacks, progress=False)
     return {name: tensor.clone() for name, tensor in model.state_dict().items() if name in trainable}
 
@@ -225,11 +236,11 @@ print("same weights:", all(torch.equal(whole[name], resumed[name]) for name in w
 # ## Recap
 #
 # - Trained: causal Q-Former, projections, LoRA. Frozen: everything else, bit for bit.
-# - Two losses, logged apart; two stages, *align* (at first without sound) then *ask*.
+# - Two losses, logged apart; three stages, *name*, *align*, *ask*.
 # - The encoders' features are computed once; a stopped run resumes exactly.
 #
-# **What to play with:** `align_steps=0` (questions alone), `questions=1`, `diversity_weight=1.0`,
+# **What to play with:** `steps={"ask": 200}` (questions alone), `questions=1`, `diversity_weight=1.0`,
 # `attention_mask="full"`. Predict first, then run.
 #
-# **Where this lives:** `favor_mini/training.py`, `favor_mini/features.py`, `favor_mini/losses.py`; tests in
-# `tests/test_training.py`. The whole recipe behind the shipped checkpoint: `favor_mini/recipe.py`.
+# **Where this lives:** `favor_mini/naming.py`, `favor_mini/training.py`, `favor_mini/features.py`, `favor_mini/losses.py`;
+# tests in `tests/test_naming.py` and `tests/test_training.py`. The whole recipe behind the shipped checkpoint: `favor_mini/recipe.py`.

@@ -1,0 +1,110 @@
+"""Naming: each output query is asked for what its window can tell, and only the connector learns from it."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from conftest import scramble, tiny_config, tiny_processor
+from test_questions import HAND
+from test_training import clips
+
+from favor_mini import FavorForConditionalGeneration
+from favor_mini.naming import FIELDS, Naming, bags, clause, collate_names, query_words
+from favor_mini.pretraining import mini_processor, stretch
+from favor_mini.training import NamedClips
+from favor_mini.world.scene import draw_scene
+
+
+@pytest.fixture(scope="module")
+def mini():
+    return mini_processor()
+
+
+def told(processor, scene, count):
+    words, numbers = query_words(scene, processor, count)
+    return [processor.tokenizer.decode(ids) for ids in words], numbers
+
+
+@pytest.mark.parametrize("number, expected", [
+    (0, ["see red circle", "at left", "see red circle", "hear bell"]),
+    (1, ["see written moon", "see written moon", "see written moon", "hear said king"]),
+    (3, ["see nothing", "see nothing", "see nothing", "hear bird"]),
+    (4, ["see drum", "see drum", "see drum", "hear clock"]),
+    (5, ["see green ring", "turns white", "see green ring", "hear said milk"]),
+    (6, ["see purple heart", "hits siren", "beside yellow cross", "hear siren"]),
+    (9, ["see yellow triangle", "nears phone", "beside whistle", "hear nothing"])])
+def test_four_queries_share_a_clause(number, expected):
+    assert clause(HAND.moments[number], 0, 10) == expected and len(expected) == FIELDS
+
+
+def test_a_window_is_asked_only_for_what_it_can_tell():
+    turn = HAND.moments[5]  # from 5 to 6 s
+    assert clause(turn, 0, 5.2) == ["see green ring", "see green ring", "see green ring", "hear"]
+    assert clause(turn, 5.8, 8) == ["see ring", "see ring", "see ring", "hear"]  # by now it is white
+    hit = HAND.moments[6]
+    assert clause(hit, 6.9, 8)[:3] == ["see purple heart"] * 3
+    assert clause(None, 0, 5) == ["."] * FIELDS
+
+
+def test_queries_go_through_the_clip_in_time_order(mini):
+    names, numbers = told(mini, HAND, 2 * mini.settings.num_queries)
+    times = [(clause // FIELDS + 0.5) * FIELDS / 16 * 5 for clause in range(32)]
+    assert numbers == [int(t) for t in times]  # moments of one second each
+    assert names[:4] == ["see red circle", "at left", "see red circle", "hear bell"]
+    late = told(mini, HAND, 3 * mini.settings.num_queries)[0]
+    assert late[:32] == names and set(late[32:]) == {"."}
+
+
+def test_another_window_changes_nothing(mini):
+    changed = replace(HAND, moments=(*HAND.moments[:7], *(replace(m, heard=None, actors=HAND.moments[0].actors, seen="show")
+                                                          for m in HAND.moments[7:])))
+    before, after = told(mini, HAND, 32)[0], told(mini, changed, 32)[0]
+    assert before[:16] == after[:16] and before[16:] != after[16:]
+
+
+def test_every_moment_is_named_by_some_queries(mini):
+    for seed in range(200):
+        scene = draw_scene(seed)
+        _, numbers = query_words(scene, mini, 48)
+        assert set(range(len(scene.moments))) <= set(numbers)
+
+
+def test_a_stretch_of_a_scene_starts_at_second_0(mini):
+    part = stretch(HAND, 4, 3)
+    assert [m.start for m in part.moments] == [0, 1, 2] and part.duration == 3
+    assert part.moments[1].heard.start - part.moments[1].start == pytest.approx(
+        HAND.moments[5].heard.start - HAND.moments[5].start)
+    assert told(mini, part, 16)[0][:4] == ["see drum", "see drum", "see drum", "hear clock"]
+
+
+def test_the_loss_is_nothing_where_the_right_words_are_read_and_much_where_others_are():
+    vocabulary = 12
+    embeddings = torch.nn.Embedding.from_pretrained(torch.eye(vocabulary))
+    named = bags([[3, 5], [7], [1, 2, 4]], vocabulary)
+
+    def loss(read):
+        def prepare(input_ids):
+            return read[None], torch.randn(1, 1, 3, 4), torch.ones(1, 1, dtype=torch.bool), None
+
+        model = torch.nn.Module()
+        model.prepare, model.language_model = prepare, SimpleNamespace(get_input_embeddings=lambda: embeddings)
+        model.config = SimpleNamespace(placeholder_id=6, diversity_weight=0.0)
+        return Naming(model)(torch.tensor([[6, 6, 6]]), named)["loss"].item()
+
+    assert loss(50 * named) == pytest.approx(0, abs=1e-4)
+    assert loss(50 * named.flip(0)) > 10
+    assert loss(0 * named) == pytest.approx((2 * torch.tensor(12.0).log() - torch.tensor(2.0).log() + torch.tensor(4.0).log()
+                                             ).item() / 3, abs=1e-5)  # log(12) less the words' own entropy
+
+
+def test_only_the_connector_learns_from_it():
+    processor = tiny_processor()
+    model = scramble(FavorForConditionalGeneration(tiny_config()))
+    model.freeze()
+    data = NamedClips(clips(), 4, processor)
+    batch = collate_names(processor, [data[i] for i in range(4)])
+    assert len(batch["words"]) == (batch["input_ids"] == model.config.placeholder_id).sum()
+    Naming(model)(**batch)["loss"].backward()
+    learning = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
+    assert learning == set(model.CONNECTOR)
