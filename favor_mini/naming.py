@@ -40,16 +40,22 @@ def clause(moment: Moment | None, start: float, end: float) -> list[str]:
     return [subject, does, beside, f"hear {heard_phrase(moment)}" if told else "hear"]
 
 
-def query_words(scene: Scene, processor: FavorProcessor, num_queries: int) -> tuple[list[list[int]], list[int]]:
-    """What each of a clip's W * N output queries should name: its words' token ids, and the number of its moment."""
+def query_words(scene: Scene, processor: FavorProcessor, num_queries: int, missing: str | None = None
+                ) -> tuple[list[list[int]], list[int]]:
+    """What each of a clip's W * N output queries should name: its words' token ids, and the number of its moment.
+
+    `missing` is the stream that the clip lacks, "audio" or "video": there, "hear" or "see" is all that can be named.
+    """
     settings, words, numbers = processor.settings, [], []
-    seconds = settings.window_frames / settings.frame_rate
+    seconds, clauses = settings.window_frames / settings.frame_rate, -(-settings.num_queries // FIELDS)  # of a window
     for n in range(num_queries):
         window, place = divmod(n, settings.num_queries)
-        t = (window + (place // FIELDS + 0.5) * FIELDS / settings.num_queries) * seconds
+        t = (window + (place // FIELDS + 0.5) / clauses) * seconds
         number = next((i for i, m in enumerate(scene.moments) if m.start <= t < m.end), len(scene.moments))
         moment = scene.moments[number] if number < len(scene.moments) else None
         phrase = clause(moment, window * seconds, (window + 1) * seconds)[place % FIELDS]
+        if moment and missing == ("audio" if place % FIELDS == FIELDS - 1 else "video"):
+            phrase = "hear" if missing == "audio" else "see"
         words.append(processor.tokenizer(phrase, add_special_tokens=False).input_ids)
         numbers.append(number)
     return words, numbers

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset, get_worker_info
 from transformers import AutoModelForCausalLM, WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
@@ -296,31 +295,32 @@ class LanguageProbe(nn.Module):
             start = rng.integers(len(scene.moments) - length + 1)
             scene = stretch(scene, start, length)
         text = transcript(scene, rng)
+        named = rng.random() < named
+        missing = rng.choice(["audio", "video"]) if named and rng.random() < 0.15 else None
         enough = ENOUGH if moments is None else 1  # so few moments rarely hold enough for an honest question
-        turns = [(q.text, q.answer) for q in choose(scene, rng, tokens // 8, reword_them=True, enough=enough, hard=True)]
+        turns = [(q.text, q.answer) for q in choose(scene, rng, tokens // 8, reword_them=True, enough=enough, hard=True,
+                                                    missing=missing)]
         kind = rng.random()
-        if kind < drill:
+        if kind < drill and not missing:
             turns = drills(scene, rng) + turns
-        elif kind < drill + retell:
+        elif kind < drill + retell and not missing:
             # To retell it in another order is to look up, clause by clause, what belongs together.
             turns = [(DESCRIBE, text), (RETELL, transcript(shuffled(scene, rng), rng))]
             rng.shuffle(turns)
-        if rng.random() < named:
-            settings = processor.settings
-            windows = -(-scene.duration * settings.frame_rate // settings.window_frames)
-            words, numbers = query_words(scene, processor, int(windows) * settings.num_queries)
-            dialogue = processor.dialogue(MEDIA_TOKEN * len(words), turns)
-            start = dialogue["ids"].index(processor.tokenizer.convert_tokens_to_ids(MEDIA_TOKEN))
-            dialogue["clauses"] = [-2] * start + numbers + [-2] * (len(dialogue["ids"]) - start - len(words))
-        else:
-            words, dialogue = [], processor.dialogue(f" {text} ", turns)
-            end = processor.tokenizer.convert_tokens_to_ids(";")
-            dialogue["clauses"] = np.cumsum(np.array(dialogue["ids"]) == end).tolist()
-        return {**{name: values[:tokens] for name, values in dialogue.items()}, "words": words}
+        words, numbers = [], []
+        if named:
+            frames = -(-scene.duration * processor.settings.frame_rate // 1)
+            count = processor.num_placeholders({"num_frames": int(frames), "audio_tokens": 0})
+            words, numbers = query_words(scene, processor, count, missing)
+        dialogue = processor.dialogue(MEDIA_TOKEN * len(words) if named else f" {text} ", turns)
+        return {**{name: values[:tokens] for name, values in dialogue.items()}, "words": words, "numbers": numbers}
 
     @staticmethod
     def collate(processor: FavorProcessor, examples: list[dict]) -> dict[str, torch.Tensor]:
         batch = processor.pad_dialogues(examples)
-        batch["clauses"] = pad_sequence([torch.tensor(e["clauses"]) for e in examples], batch_first=True, padding_value=-2)
-        named = torch.cat([bags(e["words"], len(processor.tokenizer)) for e in examples])
-        return {**batch, "named": named} if len(named) else batch
+        placeholder, end = processor.tokenizer.convert_tokens_to_ids([MEDIA_TOKEN, ";"])
+        batch["clauses"] = (batch["input_ids"] == end).cumsum(1)
+        if numbers := [number for e in examples for number in e["numbers"]]:
+            batch["clauses"] = batch["clauses"].masked_scatter(batch["input_ids"] == placeholder, torch.tensor(numbers))
+            batch["named"] = torch.cat([bags(e["words"], len(processor.tokenizer)) for e in examples])
+        return batch

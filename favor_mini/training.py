@@ -23,7 +23,7 @@ from .model import FavorForConditionalGeneration
 from .naming import Naming, collate_names, query_words
 from .processor import FavorProcessor
 from .world.questions import choose
-from .world.scene import draw_scene, split_of
+from .world.scene import Scene, draw_scene, split_of
 from .world.tokenizer import DESCRIBE
 from .world.transcript import transcript
 
@@ -34,7 +34,8 @@ RATE = {"name": 1.0, "align": 1.0, "ask": 0.2}  # of the learning rate: at the f
 class EncodedClips(Dataset):
     """Encoded clips, over and over up to `count` items. Subclasses add to each what there is to learn about it.
 
-    Item i is always the same, so that a resumed run sees what an uninterrupted one would have seen.
+    Item i is always the same, so that a resumed run sees what an uninterrupted one would have seen. Every eighth lacks its
+    sound, the one after it its pictures, so that either alone can be asked about, too.
 
     Args:
         encoded: media dictionaries from `features.encode_scenes`; every seed must belong to the training split.
@@ -52,6 +53,15 @@ class EncodedClips(Dataset):
     def __len__(self) -> int:
         return self.count
 
+    def clip(self, i: int) -> tuple[dict, Scene, str | None]:
+        """Item i's media dictionary, its scene, and the stream that is missing: "audio", "video" or None."""
+        example = self.encoded[i % len(self.encoded)]
+        missing = {6: "audio", 7: "video"}.get((i + i // len(self.encoded)) % 8)  # another clip in each pass
+        gone, count = {"audio": ("audio_features", "audio_tokens"), "video": ("visual_features", "num_frames"),
+                       None: (None, None)}[missing]
+        media = {key: 0 if key == count else value for key, value in example.items() if key != gone}
+        return media, draw_scene(example["seed"]), missing
+
     @property
     def lengths(self) -> list[int]:
         """Frames of each item: what its cost depends on, so that batches can be made of like lengths."""
@@ -66,9 +76,9 @@ class NamedClips(EncodedClips):
         self.processor = processor
 
     def __getitem__(self, i: int) -> dict:
-        example = self.encoded[i % len(self.encoded)]
-        count = self.processor.num_placeholders(example)
-        return {**example, "words": query_words(draw_scene(example["seed"]), self.processor, count)[0]}
+        media, scene, missing = self.clip(i)
+        count = self.processor.num_placeholders(media)
+        return {**media, "words": query_words(scene, self.processor, count, missing)[0]}
 
 
 class Dialogues(EncodedClips):
@@ -84,14 +94,13 @@ class Dialogues(EncodedClips):
         self.questions, self.describe = questions, describe
 
     def __getitem__(self, i: int) -> dict:
-        example = self.encoded[i % len(self.encoded)]
-        rng = np.random.default_rng([example["seed"], i // len(self.encoded), 41])
-        scene = draw_scene(example["seed"])
-        if rng.random() < self.describe:
+        media, scene, missing = self.clip(i)
+        rng = np.random.default_rng([scene.seed, i // len(self.encoded), 41])
+        if rng.random() < self.describe and not missing:
             turns = [(DESCRIBE, transcript(scene))]
         else:
-            turns = [(q.text, q.answer) for q in choose(scene, rng, self.questions, reword_them=True)]
-        return {**example, "turns": turns}
+            turns = [(q.text, q.answer) for q in choose(scene, rng, self.questions, reword_them=True, missing=missing)]
+        return {**media, "turns": turns}
 
 
 class MuonAdamW(torch.optim.Muon):

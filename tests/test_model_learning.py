@@ -195,7 +195,7 @@ def test_the_mini_models_names_and_sizes():
              "cross_attention.query": (128, 128), "cross_attention.key": (128, 256), "cross_attention.value": (128, 256),
              "cross_attention.output": (128, 128), "cross_attention.norm": 128, "feed_forward.intermediate": (512, 128),
              "feed_forward.output": (128, 512), "feed_forward.norm": 128}
-    wanted = {"qformer.positions": (250, 256), "qformer.queries": (32, 128)}
+    wanted = {"qformer.positions": (250, 256), "qformer.queries": (16, 128)}
     for name, shape in {"input_norm": 256, "query_norm": 128,
                         **{f"layers.{i}.{n}": s for i in range(2) for n, s in layer.items()}}.items():
         shape = shape if isinstance(shape, tuple) else (shape,)

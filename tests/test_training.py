@@ -12,7 +12,9 @@ import torch
 from conftest import scramble, tiny_config, tiny_processor
 
 from favor_mini import FavorForConditionalGeneration
-from favor_mini.training import Dialogues, finetune, fit, last_checkpoint
+from favor_mini.pretraining import mini_processor
+from favor_mini.training import Dialogues, NamedClips, finetune, fit, last_checkpoint
+from favor_mini.world.questions import ask
 from favor_mini.world.scene import SPLITS, draw_scene
 from favor_mini.world.tokenizer import DESCRIBE
 from favor_mini.world.transcript import transcript
@@ -176,8 +178,8 @@ def test_batches_hold_clips_of_like_length(tmp_path):
             return {"loss": self.inside.weight.sum() * 0}
 
     data = Dialogues(clips(40), count=160)
-    fit(Spy(), data, lambda rows: {"num_frames": torch.tensor([r["num_frames"] for r in rows])}, tmp_path, steps=20,
-        batch=8, progress=False, bf16=False)
+    fit(Spy(), data, lambda rows: {"num_frames": torch.tensor([max(r["num_frames"], r["audio_tokens"] // 5) for r in rows])},
+        tmp_path, steps=20, batch=8, progress=False, bf16=False)
     assert len(seen) == 20
     assert sum(max(batch) - min(batch) for batch in seen) / len(seen) < 1.5  # of at most 7
     assert [max(batch) for batch in seen] != sorted(max(batch) for batch in seen)  # still shuffled
@@ -189,6 +191,24 @@ def test_dialogues_are_always_the_same_and_ask_anew_each_pass():
     assert data[0]["turns"] != data[12]["turns"] and data[0]["seed"] == data[12]["seed"]
     told = Dialogues(clips(), count=12, describe=1.0)[3]
     assert told["turns"] == [(DESCRIBE, transcript(draw_scene(FIRST + 3)))]
+
+
+def test_now_and_then_a_stream_is_missing_and_nothing_is_asked_of_it():
+    data, named = Dialogues(clips(), count=36, describe=0.5), NamedClips(clips(), 36, mini_processor())
+    lacking, processor = [], mini_processor()
+    for i in range(36):
+        item, words = data[i], [processor.tokenizer.decode(ids) for ids in named[i]["words"]]
+        _, scene, missing = data.clip(i)
+        families = {q.text: q.needs for q in ask(scene)}
+        assert [t for t, _ in item["turns"] if t in families and missing in families[t]] == []
+        assert ("audio_features" in item) == (missing != "audio") == bool(item["audio_tokens"])
+        assert ("visual_features" in item) == (missing != "video") == bool(item["num_frames"])
+        if missing == "audio":
+            assert set(words[3::4]) <= {"hear", "."} and not set(words[0::4]) <= {"see", "."}
+        if missing == "video":
+            assert set(words[0::4]) <= {"see", "."} and item["turns"][0][0] != DESCRIBE
+        lacking.append((item["seed"], missing))
+    assert len({seed for seed, missing in lacking if missing}) > 6  # other clips in each pass
 
 
 @pytest.mark.parametrize("split", ["validation", "test", "samples"])
