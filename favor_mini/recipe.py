@@ -21,8 +21,9 @@ from . import __version__, checkpoint_path
 from .evaluation import encode_clips, evaluate, score_table, scores
 from .features import encode_scenes, scene_clip
 from .model import FavorForConditionalGeneration
-from .pretraining import AudioProbe, LanguageProbe, Scenes, VisualProbe, mini_config, mini_processor, stack
+from .pretraining import AudioProbe, Scenes, VisualProbe, mini_config, mini_processor, stack
 from .processor import FavorProcessor
+from .reading import LanguageProbe, script
 from .training import finetune, fit
 from .world.questions import choose
 from .world.scene import SPLITS, draw_scene
@@ -64,7 +65,11 @@ def make_part(part: str, out, *, steps: int | None = None, batch: int | None = N
         told.append(f"{steps or usual_steps} of {batch or usual_batch} scenes ({stage})")
     seconds = time.perf_counter() - start
     save_model(model.encoder, str(folder / "model.safetensors"))
-    found = language_scores(model, processor) if part == "language" else probe_scores(model, part, processor)
+    if part == "language":
+        found = language_scores(model, processor)
+        found |= {f"{family}, named": score for family, score in language_scores(model, processor, named=True).items()}
+    else:
+        found = probe_scores(model, part, processor)
     _write_card(folder, f"favor-mini {part} part", {
         "steps": " + ".join(told), "learning rate": lr, "seed": seed,
         "minutes of training (last start)": round(seconds / 60, 1)}, found)
@@ -89,20 +94,25 @@ def probe_scores(model, part: str, processor: FavorProcessor, batches: int = 12,
 
 
 @torch.no_grad()
-def language_scores(model: LanguageProbe, processor: FavorProcessor, scenes: int = 400) -> dict[str, float]:
-    """Share of questions about validation scripts, read as text, that are answered right, per family."""
+def language_scores(model: LanguageProbe, processor: FavorProcessor, scenes: int = 200, named: bool = False
+                    ) -> dict[str, float]:
+    """Share of questions about validation scripts that are answered right, per family.
+
+    Args:
+        named: the scripts are not written out, but named as by a connector that makes no mistake.
+    """
     model.eval()
     asked = []
     for i in range(scenes):
         scene, rng = draw_scene(SPLITS["validation"].start + i), np.random.default_rng(i)
         text = transcript(scene, rng)
-        asked += [(q.family, processor.dialogue(f" {text} ", [(q.text, q.answer)]))
+        asked += [(q.family, script(scene, processor, [(q.text, q.answer)], text, named))
                   for q in choose(scene, rng, 8, reword_them=True)]
     asked.sort(key=lambda row: len(row[1]["ids"]))
     found = defaultdict(list)
     for start in range(0, len(asked), 64):
         families, dialogues = zip(*asked[start : start + 64], strict=True)
-        right = model(**processor.pad_dialogues(dialogues))["right"]
+        right = model(**model.collate(processor, dialogues))["right"]
         for family, ok in zip(families, right.tolist(), strict=True):
             found[family].append(ok)
     return {family: float(np.mean(found[family])) for family in sorted(found)}

@@ -11,7 +11,8 @@ from test_training import clips
 
 from favor_mini import FavorForConditionalGeneration
 from favor_mini.naming import FIELDS, Naming, bags, clause, collate_names, query_words
-from favor_mini.pretraining import mini_processor, stretch
+from favor_mini.pretraining import mini_processor
+from favor_mini.reading import stretch
 from favor_mini.training import NamedClips
 from favor_mini.world.scene import draw_scene
 

@@ -7,15 +7,14 @@ import torch
 from favor_mini import FavorForConditionalGeneration, FavorProcessor, recipe
 from favor_mini.pretraining import (
     AudioProbe,
-    LanguageProbe,
     Scenes,
     VisualProbe,
     audio_labels,
-    drills,
     mini_config,
     mini_processor,
     visual_labels,
 )
+from favor_mini.reading import LanguageProbe, drills
 from favor_mini.world.questions import ask
 from favor_mini.world.scene import COLOURS, SHAPES, SPLITS, THINGS, WORDS, draw_scene, split_of
 
