@@ -110,9 +110,9 @@ class FavorConfig(PreTrainedConfig):
                                vocab_size=vocab_size, max_position_embeddings=1024, initializer_range=0.04,
                                rope_parameters={"rope_type": "default", "rope_theta": 1e5}, attention_bias=True,
                                pad_token_id=0, bos_token_id=2, eos_token_id=3)
-        sizes = {"conv_stem": True, "visual_tokens": 8, "num_queries": 16, "audio_width": 128, "qformer_width": 128,
+        sizes = {"conv_stem": True, "visual_tokens": 8, "num_queries": 16, "audio_width": 128, "qformer_width": 256,
                  "qformer_heads": 4,
-                 "qformer_hidden": 512, "qformer_dropout": 0.0, "lora_dropout": 0.0, "diversity_weight": 0.1}
+                 "qformer_hidden": 1024, "qformer_dropout": 0.0, "lora_dropout": 0.0, "diversity_weight": 0.1}
         return cls(audio, vision, qformer, language, **{**sizes, **changes})
 
 

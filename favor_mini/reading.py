@@ -150,13 +150,14 @@ class LanguageProbe(nn.Module):
 
     @staticmethod
     def example(scene: Scene, processor: FavorProcessor, moments: tuple[int, int] | None = None, drill: float = 0.35,
-                retell: float = 0.2, named: float = 0.5, tokens: int = 192) -> dict:
-        """A conversation about the script of a scene; what needs more is asked more often.
+                retell: float = 0.2, named: float = 0.5, hard: bool = True, tokens: int = 192) -> dict:
+        """A conversation about the script of a scene.
 
         Args:
             moments: read only a stretch of so many of them, from least to most: less to search, learned sooner.
             drill, retell: the shares of examples that begin with `drills`, or write the script out instead.
             named: the share of scripts that are not written but named, as the connector's queries will name them.
+            hard: ask more often what needs more (`questions.choose`).
             tokens: at most; as many questions as fit, so that little of a batch is padding.
         """
         rng = np.random.default_rng([scene.seed, 61])
@@ -168,7 +169,7 @@ class LanguageProbe(nn.Module):
         named = rng.random() < named
         missing = rng.choice(["audio", "video"]) if named and rng.random() < 0.15 else None
         enough = ENOUGH if moments is None else 1  # so few moments rarely hold enough for an honest question
-        turns = [(q.text, q.answer) for q in choose(scene, rng, tokens // 8, reword_them=True, enough=enough, hard=True,
+        turns = [(q.text, q.answer) for q in choose(scene, rng, tokens // 8, reword_them=True, enough=enough, hard=hard,
                                                     missing=missing)]
         kind = rng.random()
         if kind < drill and not missing:

@@ -37,7 +37,8 @@ PARTS = {  # part: (probe, learning rate, module of FAVOR that takes its weights
 STAGES = {  # part: its stages, each with its steps, scenes a step and what it asks of the probe's `example`
     "audio": {"whole": (700, 16, {})},
     "vision": {"whole": (1400, 48, {})},
-    "language": {"whole": (3000, 40, {"moments": (2, 6), "tokens": 160})},
+    "language": {"hard": (3000, 40, {"moments": (2, 6), "tokens": 160}),
+                 "even": (700, 40, {"moments": (3, 6), "tokens": 160, "hard": False})},
 }
 
 

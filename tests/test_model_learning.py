@@ -191,12 +191,12 @@ def test_the_mini_models_names_and_sizes():
                                                       "language_model", "projection"]
     shapes = {n: tuple(p.shape) for n, p in model.named_parameters() if n.startswith("qformer.")}
     layer = {**{f"causal_attention.{n}": (256, 256) for n in ("query", "key", "value", "output")}, "causal_attention.norm": 256,
-             **{f"self_attention.{n}": (128, 128) for n in ("query", "key", "value", "output")}, "self_attention.norm": 128,
-             "cross_attention.query": (128, 128), "cross_attention.key": (128, 256), "cross_attention.value": (128, 256),
-             "cross_attention.output": (128, 128), "cross_attention.norm": 128, "feed_forward.intermediate": (512, 128),
-             "feed_forward.output": (128, 512), "feed_forward.norm": 128}
-    wanted = {"qformer.positions": (250, 256), "qformer.queries": (16, 128)}
-    for name, shape in {"input_norm": 256, "query_norm": 128,
+             **{f"self_attention.{n}": (256, 256) for n in ("query", "key", "value", "output")}, "self_attention.norm": 256,
+             "cross_attention.query": (256, 256), "cross_attention.key": (256, 256), "cross_attention.value": (256, 256),
+             "cross_attention.output": (256, 256), "cross_attention.norm": 256, "feed_forward.intermediate": (1024, 256),
+             "feed_forward.output": (256, 1024), "feed_forward.norm": 256}
+    wanted = {"qformer.positions": (250, 256), "qformer.queries": (16, 256)}
+    for name, shape in {"input_norm": 256, "query_norm": 256,
                         **{f"layers.{i}.{n}": s for i in range(2) for n, s in layer.items()}}.items():
         shape = shape if isinstance(shape, tuple) else (shape,)
         wanted |= {f"qformer.{name}.weight": shape, f"qformer.{name}.bias": shape[:1]}
