@@ -38,6 +38,7 @@ def drills(scene: Scene, rng) -> list[tuple[str, str]]:
         "what was heard next after?": [(a.heard.name, b.heard.name) for a, b in pairwise(heard) if a in once],
         "what was heard last before?": [(b.heard.name, a.heard.name) for a, b in pairwise(heard) if b in once],
         "which way?": [(m.subject, m.direction) for m in seen if m.direction],
+        "what colour?": [(m.actors[0].name, m.actors[0].colour) for m in seen if m.seen in ("show", "move")],
     }
     turns = [(question, "; ".join(" ".join(found[i]) for i in rng.permutation(len(found))))
              for question, found in pairs.items() if found]

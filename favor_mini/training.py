@@ -216,7 +216,7 @@ def fit(model, data: Dataset, collate, out, *, steps: int, batch: int = 32, lr: 
         state = TrainerState.load_from_json(str(Path(start) / TRAINER_STATE_NAME))
         if state.global_step >= steps:  # Trainer would take one step more
             trainer._load_from_checkpoint(start)
-            return state.log_history
+            return [*state.log_history, {"step": state.global_step}]  # the last logged step may lie before
     trainer.train(resume_from_checkpoint=start)
     return trainer.state.log_history
 

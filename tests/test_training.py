@@ -56,6 +56,12 @@ def test_a_finished_run_is_not_trained_on(tmp_path):
     assert all(torch.equal(tensor, done[name]) for name, tensor in trained_state(again).items())
 
 
+def test_a_finished_stage_is_followed_by_the_next_whatever_was_logged(tmp_path):
+    train(fresh(), tmp_path, name=0, align=3, ask=0, log_steps=2)  # step 3 is not logged
+    again = train(fresh(), tmp_path, name=0, align=3, ask=2, log_steps=2)
+    assert [e["step"] for e in again if e["stage"] == "ask" and "loss" in e] == [2]
+
+
 def trained_state(model):
     return {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
 

@@ -24,7 +24,7 @@ examine(checkpoint=None, quick=True);  # `favor-mini doctor` in a terminal tries
 # %% [markdown]
 # ## A clip
 #
-# Twenty-four held-out clips come with the repository; no training ever saw them. Here is one. Play it, with sound.
+# Thirty-two held-out clips come with the repository; no training ever saw them. Here is one. Play it, with sound.
 
 # %%
 from IPython.display import Video
