@@ -82,7 +82,12 @@ def collate_names(processor: FavorProcessor, examples: list[dict]) -> dict[str, 
 
 
 class Naming(nn.Module):
-    """The connector with the naming loss: cross-entropy of what the language model would read against its own words."""
+    """The connector with the naming loss: what the language model would read, held against its own words.
+
+    Two parts: the cross-entropy tells the right words from all others, and the squared distance from their embeddings' sum
+    (as a share of its square) makes them sound like words. By the first alone a vector may hold anything else besides, and
+    the language model, which has only ever read words, is lost.
+    """
 
     def __init__(self, model: FavorForConditionalGeneration):
         super().__init__()
@@ -90,11 +95,13 @@ class Naming(nn.Module):
 
     def forward(self, input_ids: Tensor, words: Tensor, **media) -> dict[str, Tensor]:
         embeds, queries, window_mask, _ = self.model.prepare(input_ids, **media)
-        read = embeds[input_ids == self.model.config.placeholder_id]  # [queries of all clips, width]
-        logits = F.linear(read, self.model.language_model.get_input_embeddings().weight).float()  # [queries, vocabulary]
+        read = embeds[input_ids == self.model.config.placeholder_id].float()  # [queries of all clips, width]
+        vectors = self.model.language_model.get_input_embeddings().weight.float()  # [vocabulary, width]
         share = words / words.sum(-1, keepdim=True)
         # The words' own entropy is taken off, so that 0 is the best that there is.
-        cross_entropy = F.cross_entropy(logits, share) + (share * share.clamp(min=1e-9).log()).sum(-1).mean()
+        cross_entropy = F.cross_entropy(read @ vectors.T, share) + (share * share.clamp(min=1e-9).log()).sum(-1).mean()
+        target = words @ vectors
+        distance = (read - target).square().sum(-1).mean() / target.square().sum(-1).mean()
         diversity = diversity_loss(queries.flatten(0, 1), window_mask.flatten())
-        return {"loss": cross_entropy + self.model.config.diversity_weight * diversity, "cross_entropy": cross_entropy,
-                "diversity": diversity}
+        return {"loss": cross_entropy + distance + self.model.config.diversity_weight * diversity,
+                "cross_entropy": cross_entropy, "diversity": diversity}

@@ -80,9 +80,10 @@ def test_a_stretch_of_a_scene_starts_at_second_0(mini):
 
 
 def test_the_loss_is_nothing_where_the_right_words_are_read_and_much_where_others_are():
-    vocabulary = 12
-    embeddings = torch.nn.Embedding.from_pretrained(torch.eye(vocabulary))
+    vocabulary, width = 12, 14
+    embeddings = torch.nn.Embedding.from_pretrained(10 * torch.eye(vocabulary, width))
     named = bags([[3, 5], [7], [1, 2, 4]], vocabulary)
+    target = named @ embeddings.weight
 
     def loss(read):
         def prepare(input_ids):
@@ -93,10 +94,13 @@ def test_the_loss_is_nothing_where_the_right_words_are_read_and_much_where_other
         model.config = SimpleNamespace(placeholder_id=6, diversity_weight=0.0)
         return Naming(model)(torch.tensor([[6, 6, 6]]), named)["loss"].item()
 
-    assert loss(50 * named) == pytest.approx(0, abs=1e-4)
-    assert loss(50 * named.flip(0)) > 10
-    assert loss(0 * named) == pytest.approx((2 * torch.tensor(12.0).log() - torch.tensor(2.0).log() + torch.tensor(4.0).log()
-                                             ).item() / 3, abs=1e-5)  # log(12) less the words' own entropy
+    assert loss(target) == pytest.approx(0, abs=1e-4)
+    assert loss(target.flip(0)) > 10
+    entropies = (torch.tensor(2.0).log() + torch.tensor(3.0).log()) / 3  # of bags of two, one and three words
+    assert loss(0 * target) == pytest.approx((torch.tensor(12.0).log() - entropies + 1).item(), abs=1e-5)
+    beside = torch.zeros_like(target)
+    beside[:, vocabulary:] = 10.0  # what no word tells from another, yet is no word
+    assert loss(target + beside) > 0.5
 
 
 def test_only_the_connector_learns_from_it():
