@@ -37,7 +37,7 @@ from .world.scene import SPLITS
 
 DOZEN = ("shown_when", "heard_while", "said_when", "off_screen", "first_mixed", "seen_after", "heard_before", "cause",
          "next", "direction", "read", "count_heard")
-SHARES = {"name": 0.5, "align": 0.25, "ask": 0.25}  # of the training's steps, stage by stage
+SHARES = {"name": 0.8, "align": 0.1, "ask": 0.1}  # of the training's steps, stage by stage
 FRESH, OWN, SHIPPED = "before: untrained connector", "after: trained here", "shipped"
 
 
@@ -50,7 +50,7 @@ class Settings:
     seed: int = 0
     clips: int = 800
     batch: int = 16
-    lr: float = 1e-3
+    lr: float = 7e-4
 
     def __post_init__(self):
         if self.minutes <= 0 or (self.steps is not None and self.steps < len(SHARES)):
@@ -209,8 +209,8 @@ def plan(model, processor, data: list[dict], settings: Settings, file: Path) -> 
 
 def share_out(steps: int) -> dict[str, int]:
     """Steps of each stage, by `SHARES`; at least one each."""
-    shared = {stage: max(1, int(steps * share)) for stage, share in SHARES.items()}
-    return {**shared, "ask": steps - shared["name"] - shared["align"]}
+    later = {stage: max(1, int(steps * SHARES[stage])) for stage in ("align", "ask")}
+    return {"name": steps - sum(later.values()), **later}
 
 
 def seconds_per_step(stage: str, model, processor, data: list[dict], batch: int) -> float:

@@ -38,7 +38,7 @@ STAGES = {  # part: its stages, each with its steps, scenes a step and what it a
     "audio": {"whole": (700, 16, {})},
     "vision": {"whole": (1400, 48, {})},
     "language": {"hard": (3000, 40, {"moments": (2, 6), "tokens": 160}),
-                 "even": (700, 40, {"moments": (3, 6), "tokens": 160, "hard": False})},
+                 "even": (1060, 40, {"moments": (3, 6), "tokens": 160, "hard": False})},
 }
 
 
@@ -138,8 +138,8 @@ def assemble(parts, **changes) -> tuple[FavorForConditionalGeneration, FavorProc
     return model, mini_processor(config)
 
 
-def make_favor(parts, out, *, scenes: int = 5120, name_steps: int = 600, align_steps: int = 600, ask_steps: int = 600,
-               batch: int = 16, lr: float = 1e-3, seed: int = 0, changes: dict | None = None, **options) -> Path:
+def make_favor(parts, out, *, scenes: int = 5120, name_steps: int = 1800, align_steps: int = 60, ask_steps: int = 80,
+               batch: int = 16, lr: float = 7e-4, seed: int = 0, changes: dict | None = None, **options) -> Path:
     """Train the connector and LoRA on the parts under `parts`; write the whole checkpoint to `out/favor`."""
     model, processor = assemble(parts, **(changes or {}))
     model.reset_trained(seed)

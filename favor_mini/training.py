@@ -28,7 +28,7 @@ from .world.tokenizer import DESCRIBE
 from .world.transcript import transcript
 
 DESCRIBE_SHARE = {"align": 1.0, "ask": 0.25}  # share of clips whose script the model must write out
-RATE = {"name": 1.0, "align": 0.5, "ask": 0.3}  # of the learning rate: at the full one, questions undo what was learned before
+RATE = {"name": 1.0, "align": 0.1, "ask": 0.05}  # of the learning rate: at higher ones, later stages undo what naming has reached
 
 
 class EncodedClips(Dataset):

@@ -66,11 +66,11 @@ def test_other_settings_or_weights_never_share_a_run(tmp_path):
 
 
 def test_steps_are_shared_out_and_a_measured_plan_is_kept(tmp_path, monkeypatch):
-    assert demo.plan(None, None, [], demo.Settings(steps=10), tmp_path / "x") == {"name": 5, "align": 2, "ask": 3}
+    assert demo.plan(None, None, [], demo.Settings(steps=10), tmp_path / "x") == {"name": 8, "align": 1, "ask": 1}
     assert demo.plan(None, None, [], demo.Settings(steps=3), tmp_path / "x") == {"name": 1, "align": 1, "ask": 1}
     monkeypatch.setattr(demo, "seconds_per_step", lambda stage, *_: {"name": 0.5, "align": 1.0, "ask": 2.0}[stage])
     planned = demo.plan(None, None, [], demo.Settings(minutes=10), tmp_path / "run" / "steps.json")
-    assert planned == {"name": 285, "align": 142, "ask": 143} == demo.share_out(570)  # 95 % of 600 s, 1 s a step on average
+    assert planned == demo.share_out(814) == {"name": 652, "align": 81, "ask": 81}  # 95 % of 600 s, 0.7 s a step on average
     monkeypatch.setattr(demo, "seconds_per_step", lambda *_: 100.0)  # a slower moment changes nothing
     assert demo.plan(None, None, [], demo.Settings(minutes=10), tmp_path / "run" / "steps.json") == planned
 

@@ -91,7 +91,7 @@ def test_both_parts_of_the_loss_are_logged_apart_and_add_up(tmp_path):
 def test_training_lowers_the_loss(tmp_path):
     model = scramble(fresh())  # a language model that has opinions, if wrong ones
     model.reset_trained(seed=0)
-    log = [e for e in train(model, tmp_path, name=0, align=30, ask=0, lr=1e-2, log_steps=5, save_steps=30) if "cross_entropy" in e]
+    log = [e for e in train(model, tmp_path, name=0, align=30, ask=0, lr=1e-1, log_steps=5, save_steps=30) if "cross_entropy" in e]
     assert log[-1]["cross_entropy"] < 0.9 * log[0]["cross_entropy"]
 
 

@@ -60,8 +60,8 @@ timeline(sample.scene, clip)
 # %% [markdown]
 # ## Ask the model
 #
-# **What to expect.** The checkpoint that ships today is a first one. It tells what is *heard* far better than chance, and hardly
-# *sees*: questions about pictures, and those that need both streams, it answers near chance. Below you measure just that.
+# **What to expect.** The checkpoint that ships today sees, hears and pairs the two far better than chance, and is still often
+# wrong: spoken words, directions of movement and causes give it most trouble. Below you measure just that.
 #
 # `from_pretrained` loads the model and its processor, as with any model of the `transformers` library. The processor
 # turns clip and question into tensors, and `generate` writes the answer.
@@ -132,9 +132,9 @@ for row in wrong[:10]:
 # %% [markdown]
 # ## Break it: move the sound
 #
-# If the model really pairs sounds with pictures frame by frame, delaying the sound by one second must ruin just those
-# questions that need the pairing, and leave alone those that need one stream only. A model that answers the former near chance
-# to begin with has little left to lose; look at both lines before you conclude anything.
+# If the model really pairs sounds with pictures frame by frame, delaying the sound by a second or more must ruin just those
+# questions that need the pairing, and leave alone those that need one stream only. Look at both lines before you conclude
+# anything.
 
 # %%
 from favor_mini.evaluation import delay_sound
