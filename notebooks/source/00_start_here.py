@@ -139,7 +139,7 @@ for row in wrong[:10]:
 # %%
 from favor_mini.evaluation import delay_sound
 
-delays = [0.0, 0.5, 1.0, 1.5]
+delays = [0.0, 1.0, 2.0, 3.0]
 curve = {}
 for seconds in delays:
     moved = encode_clips(model, processor, {name: delay_sound(clips[name], seconds) for name in names})
