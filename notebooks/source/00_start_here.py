@@ -79,7 +79,9 @@ def ask_model(clip, question):
     return processor.decode(model.generate(**processor([clip], [question])))[0]
 
 
-for question in [q for q in sample.questions if q.family in ("said", "first_heard", "colour")][:4]:
+one_of_each = {question.family: question for question in reversed(sample.questions)}
+for family in ("heard_while", "shown_when", "seen_after", "first_heard", "read"):
+    question = one_of_each[family]
     print(f"{question.text}\n    {ask_model(clip, question.text)}   (truth: {question.answer})")
 
 # %% [markdown]
