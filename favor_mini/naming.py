@@ -3,6 +3,8 @@
 A frozen language model that is handed noise gives little to learn from. So the connector first learns to speak its words.
 The N queries of a window are shared out in fours over its K frames, like the clauses of a script: what is seen, what it
 does, what is beside it, what is heard. Each must come close to the embeddings of its words. No language model runs for that.
+
+The paper has no such stage: its connector learns from the language model alone, on far more data than two CPU cores can take.
 """
 
 import torch

@@ -124,7 +124,8 @@ print(score_table(before[-1:]))
 #
 # A question teaches little: its answer is one short word about one moment, and a frozen language model that is handed noise
 # gives no hint what it would rather have read. So first each output query must *name*, in the language model's own word
-# embeddings, what its stretch of the clip holds. Four queries share a clause:
+# embeddings, what its stretch of the clip holds. (The paper has no such stage; it has far more data.) Four queries share a
+# clause:
 
 # %%
 from favor_mini.naming import query_words
