@@ -190,7 +190,9 @@ def loss_curves(log: list[dict]) -> Picture:
             if i % 2 == 0:
                 axis.axvspan(start, end, color=LIGHT, alpha=0.45, linewidth=0)
             if part == "cross_entropy":
-                axis.text((start + end) / 2, 1.02, f"{name} ({end - start} steps)", ha="center", va="bottom",
+                narrow = end - start < 0.2 * offset  # its label is wider than itself: one row each, from the right edge
+                axis.text(offset if narrow else (start + end) / 2, 1.02 + 0.07 * narrow * (len(stages) - 1 - i),
+                          f"{name} ({end - start} steps)", ha="right" if narrow else "center", va="bottom",
                           fontweight="bold", transform=axis.get_xaxis_transform())
         axis.set_ylabel(part.replace("_", "-"))
     axes[0].set_ylim(0, 1.05 * max((e["cross_entropy"] for e in drawn), default=1.0))
