@@ -122,7 +122,7 @@ class LanguageProbe(nn.Module):
         if self.training:
             noise = 0.3 * sums.detach().std(-1, keepdim=True) * torch.randn_like(sums)
             sums = (sums + noise) * torch.empty(len(sums), 1, device=sums.device).uniform_(0.4, 1.2)
-        return words.masked_scatter(query[..., None], named), embeds.masked_scatter(query[..., None], sums)
+        return words.masked_scatter(query[..., None], named), embeds.masked_scatter(query[..., None], sums.to(embeds.dtype))
 
     def forward(self, input_ids, attention_mask, labels, turn_ids, clauses=None, named=None):
         """Answers count in full, every other token a little: to foresee what a question may ask is practice, too.

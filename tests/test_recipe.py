@@ -167,7 +167,7 @@ def test_from_nothing_to_an_answer(tmp_path, monkeypatch):
     for name, tensor in made.state_dict().items():  # the parts went in as they were, and stayed
         if name.split(".")[0] not in made.CONNECTOR and "lora_" not in name:
             assert torch.equal(tensor, model.state_dict()[name]), name
-    assert "steps of alignment: 2" in (folder / "README.md").read_text()
+    assert "steps of stage 'align': 2" in (folder / "README.md").read_text()
     from favor_mini.features import scene_clip
     from favor_mini.world.scene import draw_scene
 
