@@ -167,7 +167,7 @@ def _training(r: Result) -> str:
             "encoders and the language model stay as they are. First <em>name</em>: each query comes close to the words of what "
             "its stretch of the clip holds. Then <em>align</em>: write out the whole script of a clip. Then <em>ask</em>: "
             "answer questions about it. The loss is "
-            f"cross-entropy + {r.config.diversity_weight:g} x diversity.</p>\n"
+            f"cross-entropy + {r.config.diversity_weight:g} x diversity (while naming, also the distance from the words).</p>\n"
             + picture(figures.loss_curves(r.log), "Diversity is the mean cosine similarity between a window's output "
                                                   "queries: lower means that they say different things."))
 
