@@ -79,7 +79,7 @@ class LanguageProbe(nn.Module):
 
     def __init__(self, config: FavorConfig):
         super().__init__()
-        # On CPUs the fused attention's backward pass is slow with a mask: plain attention takes a fifth off each step.
+        # On CPUs the fused attention's backward pass is slow with a mask; plain attention is faster.
         self.encoder = AutoModelForCausalLM.from_config(config.language_config, attn_implementation="eager")
         # Llama's small initial embeddings drown in what the first layers add, and biases of zero have little to grow from.
         nn.init.normal_(self.encoder.get_input_embeddings().weight, std=0.2)

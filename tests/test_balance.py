@@ -36,6 +36,7 @@ def test_one_stream_gives_no_more_than_its_stated_chance(family):
     room = 0.03 + 2 / np.sqrt(row["count"] / 2) * 0.5
     for stream in ("video", "audio"):
         assert row[stream] < row[f"{stream}_chance"] + room, stream
+    # In a clip of five moments, two of the pictures have but one neighbour.
     assert max(row["video_chance"], row["audio_chance"]) < (0.7 if family == "first_mixed" else 0.34)
 
 
