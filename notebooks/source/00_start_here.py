@@ -152,9 +152,11 @@ for name in ("both modalities", "one modality, plain"):
 
 # %%
 import seaborn as sns
-from matplotlib.figure import Figure
 
-figure = Figure(figsize=(8, 4), layout="constrained")
+from favor_mini.course.figures import Picture
+
+figure = Picture(figsize=(8, 4), layout="constrained")
+figure.alt_text = "Accuracy against the delay of the sound, for questions that need both modalities and for plain ones."
 axis = figure.subplots()
 for (name, style) in (("both modalities", "o-"), ("one modality, plain", "s--")):
     axis.plot(delays, curve[name], style, label=name)
