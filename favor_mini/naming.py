@@ -53,6 +53,7 @@ def query_words(scene: Scene, processor: FavorProcessor, num_queries: int, missi
     for n in range(num_queries):
         window, place = divmod(n, settings.num_queries)
         t = (window + (place // FIELDS + 0.5) / clauses) * seconds
+        t = round(t * settings.frame_rate) / settings.frame_rate  # the nearest frame's: between frames nobody sees
         number = next((i for i, m in enumerate(scene.moments) if m.start <= t < m.end), len(scene.moments))
         moment = scene.moments[number] if number < len(scene.moments) else None
         phrase = clause(moment, window * seconds, (window + 1) * seconds)[place % FIELDS]

@@ -5,6 +5,7 @@ vector (`naming`). Nothing is seen or heard here.
 """
 
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -21,6 +22,8 @@ from .world.questions import ENOUGH, choose
 from .world.scene import Scene
 from .world.tokenizer import DESCRIBE, RETELL, build_tokenizer
 from .world.transcript import transcript
+
+COUNT = 8  # the language model's helper counts from 0 to 7
 
 
 def drills(scene: Scene, rng) -> list[tuple[str, str]]:
@@ -73,8 +76,9 @@ def script(scene: Scene, processor: FavorProcessor, turns: list[tuple[str, str]]
 class LanguageProbe(nn.Module):
     """The language model itself, trained on answers about scripts that it reads.
 
-    A linear head on its second layer tells at every token of a script what stands in the same clause and in the clause
-    before. Whoever knows that finds answers at one glance; from the answers alone, a few tokens a script, it is learned late.
+    A linear head on its second layer tells at every token of a script what stands in the same clause, what was seen and
+    heard last before, and how far everything is counted. Whoever knows that finds answers at one glance; from the answers
+    alone, a few tokens a script, it is learned late.
     """
 
     def __init__(self, config: FavorConfig):
@@ -86,14 +90,19 @@ class LanguageProbe(nn.Module):
         for name, parameter in self.encoder.named_parameters():
             if name.endswith(("q_proj.bias", "k_proj.bias")):
                 nn.init.normal_(parameter, std=0.3)
-        self.head = nn.Linear(config.language_config.hidden_size, 4 * config.language_config.vocab_size)
+        tokens = build_tokenizer().convert_tokens_to_ids
+        self.see, self.hear, self.placeholder = tokens(["see", "hear", MEDIA_TOKEN])
+        self.empty, self.counted = tokens(["see", "hear", "nothing", ",", ";", "."]), tokens(["said", "moves", "written"])
+        self.head = nn.Linear(config.language_config.hidden_size,
+                              4 * config.language_config.vocab_size + COUNT * (1 + len(self.counted)))
         nn.init.constant_(self.head.bias, -4.0)  # most words stand elsewhere
-        self.see, self.hear, self.placeholder = build_tokenizer().convert_tokens_to_ids(["see", "hear", MEDIA_TOKEN])
 
     def clause_words(self, words, clauses, clip):
-        """What each place of a script can know of its surroundings: (B, L, 4 * vocabulary) of zeros and ones.
+        """What each place of a script can know of what stands up to it, as zeros and ones: (B, L, 4 * vocabulary + counts).
 
-        The words of its own clause up to it, then those of the clause before; each first the seen, then the heard ones.
+        The words of its own clause, then those of the last clause before that showed something and of the last one that let
+        something be heard; each first the seen, then the heard ones. Then the clause's number and how many clauses so far
+        spoke, moved and wrote a word.
 
         Args:
             words: (B, L, vocabulary), 1 for each word that stands at a place.
@@ -102,18 +111,27 @@ class LanguageProbe(nn.Module):
         place = torch.arange(words.shape[1], device=words.device).expand_as(clauses)
         saw, heard = (place.masked_fill(words[..., word] == 0, -1).cummax(1).values for word in (self.see, self.hear))
         words = words * ((torch.maximum(saw, heard) >= 0) & clip)[..., None]
-        listens = (heard > saw)[..., None]
-        words = torch.cat([words * ~listens, words * listens], dim=-1)  # [B, L, 2 * vocabulary]
         ago = clauses[:, :, None] - clauses[:, None]  # [B, L, L]
-        here = (ago == 0) & (place[:, :, None] >= place[:, None])
-        return torch.cat([here.float() @ words, (ago == 1).float() @ words], dim=-1).clamp(max=1)
+        earlier = place[:, :, None] > place[:, None]
+        here = ((ago == 0) & (earlier | (place[:, :, None] == place[:, None]))).float()
+        told = words.index_fill(-1, torch.tensor(self.empty, device=words.device), 0).any(-1)  # [B, L]
+        own, last = [], []
+        for mine in (heard <= saw, heard > saw):
+            stream = words * mine[..., None]
+            number = clauses[:, None].masked_fill(~((told & mine)[:, None] & (ago > 0)), -1)  # [B, L, L]
+            before = (number == number.amax(-1, keepdim=True)) & (number >= 0)
+            own, last = [*own, here @ stream], [*last, before.float() @ stream]
+        counted = words[..., self.counted]  # [B, L, kinds]
+        new = counted * (((ago == 0) & earlier).float() @ counted == 0)  # named twice, a word is still said once
+        counts = torch.cat([clauses[..., None], new.cumsum(1)], dim=-1).long().clamp(max=COUNT - 1)
+        return torch.cat([*own, *last, F.one_hot(counts, COUNT).flatten(-2)], dim=-1).clamp(max=1)
 
     def read(self, input_ids, named):
         """What stands at each place, (B, L, vocabulary), and its embedding: of a word, or of the words that a query names.
 
         The connector will be neither sure nor exact, so queries are read louder and softer, and with noise.
         """
-        words = F.one_hot(input_ids, self.head.out_features // 4).float()
+        words = F.one_hot(input_ids, self.encoder.config.vocab_size).float()
         embeds = self.encoder.get_input_embeddings()(input_ids)
         if named is None:
             return words, embeds
@@ -143,7 +161,7 @@ class LanguageProbe(nn.Module):
         loss = F.cross_entropy(logits, answers) + 0.1 * F.cross_entropy(logits, told)
         clip = turn_ids == 0
         if self.training and clip.any():
-            around = self.head(outputs.hidden_states[2][clip]).float()  # [tokens of scripts, 4 * vocabulary]
+            around = self.head(outputs.hidden_states[2][clip]).float()  # [tokens of scripts, 4 * vocabulary + counts]
             # 12: a mean over so many words, nearly all absent, is small
             loss = loss + 12 * F.binary_cross_entropy_with_logits(around, self.clause_words(words, clauses, clip)[clip])
         right = ((logits.argmax(1) == answers) | (answers == -100)).all(1)  # the whole answer
@@ -151,7 +169,8 @@ class LanguageProbe(nn.Module):
 
     @staticmethod
     def example(scene: Scene, processor: FavorProcessor, moments: tuple[int, int] | None = None, drill: float = 0.35,
-                retell: float = 0.2, named: float = 0.5, hard: bool = True, tokens: int = 192) -> dict:
+                retell: float = 0.2, named: float = 0.5, hard: bool = True,
+                focus: tuple[str, ...] = (), tokens: int = 192) -> dict:
         """A conversation about the script of a scene.
 
         Args:
@@ -159,6 +178,8 @@ class LanguageProbe(nn.Module):
             drill, retell: the shares of examples that begin with `drills`, or write the script out instead.
             named: the share of scripts that are not written but named, as the connector's queries will name them.
             hard: ask more often what needs more (`questions.choose`).
+            focus: families that half of the scripts are asked about, each script about one of them alone: where a family is
+                learned last, its answers guessed among what the clip holds, several of one kind show what tells them apart.
             tokens: at most; as many questions as fit, so that little of a batch is padding.
         """
         rng = np.random.default_rng([scene.seed, 61])
@@ -170,9 +191,10 @@ class LanguageProbe(nn.Module):
         named = rng.random() < named
         missing = rng.choice(["audio", "video"]) if named and rng.random() < 0.15 else None
         enough = ENOUGH if moments is None else 1  # so few moments rarely hold enough for an honest question
-        turns = [(q.text, q.answer) for q in choose(scene, rng, tokens // 8, reword_them=True, enough=enough, hard=hard,
-                                                    missing=missing)]
-        kind = rng.random()
+        only = focus[rng.integers(len(focus))] if focus and rng.random() < 0.5 else None
+        asked = partial(choose, scene, rng, tokens // 8, reword_them=True, enough=enough, hard=hard, missing=missing)
+        turns = [(q.text, q.answer) for q in only and asked(only=only) or asked()]
+        kind = 1 if only else rng.random()
         if kind < drill and not missing:
             turns = drills(scene, rng) + turns
         elif kind < drill + retell and not missing:

@@ -34,11 +34,14 @@ PARTS = {  # part: (probe, learning rate, module of FAVOR that takes its weights
     "vision": (VisualProbe, 1e-3, "visual_encoder"),
     "language": (LanguageProbe, 1e-3, "language_model"),
 }
-STAGES = {  # part: its stages, each with its steps, scenes a step and what it asks of the probe's `example`
-    "audio": {"whole": (700, 16, {})},
-    "vision": {"whole": (1400, 48, {})},
-    "language": {"hard": (3000, 40, {"moments": (2, 6), "tokens": 160}),
-                 "even": (1060, 40, {"moments": (3, 6), "tokens": 160, "hard": False})},
+LATE = ("colour", "turn", "heard_after", "heard_before", "seen_after", "seen_before", "first_mixed")  # families learned last
+STAGES = {  # part: its stages, each with its steps, scenes a step, share of the rate, and what it asks of the probe's `example`
+    "audio": {"whole": (800, 16, 1.0, {"vary": True})},
+    "vision": {"whole": (900, 48, 1.0, {})},
+    "language": {"hard": (3000, 40, 1.0, {"moments": (2, 6), "tokens": 160}),
+                 "even": (2660, 40, 0.7, {"moments": (3, 6), "tokens": 160, "hard": False, "drill": 0.5, "retell": 0.1}),
+                 "late": (1360, 40, 0.5, {"moments": (3, 6), "tokens": 160, "hard": False, "drill": 0.25, "retell": 0.05,
+                                          "focus": LATE})},
 }
 
 
@@ -57,12 +60,12 @@ def make_part(part: str, out, *, steps: int | None = None, batch: int | None = N
     torch.manual_seed(seed)
     model = probe(mini_config())
     start, told = time.perf_counter(), []
-    for number, (stage, (usual_steps, usual_batch, asked)) in enumerate(STAGES[part].items()):
+    for number, (stage, (usual_steps, usual_batch, rate, asked)) in enumerate(STAGES[part].items()):
         def make(scene, asked=asked):
             return probe.example(scene, processor, **asked)
 
         fit(model, Scenes(make), _collate(part, processor), folder / "run" / stage, steps=steps or usual_steps,
-            batch=batch or usual_batch, lr=lr, seed=seed + number, **options)
+            batch=batch or usual_batch, lr=rate * lr, seed=seed + number, **options)
         told.append(f"{steps or usual_steps} of {batch or usual_batch} scenes ({stage})")
     seconds = time.perf_counter() - start
     save_model(model.encoder, str(folder / "model.safetensors"))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from favor_mini import FavorForConditionalGeneration, FavorProcessor, recipe
+from favor_mini import FavorForConditionalGeneration, FavorProcessor, pretraining, recipe
 from favor_mini.pretraining import (
     AudioProbe,
     Scenes,
@@ -14,11 +14,13 @@ from favor_mini.pretraining import (
     audio_labels,
     mini_config,
     mini_processor,
+    other_voices,
     visual_labels,
 )
-from favor_mini.reading import LanguageProbe, drills
+from favor_mini.reading import LanguageProbe, drills, script
 from favor_mini.world.questions import ask
-from favor_mini.world.scene import COLOURS, SHAPES, SPLITS, THINGS, WORDS, draw_scene, split_of
+from favor_mini.world.scene import COLOURS, SPLITS, THINGS, WORDS, draw_scene, split_of
+from favor_mini.world.sounds import make_waveform
 
 NAMES = ("nothing", *THINGS, *WORDS)
 
@@ -39,16 +41,35 @@ def test_audio_labels_name_what_the_script_lets_hear_and_when():
     assert (labels[round(scene.duration * 50) :] == 0).all()
 
 
-def test_visual_labels_name_what_the_script_shows():
+def test_visual_labels_name_what_the_script_shows_in_its_order():
     for i in range(30):
         scene = Scenes(lambda scene: scene)[i]
         for moment in scene.moments:
             labels = visual_labels(scene, moment.start + 0.01)
-            told = {f"{COLOURS[c]} {SHAPES[s - 1]}" for c, s in enumerate(labels["shapes"].tolist()) if s}
-            told |= {THINGS[t] for t, there in enumerate(labels["things"].tolist()) if there}
-            told |= {WORDS[labels["word"] - 1]} if labels["word"] else set()
-            assert told == {actor.label for actor in moment.actors}
-            assert (~labels["places"].isnan()).all(1).sum() == len([a for a in moment.actors if a.name not in WORDS])
+            told = [" ".join(filter(None, (("", *COLOURS)[colour], pretraining.NAMES[name])))
+                    for name, colour in zip(labels["names"].tolist(), labels["colours"].tolist(), strict=True)]
+            assert told == ([actor.label for actor in moment.actors] + 3 * ["nothing"])[:3]
+            assert (~labels["places"].isnan()).all(1).tolist() == [name != "nothing" for name in told]
+            late = visual_labels(scene, moment.end - 0.01)
+            if moment.seen == "turn":
+                assert COLOURS[late["colours"][0] - 1] == moment.actors[0].turns
+            if moment.seen == "move":
+                axis, sign = {"left": (0, -1), "right": (0, 1), "up": (1, -1), "down": (1, 1)}[moment.direction]
+                assert sign * (late["places"] - labels["places"])[0, axis] > 0.3
+
+
+def test_other_voices_stay_where_they_were_and_sound_otherwise(processor):
+    scene = Scenes(lambda scene: scene)[3]
+    plain = processor.mel(make_waveform(scene))
+    varied = other_voices(plain, scene)
+    assert varied.shape == plain.shape and torch.equal(varied, other_voices(plain, scene))  # the same each time
+    for moment in scene.moments:
+        if moment.heard:  # as loud against the moment's silence, at the same time
+            onset = round(moment.heard.start * 100)
+            for mel in (plain, varied):
+                before, after = mel[0, :, onset - 3 : onset - 1].mean(), mel[0, :, onset + 5 : onset + 25].mean()
+                assert after > before + 0.05
+            assert (plain - varied)[0, :, onset : onset + 30].abs().mean() > 0.02
 
 
 def test_a_probe_learns_from_the_training_split_alone(processor):
@@ -66,8 +87,16 @@ def test_short_conversations_are_about_short_stretches(processor):
     assert max(short) == 3 and min(short) == 2 and min(scripts(retell=0.0, named=0.0)) >= 4
 
 
+def test_a_focus_is_asked_about_alone_in_half_of_the_scripts(processor):
+    asked = [processor.tokenizer.decode(LanguageProbe.example(Scenes(lambda scene: scene)[i], processor, focus=("colour",))["ids"])
+             for i in range(60)]
+    alone = [text.count("USER") == text.count("what colour was the") + text.count("which colour was the")
+             + text.count("what color was the") for text in asked]
+    assert 20 <= sum(alone) <= 35  # now and then there is no colour to ask about
+
+
 def test_every_token_of_a_script_is_told_the_words_around_it(processor):
-    text = "see red circle at left, hear bell; hear said moon, see bell; see nothing, hear horn."
+    text = "see red circle at left, hear bell; hear said moon, see bell; see nothing, hear horn; hear nothing, see written king."
     made = processor.pad_dialogues([processor.dialogue(f" {text} ", [("what was heard while the bell was shown?", "moon")])])
     probe = LanguageProbe(mini_config())
     clauses = (made["input_ids"] == processor.tokenizer.convert_tokens_to_ids(";")).cumsum(1)
@@ -78,7 +107,7 @@ def test_every_token_of_a_script_is_told_the_words_around_it(processor):
 
     def at(place):
         skip = {"see", "hear", "said", "at", ",", ";", "left"}
-        return {name for name, there in zip(names, told[place], strict=True) if there and name.split()[-1] not in skip}
+        return {name for name, there in zip(names, told[place], strict=False) if there and name.split()[-1] not in skip}
 
     first_bell, second_bell = [i for i, token in enumerate(tokens) if token == "bell"][:2]
     assert at(first_bell) == {"here seen red", "here seen circle", "here heard bell"}
@@ -86,6 +115,20 @@ def test_every_token_of_a_script_is_told_the_words_around_it(processor):
     clause_before = {"before seen red", "before seen circle", "before heard bell"}
     assert at(second_bell) == {"here heard moon", "here seen bell"} | clause_before
     assert at(tokens.index("horn")) == {"here seen nothing", "here heard horn", "before heard moon", "before seen bell"}
+    end = tokens.index("king")  # the clause before it showed nothing: the picture before is two clauses back
+    assert at(end) == {"here seen written", "here seen king", "here heard nothing", "before heard horn", "before seen bell"}
+    counts = told[:, len(names) :].unflatten(-1, (4, -1)).argmax(-1)  # clauses, said, moves, written
+    assert counts[[first_bell, second_bell, end]].tolist() == [[0, 0, 0, 0], [1, 1, 0, 0], [3, 1, 0, 1]]
+
+
+def test_what_is_named_by_several_queries_is_counted_once(processor):
+    scene = next(s for s in map(draw_scene, range(99)) if sum(m.heard is not None and m.heard.kind == "word" for m in s.moments) == 3)
+    made = LanguageProbe.collate(processor, [script(scene, processor, [("what was said?", "moon")], "", named=True)])
+    probe = LanguageProbe(mini_config())
+    told = probe.clause_words(probe.read(made["input_ids"], made["named"])[0], made["clauses"], made["turn_ids"] == 0)[0]
+    counts = told[:, 4 * len(processor.tokenizer) :].unflatten(-1, (4, -1)).argmax(-1)
+    last = (made["input_ids"][0] == probe.placeholder).nonzero().max()
+    assert counts[last, 1] == 3 and counts[last, 2] == sum(m.seen == "move" for m in scene.moments)
 
 
 def test_a_script_is_read_alike_whether_it_is_written_or_named(processor):

@@ -73,16 +73,17 @@ def ask(scene: Scene, enough: int = ENOUGH) -> list[Question]:
 
 
 def choose(scene: Scene, rng: np.random.Generator, count: int, reword_them: bool = False,
-           enough: int = ENOUGH, hard: bool = False, missing: str | None = None) -> list[Question]:
+           enough: int = ENOUGH, hard: bool = False, missing: str | None = None, only: str | None = None) -> list[Question]:
     """Draw `count` questions at most: first a family, evenly, then one of its questions; none twice.
 
     Args:
         hard: draw a family as often as the square of how many abilities it needs.
         missing: a stream that the clip lacks, "audio" or "video"; nothing is asked that needs it.
+        only: the one family to ask from.
     """
     pools: dict[str, list[Question]] = {}
     for question in ask(scene, enough):
-        if missing not in question.needs:
+        if missing not in question.needs and only in (None, question.family):
             pools.setdefault(question.family, []).append(question)
     chosen = []
     while len(chosen) < count and pools:
