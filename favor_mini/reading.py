@@ -19,7 +19,7 @@ from .config import FavorConfig
 from .naming import bags, query_words
 from .processor import MEDIA_TOKEN, FavorProcessor
 from .world.questions import ENOUGH, choose
-from .world.scene import Scene
+from .world.scene import COLOURS, SHAPES, THINGS, WORDS, Scene
 from .world.tokenizer import DESCRIBE, RETELL, build_tokenizer
 from .world.transcript import transcript
 
@@ -33,14 +33,18 @@ def drills(scene: Scene, rng) -> list[tuple[str, str]]:
     heard = [m for m in scene.moments if m.heard]
     names = [m.heard.name for m in heard]
     once = [m for m in heard if names.count(m.heard.name) == 1]
+
+    def key(m):  # a shape's name alone will do
+        return str(rng.choice([m.subject, m.actors[0].name]))
+
     pairs = {
         "what was shown when?": [(m.heard.name, m.subject) for m in once if m in seen],
-        "what was heard while?": [(m.subject, m.heard.name) for m in heard if m.seen not in ("nothing", "hit")],
-        "what was shown next after?": [(a.subject, b.subject) for a, b in pairwise(seen)],
-        "what was shown last before?": [(b.subject, a.subject) for a, b in pairwise(seen)],
+        "what was heard while?": [(key(m), m.heard.name) for m in heard if m.seen not in ("nothing", "hit")],
+        "what was shown next after?": [(key(a), b.subject) for a, b in pairwise(seen)],
+        "what was shown last before?": [(key(b), a.subject) for a, b in pairwise(seen)],
         "what was heard next after?": [(a.heard.name, b.heard.name) for a, b in pairwise(heard) if a in once],
         "what was heard last before?": [(b.heard.name, a.heard.name) for a, b in pairwise(heard) if b in once],
-        "which way?": [(m.subject, m.direction) for m in seen if m.direction],
+        "which way?": [(key(m), m.direction) for m in seen if m.direction],
         "what colour?": [(m.actors[0].name, m.actors[0].colour) for m in seen if m.seen in ("show", "move")],
     }
     turns = [(question, "; ".join(" ".join(found[i]) for i in rng.permutation(len(found))))
@@ -76,9 +80,10 @@ def script(scene: Scene, processor: FavorProcessor, turns: list[tuple[str, str]]
 class LanguageProbe(nn.Module):
     """The language model itself, trained on answers about scripts that it reads.
 
-    A linear head on its second layer tells at every token of a script what stands in the same clause, what was seen and
-    heard last before, and how far everything is counted. Whoever knows that finds answers at one glance; from the answers
-    alone, a few tokens a script, it is learned late.
+    Two linear heads, thrown away afterwards, teach it how to look things up; from the answers alone, a few tokens a script,
+    that is learned late. One tells, from the second layer, at every token of a script what stands in the same clause, what
+    was seen and heard last before, and how far everything is counted. The other tells, from the third, at every name in a
+    question what stands in the clauses that hold this name.
     """
 
     def __init__(self, config: FavorConfig):
@@ -93,9 +98,21 @@ class LanguageProbe(nn.Module):
         tokens = build_tokenizer().convert_tokens_to_ids
         self.see, self.hear, self.placeholder = tokens(["see", "hear", MEDIA_TOKEN])
         self.empty, self.counted = tokens(["see", "hear", "nothing", ",", ";", "."]), tokens(["said", "moves", "written"])
+        self.names = tokens([*COLOURS, *SHAPES, *THINGS, *WORDS])
         self.head = nn.Linear(config.language_config.hidden_size,
                               4 * config.language_config.vocab_size + COUNT * (1 + len(self.counted)))
-        nn.init.constant_(self.head.bias, -4.0)  # most words stand elsewhere
+        self.look_up_head = nn.Linear(config.language_config.hidden_size, 2 * config.language_config.vocab_size)
+        for head in (self.head, self.look_up_head):
+            nn.init.zeros_(head.weight)
+            nn.init.constant_(head.bias, -4.0)  # most words stand elsewhere
+
+    def fields(self, words, clip):
+        """The words of a script apart, (B, L, vocabulary) each: those that tell what is seen, and what is heard."""
+        place = torch.arange(words.shape[1], device=words.device).expand(words.shape[:2])
+        saw, heard = (place.masked_fill(words[..., word] == 0, -1).cummax(1).values for word in (self.see, self.hear))
+        words = words * ((torch.maximum(saw, heard) >= 0) & clip)[..., None]
+        listens = (heard > saw)[..., None]
+        return words * ~listens, words * listens
 
     def clause_words(self, words, clauses, clip):
         """What each place of a script can know of what stands up to it, as zeros and ones: (B, L, 4 * vocabulary + counts).
@@ -108,23 +125,31 @@ class LanguageProbe(nn.Module):
             words: (B, L, vocabulary), 1 for each word that stands at a place.
             clauses, clip: (B, L), the clause's number, and True where a place belongs to the script.
         """
-        place = torch.arange(words.shape[1], device=words.device).expand_as(clauses)
-        saw, heard = (place.masked_fill(words[..., word] == 0, -1).cummax(1).values for word in (self.see, self.hear))
-        words = words * ((torch.maximum(saw, heard) >= 0) & clip)[..., None]
+        streams = self.fields(words, clip)
+        place = torch.arange(clauses.shape[1], device=words.device)
+        earlier = place[:, None] > place  # [L, L]
         ago = clauses[:, :, None] - clauses[:, None]  # [B, L, L]
-        earlier = place[:, :, None] > place[:, None]
-        here = ((ago == 0) & (earlier | (place[:, :, None] == place[:, None]))).float()
-        told = words.index_fill(-1, torch.tensor(self.empty, device=words.device), 0).any(-1)  # [B, L]
+        here = ((ago == 0) & (place[:, None] >= place)).float()
         own, last = [], []
-        for mine in (heard <= saw, heard > saw):
-            stream = words * mine[..., None]
-            number = clauses[:, None].masked_fill(~((told & mine)[:, None] & (ago > 0)), -1)  # [B, L, L]
+        for stream in streams:
+            told = stream.index_fill(-1, torch.tensor(self.empty, device=words.device), 0).any(-1)  # [B, L]
+            number = clauses[:, None].masked_fill(~(told[:, None] & (ago > 0)), -1)  # [B, L, L]
             before = (number == number.amax(-1, keepdim=True)) & (number >= 0)
             own, last = [*own, here @ stream], [*last, before.float() @ stream]
-        counted = words[..., self.counted]  # [B, L, kinds]
+        counted = sum(streams)[..., self.counted]  # [B, L, kinds]
         new = counted * (((ago == 0) & earlier).float() @ counted == 0)  # named twice, a word is still said once
         counts = torch.cat([clauses[..., None], new.cumsum(1)], dim=-1).long().clamp(max=COUNT - 1)
         return torch.cat([*own, *last, F.one_hot(counts, COUNT).flatten(-2)], dim=-1).clamp(max=1)
+
+    def looked_up(self, words, clauses, clip):
+        """What stands in all clauses that hold the name at a place, (B, L, 2 * vocabulary): the seen, then the heard words.
+
+        Nothing where the place holds no name, or one that the script does not.
+        """
+        seen, heard = self.fields(words, clip)
+        found = words[..., self.names] @ (seen + heard)[..., self.names].transpose(1, 2)  # [B, L, L]
+        together = (clauses[:, :, None] == clauses[:, None]).float()
+        return ((found @ together).clamp(max=1) @ torch.cat([seen, heard], dim=-1)).clamp(max=1)
 
     def read(self, input_ids, named):
         """What stands at each place, (B, L, vocabulary), and its embedding: of a word, or of the words that a query names.
@@ -155,15 +180,17 @@ class LanguageProbe(nn.Module):
         outputs = self.encoder(inputs_embeds=embeds, attention_mask=mask, position_ids=position_ids,
                                output_hidden_states=True)
         logits = outputs.logits[:, :-1]
-        answers, told = labels[:, 1:], input_ids[:, 1:].masked_fill(
+        answers, every = labels[:, 1:], input_ids[:, 1:].masked_fill(
             (attention_mask[:, 1:] == 0) | (input_ids[:, 1:] == self.placeholder), -100)
         logits = logits.float().transpose(1, 2)  # [B, vocabulary, L - 1]
-        loss = F.cross_entropy(logits, answers) + 0.1 * F.cross_entropy(logits, told)
+        loss = F.cross_entropy(logits, answers) + 0.1 * F.cross_entropy(logits, every)
         clip = turn_ids == 0
-        if self.training and clip.any():
-            around = self.head(outputs.hidden_states[2][clip]).float()  # [tokens of scripts, 4 * vocabulary + counts]
-            # 12: a mean over so many words, nearly all absent, is small
-            loss = loss + 12 * F.binary_cross_entropy_with_logits(around, self.clause_words(words, clauses, clip)[clip])
+        if self.training:
+            hidden, told = outputs.hidden_states, self.looked_up(words, clauses, clip)
+            lessons = (self.head, 2, clip, self.clause_words(words, clauses, clip)), (self.look_up_head, 3, ~clip & told.any(-1), told)
+            for head, layer, places, truth in lessons:
+                if places.any():  # 12: a mean over so many words, nearly all absent, is small
+                    loss = loss + 12 * F.binary_cross_entropy_with_logits(head(hidden[layer][places]).float(), truth[places])
         right = ((logits.argmax(1) == answers) | (answers == -100)).all(1)  # the whole answer
         return {"loss": loss, "right": right}
 

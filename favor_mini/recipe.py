@@ -34,13 +34,14 @@ PARTS = {  # part: (probe, learning rate, module of FAVOR that takes its weights
     "vision": (VisualProbe, 1e-3, "visual_encoder"),
     "language": (LanguageProbe, 1e-3, "language_model"),
 }
-LATE = ("colour", "turn", "heard_after", "heard_before", "seen_after", "seen_before", "first_mixed")  # families learned last
+LATE = ("colour", "turn", "direction", "heard_while", "heard_after", "heard_before", "seen_after", "seen_before",
+        "first_mixed")  # families learned last
 STAGES = {  # part: its stages, each with its steps, scenes a step, share of the rate, and what it asks of the probe's `example`
     "audio": {"whole": (800, 16, 1.0, {"vary": True})},
     "vision": {"whole": (900, 48, 1.0, {})},
     "language": {"hard": (3000, 40, 1.0, {"moments": (2, 6), "tokens": 160}),
-                 "even": (2660, 40, 0.7, {"moments": (3, 6), "tokens": 160, "hard": False, "drill": 0.5, "retell": 0.1}),
-                 "late": (1360, 40, 0.5, {"moments": (3, 6), "tokens": 160, "hard": False, "drill": 0.25, "retell": 0.05,
+                 "even": (1600, 40, 0.7, {"moments": (3, 6), "tokens": 160, "hard": False, "drill": 0.5, "retell": 0.1}),
+                 "late": (1500, 40, 0.8, {"moments": (3, 6), "tokens": 160, "hard": False, "drill": 0.3, "retell": 0.1,
                                           "focus": LATE})},
 }
 
@@ -141,7 +142,7 @@ def assemble(parts, **changes) -> tuple[FavorForConditionalGeneration, FavorProc
     return model, mini_processor(config)
 
 
-def make_favor(parts, out, *, scenes: int = 5120, name_steps: int = 1800, align_steps: int = 60, ask_steps: int = 80,
+def make_favor(parts, out, *, scenes: int = 6400, name_steps: int = 2400, align_steps: int = 60, ask_steps: int = 80,
                batch: int = 16, lr: float = 7e-4, seed: int = 0, changes: dict | None = None, **options) -> Path:
     """Train the connector and LoRA on the parts under `parts`; write the whole checkpoint to `out/favor`."""
     model, processor = assemble(parts, **(changes or {}))

@@ -121,6 +121,25 @@ def test_every_token_of_a_script_is_told_the_words_around_it(processor):
     assert counts[[first_bell, second_bell, end]].tolist() == [[0, 0, 0, 0], [1, 1, 0, 0], [3, 1, 0, 1]]
 
 
+def test_every_name_in_a_question_is_told_the_clauses_that_hold_it(processor):
+    text = "see red circle at left, hear bell; hear said moon, see bell; see nothing, hear horn."
+    asked = "what was heard while the circle was shown, the drum or the bell?"
+    made = processor.pad_dialogues([processor.dialogue(f" {text} ", [(asked, "bell")])])
+    probe = LanguageProbe(mini_config())
+    clauses = (made["input_ids"] == processor.tokenizer.convert_tokens_to_ids(";")).cumsum(1)
+    told = probe.looked_up(probe.read(made["input_ids"], None)[0], clauses, made["turn_ids"] == 0)[0]
+    words = processor.tokenizer.convert_ids_to_tokens(range(len(processor.tokenizer)))
+    tokens = processor.tokenizer.convert_ids_to_tokens(made["input_ids"][0])
+
+    def at(name):
+        place = len(tokens) - 1 - tokens[-2::-1].index(name) - 1  # its last one before the end
+        return {word for word, there in zip([*words, *(f"heard {word}" for word in words)], told[place], strict=True) if there}
+
+    circle = {"see", "red", "circle", "at", "left", "heard hear", "heard bell"}
+    assert at("circle") - {",", "heard ,", "heard ;"} == circle
+    assert circle < at("bell") and {"heard said", "heard moon", "bell"} < at("bell") and not at("drum") and not at("while")
+
+
 def test_what_is_named_by_several_queries_is_counted_once(processor):
     scene = next(s for s in map(draw_scene, range(99)) if sum(m.heard is not None and m.heard.kind == "word" for m in s.moments) == 3)
     made = LanguageProbe.collate(processor, [script(scene, processor, [("what was said?", "moon")], "", named=True)])

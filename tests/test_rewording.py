@@ -36,17 +36,22 @@ def test_choose_takes_families_evenly():
 def test_rewording_keeps_every_name_and_every_word_that_decides():
     decisive = {*COLOURS, *SHAPES, *THINGS, *WORDS, "after", "before", "first", "last", "while", "when", "how", "many",
                 "times", "off", "turn", "move", "moved", "or", "words"}
-    rng, changed = np.random.default_rng(0), 0
+    rng, changed, dropped = np.random.default_rng(0), 0, 0
     for scene in scenes()[:200]:
         for q in ask(scene):
             other = reword(q.text, rng)
             kept = [w for w in re.findall(r"\w+", q.text) if w in decisive]
             if "last before" in q.text:  # "right before" says the same as "last before"
                 kept.remove("last")
-            assert [w for w in re.findall(r"\w+", other) if w in kept] == kept, (q.text, other)
+            found = [w for w in re.findall(r"\w+", other) if w in kept]
+            if found != kept:  # a shape may go without its colour: no scene has two alike
+                dropped += 1
+                kept = [w for w, after in zip(kept, [*kept[1:], ""], strict=True) if not (w in COLOURS and after in SHAPES)]
+                assert " or " not in q.text or "the sound of" in q.text
+            assert found == kept, (q.text, other)
             assert other.endswith("?") and other.count("?") == 1
             changed += other != q.text
-    assert changed > 3000
+    assert changed > 3000 and dropped > 300
 
 
 def test_rewordings_never_make_two_questions_one():

@@ -7,6 +7,7 @@ that somebody would weigh who knew the world but not the clip, the right one amo
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -141,14 +142,18 @@ REWORDINGS = (  # (as `ask` words it, other wordings that mean the same)
     ("where was the", ("at which place was the", "on which side was the")),
     ("which way did", ("in which direction did", "where to did")),
 )
+COLOURED = re.compile(f"the (?:{'|'.join(COLOURS)}) ({'|'.join(SHAPES)})")  # "the red circle", but not "or red circle"
 
 
 def reword(text: str, rng: np.random.Generator) -> str:
-    """The same question in other words, so that a model learns the meaning and not one template."""
+    """The same question in other words, so that a model learns the meaning and not one template.
+
+    Now and then a shape goes without its colour, as no scene has two alike: who always hears both never listens to the shape.
+    """
     for usual, others in REWORDINGS:
         if usual in text:
             text = text.replace(usual, str(rng.choice([usual, *others])), 1)
-    return text
+    return COLOURED.sub(r"the \1", text) if rng.random() < 0.3 else text
 
 
 # How the events are named in questions and answers.
