@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from favor_mini import checkpoint_path, read_clip
-from favor_mini.evaluation import encode_clips, evaluate, scores
+from favor_mini.evaluation import delay_sound, encode_clips, evaluate, scores
 from favor_mini.world.questions import FAMILIES
 from favor_mini.world.samples import read_samples
 
@@ -70,11 +70,19 @@ def test_what_one_stream_tells_is_told_far_above_chance(whole, missing):
     found = [whole[family] for family, needs in FAMILIES.items() if missing not in needs]
     count = sum(s.count for s in found)
     accuracy, chance = (sum(getattr(s, name) * s.count for s in found) / count for name in ("accuracy", "chance"))
-    assert accuracy > chance + 0.25, (accuracy, chance)
+    assert accuracy > 0.8 > chance + 0.3, (accuracy, chance)
 
 
 def test_what_needs_both_streams_is_told_above_what_one_alone_can_tell(whole):
     assert whole["both modalities"].low > whole["both modalities"].chance
+
+
+def test_late_sound_spoils_what_needs_both_streams_and_nothing_that_is_only_seen(score, clips, whole):
+    late = score({name: delay_sound(clip, 2.0) for name, clip in clips.items()})
+    assert late["both modalities"].accuracy < whole["both modalities"].accuracy - 0.3
+    before, after = (np.mean([found[family].accuracy for family, needs in FAMILIES.items() if "audio" not in needs])
+                     for found in (whole, late))
+    assert abs(after - before) < 0.06, (before, after)
 
 
 @pytest.mark.parametrize("kept", ["video", "audio"])
