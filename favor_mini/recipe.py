@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file, save_model
 
-from . import __version__, checkpoint_path
+from . import __version__, checkpoint_path, familiarity
 from .evaluation import encode_clips, evaluate, score_table, scores
 from .features import encode_scenes, scene_clip
 from .model import FavorForConditionalGeneration
@@ -192,7 +192,7 @@ def ship(out) -> Path:
     """Put the checkpoint made under `out` in place of the one that comes with the package, with the cards of its parts.
 
     Its tensors go in half precision, as every clone carries them; the config still says float32, so that is what they
-    are loaded as.
+    are loaded as. What training clips look and sound like is measured anew (`familiarity`).
     """
     source, target = Path(out) / "favor", checkpoint_path()
     shutil.rmtree(target, ignore_errors=True)
@@ -201,4 +201,5 @@ def ship(out) -> Path:
               target / "model.safetensors", metadata={"format": "pt"})
     for part in PARTS:
         shutil.copy(Path(out) / part / "README.md", target / f"{part}.md")
+    familiarity.make(target)
     return target
