@@ -7,38 +7,32 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .registry import find, register
+
 
 def frame_index(num_frames: int, step_tokens: int, device=None) -> Tensor:
     """The frame that each of the K * P tokens belongs to: 0 0 ... 0 1 1 ... 1 2 ..."""
     return torch.arange(num_frames, device=device).repeat_interleave(step_tokens)
 
 
+@register("attention", "block_causal", causal=True)
 def block_causal(num_frames: int, step_tokens: int, device=None) -> Tensor:
     """The paper's mask: a token sees its own frame whole, and every frame before it."""
     frame = frame_index(num_frames, step_tokens, device)
     return frame[:, None] >= frame[None, :]
 
 
+@register("attention", "block_anticausal", causal=False)
 def block_anticausal(num_frames: int, step_tokens: int, device=None) -> Tensor:
     """The mask of the authors' released inference code, an *upper* triangle: own frame and every frame after it."""
     return block_causal(num_frames, step_tokens, device).T
 
 
+@register("attention", "full", causal=False)
 def full(num_frames: int, step_tokens: int, device=None) -> Tensor:
     """No restriction: every token sees the whole window."""
     length = num_frames * step_tokens
     return torch.ones(length, length, dtype=torch.bool, device=device)
-
-
-# A further mask is a function with these arguments, entered here under a name that a config can then give.
-MASKS = {"block_causal": block_causal, "block_anticausal": block_anticausal, "full": full}
-
-
-def find_mask(name: str):
-    """The mask function of this name; a ValueError that lists the names where there is none."""
-    if name not in MASKS:
-        raise ValueError(f"unknown attention mask {name!r}; choose one of {', '.join(MASKS)}")
-    return MASKS[name]
 
 
 def window_mask(name: str, frame_mask: Tensor, step_tokens: int) -> Tensor:
@@ -47,14 +41,14 @@ def window_mask(name: str, frame_mask: Tensor, step_tokens: int) -> Tensor:
     A padded frame still sees itself: a row that sees nothing would make the softmax undefined.
 
     Args:
-        name: a key of `MASKS`.
+        name: of a mask in the registry's slot "attention".
         frame_mask: (B * W, K) bool, True where a frame is real.
 
     Returns:
         (1, 1, K * P, K * P) where no frame is padded, else (B * W, 1, K * P, K * P).
     """
     num_frames = frame_mask.shape[1]
-    allowed = find_mask(name)(num_frames, step_tokens, frame_mask.device)[None, None]  # [1, 1, K * P, K * P]
+    allowed = find("attention", name)(num_frames, step_tokens, frame_mask.device)[None, None]  # [1, 1, K * P, K * P]
     if frame_mask.all():
         return allowed
     frame = frame_index(num_frames, step_tokens, frame_mask.device)

@@ -147,7 +147,7 @@ def plain_loop(qformer, windows, frame_mask):
     import torch
     import torch.nn.functional as F
 
-    from .attention import MASKS
+    from .registry import find
 
     def attend(block, x, memory, mask):
         heads = [t.unflatten(-1, (block.heads, -1)).transpose(0, 1)  # [heads, L, d]
@@ -158,7 +158,7 @@ def plain_loop(qformer, windows, frame_mask):
 
     if not frame_mask.all():
         raise ValueError("plain_loop takes whole windows only; cut the clip to a multiple of window_frames")
-    mask = MASKS[qformer.mask](qformer.window_frames, qformer.step_tokens)
+    mask = find("attention", qformer.attention)(qformer.window_frames, qformer.step_tokens)
     results = []
     for window in windows:
         inputs = qformer.input_norm(window) + qformer.positions  # [K * P, D]

@@ -9,6 +9,8 @@ from transformers import (
     WhisperConfig,
 )
 
+from .sync import step_shape
+
 
 class FavorConfig(PreTrainedConfig):
     """Sizes of a FAVOR model; the names are the glossary's.
@@ -20,7 +22,7 @@ class FavorConfig(PreTrainedConfig):
         frame_rate: video frames a second; one frame is one time step.
         window_frames, num_queries: K and N.
         qformer_*: width, layers, heads, feed-forward width and dropout of the causal Q-Former.
-        attention_mask: name of the causal attention's mask.
+        sync, windows, attention, connector, diversity: names of the parts to use (`registry`); the paper's by default.
         diversity_weight: lambda.
         lora_rank, lora_alpha, lora_dropout: LoRA on the language model's q, k, v, o; rank 0 is no LoRA.
         lora_targets: regular expression over module names, for language models that name q, k, v, o otherwise.
@@ -38,7 +40,8 @@ class FavorConfig(PreTrainedConfig):
     def __init__(self, audio_config=None, vision_config=None, visual_qformer_config=None, language_config=None, *,
                  conv_stem: bool = False, visual_tokens: int = 32, audio_width: int = 768, frame_rate: float = 2.0, window_frames: int = 10,
                  num_queries: int = 32, qformer_width: int = 768, qformer_layers: int = 2, qformer_heads: int = 12,
-                 qformer_hidden: int = 3072, qformer_dropout: float = 0.1, attention_mask: str = "block_causal",
+                 qformer_hidden: int = 3072, qformer_dropout: float = 0.1, sync: str = "concat", windows: str = "sliding",
+                 attention: str = "block_causal", connector: str = "causal_qformer", diversity: str = "mean_cosine",
                  diversity_weight: float = 0.01, lora_rank: int = 32, lora_alpha: int = 32, lora_dropout: float = 0.1,
                  lora_targets: str = r".*\.(q|k|v|o)_proj",
                  question_conditioning: bool = False, placeholder_id: int = 6, **kwargs):
@@ -57,7 +60,8 @@ class FavorConfig(PreTrainedConfig):
         self.window_frames, self.num_queries = window_frames, num_queries
         self.qformer_width, self.qformer_layers, self.qformer_heads = qformer_width, qformer_layers, qformer_heads
         self.qformer_hidden, self.qformer_dropout = qformer_hidden, qformer_dropout
-        self.attention_mask, self.diversity_weight = attention_mask, diversity_weight
+        self.sync, self.windows, self.attention, self.connector = sync, windows, attention, connector
+        self.diversity, self.diversity_weight = diversity, diversity_weight
         self.lora_rank, self.lora_alpha, self.lora_dropout = lora_rank, lora_alpha, lora_dropout
         self.lora_targets = lora_targets
         self.question_conditioning, self.placeholder_id = question_conditioning, placeholder_id
@@ -75,9 +79,15 @@ class FavorConfig(PreTrainedConfig):
         return round(50 / self.frame_rate)
 
     @property
+    def step_shape(self) -> tuple[int, int]:
+        """P and D of a synchronised time step; max(V, A) and D_v + D_a where features are concatenated."""
+        return step_shape(self.sync, visual_tokens=self.visual_tokens, visual_width=self.visual_width,
+                          audio_tokens=self.audio_tokens, audio_width=self.audio_width)
+
+    @property
     def step_tokens(self) -> int:
-        """P = max(V, A)."""
-        return max(self.visual_tokens, self.audio_tokens)
+        """P."""
+        return self.step_shape[0]
 
     @property
     def visual_width(self) -> int:

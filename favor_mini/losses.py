@@ -3,7 +3,10 @@
 import torch.nn.functional as F
 from torch import Tensor
 
+from .registry import register
 
+
+@register("diversity", "mean_cosine")
 def diversity_loss(queries: Tensor, real: Tensor | None = None) -> Tensor:
     """Mean cosine similarity over the N * (N - 1) off-diagonal pairs of queries in a window, averaged over windows.
 

@@ -13,10 +13,10 @@ from transformers.utils import ModelOutput
 from .attention import turns_apart
 from .config import FavorConfig
 from .encoders import InstructBlipEyes, VisualEncoder, encode_audio, expect
-from .losses import diversity_loss
-from .qformer import AttentionMaps, CausalQFormer
-from .sync import step_mask, synchronise, trim
-from .windows import fold, unfold
+from .qformer import AttentionMaps
+from .registry import find
+from .sync import trim
+from .windows import unfold
 
 MEDIA = ("pixel_values", "frame_mask", "input_features", "audio_mask", "visual_features", "audio_features",
          "question_ids", "question_mask")
@@ -51,11 +51,11 @@ class FavorForConditionalGeneration(PreTrainedModel):
         self.visual_encoder = VisualEncoder(config.vision_config, config.visual_qformer_config, config.visual_tokens,
                                             config.conv_stem)
         self.audio_projection = nn.Linear(config.audio_config.d_model, config.audio_width)
-        self.qformer = CausalQFormer(
-            input_width=config.visual_width + config.audio_width, window_frames=config.window_frames,
-            step_tokens=config.step_tokens, num_queries=config.num_queries, width=config.qformer_width,
+        step_tokens, input_width = config.step_shape
+        self.qformer = find("connector", config.connector)(
+            input_width=input_width, window_frames=config.window_frames, step_tokens=step_tokens, num_queries=config.num_queries, width=config.qformer_width,
             layers=config.qformer_layers, heads=config.qformer_heads, hidden=config.qformer_hidden,
-            dropout=config.qformer_dropout, mask=config.attention_mask)
+            dropout=config.qformer_dropout, attention=config.attention)
         self.language_model = AutoModelForCausalLM.from_config(config.language_config)
         self.projection = nn.Linear(config.qformer_width, config.language_config.hidden_size)
         self.post_init()
@@ -63,7 +63,7 @@ class FavorForConditionalGeneration(PreTrainedModel):
         self.freeze()
 
     def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, CausalQFormer):
+        if module is self.qformer:
             module.reset_parameters()
         elif isinstance(module, VisualEncoder):
             nn.init.normal_(module.query_tokens, std=0.02)
@@ -145,9 +145,9 @@ class FavorForConditionalGeneration(PreTrainedModel):
         (visual, frame_mask), (audio, audio_mask) = trim(visual, frame_mask), trim(audio, audio_mask)
         visual = visual.masked_fill(~frame_mask[..., None, None], 0.0)
         audio = self.audio_projection(audio).masked_fill(~audio_mask[..., None], 0.0)  # [B, L, D_a]
-        steps = synchronise(visual, audio, audio_tokens=config.audio_tokens)  # [B, T, P, D_v + D_a]
-        real = step_mask(frame_mask, audio_mask, audio_tokens=config.audio_tokens)  # [B, T]
-        windows, mask = fold(steps, real, config.window_frames)  # [B * W, K * P, D_v + D_a], [B * W, K]
+        steps, real = find("sync", config.sync)(visual, audio, frame_mask, audio_mask, audio_tokens=config.audio_tokens)
+        # steps [B, T, P, D], real [B, T]; D = D_v + D_a
+        windows, mask = find("windows", config.windows)(steps, real, config.window_frames)  # [B * W, K * P, D], [B * W, K]
         queries, maps = self.qformer(windows, mask, return_maps)  # [B * W, N, width]
         queries = unfold(queries, len(visual)).unflatten(1, (-1, config.num_queries))  # [B, W, N, width]
         return queries, mask.any(dim=1).unflatten(0, (len(visual), -1)), maps
@@ -224,7 +224,7 @@ class FavorForConditionalGeneration(PreTrainedModel):
                                      use_cache=False).logits
         loss = cross_entropy = diversity = None
         if queries is not None:
-            diversity = diversity_loss(queries.flatten(0, 1), window_mask.flatten())
+            diversity = find("diversity", self.config.diversity)(queries.flatten(0, 1), window_mask.flatten())
         if labels is not None:
             cross_entropy = F.cross_entropy(logits[:, :-1].float().transpose(1, 2), labels[:, 1:], ignore_index=-100)
             loss = cross_entropy if diversity is None else cross_entropy + self.config.diversity_weight * diversity

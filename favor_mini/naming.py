@@ -7,13 +7,15 @@ does, what is beside it, what is heard. Each must come close to the embeddings o
 The paper has no such stage: its connector learns from the language model alone, on far more data than two CPU cores can take.
 """
 
+from itertools import product
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .losses import diversity_loss
 from .model import FavorForConditionalGeneration
-from .processor import MEDIA_TOKEN, FavorProcessor
+from .processor import MEDIA_TOKEN, FavorProcessor, ProcessorSettings
+from .registry import find
 from .world.scene import Moment, Scene
 from .world.transcript import heard_phrase, seen_phrase
 
@@ -42,26 +44,34 @@ def clause(moment: Moment | None, start: float, end: float) -> list[str]:
     return [subject, does, beside, f"hear {heard_phrase(moment)}" if told else "hear"]
 
 
-def query_words(scene: Scene, processor: FavorProcessor, num_queries: int, missing: str | None = None
+def query_words(scene: Scene, processor: FavorProcessor, num_frames: int, missing: str | None = None
                 ) -> tuple[list[list[int]], list[int]]:
     """What each of a clip's W * N output queries should name: its words' token ids, and the number of its moment.
 
-    `missing` is the stream that the clip lacks, "audio" or "video": there, "hear" or "see" is all that can be named.
+    `num_frames` is the clip's T; `missing` is the stream that it lacks, "audio" or "video": there, "hear" or "see" is all
+    that can be named.
     """
     settings, words, numbers = processor.settings, [], []
-    seconds, clauses = settings.window_frames / settings.frame_rate, -(-settings.num_queries // FIELDS)  # of a window
-    for n in range(num_queries):
-        window, place = divmod(n, settings.num_queries)
-        t = (window + (place // FIELDS + 0.5) / clauses) * seconds
-        t = round(t * settings.frame_rate) / settings.frame_rate  # the nearest frame's: between frames nobody sees
-        number = next((i for i, m in enumerate(scene.moments) if m.start <= t < m.end), len(scene.moments))
+    rate, clauses = settings.frame_rate, -(-settings.num_queries // FIELDS)  # of a window
+    for (start, end), place in product(window_spans(num_frames, settings), range(settings.num_queries)):
+        t = start + (place // FIELDS + 0.5) / clauses * settings.window_frames / rate
+        t = round(t * rate) / rate  # the nearest frame's: between frames nobody sees
+        number = next((i for i, m in enumerate(scene.moments) if m.start <= t < min(m.end, end)), len(scene.moments))
         moment = scene.moments[number] if number < len(scene.moments) else None
-        phrase = clause(moment, window * seconds, (window + 1) * seconds)[place % FIELDS]
+        phrase = clause(moment, start, end)[place % FIELDS]
         if moment and missing == ("audio" if place % FIELDS == FIELDS - 1 else "video"):
             phrase = "hear" if missing == "audio" else "see"
         words.append(processor.tokenizer(phrase, add_special_tokens=False).input_ids)
         numbers.append(number)
     return words, numbers
+
+
+def window_spans(num_frames: int, settings: ProcessorSettings) -> list[tuple[float, float]]:
+    """From which second to which each of a clip's windows reaches."""
+    frames = torch.arange(float(num_frames))[None, :, None, None]  # [1, T, 1, 1]: every frame holds its own number
+    windows, real = find("windows", settings.windows)(frames, torch.ones(1, num_frames).bool(), settings.window_frames)
+    held = [window[mask, 0].tolist() for window, mask in zip(windows, real, strict=True) if mask.any()]
+    return [(window[0] / settings.frame_rate, (window[-1] + 1) / settings.frame_rate) for window in held]
 
 
 def bags(words: list[list[int]], vocabulary: int) -> Tensor:
@@ -105,6 +115,6 @@ class Naming(nn.Module):
         cross_entropy = F.cross_entropy(read @ vectors.T, share) + (share * share.clamp(min=1e-9).log()).sum(-1).mean()
         target = words @ vectors
         distance = (read - target).square().sum(-1).mean() / target.square().sum(-1).mean()
-        diversity = diversity_loss(queries.flatten(0, 1), window_mask.flatten())
+        diversity = find("diversity", self.model.config.diversity)(queries.flatten(0, 1), window_mask.flatten())
         return {"loss": cross_entropy + distance + self.model.config.diversity_weight * diversity,
                 "cross_entropy": cross_entropy, "diversity": diversity}

@@ -12,6 +12,7 @@ from transformers import AutoTokenizer, WhisperFeatureExtractor
 
 from .config import FavorConfig
 from .files import replacing
+from .windows import num_windows
 
 PROMPT = "USER: <Img>{media}</Img> {question}\nASSISTANT:"
 MEDIA_TOKEN = "<av>"
@@ -27,6 +28,7 @@ class ProcessorSettings:
     frame_rate: float = 2.0
     window_frames: int = 10
     num_queries: int = 32
+    windows: str = "sliding"
     question_conditioning: bool = False
     question_tokens: int = 64  # at most so many of a question go into the visual Q-Former
     # The mean and spread of the pixels CLIP was trained on, which InstructBLIP keeps.
@@ -38,6 +40,7 @@ class ProcessorSettings:
         """The settings that belong to a model's `FavorConfig`."""
         return cls(**{"image_size": config.vision_config.image_size, "frame_rate": config.frame_rate,
                       "window_frames": config.window_frames, "num_queries": config.num_queries,
+                      "windows": config.windows,
                       "question_conditioning": config.question_conditioning,
                       "question_tokens": config.visual_qformer_config.max_position_embeddings, **changes})
 
@@ -146,10 +149,14 @@ class FavorProcessor:
             raise ValueError(f"{clip.source}: {len(clip.frames)} frames in {clip.duration:.1f} s were not read at "
                              f"{self.settings.frame_rate} frames a second; pass frame_rate={self.settings.frame_rate}")
 
+    def num_steps(self, media: dict) -> int:
+        """T: how many time steps the clip has, by its longer stream."""
+        return max(media["num_frames"], -(-media["audio_tokens"] // self.settings.audio_tokens))
+
     def num_placeholders(self, media: dict) -> int:
         """W * N: how many vectors the clip will become."""
-        steps = max(media["num_frames"], -(-media["audio_tokens"] // self.settings.audio_tokens))
-        return -(-steps // self.settings.window_frames) * self.settings.num_queries
+        settings = self.settings
+        return num_windows(self.num_steps(media), settings.window_frames, settings.windows) * settings.num_queries
 
     # Prompts.
 

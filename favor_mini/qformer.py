@@ -11,16 +11,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .attention import AttentionBlock, find_mask, window_mask
+from .attention import AttentionBlock, window_mask
+from .registry import find, register
 
 
 @dataclass
 class AttentionMaps:
-    """Attention maps of each layer, filled where they are asked for; the last two axes are (looking, seen)."""
+    """What each layer did, filled where it is asked for. The last two axes of a map are (looking, seen)."""
 
     causal: list[Tensor] = field(default_factory=list)  # [B * W, heads, K * P, K * P]
     self: list[Tensor] = field(default_factory=list)  # [B * W, heads, N, N]
     cross: list[Tensor] = field(default_factory=list)  # [B * W, heads, N, K * P]
+    encoded: list[Tensor] = field(default_factory=list)  # [B * W, K * P, D], what the queries looked at
 
 
 class FeedForward(nn.Module):
@@ -55,11 +57,14 @@ class CausalQFormerLayer(nn.Module):
     def forward(self, queries: Tensor, inputs: Tensor, causal_mask: Tensor, real: Tensor,
                 maps: AttentionMaps) -> Tensor:
         encoded = self.encode(inputs, causal_mask, maps.causal)  # [B * W, K * P, D]
+        if maps.encoded is not None:
+            maps.encoded.append(encoded)
         queries = self.self_attention(queries, maps=maps.self)  # [B * W, N, width]
         queries = self.cross_attention(queries, encoded, mask=real, maps=maps.cross)
         return self.feed_forward(queries)
 
 
+@register("connector", "causal_qformer", causal=True)
 class CausalQFormer(nn.Module):
     """Maps windows (B * W, K * P, D) to queries (B * W, N, width).
 
@@ -67,21 +72,23 @@ class CausalQFormer(nn.Module):
         input_width: D = D_v + D_a.
         window_frames, step_tokens: K and P.
         num_queries, width: N and the width of the queries.
-        mask: name of the causal attention's mask, a key of `attention.MASKS`.
+        attention: name of the causal attention's mask.
     """
+
+    layer_class = CausalQFormerLayer
 
     def __init__(self, *, input_width: int, window_frames: int, step_tokens: int, num_queries: int, width: int,
                  layers: int = 2, heads: int = 12, hidden: int = 3072, dropout: float = 0.1,
-                 mask: str = "block_causal"):
+                 attention: str = "block_causal"):
         super().__init__()
-        find_mask(mask)  # an unknown name fails here, not at the first clip
-        self.window_frames, self.step_tokens, self.mask, self.dropout = window_frames, step_tokens, mask, dropout
+        find("attention", attention)  # an unknown name fails here, not at the first clip
+        self.window_frames, self.step_tokens, self.attention, self.dropout = window_frames, step_tokens, attention, dropout
         self.input_norm = nn.LayerNorm(input_width, eps=1e-12)
         self.positions = nn.Parameter(torch.empty(window_frames * step_tokens, input_width))
         self.queries = nn.Parameter(torch.empty(num_queries, width))
         # Without this LayerNorm on the (small) queries, post-norm makes them all alike from the first step.
         self.query_norm = nn.LayerNorm(width, eps=1e-12)
-        self.layers = nn.ModuleList(CausalQFormerLayer(input_width, width, heads, hidden, dropout)
+        self.layers = nn.ModuleList(self.layer_class(input_width, width, heads, hidden, dropout)
                                     for _ in range(layers))
         self.reset_parameters()
 
@@ -122,14 +129,14 @@ class CausalQFormer(nn.Module):
             raise ValueError(f"a window is {self.window_frames} frames x {self.step_tokens} tokens = {len(self.positions)}"
                              f" tokens of width {self.positions.shape[1]} with a mask of {self.window_frames}, found "
                              f"{tuple(windows.shape)} and {tuple(frame_mask.shape)}; fold() cuts clips into windows")
-        causal_mask = window_mask(self.mask, frame_mask, self.step_tokens)
+        causal_mask = window_mask(self.attention, frame_mask, self.step_tokens)
         # A window without any real frame is dropped later; until then its queries look at everything (no NaN).
         seen = frame_mask | ~frame_mask.any(dim=1, keepdim=True)  # [B * W, K]
         real = seen.repeat_interleave(self.step_tokens, dim=1)[:, None, None, :]  # [B * W, 1, 1, K * P]
         inputs = self.embed(windows)
         queries = self.query_norm(self.queries).expand(len(windows), -1, -1)  # [B * W, N, width]
         queries = F.dropout(queries, self.dropout, self.training)
-        maps = AttentionMaps() if return_maps else AttentionMaps(None, None, None)
+        maps = AttentionMaps() if return_maps else AttentionMaps(None, None, None, None)
         for layer in self.layers:
             queries = layer(queries, inputs, causal_mask, real, maps)
         return queries, maps if return_maps else None

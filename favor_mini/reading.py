@@ -72,8 +72,7 @@ def script(scene: Scene, processor: FavorProcessor, turns: list[tuple[str, str]]
     words, numbers = [], []
     if named:
         frames = int(np.ceil(scene.duration * processor.settings.frame_rate))
-        count = processor.num_placeholders({"num_frames": frames, "audio_tokens": 0})
-        words, numbers = query_words(scene, processor, count, missing)
+        words, numbers = query_words(scene, processor, frames, missing)
     return {**processor.dialogue(MEDIA_TOKEN * len(words) if named else f" {text} ", turns), "words": words, "numbers": numbers}
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from .attention import MASKS
 from .course import figures
 from .evaluation import Row, Score, scores
 from .files import replacing
@@ -156,9 +155,9 @@ def _timeline(r: Result) -> str:
 def _masks(r: Result) -> str:
     return ("<h2>Who may look at whom</h2>\n<p>Inside a window, the paper lets each frame look at itself and at the frames "
             "before it. The code that its authors released holds the mirrored triangle. "
-            f"This model uses <code>{escape(r.config.attention_mask)}</code>.</p>\n"
+            f"This model uses <code>{escape(r.config.attention)}</code>.</p>\n"
             + picture(figures.masks(r.config.window_frames, 1),
-                      f"The {len(MASKS)} masks over one window. Each square stands for {r.config.step_tokens} x "
+                      f"Three masks over one window. Each square stands for {r.config.step_tokens} x "
                       f"{r.config.step_tokens} tokens: a frame's tokens see one another whole."))
 
 

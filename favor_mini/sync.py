@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .registry import find, register
+
 
 def synchronise(visual: Tensor, audio: Tensor, *, audio_tokens: int) -> Tensor:
     """Join both streams frame by frame along the feature axis.
@@ -40,6 +42,23 @@ def step_mask(frame_mask: Tensor, audio_mask: Tensor, *, audio_tokens: int) -> T
     num_frames = max(frame_mask.shape[1], heard.shape[1])
     seen, heard = (F.pad(m, (0, num_frames - m.shape[1])) for m in (frame_mask, heard))  # [B, T] each
     return seen | heard
+
+
+@register("sync", "concat", causal=True)
+def concat(visual: Tensor, audio: Tensor, frame_mask: Tensor, audio_mask: Tensor, *, audio_tokens: int
+           ) -> tuple[Tensor, Tensor]:
+    """FAVOR's: what is seen and heard in one time step side by side, along the feature axis; with the mask of real steps."""
+    return (synchronise(visual, audio, audio_tokens=audio_tokens),
+            step_mask(frame_mask, audio_mask, audio_tokens=audio_tokens))
+
+
+def step_shape(name: str, *, visual_tokens: int, visual_width: int, audio_tokens: int, audio_width: int) -> tuple[int, int]:
+    """P and D: tokens of a time step and their width, under the synchronisation of this name."""
+    with torch.device("cpu"):
+        visual, audio = torch.zeros(1, 1, visual_tokens, visual_width), torch.zeros(1, audio_tokens, audio_width)
+        real = torch.ones(1, 1, dtype=torch.bool), torch.ones(1, audio_tokens, dtype=torch.bool)
+        steps, _ = find("sync", name)(visual, audio, *real, audio_tokens=audio_tokens)
+    return steps.shape[2], steps.shape[3]
 
 
 def trim(stream: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

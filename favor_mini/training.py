@@ -77,8 +77,7 @@ class NamedClips(EncodedClips):
 
     def __getitem__(self, i: int) -> dict:
         media, scene, missing = self.clip(i)
-        count = self.processor.num_placeholders(media)
-        return {**media, "words": query_words(scene, self.processor, count, missing)[0]}
+        return {**media, "words": query_words(scene, self.processor, self.processor.num_steps(media), missing)[0]}
 
 
 class Dialogues(EncodedClips):

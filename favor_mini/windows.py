@@ -3,15 +3,20 @@
 All windows of all clips go through the causal Q-Former at once, as one batch; no Python loop over windows.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
-def num_windows(num_frames: int | Tensor, window_frames: int) -> int | Tensor:
-    """W = ceil(T / K): how many windows of K frames hold T frames."""
-    return -(-num_frames // window_frames)
+from .registry import find, register
 
 
+def num_windows(num_frames: int, window_frames: int, name: str = "sliding") -> int:
+    """W: how many windows of K frames a clip of T frames becomes; ceil(T / K) where they slide by K."""
+    _, real = find("windows", name)(torch.zeros(1, num_frames, 1, 1), torch.ones(1, num_frames).bool(), window_frames)
+    return int(real.any(dim=1).sum())
+
+
+@register("windows", "sliding")
 def fold(steps: Tensor, frame_mask: Tensor, window_frames: int) -> tuple[Tensor, Tensor]:
     """Cut every clip into windows of K frames; the last one is padded and its padding masked.
 

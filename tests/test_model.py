@@ -237,5 +237,5 @@ def test_sizes_that_cannot_be_are_explained(changes, match):
 
 
 def test_an_unknown_mask_is_told_when_the_model_is_built():
-    with pytest.raises(ValueError, match="unknown attention mask 'diagonal'"):
-        FavorForConditionalGeneration(tiny_config(attention_mask="diagonal"))
+    with pytest.raises(ValueError, match="no attention 'diagonal'"):
+        FavorForConditionalGeneration(tiny_config(attention="diagonal"))

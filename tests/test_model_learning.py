@@ -120,7 +120,7 @@ def test_saved_and_loaded_gives_the_same_logits_bit_for_bit(processor, tmp_path)
 
 
 def test_the_config_survives_a_round_trip(tmp_path):
-    config = tiny_config(attention_mask="full", diversity_weight=0.25, question_conditioning=True, lora_targets="q_proj")
+    config = tiny_config(attention="full", diversity_weight=0.25, question_conditioning=True, lora_targets="q_proj")
     config.save_pretrained(tmp_path)
     loaded = FavorConfig.from_pretrained(tmp_path)
     assert loaded.to_dict() == config.to_dict()

@@ -37,7 +37,7 @@ def make(mask="block_causal", layers=2, scramble=True, window_frames=K, **change
     torch.manual_seed(1)
     sizes = {"input_width": D, "window_frames": window_frames, "step_tokens": P, "num_queries": N, "width": WIDTH,
              "layers": layers, "heads": HEADS, "hidden": 20, "dropout": 0.0, **changes}
-    qformer = CausalQFormer(mask=mask, **sizes)
+    qformer = CausalQFormer(attention=mask, **sizes)
     if scramble:
         for parameter in qformer.parameters():
             torch.nn.init.normal_(parameter, std=0.4)
@@ -222,5 +222,5 @@ def test_the_layernorm_on_the_queries_keeps_them_apart():
 def test_a_wrong_window_is_explained():
     with pytest.raises(ValueError, match="4 frames x 3 tokens = 12 tokens of width 12"):
         make()(torch.zeros(1, 10, D), torch.ones(1, K, dtype=torch.bool))
-    with pytest.raises(ValueError, match="unknown attention mask"):
-        make(mask="none")
+    with pytest.raises(ValueError, match="no attention 'diagonal'"):
+        make(mask="diagonal")

@@ -138,21 +138,21 @@ def _script(axis, events: list[tuple[float, float, str]]) -> None:
 @styled
 def masks(num_frames: int = 4, step_tokens: int = 3) -> Picture:
     """Who may look at whom, side by side: the paper's mask, its reverse, and no mask. Dark: looking is allowed."""
-    from ..attention import MASKS
+    from ..attention import block_anticausal, block_causal, full
 
-    said = {"block_causal": "own frame and earlier ones", "block_anticausal": "own frame and later ones",
-            "full": "the whole window"}
+    shown = {block_causal: "own frame and earlier ones", block_anticausal: "own frame and later ones",
+             full: "the whole window"}
     figure = _picture(14, 5.7, (
         f"Three attention masks over {num_frames} frames of {step_tokens} tokens. Causal: a staircase, every token sees "
         "its own frame whole and the earlier ones. Anticausal: the staircase mirrored, own frame and later ones. "
         "Full: everything sees everything."))
-    for axis, (name, mask) in zip(figure.subplots(1, len(MASKS)), MASKS.items(), strict=True):
+    for axis, (mask, said) in zip(figure.subplots(1, len(shown)), shown.items(), strict=True):
         axis.imshow(mask(num_frames, step_tokens).float().numpy(), cmap=ListedColormap(["white", STRONG]), vmin=0, vmax=1)
         for border in np.arange(1, num_frames) * step_tokens - 0.5:
             axis.axhline(border, color=INK, linewidth=1)
             axis.axvline(border, color=INK, linewidth=1)
         middles = np.arange(num_frames) * step_tokens + (step_tokens - 1) / 2
-        axis.set(xticks=middles, yticks=middles, xlabel="frame looked at", title=f"{name}\n{said.get(name, '')}")
+        axis.set(xticks=middles, yticks=middles, xlabel="frame looked at", title=f"{mask.__name__}\n{said}")
         axis.set_xticklabels(range(1, num_frames + 1))
         axis.set_yticklabels(range(1, num_frames + 1))
         axis.tick_params(length=0)

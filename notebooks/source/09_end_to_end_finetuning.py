@@ -130,7 +130,7 @@ print(score_table(before[-1:]))
 # %%
 from favor_mini.naming import query_words
 
-words, moments = query_words(scene, processor, 16)
+words, moments = query_words(scene, processor, 10)  # of one window
 for i in range(0, 16, 4):
     print(f"moment {moments[i]}:", " | ".join(processor.tokenizer.decode(ids) for ids in words[i : i + 4]))
 
@@ -242,7 +242,7 @@ print("same weights:", all(torch.equal(whole[name], resumed[name]) for name in w
 # - The encoders' features are computed once; a stopped run resumes exactly.
 #
 # **What to play with:** `steps={"ask": 200}` (questions alone), `questions=1`, `diversity_weight=1.0`,
-# `attention_mask="full"`. Predict first, then run.
+# `attention="full"`. Predict first, then run.
 #
 # **Where this lives:** `favor_mini/naming.py`, `favor_mini/training.py`, `favor_mini/features.py`, `favor_mini/losses.py`;
 # tests in `tests/test_naming.py` and `tests/test_training.py`. The whole recipe behind the shipped checkpoint: `favor_mini/recipe.py`.
