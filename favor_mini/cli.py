@@ -121,6 +121,27 @@ def _parser() -> argparse.ArgumentParser:
                           help="move the sound later against the picture")
     evaluate.add_argument("--json", dest="lines", metavar="FILE.jsonl", help="also write every question with its answer")
 
+    compare = command("compare", _compare, "train variants of the connector in pairs, and say whether they differ",
+                      "  favor-mini compare --vary attention=block_causal,full,none --seeds 5 --minutes 3\n"
+                      "  favor-mini compare --vary diversity_weight=0.1,0,1 --dry-run\n"
+                      "  favor-mini compare --arm window_frames=10,num_queries=16 --arm window_frames=5,num_queries=8\n"
+                      "  favor-mini compare --parts mine.py --vary attention=block_causal,mine")
+    arms = compare.add_mutually_exclusive_group(required=True)
+    arms.add_argument("--vary", metavar="FIELD=A,B,...", help="one field of the config and its values; the first is the baseline")
+    arms.add_argument("--arm", action="append", dest="arms", metavar="FIELD=A,...",
+                      help="changes that go together; repeat for each arm, the baseline first")
+    compare.add_argument("--set", dest="fixed", default="", metavar="FIELD=A,...", help="changes that all arms share")
+    compare.add_argument("--parts", metavar="FILE.py", help="a file that registers parts of your own; it is run")
+    compare.add_argument("--seeds", type=_count, default=5, metavar="N", help="trainings of each arm (%(default)s)")
+    compare.add_argument("--minutes", type=float, default=3.0, metavar="M", help="of training the baseline; all arms take "
+                         "as many steps (%(default)s)")
+    compare.add_argument("--steps", type=_count, metavar="N", help="training steps, in place of minutes: the same each time")
+    compare.add_argument("--clips", type=_count, default=1600, metavar="N", help="training clips (%(default)s)")
+    compare.add_argument("--scenes", type=_count, default=60, metavar="N", help="validation clips to ask about (%(default)s)")
+    compare.add_argument("--out", default="build/compare", metavar="DIR", help="runs are kept there (%(default)s)")
+    compare.add_argument("--dry-run", action="store_true", help="tell what it would cost, and train nothing")
+    _checkpoint_option(compare)
+
     doctor = command("doctor", _doctor, "check libraries, codecs, device, checkpoint, samples, memory and disk", "")
     doctor.add_argument("--quick", action="store_true", help="leave out what takes seconds: codecs and the checkpoint")
     _checkpoint_option(doctor)
@@ -232,6 +253,19 @@ def _scene_questions(count: int, image_size: int, questions: int = 16):
 def _write_lines(path: str, rows: list[dict]) -> None:
     with replacing(Path(path)) as unfinished, open(unfinished, "w", encoding="utf-8") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def _compare(vary, arms, fixed: str, parts, out: str, dry_run: bool, checkpoint, **options) -> None:
+    from .lab import compare
+
+    if parts:
+        compare.load_parts(parts)
+    if vary:
+        name, _, values = vary.partition("=")
+        arms = [f"{name}={value}" for value in values.split(",")]
+    plan = compare.Plan([compare.parse_changes(arm) for arm in arms], compare.parse_changes(fixed), **options)
+    todo = compare.dry_run if dry_run else compare.compare
+    print(todo(plan, out, checkpoint=checkpoint, progress=sys.stderr.isatty()))
 
 
 def _doctor(quick: bool, checkpoint) -> int:

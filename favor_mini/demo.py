@@ -31,13 +31,12 @@ from .media import read_clip
 from .model import FavorForConditionalGeneration
 from .processor import FavorProcessor
 from .report import Result, compared, write_report
-from .training import MuonAdamW, finetune, has_bf16, lesson
+from .training import SHARES, finetune, has_bf16, seconds_per_step, share_out
 from .world.questions import FAMILIES, Question
 from .world.scene import SPLITS
 
 DOZEN = ("shown_when", "heard_while", "said_when", "off_screen", "first_mixed", "seen_after", "heard_before", "cause",
          "next", "direction", "read", "count_heard")
-SHARES = {"name": 0.8, "align": 0.1, "ask": 0.1}  # of the training's steps, stage by stage
 FRESH, OWN, SHIPPED = "before: untrained connector", "after: trained here", "shipped"
 
 
@@ -205,30 +204,6 @@ def plan(model, processor, data: list[dict], settings: Settings, file: Path) -> 
     with replacing(file) as unfinished:
         unfinished.write_text(json.dumps(steps))
     return steps
-
-
-def share_out(steps: int) -> dict[str, int]:
-    """Steps of each stage, by `SHARES`; at least one each."""
-    later = {stage: max(1, int(steps * SHARES[stage])) for stage in ("align", "ask")}
-    return {"name": steps - sum(later.values()), **later}
-
-
-def seconds_per_step(stage: str, model, processor, data: list[dict], batch: int) -> float:
-    """Median time of a few steps at a learning rate of 0, which changes no weight; the first is warm-up."""
-    model.train()
-    learner, items, collate = lesson(stage, model, processor, data, 4 * batch)
-    optimizer, times = MuonAdamW(learner, lr=0.0), []
-    for first in range(0, len(items), batch):
-        start = time.perf_counter()
-        inputs = collate([items[i] for i in range(first, first + batch)])
-        inputs = {k: v.to(model.device) for k, v in inputs.items()}
-        with torch.autocast(model.device.type, torch.bfloat16, enabled=has_bf16()):
-            loss = learner(**inputs)["loss"]
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        times.append(time.perf_counter() - start)
-    return float(np.median(times[1:]))
 
 
 def train(model, processor, data: list[dict], run: Path, settings: Settings, steps: dict[str, int], progress: bool

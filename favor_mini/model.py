@@ -53,9 +53,9 @@ class FavorForConditionalGeneration(PreTrainedModel):
         self.audio_projection = nn.Linear(config.audio_config.d_model, config.audio_width)
         step_tokens, input_width = config.step_shape
         self.qformer = find("connector", config.connector)(
-            input_width=input_width, window_frames=config.window_frames, step_tokens=step_tokens, num_queries=config.num_queries, width=config.qformer_width,
-            layers=config.qformer_layers, heads=config.qformer_heads, hidden=config.qformer_hidden,
-            dropout=config.qformer_dropout, attention=config.attention)
+            input_width=input_width, window_frames=config.window_frames, step_tokens=step_tokens,
+            num_queries=config.num_queries, width=config.qformer_width, layers=config.qformer_layers,
+            heads=config.qformer_heads, hidden=config.qformer_hidden, dropout=config.qformer_dropout, attention=config.attention)
         self.language_model = AutoModelForCausalLM.from_config(config.language_config)
         self.projection = nn.Linear(config.qformer_width, config.language_config.hidden_size)
         self.post_init()

@@ -6,6 +6,7 @@ alone teach too little, one short answer a clip.
 """
 
 import json
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from safetensors.torch import load_model, save_model
 from torch import nn
 from torch.utils.data import Dataset
-from transformers import PreTrainedModel, Trainer, TrainerState, TrainingArguments
+from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
@@ -28,6 +29,7 @@ from .world.tokenizer import DESCRIBE
 from .world.transcript import transcript
 
 DESCRIBE_SHARE = {"align": 1.0, "ask": 0.25}  # share of clips whose script the model must write out
+SHARES = {"name": 0.8, "align": 0.1, "ask": 0.1}  # of the training's steps, stage by stage
 RATE = {"name": 1.0, "align": 0.1, "ask": 0.05}  # of the learning rate: at higher ones, later stages undo what naming has reached
 
 
@@ -210,6 +212,7 @@ def fit(model, data: Dataset, collate, out, *, steps: int, batch: int = 32, lr: 
         bf16=has_bf16() if bf16 is None else bf16, use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=torch.cuda.is_available(), disable_tqdm=not progress)
     trainer = FavorTrainer(model=model, args=arguments, train_dataset=data, data_collator=collate, callbacks=[*callbacks])
+    trainer.remove_callback(PrinterCallback)  # what a Trainer without a bar would print; the log is returned
     start = last_checkpoint(out) if resume else None
     if start:
         state = TrainerState.load_from_json(str(Path(start) / TRAINER_STATE_NAME))
@@ -225,6 +228,30 @@ def lesson(stage: str, model, processor, encoded: list[dict], count: int) -> tup
     if stage == "name":
         return Naming(model), NamedClips(encoded, count, processor), partial(collate_names, processor)
     return model, Dialogues(encoded, count, describe=DESCRIBE_SHARE[stage]), processor.collate
+
+
+def share_out(steps: int) -> dict[str, int]:
+    """Steps of each stage, by `SHARES`; at least one each."""
+    later = {stage: max(1, int(steps * SHARES[stage])) for stage in ("align", "ask")}
+    return {"name": steps - sum(later.values()), **later}
+
+
+def seconds_per_step(stage: str, model, processor, data: list[dict], batch: int) -> float:
+    """Median time of a few steps at a learning rate of 0, which changes no weight; the first is warm-up."""
+    model.train()
+    learner, items, collate = lesson(stage, model, processor, data, 4 * batch)
+    optimizer, times = MuonAdamW(learner, lr=0.0), []
+    for first in range(0, len(items), batch):
+        start = time.perf_counter()
+        inputs = collate([items[i] for i in range(first, first + batch)])
+        inputs = {k: v.to(model.device) for k, v in inputs.items()}
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=has_bf16()):
+            loss = learner(**inputs)["loss"]
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        times.append(time.perf_counter() - start)
+    return float(np.median(times[1:]))
 
 
 def finetune(model: FavorForConditionalGeneration, processor: FavorProcessor, encoded: list[dict], out, *,

@@ -1,0 +1,304 @@
+"""Paired comparisons: change one thing about the connector, train it several times from nothing, see whether it helps.
+
+    favor-mini compare --vary attention=block_causal,full,none --seeds 5 --minutes 3
+
+Arms that share a seed share the order of the data, the first random numbers, the number of steps and the questions; so
+what differs between them is the arm. The frozen parts are a checkpoint's. Every run is kept under a name made of all that
+decides its outcome: a run that is there is not made again, one that was stopped goes on.
+"""
+
+import hashlib
+import importlib.util
+import inspect
+import json
+import os
+import platform
+import shutil
+import sys
+import time
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import TrainerCallback
+from transformers.utils.logging import disable_progress_bar
+
+from ..ask import find_checkpoint
+from ..config import FavorConfig
+from ..features import encode_scenes
+from ..files import replacing
+from ..model import FavorForConditionalGeneration
+from ..processor import FavorProcessor
+from ..recipe import validation_rows
+from ..registry import SLOTS, part
+from ..training import SHARES, finetune, seconds_per_step, share_out
+from ..world.scene import SPLITS
+from .statistics import Comparison
+
+# Fields of FavorConfig that an arm may set: they leave the frozen parts as they are.
+FIELDS = (*SLOTS, "window_frames", "num_queries", "audio_width", "qformer_width", "qformer_layers", "qformer_heads",
+          "qformer_hidden", "qformer_dropout", "diversity_weight", "lora_rank", "lora_alpha", "lora_dropout")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is compared, and how.
+
+    Args:
+        arms: changes to the config, one dict an arm; the first is what the others are held against.
+        fixed: changes that all arms share.
+        seeds: how many times each arm is trained.
+        steps: of training, in all stages together; None: as many as the first arm takes `minutes` for.
+        clips: training clips. scenes, questions: validation scenes to ask about, and questions about each.
+    """
+
+    arms: list[dict]
+    fixed: dict = field(default_factory=dict)
+    seeds: int = 5
+    minutes: float = 3.0
+    steps: int | None = None
+    clips: int = 1600
+    batch: int = 16
+    lr: float = 7e-4
+    scenes: int = 60
+    questions: int = 10
+
+    def __post_init__(self):
+        if len(self.arms) < 2 or len({arm_name(arm) for arm in self.arms}) < len(self.arms):
+            raise ValueError(f"a comparison needs at least two arms, all different; found {list(map(arm_name, self.arms))}")
+        unknown = {name for changes in (*self.arms, self.fixed) for name in changes} - set(FIELDS)
+        if unknown:
+            raise ValueError(f"an arm can't set {', '.join(sorted(unknown))}; choose among {', '.join(FIELDS)}")
+        if min(self.seeds, self.clips, self.batch, self.scenes, self.questions) < 1 or self.minutes <= 0:
+            raise ValueError("seeds, clips, batch, scenes and questions must be at least 1, and minutes above 0")
+        if self.steps is not None and self.steps < len(SHARES):
+            raise ValueError(f"steps must be at least {len(SHARES)}, one a stage; found {self.steps}")
+        for changes in self.arms:
+            for slot, name in {**self.fixed, **changes}.items():
+                if slot in SLOTS:
+                    part(slot, name)  # an unknown name fails here, not an hour later
+
+
+def arm_name(changes: dict) -> str:
+    """How an arm is called in tables: "attention=full"; "as shipped" where it changes nothing."""
+    return ", ".join(f"{name}={value}" for name, value in changes.items()) or "as shipped"
+
+
+def parse_changes(text: str) -> dict:
+    """"window_frames=5,attention=full" -> {"window_frames": 5, "attention": "full"}; numbers where the config has numbers.
+
+    Raises:
+        ValueError: not of that form.
+    """
+    changes = {}
+    for item in filter(None, text.split(",")):
+        name, equals, value = (s.strip() for s in item.partition("="))
+        if not (name and equals and value):
+            raise ValueError(f"expected FIELD=VALUE, found {item!r} in {text!r}")
+        try:
+            changes[name] = value if name in SLOTS else int(value) if value.lstrip("-").isdigit() else float(value)
+        except ValueError:
+            raise ValueError(f"{name} wants a number, found {value!r}") from None
+    return changes
+
+
+def load_parts(file) -> None:
+    """Run a Python file that registers parts.
+
+    Raises:
+        FileNotFoundError: there is none. ValueError: it failed; the message says where.
+    """
+    if not Path(file).is_file():
+        raise FileNotFoundError(f"no file {file}; --parts wants a Python file with @register(...) in it")
+    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # so that the source of what it defines can be found
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ValueError(f"{file} failed: {type(error).__name__}: {error}") from error
+
+
+def compare(plan: Plan, out="build/compare", *, checkpoint=None, progress: bool = True) -> Comparison:
+    """Make all runs of the plan that are not there yet; returns what they say. Writes `out/results.json`.
+
+    Raises:
+        FileNotFoundError: there is no checkpoint to take the frozen parts from.
+    """
+    folder, out = find_checkpoint(checkpoint), Path(out)
+    disable_progress_bar()  # transformers' own, for files; the training's stays
+    data = _encode(folder, plan, out, progress)
+    plan = _with_steps(plan, folder, data, out)
+    wanted = [(seed, arm) for seed in range(plan.seeds) for arm in plan.arms]  # seed by seed: pairs are whole early
+    results, took = [], []
+    for number, (seed, arm) in enumerate(wanted, 1):
+        start, file = time.perf_counter(), run_folder(out, folder, plan, arm, seed) / "result.json"
+        known = file.exists()
+        result = json.loads(file.read_text()) if known else run(folder, plan, arm, seed, data, file, progress)
+        results.append(result)
+        took += [] if known else [time.perf_counter() - start]
+        left = f", about {(len(wanted) - number) * sum(took) / len(took) / 60:.0f} min left" if took else ""
+        right = sum(row["right"] for row in result["rows"]) / len(result["rows"])
+        print(f"run {number} of {len(wanted)}: {arm_name(arm)}, seed {seed}: {right:.1%} right"
+              + (" (was there)" if known else left), flush=True)
+    comparison = Comparison(results)
+    with replacing(out / "results.json") as unfinished:
+        comparison.save(unfinished)
+    return comparison
+
+
+def dry_run(plan: Plan, out="build/compare", *, checkpoint=None, progress: bool = True) -> str:
+    """What the comparison would cost: runs, steps, and minutes by a few steps of each arm."""
+    folder, out = find_checkpoint(checkpoint), Path(out)
+    few = replace(plan, clips=min(plan.clips, 4 * plan.batch))
+    data = _encode(folder, few, out, progress)
+    plan = _with_steps(plan, folder, data, out, keep=False)
+    lines, total = [f"{'arm':<40}{'parameters':>12}{'GFLOP a clip':>14}{'s a step':>10}{'minutes a run':>15}"], 0.0
+    for arm in plan.arms:
+        model, processor = fresh_model(folder, 0, {**plan.fixed, **arm})
+        seconds = _step_seconds(model, processor, data, plan.batch)
+        steps = share_out(plan.steps)
+        minutes = sum(steps[stage] * seconds[stage] for stage in steps) / 60
+        left = sum(not (run_folder(out, folder, plan, arm, seed) / "result.json").exists() for seed in range(plan.seeds))
+        total += left * minutes
+        cost = connector_cost(model)
+        mean = minutes * 60 / plan.steps
+        lines.append(f"{arm_name(arm):<40}{cost['parameters']:>12,}{cost['gflop']:>14.2f}{mean:>10.2f}{minutes:>15.1f}")
+    lines.append(f"{plan.seeds} seeds, {plan.steps} steps a run; about {total:.0f} minutes of training left, and up to half "
+                 "a minute of questions a run")
+    return "\n".join(lines)
+
+
+def run(folder: Path, plan: Plan, arm: dict, seed: int, data: list[dict], file: Path, progress: bool) -> dict:
+    """Train one arm with one seed, ask it, keep the result in `file`."""
+    changes = {**plan.fixed, **arm}
+    model, processor = fresh_model(folder, seed, changes)
+    steps = share_out(plan.steps)
+    clock = _Clock(file.parent / "seconds.json")
+    log = finetune(model, processor, data, file.parent / "run", steps=steps, batch=plan.batch, lr=plan.lr,
+                   seed=seed, save_steps=100, log_steps=max(1, min(steps.values()) // 2), progress=progress, callbacks=[clock])
+    rows = validation_rows(model.eval(), processor, plan.scenes, plan.questions)
+    losses = {entry["stage"]: {k: entry[k] for k in ("cross_entropy", "diversity")} for entry in log if "cross_entropy" in entry}
+    result = {
+        "arm": arm_name(arm), "changes": changes, "seed": seed, "steps": steps, "batch": plan.batch,
+        "lr": plan.lr, "clips": plan.clips, "seconds": round(clock.seconds), "losses": losses, **connector_cost(model),
+        "rows": [{"clip": r.clip, "family": r.family, "chance": round(r.chance, 3), "right": r.correct,
+                  "predicted": r.predicted, "answer": r.answer} for r in rows],
+        "machine": machine()}
+    with replacing(file) as unfinished:
+        unfinished.write_text(json.dumps(result))
+    shutil.rmtree(file.parent / "run")  # the checkpoints; what they were for is done
+    return result
+
+
+class _Clock(TrainerCallback):
+    """Seconds of training, over all starts of a run that was stopped."""
+
+    def __init__(self, file: Path):
+        self.file, self.seconds = file, json.loads(file.read_text()) if file.exists() else 0.0
+
+    def on_train_begin(self, *_, **__):
+        self.last = time.perf_counter()
+
+    def on_step_end(self, *_, **__):
+        now = time.perf_counter()
+        self.seconds, self.last = self.seconds + now - self.last, now
+
+    def on_save(self, *_, **__):
+        with replacing(self.file) as unfinished:
+            unfinished.write_text(json.dumps(self.seconds))
+
+
+def fresh_model(folder, seed: int, changes: dict) -> tuple[FavorForConditionalGeneration, FavorProcessor]:
+    """A checkpoint's frozen parts with a changed connector and LoRA, both untrained; and the processor that fits."""
+    known = FavorConfig.from_pretrained(folder).to_dict()
+    config = FavorConfig(**{**known, **changes})
+    model = FavorForConditionalGeneration(config)
+    stored = load_file(Path(folder) / "model.safetensors")
+    trained = (*(f"{name}." for name in model.CONNECTOR),)
+    frozen = {k: v for k, v in stored.items() if not k.startswith(trained) and "lora_" not in k}
+    lacking = [k for k in model.load_state_dict(frozen, strict=False).missing_keys
+               if not k.startswith(trained) and "lora_" not in k]
+    if lacking and not config.language_config.tie_word_embeddings:
+        raise ValueError(f"{folder} lacks {', '.join(lacking)}")
+    model.reset_trained(seed)
+    processor = FavorProcessor.from_pretrained(folder)
+    processor.settings = replace(processor.settings, window_frames=config.window_frames, num_queries=config.num_queries,
+                                 windows=config.windows)
+    return model.to("cuda" if torch.cuda.is_available() else "cpu"), processor
+
+
+@torch.no_grad()
+def connector_cost(model, seconds: float = 10.0) -> dict[str, float]:
+    """Parameters of the connector, and the arithmetic of one forward pass over a clip, in GFLOP (10^9 operations)."""
+    config, frames = model.config, round(seconds * model.config.frame_rate)
+    like = {"device": model.device, "dtype": model.projection.weight.dtype}
+    clip = (torch.randn(1, frames, config.visual_tokens, config.visual_width, **like),
+            torch.randn(1, frames * config.audio_tokens, config.audio_config.d_model, **like))
+    masks = [torch.ones(c.shape[:2], dtype=torch.bool, device=model.device) for c in clip]
+    with FlopCounterMode(display=False) as counter:
+        model.projection(model.connect(*clip, *masks)[0])
+    parameters = sum(p.numel() for name in model.CONNECTOR for p in getattr(model, name).parameters())
+    return {"parameters": parameters, "gflop": round(counter.get_total_flops() / 1e9, 3)}
+
+
+def machine() -> dict[str, str]:
+    """What the seconds depend on, and the versions."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores, {platform.machine()}"
+    return {"device": device, "threads": torch.get_num_threads(),
+            **{name: version(name).split("+")[0] for name in ("favor-mini", "torch", "transformers", "peft")}}
+
+
+def run_folder(out: Path, folder: Path, plan: Plan, arm: dict, seed: int) -> Path:
+    """Where a run is kept: another folder for any change that could change its outcome, code of one's own parts included."""
+    changes = {**plan.fixed, **arm}
+    own = {slot: _source(part(slot, name).make) for slot, name in changes.items() if slot in SLOTS}
+    decides = {**{k: v for k, v in asdict(plan).items() if k not in ("arms", "fixed", "seeds", "minutes")},
+               "changes": changes, "seed": seed, "own": own, "weights": _digest((folder / "model.safetensors").read_bytes())}
+    return out / "runs" / _digest(json.dumps(decides, sort_keys=True).encode())
+
+
+def _source(make) -> str:
+    """The code of a part that does not come with the package, so that an edited one is trained anew."""
+    if make.__module__.startswith("favor_mini."):
+        return ""
+    try:
+        return inspect.getsource(make)
+    except (OSError, TypeError):  # typed into a bare interpreter
+        return f"{make.__module__}.{make.__qualname__}"
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _encode(folder: Path, plan: Plan, out: Path, progress: bool) -> list[dict]:
+    model, processor = fresh_model(folder, 0, {})
+    seeds = [SPLITS["train"].start + i for i in range(plan.clips)]
+    return encode_scenes(model, processor, seeds, cache=out / "features", progress=progress)
+
+
+def _with_steps(plan: Plan, folder: Path, data: list[dict], out: Path, keep: bool = True) -> Plan:
+    """The plan with its number of steps: measured once on the first arm, then kept, so that a stopped comparison goes on."""
+    if plan.steps is not None:
+        return plan
+    file = out / f"steps-{_digest(json.dumps(asdict(plan), sort_keys=True).encode())}.json"
+    if file.exists():
+        return replace(plan, steps=json.loads(file.read_text()))
+    model, processor = fresh_model(folder, 0, {**plan.fixed, **plan.arms[0]})
+    seconds = _step_seconds(model, processor, data, plan.batch)
+    mean = sum(share * seconds[stage] for stage, share in SHARES.items())
+    steps = max(len(SHARES), int(60 * plan.minutes / mean))
+    if keep:
+        with replacing(file) as unfinished:
+            unfinished.write_text(json.dumps(steps))
+    return replace(plan, steps=steps)
+
+
+def _step_seconds(model, processor, data: list[dict], batch: int) -> dict[str, float]:
+    return {stage: seconds_per_step(stage, model, processor, data, batch) for stage in SHARES}
+
+

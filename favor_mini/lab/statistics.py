@@ -1,0 +1,129 @@
+"""What a comparison says: accuracies, paired differences with intervals, and a verdict in plain words."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ..evaluation import GROUPS
+from ..world.questions import FAMILIES
+
+REPEATS = 4000  # of the bootstrap
+FEW_SEEDS = 3  # below, the spread between trainings is not known
+
+
+class Comparison:
+    """The results of a comparison's runs. Arms keep the order in which they came; the first is the baseline.
+
+    Args:
+        results: from `compare.run`, one dict a run; all asked the same questions.
+
+    Raises:
+        ValueError: an arm lacks a seed that another has, or the runs were asked different questions.
+    """
+
+    def __init__(self, results: list[dict]):
+        self.results = results
+        self.arms = list(dict.fromkeys(r["arm"] for r in results))
+        self.seeds = sorted({r["seed"] for r in results})
+        missing = [(arm, seed) for arm in self.arms for seed in self.seeds
+                   if sum(r["arm"] == arm and r["seed"] == seed for r in results) != 1]
+        if missing:
+            raise ValueError(f"not every arm has one run of every seed: see {missing[0]}")
+        questions = [[(row["clip"], row["family"]) for row in r["rows"]] for r in results]
+        if any(q != questions[0] for q in questions):
+            raise ValueError("the runs were asked different questions; compare runs of one plan only")
+        clips, self.families = zip(*questions[0], strict=True)
+        self.clip = np.unique(clips, return_inverse=True)[1]  # [questions]: number of the clip
+        self.right = np.array([[self._run(arm, seed)["rows"] for seed in self.seeds] for arm in self.arms])
+        self.right = np.vectorize(lambda row: row["right"])(self.right)  # [arms, seeds, questions] bool
+        self.chance = np.array([row["chance"] for row in results[0]["rows"]])
+
+    def _run(self, arm: str, seed: int) -> dict:
+        return next(r for r in self.results if (r["arm"], r["seed"]) == (arm, seed))
+
+    def chosen(self, group: str) -> np.ndarray:
+        """Which questions belong to a group of `evaluation.GROUPS`, to a family, or to "all"."""
+        if group == "all":
+            return np.ones(len(self.families), bool)
+        if group in GROUPS:
+            return np.array([GROUPS[group](FAMILIES[f]) for f in self.families])
+        return np.array([f == group for f in self.families])
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """Tidy: one row per arm, seed and group of questions, with what the run cost."""
+        rows = []
+        for a, arm in enumerate(self.arms):
+            for s, seed in enumerate(self.seeds):
+                run = self._run(arm, seed)
+                for group in (*GROUPS, "all", *dict.fromkeys(self.families)):
+                    chosen = self.chosen(group)
+                    if chosen.any():
+                        rows.append({"arm": arm, "seed": seed, "questions": group, "count": int(chosen.sum()),
+                                     "accuracy": self.right[a, s, chosen].mean(), "chance": self.chance[chosen].mean(),
+                                     **{k: run[k] for k in ("parameters", "gflop", "seconds")}})
+        return pd.DataFrame(rows)
+
+    def differences(self, groups=(*GROUPS, "all")) -> pd.DataFrame:
+        """Each arm against the first, in points of accuracy, with a 95 % interval.
+
+        Paired by seed and question. The bootstrap draws seeds and clips anew: other trainings, other clips.
+        """
+        rng, rows = np.random.default_rng(0), []
+        seeds, clips = len(self.seeds), self.clip.max() + 1
+        of_seeds = rng.multinomial(seeds, np.full(seeds, 1 / seeds), REPEATS)  # how often each is drawn
+        of_clips = rng.multinomial(clips, np.full(clips, 1 / clips), REPEATS)
+        for a, arm in enumerate(self.arms[1:], 1):
+            for group in groups:
+                chosen = self.chosen(group)
+                if not chosen.any():
+                    continue
+                gained = 100.0 * (self.right[a].astype(float) - self.right[0])[:, chosen]  # [seeds, questions]
+                sums = np.stack([np.bincount(self.clip[chosen], row, clips) for row in gained])  # [seeds, clips]
+                counts = np.bincount(self.clip[chosen], minlength=clips)
+                drawn = ((of_seeds @ sums) * of_clips).sum(1) / np.maximum(seeds * (of_clips @ counts), 1)
+                low, high = np.quantile(drawn, [0.025, 0.975])
+                rows.append({"arm": arm, "questions": group, "difference": gained.mean(), "low": low, "high": high,
+                             "seeds": seeds, "verdict": verdict(gained.mean(), low, high, seeds)})
+        return pd.DataFrame(rows)
+
+    def __str__(self) -> str:
+        wide = self.table[self.table.questions.isin([*GROUPS, "all"])].pivot_table(
+            index="arm", columns="questions", values="accuracy", sort=False).mul(100).round(1)
+        costs = self.table.groupby("arm", sort=False)[["parameters", "gflop", "seconds"]].mean().round(2)
+        found = self.differences()
+        lines = ["accuracy in %, mean over seeds", wide.join(costs).to_string(), "",
+                 f"against {self.arms[0]!r}, in points, paired by seed and question (95 % interval):"]
+        lines += [f"  {r.arm:<32} {r.questions:<30} {r.difference:+6.1f}  ({r.low:+.1f} to {r.high:+.1f})  {r.verdict}"
+                  for r in found.itertuples()]
+        lines.append(f"{len(found)} intervals, each by itself; of so many, {0.05 * len(found):.1f} would miss zero where no "
+                     "difference is.")
+        return "\n".join(lines)
+
+    def save(self, file) -> None:
+        """Small JSON: the questions once, and each run with a 0 or 1 for each of them."""
+        questions = [{k: row[k] for k in ("clip", "family", "chance")} for row in self.results[0]["rows"]]
+        runs = [{**{k: v for k, v in r.items() if k != "rows"}, "right": "".join("01"[row["right"]] for row in r["rows"])}
+                for r in self.results]
+        lines = ",\n".join(json.dumps(r) for r in runs)
+        Path(file).write_text(f'{{"questions": {json.dumps(questions)},\n"runs": [\n{lines}\n]}}\n')
+
+    @classmethod
+    def load(cls, file) -> "Comparison":
+        """Read what `save` wrote."""
+        stored = json.loads(Path(file).read_text())
+        return cls([{**r, "rows": [{**q, "right": bit == "1"} for q, bit in zip(stored["questions"], r["right"], strict=True)]}
+                    for r in stored["runs"]])
+
+
+def verdict(difference: float, low: float, high: float, seeds: int) -> str:
+    """In plain words; a null result is called one, and says how large a difference may have stayed hidden."""
+    if seeds < FEW_SEEDS:
+        return f"too few seeds to tell ({seeds}; at least {FEW_SEEDS})"
+    if low > 0:
+        return f"better, by {difference:.1f} points"
+    if high < 0:
+        return f"worse, by {-difference:.1f} points"
+    return f"no difference found (one of more than {max(-low, high):.1f} points is unlikely)"

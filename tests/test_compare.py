@@ -1,0 +1,184 @@
+"""Paired comparisons: the sums by hand, the runs repeatable, and nothing trained twice."""
+
+import numpy as np
+import pytest
+from test_registry import scratch  # noqa: F401 (a fixture)
+
+from favor_mini import checkpoint_path, cli
+from favor_mini.lab.compare import (
+    FIELDS,
+    Plan,
+    arm_name,
+    compare,
+    fresh_model,
+    load_parts,
+    parse_changes,
+    run_folder,
+)
+from favor_mini.lab.statistics import Comparison, verdict
+
+QUICK = {"seeds": 1, "steps": 3, "clips": 8, "batch": 2, "scenes": 2, "questions": 4}
+
+
+def made(right, families=("shown_when", "read", "cause"), clips=20):
+    """A comparison of arms from `right[arm, seed, question]`; question q is about clip q % clips."""
+    return Comparison([
+        {"arm": f"arm={a}", "seed": s, "parameters": 5, "gflop": 1.0, "seconds": 9,
+         "rows": [{"clip": f"c{q % clips}", "family": families[q % len(families)], "chance": 0.25, "right": bool(bit)}
+                  for q, bit in enumerate(row)]}
+        for a, rows in enumerate(right) for s, row in enumerate(rows)])
+
+
+def test_differences_by_hand():
+    right = np.zeros((2, 3, 60), int)
+    right[0, :, :30] = 1
+    right[1, :, :45] = 1  # a quarter more, whatever the seed
+    found = made(right).differences().set_index("questions")
+    assert found.loc["all", "difference"] == pytest.approx(25.0)
+    assert found.loc["all", "low"] > 0 and found.loc["all", "high"] < 60
+    assert found.loc["all", "verdict"] == "better, by 25.0 points"
+    both = [q for q in range(60) if q % 3 == 0]  # shown_when needs both modalities
+    assert found.loc["both modalities", "difference"] == pytest.approx(
+        100 * np.mean([right[1, 0, q] - right[0, 0, q] for q in both]))
+
+
+def test_an_arm_that_is_the_same_shows_no_difference():
+    right = np.random.default_rng(0).integers(0, 2, (1, 3, 60)).repeat(2, axis=0)
+    found = made(right).differences().iloc[-1]
+    assert (found.difference, found.low, found.high) == (0, 0, 0) and found.verdict.startswith("no difference found")
+
+
+def test_the_interval_covers_what_it_should():
+    """Arms that differ by chance alone, trainings and clips both noisy: about 95 of 100 intervals hold zero."""
+    rng, held = np.random.default_rng(1), []
+    for _ in range(60):
+        ease = np.clip(0.7 + rng.normal(0, 0.15, (1, 1, 200)), 0.02, 0.98)
+        right = rng.random((2, 5, 200)) < np.clip(ease + rng.normal(0, 0.03, (2, 5, 1)), 0, 1)
+        found = made(right, clips=200).differences(("all",)).iloc[0]
+        held.append(found.low <= 0 <= found.high)
+    assert 0.8 <= np.mean(held) <= 1.0  # a bootstrap over five seeds is a little narrow
+
+
+def test_a_verdict_says_what_it_can():
+    assert verdict(3.0, 1.0, 5.0, 5) == "better, by 3.0 points"
+    assert verdict(-3.0, -5.0, -1.0, 5) == "worse, by 3.0 points"
+    assert verdict(1.0, -2.0, 4.0, 5) == "no difference found (one of more than 4.0 points is unlikely)"
+    assert verdict(9.0, 8.0, 10.0, 2).startswith("too few seeds to tell (2;")
+
+
+def test_runs_that_cannot_be_compared_are_refused():
+    results = made(np.ones((2, 2, 6), int)).results
+    with pytest.raises(ValueError, match="not every arm has one run of every seed"):
+        Comparison(results[:-1])
+    results[1]["rows"] = results[1]["rows"][::-1]
+    with pytest.raises(ValueError, match="asked different questions"):
+        Comparison(results)
+
+
+def test_saved_and_loaded_it_says_the_same(tmp_path):
+    before = made(np.random.default_rng(0).integers(0, 2, (3, 3, 60)))
+    before.save(tmp_path / "results.json")
+    after = Comparison.load(tmp_path / "results.json")
+    assert str(after) == str(before) and after.arms == ["arm=0", "arm=1", "arm=2"]
+    assert after.table.equals(before.table)
+
+
+@pytest.mark.parametrize("text, changes", [
+    ("attention=full", {"attention": "full"}), ("window_frames=5, num_queries=8", {"window_frames": 5, "num_queries": 8}),
+    ("diversity_weight=1e-3", {"diversity_weight": 0.001}), ("", {})])
+def test_changes_are_read(text, changes):
+    assert parse_changes(text) == changes
+    assert arm_name(changes) == (", ".join(f"{k}={v}" for k, v in changes.items()) or "as shipped")
+
+
+@pytest.mark.parametrize("plan, match", [
+    (lambda: Plan([{}]), "at least two arms"), (lambda: Plan([{}, {}]), "all different"),
+    (lambda: Plan([{}, {"frame_rate": 5}]), "can't set frame_rate; choose among sync"),
+    (lambda: Plan([{}, {"attention": "diagonal"}]), "no attention 'diagonal'"),
+    (lambda: Plan([{}, {"attention": "full"}], seeds=0), "at least 1"),
+    (lambda: Plan([{}, {"attention": "full"}], steps=2), "one a stage"),
+    (lambda: parse_changes("attention"), "expected FIELD=VALUE"), (lambda: parse_changes("num_queries=many"), "wants a number")])
+def test_what_cannot_be_compared_is_explained(plan, match):
+    with pytest.raises(ValueError, match=match):
+        plan()
+
+
+def test_a_fresh_model_keeps_the_frozen_parts_and_nothing_else():
+    shipped, _ = fresh_model(checkpoint_path(), 0, {})
+    changed, processor = fresh_model(checkpoint_path(), 0, {"attention": "full", "window_frames": 5, "windows": "overlapping"})
+    one, other = shipped.state_dict(), changed.state_dict()
+    for name, tensor in one.items():
+        if not name.startswith(shipped.CONNECTOR) and "lora_" not in name:
+            assert tensor.equal(other[name]), name
+    same = fresh_model(checkpoint_path(), 0, {"attention": "full"})[0].state_dict()  # the same first random numbers
+    assert all(tensor.equal(same[name]) for name, tensor in one.items())
+    assert not one["qformer.queries"].equal(fresh_model(checkpoint_path(), 1, {})[0].state_dict()["qformer.queries"])
+    assert changed.config.attention == "full" and "lora_rank" in FIELDS
+    assert (processor.settings.window_frames, processor.settings.windows) == (5, "overlapping")
+    assert {n for n, p in changed.named_parameters() if p.requires_grad and "lora_" not in n} == {
+        n for n, _ in changed.named_parameters() if n.startswith(shipped.CONNECTOR)}
+
+
+@pytest.mark.slow
+def test_a_comparison_runs_and_can_be_repeated(tmp_path, capsys):
+    plan = Plan([{}, {"attention": "none"}], **QUICK)
+    first = compare(plan, tmp_path / "one", progress=False)
+    assert len(first.results) == 2 and first.results[0]["steps"] == {"name": 1, "align": 1, "ask": 1}
+    assert first.results[0]["losses"] != first.results[1]["losses"]
+    assert not list((tmp_path / "one").glob("runs/*/run")), "a finished run's checkpoints are not kept"
+    capsys.readouterr()
+    again = compare(plan, tmp_path / "one", progress=False)
+    assert capsys.readouterr().out.count("(was there)") == 2 and again.results == first.results
+    other = compare(plan, tmp_path / "two", progress=False)  # from scratch
+    for a, b in zip(first.results, other.results, strict=True):
+        assert (a["rows"], a["losses"]) == (b["rows"], b["losses"])
+    assert str(Comparison.load(tmp_path / "one" / "results.json")) == str(first)
+
+
+PART = """
+from favor_mini.registry import register
+
+@register("attention", "mine", causal=True)
+def mine(num_frames, step_tokens, device=None):
+    '''One of my own.'''
+    from favor_mini.attention import {name}
+    return {name}(num_frames, step_tokens, device)
+"""
+
+
+@pytest.mark.slow
+def test_the_command_tells_what_it_would_cost(scratch, tmp_path, capsys):  # noqa: F811
+    (tmp_path / "mine.py").write_text(PART.format(name="full"))
+    code = cli.main(["compare", "--parts", str(tmp_path / "mine.py"), "--vary", "attention=block_causal,mine",
+                     "--seeds", "2", "--steps", "10", "--clips", "16", "--out", str(tmp_path / "out"), "--dry-run"])
+    printed = capsys.readouterr().out
+    assert code == 0 and "attention=mine" in printed and "2 seeds, 10 steps a run" in printed
+    assert not (tmp_path / "out" / "runs").exists()
+
+
+def test_another_configuration_is_another_run(tmp_path):
+    def folder(arm, seed=0, **changes):
+        return run_folder(tmp_path, checkpoint_path(), Plan([arm, {"attention": "none"}], **{**QUICK, **changes}), arm, seed)
+
+    assert folder({}) == folder({}, seeds=7), "more seeds leave the runs that are there"
+    different = {folder({}), folder({}, seed=1), folder({}, steps=9), folder({}, lr=1e-3), folder({"attention": "full"})}
+    assert len(different) == 5
+
+
+def test_an_edited_part_of_ones_own_is_trained_anew(scratch, tmp_path):  # noqa: F811
+    def folder(name):
+        (tmp_path / "mine.py").write_text(PART.format(name=name))
+        load_parts(tmp_path / "mine.py")
+        return run_folder(tmp_path, checkpoint_path(), Plan([{}, {"attention": "mine"}], **QUICK), {"attention": "mine"}, 0)
+
+    assert folder("full") == folder("full") != folder("block_causal")
+
+
+@pytest.mark.parametrize("content, error, match", [
+    (None, FileNotFoundError, "no file .*mine.py"), ("1 / 0", ValueError, "mine.py failed: ZeroDivisionError"),
+    (PART.format(name="full").replace("mine", "full"), ValueError, "attention 'full' is favor_mini.attention.full already")])
+def test_a_file_that_cannot_be_used_is_explained(scratch, tmp_path, content, error, match):  # noqa: F811
+    if content:
+        (tmp_path / "mine.py").write_text(content)
+    with pytest.raises(error, match=match):
+        load_parts(tmp_path / "mine.py")
