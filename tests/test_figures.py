@@ -1,6 +1,7 @@
 """The shared figures hold the values that they are said to show."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -130,10 +131,38 @@ def test_score_bars_show_accuracy_intervals_and_chance():
     assert {t.get_text() for t in figure.legends[0].get_texts()} == {"before", "after", "chance"}
 
 
+FOUND = pd.DataFrame([
+    {"arm": "attention=full", "questions": "both modalities", "difference": -4.0, "low": -6.0, "high": -2.0},
+    {"arm": "attention=full", "questions": "all", "difference": -1.0, "low": -2.5, "high": 0.5},
+    {"arm": "attention=none", "questions": "both modalities", "difference": 3.0, "low": 1.0, "high": 5.0},
+    {"arm": "attention=none", "questions": "all", "difference": 0.5, "low": -1.0, "high": 2.0}])
+
+
+def test_differences_stand_at_their_values_and_are_filled_where_they_are_clear():
+    figure = figures.differences(FOUND, "attention=block_causal")
+    axis = figure.axes[0]
+    points = {c.get_label(): c for c in axis.collections if c.get_label() in ("both modalities", "all")}
+    assert points["both modalities"].get_offsets()[:, 0].tolist() == [-4, 3]
+    assert points["all"].get_offsets()[:, 0].tolist() == [-1, 0.5]
+    white = [[tuple(c[:3]) == (1, 1, 1) for c in p.get_facecolors()] for p in points.values()]
+    assert white == [[False, False], [True, True]]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["attention=full", "attention=none"]
+    assert "attention=none, all: +0.5 (-1.0 to +2.0)" in figures.alt(figure)
+
+
+def test_reach_is_drawn_as_measured():
+    square = np.tril(np.ones((3, 3), bool))
+    figure = figures.reach({"block_causal": square, "reversed": square.T})
+    assert [axis.get_title() for axis in figure.axes] == ["block_causal", "reversed"]
+    assert np.array_equal(figure.axes[0].images[0].get_array(), square)
+    assert "frame 2 moves with 1, 2" in figures.alt(figure)
+
+
 def test_every_figure_has_a_description_that_a_notebook_keeps(scene):
     score = [Score("all", 20, 0.8, 0.6, 0.9, 0.25)]
     drawn = [figures.timeline(scene, scene_clip(scene)), figures.masks(), figures.loss_curves(LOG),
-             figures.query_similarity(torch.randn(2, 4, 3)), figures.score_bars({"after": score})]
+             figures.query_similarity(torch.randn(2, 4, 3)), figures.score_bars({"after": score}),
+             figures.differences(FOUND, "the paper's"), figures.reach({"mask": np.eye(3, dtype=bool)})]
     for figure in drawn:
         data, metadata = figure._repr_mimebundle_()
         assert data["image/png"].startswith("iVBOR")  # a PNG in base64
