@@ -47,7 +47,7 @@ $(READY): requirements.lock pyproject.toml
 	@$(RUN)/pip install --quiet --no-deps --editable '.[course,dev]'
 	@touch $@
 
-demo: $(READY) ## ask the shipped model, fine-tune one, write build/demo/report.html (8 minutes)
+demo: $(READY) ## ask the shipped model, fine-tune one, write build/demo/report.html (5 minutes)
 	$(RUN)/favor-mini demo
 
 test: $(READY) ## every test, then every notebook anew (under 10 minutes)

@@ -110,9 +110,14 @@ class Asker:
     @property
     def longest(self) -> float:
         """Seconds of a clip that fit into the language model's context."""
+        from .windows import num_windows
+
         config = self.model.config
         windows = (config.language_config.max_position_embeddings - ROOM_FOR_TEXT) // config.num_queries
-        return windows * config.window_frames / config.frame_rate
+        frames = windows * config.window_frames
+        while num_windows(frames, config.window_frames, config.windows) > windows:  # windows that overlap
+            frames -= config.window_frames
+        return frames / config.frame_rate
 
     def _read(self, path, start, end):
         """The stretch asked for, or as much of it as the model can take in."""

@@ -58,7 +58,7 @@ def window_mask(name: str, frame_mask: Tensor, step_tokens: int) -> Tensor:
 
 
 def turns_apart(turn_ids: Tensor) -> tuple[Tensor, Tensor]:
-    """For the language model: each turn of a conversation sees the clip and itself, as if it were the first one.
+    """For the language model: each turn of a conversation sees the clip and itself, and no other turn.
 
     So many questions share one reading of the clip and none leads another astray: what stands beside a word in another
     question looks much like what stands beside it in the clip.

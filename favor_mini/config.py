@@ -1,4 +1,14 @@
-"""One configuration for the mini model and the full-size one: the parts' own configs and the connector's sizes."""
+"""One configuration for the mini model and the full-size one: the parts' own configs and the connector's sizes.
+
+The letters in shapes, here and everywhere:
+
+    B    clips in a batch                             L    audio tokens of a clip, one every 20 ms
+    T    time steps of a clip, one a video frame      A    audio tokens in a time step (50 Hz / frame rate)
+    T_v  frames of a clip, T_a steps with sound       V    visual tokens of a frame
+    K    frames of a window                           P    tokens of a synchronised time step
+    W    windows of a clip                            D    their width; D_v and D_a where it comes from two streams
+    N    queries of a window                          D_w  width of Whisper's encoder, before the projection to D_a
+"""
 
 from transformers import (
     AutoConfig,
@@ -30,7 +40,7 @@ class FavorConfig(PreTrainedConfig):
         placeholder_id: token id that stands for one output query in the prompt.
 
     Raises:
-        ValueError: frame_rate does not cut 50 Hz audio into whole steps, or a size is below 1.
+        ValueError: frame_rate does not cut 50 Hz audio into whole steps, or a number of frames, queries, tokens or layers is below 1.
     """
 
     model_type = "favor"

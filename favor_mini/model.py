@@ -14,7 +14,7 @@ from .attention import turns_apart
 from .config import FavorConfig
 from .encoders import InstructBlipEyes, VisualEncoder, encode_audio, expect
 from .qformer import AttentionMaps
-from .registry import find
+from .registry import SLOTS, find
 from .sync import trim
 from .windows import unfold
 
@@ -47,6 +47,8 @@ class FavorForConditionalGeneration(PreTrainedModel):
 
     def __init__(self, config: FavorConfig):
         super().__init__(config)
+        for slot in SLOTS:
+            find(slot, getattr(config, slot))  # an unknown name fails here, not at the first clip
         self.audio_encoder = WhisperEncoder(config.audio_config)
         self.visual_encoder = VisualEncoder(config.vision_config, config.visual_qformer_config, config.visual_tokens,
                                             config.conv_stem)
@@ -98,9 +100,11 @@ class FavorForConditionalGeneration(PreTrainedModel):
     def reset_trained(self, seed: int = 0) -> None:
         """Start the connector and LoRA anew, as before any fine-tuning; the frozen parts stay as they are."""
         with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            for name in self.CONNECTOR:
+            # Each part from a stream of its own: one that draws more or fewer numbers leaves the others as they are.
+            for number, name in enumerate(self.CONNECTOR):
+                torch.manual_seed(1000 * seed + number)
                 self._init_weights(getattr(self, name))
+            torch.manual_seed(1000 * seed + len(self.CONNECTOR))
             for module in self.language_model.modules():
                 if hasattr(module, "reset_lora_parameters"):
                     module.reset_lora_parameters("default", init_lora_weights=True)
@@ -178,6 +182,10 @@ class FavorForConditionalGeneration(PreTrainedModel):
         Returns:
             the prompt's embeddings, queries, window_mask and maps.
         """
+        for raw, made in ((pixel_values, visual_features), (input_features, audio_features)):
+            if raw is not None and made is not None:
+                raise ValueError("some clips of the batch come as media and others as features that the encoders made of them; "
+                                 "encode all of them (features.encode_media), or none")
         visual, audio = self.encode(pixel_values, input_features, question_ids, question_mask)
         visual = visual_features if visual is None else visual
         audio = audio_features if audio is None else audio
@@ -217,6 +225,8 @@ class FavorForConditionalGeneration(PreTrainedModel):
         embeds, queries, window_mask, maps = self.prepare(input_ids, **media)
         if turn_ids is not None:
             attention_mask, position_ids = turns_apart(turn_ids)
+            if self.language_model.config._attn_implementation == "eager":  # it adds the mask, where others look it up
+                attention_mask = torch.zeros_like(attention_mask, dtype=embeds.dtype).masked_fill(~attention_mask, -torch.inf)
         else:
             attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
             position_ids = (attention_mask.cumsum(1) - 1).clamp(min=0)  # padding on the left moves no token
@@ -232,12 +242,18 @@ class FavorForConditionalGeneration(PreTrainedModel):
 
     @torch.no_grad()
     def generate(self, input_ids: Tensor, attention_mask: Tensor | None = None, max_new_tokens: int = 24,
-                 do_sample: bool = False, labels=None, turn_ids=None, **kwargs) -> Tensor:
+                 do_sample: bool = False, **kwargs) -> Tensor:
         """Answer: token ids (B, new) that the language model writes after left-padded prompts; greedy by default.
 
         Args:
             kwargs: the media tensors as for `forward`, and anything that transformers' `generate` takes.
+
+        Raises:
+            ValueError: the prompts are padded on the right, or it is a training batch that holds the answers.
         """
+        if "labels" in kwargs or (attention_mask is not None and not attention_mask[:, -1].all()):
+            raise ValueError("generate wants prompts without answers, padded on the left, as processor(clips, questions) makes "
+                             "them; found " + ("labels" if "labels" in kwargs else "padding at the right end"))
         media = {k: kwargs.pop(k) for k in MEDIA if k in kwargs}
         embeds = self.prepare(input_ids, **media)[0]
         attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask

@@ -23,7 +23,7 @@ FIELDS = 4  # queries to a clause
 
 
 def clause(moment: Moment | None, start: float, end: float) -> list[str]:
-    """What the four queries should name that share a moment, None after the clip's end.
+    """The words for the four queries of one moment; `moment` is None after the clip's end.
 
     Only what their window, from `start` to `end` seconds, can tell: a sound in it, and a movement's middle.
     """

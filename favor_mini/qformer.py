@@ -51,7 +51,7 @@ class CausalQFormerLayer(nn.Module):
         self.feed_forward = FeedForward(width, hidden, dropout)
 
     def encode(self, inputs: Tensor, mask: Tensor, maps: list[Tensor] | None = None) -> Tensor:
-        """The causally encoded inputs, (B * W, K * P, D): frame t has taken in the frames up to t, and no later one."""
+        """The encoded inputs, (B * W, K * P, D). Under the causal mask frame t has taken in the frames up to t, and no later one."""
         return self.causal_attention(inputs, mask=mask, maps=maps)
 
     def forward(self, queries: Tensor, inputs: Tensor, causal_mask: Tensor, real: Tensor,

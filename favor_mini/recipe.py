@@ -1,4 +1,6 @@
-"""How the shipped checkpoint is made, from nothing but the mini world: three frozen parts, then FAVOR on top of them.
+"""The recipe of the checkpoint, from nothing but the mini world: three frozen parts, then FAVOR on top of them.
+
+How the shipped one really came about, in how many starts, stands in the cards beside it.
 
     favor-mini train all --out build/make
 

@@ -18,14 +18,14 @@ SLOTS = {  # slot: what is registered in it; `HOMES` says which file holds the p
     "sync": "f(visual, audio, frame_mask, audio_mask, *, audio_tokens) -> steps (B, T, P, D), real (B, T)",
     "windows": "f(steps, frame_mask, window_frames) -> windows (B * W, K * P, D), real (B * W, K)",
     "attention": "f(num_frames, step_tokens, device=None) -> (K * P, K * P) bool over (looking token, seen token)",
-    "connector": "a module with the arguments of CausalQFormer, for its forward too",
+    "connector": "a module built and called like CausalQFormer, with reset_parameters(); its maps hold what was `encoded`",
     "diversity": "f(queries (B * W, N, D), real (B * W,) or None) -> a scalar",
 }
 
 
 @dataclass(frozen=True)
 class Part:
-    """A registered part: `make` is the function or class; what it declares of itself stands beside (see `register`)."""
+    """A registered part: `make` is the function or class itself; `causal` and `constant` are what `register` was told."""
 
     slot: str
     name: str
@@ -35,7 +35,7 @@ class Part:
 
     @property
     def about(self) -> str:
-        """The first sentence of its docstring."""
+        """The first paragraph of its docstring."""
         return " ".join((self.make.__doc__ or "").strip().split("\n\n")[0].split())
 
 
@@ -46,7 +46,7 @@ def register(slot: str, name: str, *, causal: bool | None = None, constant: bool
     """Decorator: enter a function or class under a name. To run a notebook cell again replaces what it entered before.
 
     Args:
-        causal: declares that nothing depends on later frames (True) or that something does (False).
+        causal: declares that no frame's encoding depends on a later frame (True), or that some do (False).
         constant: declares that it takes no notice of its input, on purpose.
 
     Raises:

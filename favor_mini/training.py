@@ -20,6 +20,7 @@ from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
+from .files import replacing
 from .model import FavorForConditionalGeneration
 from .naming import Naming, collate_names, query_words
 from .processor import FavorProcessor
@@ -28,7 +29,7 @@ from .world.scene import Scene, draw_scene, split_of
 from .world.tokenizer import DESCRIBE
 from .world.transcript import transcript
 
-DESCRIBE_SHARE = {"align": 1.0, "ask": 0.25}  # share of clips whose script the model must write out
+DESCRIBE_SHARE = {"align": 1.0, "ask": 0.25}  # share of clips, of those with both streams, whose script the model must write out
 SHARES = {"name": 0.8, "align": 0.1, "ask": 0.1}  # of the training's steps, stage by stage
 RATE = {"name": 1.0, "align": 0.1, "ask": 0.05}  # of the learning rate: at higher ones, later stages undo what naming has reached
 
@@ -87,7 +88,7 @@ class Dialogues(EncodedClips):
 
     Args:
         questions: asked of each clip, one after another in one conversation.
-        describe: the share of items that ask for the transcript instead.
+        describe: the share of the items with both streams that ask for the transcript instead.
     """
 
     def __init__(self, encoded: list[dict], count: int, questions: int = 8, describe: float = 0.0):
@@ -162,7 +163,7 @@ class FavorTrainer(Trainer):
         outputs = model(**inputs)
         if model.training and isinstance(outputs, dict) and outputs.get("cross_entropy") is not None:
             diversity = outputs.get("diversity")  # none where no example has a clip
-            parts = [outputs["cross_entropy"], torch.zeros(()) if diversity is None else diversity]
+            parts = [outputs["cross_entropy"], torch.zeros_like(outputs["cross_entropy"]) if diversity is None else diversity]
             self._parts = [*getattr(self, "_parts", []), torch.stack([p.detach().float() for p in parts])]
         return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
 
@@ -198,6 +199,9 @@ def fit(model, data: Dataset, collate, out, *, steps: int, batch: int = 32, lr: 
         warmup: float = 0.05, log_steps: int = 25, progress: bool = True) -> list[dict]:
     """Train on Trainer; returns its log. A run that was stopped goes on from its last checkpoint under `out`.
 
+    Raises:
+        ValueError: under `out` lies a run with another batch, rate or seed. (More steps are fine: it goes on.)
+
     Args:
         data: holds at least steps * batch items, so that the run is one pass and its order is fixed by `seed`.
         bf16: autocast to bfloat16; None: where the machine gains by it.
@@ -211,6 +215,7 @@ def fit(model, data: Dataset, collate, out, *, steps: int, batch: int = 32, lr: 
         save_total_limit=1, logging_steps=log_steps, report_to=[], remove_unused_columns=False,
         bf16=has_bf16() if bf16 is None else bf16, use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=torch.cuda.is_available(), disable_tqdm=not progress)
+    _claim(Path(out), {"batch": batch, "lr": lr, "seed": seed}, resume)
     trainer = FavorTrainer(model=model, args=arguments, train_dataset=data, data_collator=collate, callbacks=[*callbacks])
     trainer.remove_callback(PrinterCallback)  # what a Trainer without a bar would print; the log is returned
     start = last_checkpoint(out) if resume else None
@@ -221,6 +226,16 @@ def fit(model, data: Dataset, collate, out, *, steps: int, batch: int = 32, lr: 
             return [*state.log_history, {"step": state.global_step}]  # the last logged step may lie before
     trainer.train(resume_from_checkpoint=start)
     return trainer.state.log_history
+
+
+def _claim(out: Path, asked: dict, resume: bool) -> None:
+    """Note beside the checkpoints what run they belong to; a run of another kind must not go on from them."""
+    file = out / "run.json"
+    if resume and file.exists() and (found := json.loads(file.read_text())) != asked:
+        raise ValueError(f"{out} holds a run with {found}, asked for is {asked}; choose another folder, or remove that one")
+    out.mkdir(parents=True, exist_ok=True)
+    with replacing(file) as unfinished:
+        unfinished.write_text(json.dumps(asked))
 
 
 def lesson(stage: str, model, processor, encoded: list[dict], count: int) -> tuple[nn.Module, EncodedClips, Callable]:

@@ -1,4 +1,4 @@
-"""Sliding windows: a clip of any length becomes a batch of equally long pieces (paper, section 3.2).
+"""Sliding windows: a clip of any length becomes a batch of equally long pieces, side by side (paper, section 3.2).
 
 All windows of all clips go through the causal Q-Former at once, as one batch; no Python loop over windows.
 """
@@ -11,7 +11,9 @@ from .registry import find, register
 
 
 def num_windows(num_frames: int, window_frames: int, name: str = "sliding") -> int:
-    """W: how many windows of K frames a clip of T frames becomes; ceil(T / K) where they slide by K."""
+    """W: how many windows of K frames a clip of T frames becomes; ceil(T / K) where they slide by K. None for no frame."""
+    if num_frames == 0:
+        return 0
     _, real = find("windows", name)(torch.zeros(1, num_frames, 1, 1), torch.ones(1, num_frames).bool(), window_frames)
     return int(real.any(dim=1).sum())
 
@@ -41,5 +43,5 @@ def fold(steps: Tensor, frame_mask: Tensor, window_frames: int) -> tuple[Tensor,
 
 
 def unfold(queries: Tensor, batch: int) -> Tensor:
-    """Put the windows' queries (B * W, N, D) back into one sequence a clip, in time order: (B, W * N, D)."""
+    """Put the windows' queries (B * W, N, D) back into one sequence a clip, window after window: (B, W * N, D)."""
     return queries.unflatten(0, (batch, -1)).flatten(1, 2)

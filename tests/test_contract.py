@@ -1,5 +1,7 @@
 """The contract passes what ships, and each of the classic mistakes fails it by name."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from test_registry import scratch  # noqa: F401 (a fixture)
@@ -169,3 +171,12 @@ def test_what_is_printed_can_be_read(capsys):
     printed = capsys.readouterr().out
     assert printed.strip() == str(found).strip() and "[OK]" in printed and "[FAIL]" not in printed
     assert printed.splitlines()[-K:] == ["   1 #  .  .  .", "   2 #  #  .  .", "   3 .  #  #  .", "   4 .  .  #  #"]
+
+
+def test_the_readmes_example_keeps_the_contract(capsys):
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    code = readme.split("```python\n")[1].split("```")[0]
+    exec(code, {"__name__": "readme"})
+    printed = capsys.readouterr().out
+    assert printed.startswith("attention 'two_back'") and "[FAIL]" not in printed
+    assert printed.splitlines()[-1] == "   4 .  #  #  #"

@@ -239,3 +239,39 @@ def test_sizes_that_cannot_be_are_explained(changes, match):
 def test_an_unknown_mask_is_told_when_the_model_is_built():
     with pytest.raises(ValueError, match="no attention 'diagonal'"):
         FavorForConditionalGeneration(tiny_config(attention="diagonal"))
+
+
+def test_media_and_ready_features_do_not_mix(model, processor):
+    batch = processor([tiny_clip(5, 0.5)], ["what was seen?"])
+    features, _ = model.encode(batch["pixel_values"])
+    with pytest.raises(ValueError, match="encode all of them"):
+        model(**batch, visual_features=features)
+
+
+def test_generate_refuses_answers_and_padding_at_the_right(model, processor):
+    clips, questions = [tiny_clip(5, 0.5), tiny_clip(9, 0.9)], ["what was seen?", "what was heard?"]
+    with pytest.raises(ValueError, match="prompts without answers.*found labels"):
+        model.generate(**processor.collate([{**processor.media(c), "turns": [(q, "bell")]} for c, q in zip(clips, questions, strict=True)]))
+    asked = processor(clips, questions)
+    asked["attention_mask"] = asked["attention_mask"].flip(1)
+    with pytest.raises(ValueError, match="padded on the left.*found padding at the right end"):
+        model.generate(**asked)
+
+
+def test_turns_are_kept_apart_whatever_attention_the_language_model_has(processor):
+    """Plain attention adds a mask where the fused one looks it up: a boolean one would hide nothing."""
+    rows = [{**processor.media(tiny_clip(9, 0.9)), "turns": [("what was seen?", "bell"), ("what was heard?", "drum")]}]
+    batch = processor.collate(rows)
+    fused, plain = tiny_model(), tiny_model()
+    plain.language_model.set_attn_implementation("eager")
+    torch.testing.assert_close(plain(**batch).logits, fused(**batch).logits, atol=1e-4, rtol=1e-4)
+
+
+def test_a_clip_with_nothing_in_it_has_no_placeholder(processor):
+    assert processor.num_placeholders({"num_frames": 0, "audio_tokens": 0}) == 0
+
+
+@pytest.mark.parametrize("slot", ["sync", "windows", "connector", "diversity"])
+def test_every_slots_name_is_checked_when_the_model_is_built(slot):
+    with pytest.raises(ValueError, match=f"no {slot} 'typo'"):
+        FavorForConditionalGeneration(tiny_config(**{slot: "typo"}))

@@ -56,6 +56,13 @@ def test_a_finished_run_is_not_trained_on(tmp_path):
     assert all(torch.equal(tensor, done[name]) for name, tensor in trained_state(again).items())
 
 
+@pytest.mark.parametrize("change", [{"seed": 1}, {"lr": 2e-3}, {"batch": 3}])
+def test_a_run_does_not_go_on_from_another_kind_of_run(tmp_path, change):
+    train(fresh(), tmp_path)
+    with pytest.raises(ValueError, match="holds a run with .*; choose another folder, or remove that one"):
+        train(fresh(), tmp_path, **change)
+
+
 def test_a_finished_stage_is_followed_by_the_next_whatever_was_logged(tmp_path):
     train(fresh(), tmp_path, name=0, align=3, ask=0, log_steps=2)  # step 3 is not logged
     again = train(fresh(), tmp_path, name=0, align=3, ask=2, log_steps=2)

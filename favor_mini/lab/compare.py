@@ -34,7 +34,7 @@ from ..model import FavorForConditionalGeneration
 from ..processor import FavorProcessor
 from ..recipe import validation_rows
 from ..registry import SLOTS, part
-from ..training import SHARES, finetune, seconds_per_step, share_out
+from ..training import SHARES, finetune, has_bf16, seconds_per_step, share_out
 from ..world.scene import SPLITS
 from .statistics import Comparison
 
@@ -113,12 +113,13 @@ def load_parts(file) -> None:
     """
     if not Path(file).is_file():
         raise FileNotFoundError(f"no file {file}; --parts wants a Python file with @register(...) in it")
-    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
+    spec = importlib.util.spec_from_file_location(f"parts of {Path(file).resolve()}", file)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # so that the source of what it defines can be found
     try:
         spec.loader.exec_module(module)
     except Exception as error:
+        del sys.modules[spec.name]
         raise ValueError(f"{file} failed: {type(error).__name__}: {error}") from error
 
 
@@ -130,6 +131,8 @@ def compare(plan: Plan, out="build/compare", *, checkpoint=None, progress: bool 
     """
     folder, out = find_checkpoint(checkpoint), Path(out)
     disable_progress_bar()  # transformers' own, for files; the training's stays
+    for arm in plan.arms:
+        fresh_model(folder, 0, {**plan.fixed, **arm})  # sizes that cannot be fail here, not an hour later
     data = _encode(folder, plan, out, progress)
     plan = _with_steps(plan, folder, data, out)
     wanted = [(seed, arm) for seed in range(plan.seeds) for arm in plan.arms]  # seed by seed: pairs are whole early
@@ -185,7 +188,7 @@ def run(folder: Path, plan: Plan, arm: dict, seed: int, data: list[dict], file: 
     result = {
         "arm": arm_name(arm), "changes": changes, "seed": seed, "steps": steps, "batch": plan.batch,
         "lr": plan.lr, "clips": plan.clips, "seconds": round(clock.seconds), "losses": losses, **connector_cost(model),
-        "rows": [{"clip": r.clip, "family": r.family, "chance": round(r.chance, 3), "right": r.correct,
+        "rows": [{"clip": r.clip, "family": r.family, "question": r.question, "chance": round(r.chance, 3), "right": r.correct,
                   "predicted": r.predicted, "answer": r.answer} for r in rows],
         "machine": machine()}
     with replacing(file) as unfinished:
@@ -217,12 +220,14 @@ def fresh_model(folder, seed: int, changes: dict) -> tuple[FavorForConditionalGe
     known = FavorConfig.from_pretrained(folder).to_dict()
     config = FavorConfig(**{**known, **changes})
     model = FavorForConditionalGeneration(config)
-    stored = load_file(Path(folder) / "model.safetensors")
     trained = (*(f"{name}." for name in model.CONNECTOR),)
-    frozen = {k: v for k, v in stored.items() if not k.startswith(trained) and "lora_" not in k}
+    frozen = {k if config.lora_rank else k.replace(".base_layer.", "."): v
+              for k, v in load_file(Path(folder) / "model.safetensors").items()
+              if not k.startswith(trained) and "lora_" not in k}
     lacking = [k for k in model.load_state_dict(frozen, strict=False).missing_keys
-               if not k.startswith(trained) and "lora_" not in k]
-    if lacking and not config.language_config.tie_word_embeddings:
+               if not k.startswith(trained) and "lora_" not in k
+               and not (config.language_config.tie_word_embeddings and k.endswith("lm_head.weight"))]
+    if lacking:
         raise ValueError(f"{folder} lacks {', '.join(lacking)}")
     model.reset_trained(seed)
     processor = FavorProcessor.from_pretrained(folder)
@@ -257,27 +262,44 @@ def run_folder(out: Path, folder: Path, plan: Plan, arm: dict, seed: int) -> Pat
     changes = {**plan.fixed, **arm}
     own = {slot: _source(part(slot, name).make) for slot, name in changes.items() if slot in SLOTS}
     decides = {**{k: v for k, v in asdict(plan).items() if k not in ("arms", "fixed", "seeds", "minutes")},
-               "changes": changes, "seed": seed, "own": own, "weights": _digest((folder / "model.safetensors").read_bytes())}
+               "changes": changes, "seed": seed, "own": own, "checkpoint": _checkpoint(folder), "code": _code(),
+               "device": "cuda" if torch.cuda.is_available() else "cpu", "bf16": has_bf16()}
     return out / "runs" / _digest(json.dumps(decides, sort_keys=True).encode())
 
 
 def _source(make) -> str:
-    """The code of a part that does not come with the package, so that an edited one is trained anew."""
+    """The code of a part that does not come with the package, so that an edited one is trained anew: the file that it stands
+    in, or its own lines where that is a notebook."""
     if make.__module__.startswith("favor_mini."):
-        return ""
+        return ""  # `_code` tells
     try:
-        return inspect.getsource(make)
+        file = Path(inspect.getsourcefile(make) or "")
+        return file.read_text() if file.is_file() else inspect.getsource(make)
     except (OSError, TypeError):  # typed into a bare interpreter
         return f"{make.__module__}.{make.__qualname__}"
 
 
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:16]
+def _code() -> str:
+    """The package's code that a run may depend on."""
+    package = Path(__file__).parent.parent
+    files = [*package.glob("*.py"), *package.glob("world/*.py"), package / "lab" / "variants.py"]
+    return _digest(b"".join(file.read_bytes() for file in sorted(files)))
+
+
+def _checkpoint(folder: Path) -> str:
+    return _digest(*((folder / name).read_bytes() for name in ("config.json", "model.safetensors")))
+
+
+def _digest(*parts: bytes) -> str:
+    digest = hashlib.sha256()
+    for content in parts:
+        digest.update(content)
+    return digest.hexdigest()[:16]
 
 
 def _encode(folder: Path, plan: Plan, out: Path, progress: bool) -> list[dict]:
     model, processor = fresh_model(folder, 0, {})
-    seeds = [SPLITS["train"].start + i for i in range(plan.clips)]
+    seeds = [SPLITS["train"].start + 4 * 10**6 + i for i in range(plan.clips)]
     return encode_scenes(model, processor, seeds, cache=out / "features", progress=progress)
 
 
@@ -285,10 +307,11 @@ def _with_steps(plan: Plan, folder: Path, data: list[dict], out: Path, keep: boo
     """The plan with its number of steps: measured once on the first arm, then kept, so that a stopped comparison goes on."""
     if plan.steps is not None:
         return plan
-    file = out / f"steps-{_digest(json.dumps(asdict(plan), sort_keys=True).encode())}.json"
+    baseline = {**plan.fixed, **plan.arms[0]}
+    file = out / f"steps-{_digest(json.dumps([baseline, plan.minutes, plan.batch, _checkpoint(folder)]).encode())}.json"
     if file.exists():
         return replace(plan, steps=json.loads(file.read_text()))
-    model, processor = fresh_model(folder, 0, {**plan.fixed, **plan.arms[0]})
+    model, processor = fresh_model(folder, 0, baseline)
     seconds = _step_seconds(model, processor, data, plan.batch)
     mean = sum(share * seconds[stage] for stage, share in SHARES.items())
     steps = max(len(SHARES), int(60 * plan.minutes / mean))

@@ -20,7 +20,7 @@ from ..registry import part
 from ..windows import num_windows
 
 # Sizes of the trial. All differ, so that no two axes can be taken for one another; N > K: every frame can be told of.
-K, V, A, D_V, D_A, N, WIDTH, FRAMES = 4, 3, 5, 6, 10, 6, 8, 8
+K, V, A, D_V, D_A, N, WIDTH, FRAMES = 4, 3, 5, 6, 10, 7, 8, 9
 MOVED = 1e-9  # in float64: rounding stays far below, what is learned from a frame far above
 
 
@@ -38,7 +38,8 @@ class Finding:
 
 @dataclass
 class Findings:
-    """What `check` found. `reach[i, j]`: frame j was changed; does frame i's encoding move? None where frames have none."""
+    """What `check` found. `reach[i, j]`: frame j was changed; does frame i's encoding move? For windows: does some window hold
+    both? None where the slot has no frames."""
 
     slot: str
     name: str
@@ -58,7 +59,8 @@ class Findings:
     def __str__(self) -> str:
         lines = [f"{self.slot} {self.name!r}: {self.about}", *map(str, self.all)]
         if self.reach is not None:
-            lines += ["reach (row: whose encoding; column: the frame that was changed; # it moves)",
+            lines += ["frames that share a window" if self.slot == "windows" else
+                      "reach (row: whose encoding; column: the frame that was changed; # it moves)",
                       "    " + " ".join(f"{j + 1:>2}" for j in range(self.reach.shape[1]))]
             lines += [f"{i + 1:>4} " + "  ".join("#" if moved else "." for moved in row) for i, row in enumerate(self.reach)]
         return "\n".join(lines)

@@ -31,10 +31,10 @@ class Comparison:
                    if sum(r["arm"] == arm and r["seed"] == seed for r in results) != 1]
         if missing:
             raise ValueError(f"not every arm has one run of every seed: see {missing[0]}")
-        questions = [[(row["clip"], row["family"]) for row in r["rows"]] for r in results]
+        questions = [[(row["clip"], row["family"], row["question"]) for row in r["rows"]] for r in results]
         if any(q != questions[0] for q in questions):
             raise ValueError("the runs were asked different questions; compare runs of one plan only")
-        clips, self.families = zip(*questions[0], strict=True)
+        clips, self.families, _ = zip(*questions[0], strict=True)
         self.clip = np.unique(clips, return_inverse=True)[1]  # [questions]: number of the clip
         self.right = np.array([[self._run(arm, seed)["rows"] for seed in self.seeds] for arm in self.arms])
         self.right = np.vectorize(lambda row: row["right"])(self.right)  # [arms, seeds, questions] bool
@@ -84,7 +84,9 @@ class Comparison:
                 sums = np.stack([np.bincount(self.clip[chosen], row, clips) for row in gained])  # [seeds, clips]
                 counts = np.bincount(self.clip[chosen], minlength=clips)
                 drawn = ((of_seeds @ sums) * of_clips).sum(1) / np.maximum(seeds * (of_clips @ counts), 1)
-                low, high = np.quantile(drawn, [0.025, 0.975])
+                # Draws from few seeds spread too little, by (seeds - 1) / seeds in variance.
+                spread = (drawn - gained.mean()) * np.sqrt(seeds / max(1, seeds - 1))
+                low, high = gained.mean() + np.quantile(spread, [0.025, 0.975])
                 rows.append({"arm": arm, "questions": group, "difference": gained.mean(), "low": low, "high": high,
                              "seeds": seeds, "verdict": verdict(gained.mean(), low, high, seeds)})
         return pd.DataFrame(rows)
@@ -98,13 +100,13 @@ class Comparison:
                  f"against {self.arms[0]!r}, in points, paired by seed and question (95 % interval):"]
         lines += [f"  {r.arm:<32} {r.questions:<30} {r.difference:+6.1f}  ({r.low:+.1f} to {r.high:+.1f})  {r.verdict}"
                   for r in found.itertuples()]
-        lines.append(f"{len(found)} intervals, each by itself; of so many, {0.05 * len(found):.1f} would miss zero where no "
-                     "difference is.")
+        lines.append(f"{len(found)} intervals, each by itself; of so many, {0.05 * len(found):.1f} would miss zero by chance alone. "
+                     "From fewer than ten seeds they are still a little narrow where trainings differ much.")
         return "\n".join(lines)
 
     def save(self, file) -> None:
         """Small JSON: the questions once, and each run with a 0 or 1 for each of them."""
-        questions = [{k: row[k] for k in ("clip", "family", "chance")} for row in self.results[0]["rows"]]
+        questions = [{k: row[k] for k in ("clip", "family", "question", "chance")} for row in self.results[0]["rows"]]
         runs = [{**{k: v for k, v in r.items() if k != "rows"}, "right": "".join("01"[row["right"]] for row in r["rows"])}
                 for r in self.results]
         lines = ",\n".join(json.dumps(r) for r in runs)

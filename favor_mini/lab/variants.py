@@ -56,7 +56,10 @@ def add(visual, audio, frame_mask, audio_mask, *, audio_tokens):
 
 @register("windows", "overlapping")
 def overlapping(steps: Tensor, frame_mask: Tensor, window_frames: int) -> tuple[Tensor, Tensor]:
-    """A window of K frames begins every K / 2: what one border cuts, another window holds whole. Twice the queries."""
+    """A window of K frames begins every K / 2: what one border cuts, another window holds whole.
+
+    Twice the queries, and every moment is told twice, to a language model that was trained on scripts that tell it once.
+    """
     num_frames, stride = steps.shape[1], max(1, window_frames // 2)
     padding = (-(-num_frames // stride) - 1) * stride + window_frames - num_frames
     steps = F.pad(steps, (0, 0, 0, 0, 0, padding)).unfold(1, window_frames, stride)  # [B, W, P, D, K]
@@ -68,7 +71,8 @@ def overlapping(steps: Tensor, frame_mask: Tensor, window_frames: int) -> tuple[
 def two_resolutions(steps: Tensor, frame_mask: Tensor, window_frames: int) -> tuple[Tensor, Tensor]:
     """All windows of K frames, then all of K / 2, through one Q-Former: after video-SALMONN's multi-resolution Q-Former.
 
-    There, windows of another length also have another number of queries; here N serves both.
+    There, windows of another length also have another number of queries; here N serves both, and in the naming stage half of
+    a short window's queries lie behind its end. Every moment is told twice, to a language model that knows it told once.
     """
     found = []
     for length in (window_frames, max(1, window_frames // 2)):
@@ -125,9 +129,9 @@ class PlainQFormer(CausalQFormer):
 
 
 class WithoutAttention(nn.Module):
-    """What connectors without queries share: the Q-Former's LayerNorm and positions, and a place in the clip for each output.
+    """What connectors without queries share: the Q-Former's LayerNorm and positions, and a place in the window for each output.
 
-    Takes the Q-Former's arguments; layers, heads and attention are of no use here.
+    Takes the Q-Former's arguments; layers, heads, attention and dropout are of no use here.
     """
 
     def __init__(self, *, input_width: int, window_frames: int, step_tokens: int, num_queries: int, width: int,
@@ -189,7 +193,7 @@ class StridedMLP(WithoutAttention):
         return self.norm(self.map(chosen)), maps  # [B * W, N, width]
 
 
-# Diversity losses. All are 0 for orthogonal queries.
+# Diversity losses. All are 0 for orthogonal queries of one length.
 
 
 def _cosines(queries: Tensor, real: Tensor | None) -> Tensor:

@@ -2,8 +2,8 @@
 
     see red circle at left, hear bell; see nothing, hear said moon; see blue star moves up, hear nothing.
 
-One clause per moment, in time order. The mini language model is trained on these texts alone; the causal Q-Former
-is then aligned by having the frozen language model write out the transcript of a clip.
+One clause per moment, in time order. The mini language model learns to answer questions about these texts (`reading`); the
+causal Q-Former learns to name what stands in them (`naming`), then to let the language model write them out (`training`).
 """
 
 from __future__ import annotations

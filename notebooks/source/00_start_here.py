@@ -13,8 +13,8 @@
 # %% [markdown]
 # ## Is everything in place?
 #
-# `doctor` tries each library, writes and reads a tiny video, loads the shipped checkpoint and says what to do where
-# something is amiss.
+# `doctor` tries each library and says what to do where something is amiss. (Without `quick=True` it also writes and reads
+# a tiny video and loads the checkpoint.)
 
 # %%
 from favor_mini.doctor import examine
@@ -102,8 +102,9 @@ for note in answer.notes:
 # ## Right and wrong
 #
 # Let us ask everything that the scripts of six clips can answer and count. Each question family needs other abilities: one
-# stream alone, the order of events, or knowing *which sound belongs to which picture*. Chance is what one could
-# score by taking in one stream only: seeing but not hearing, or the reverse, whichever is better.
+# stream alone, the order of events, or knowing *which sound belongs to which picture*. Chance is one in
+# the number of possible answers; where both streams are needed, what one could score by taking in one of them only, seeing but
+# not hearing or the reverse, whichever is better.
 
 # %%
 from favor_mini.evaluation import encode_clips, evaluate, score_table, scores
@@ -206,7 +207,8 @@ widgets.VBox([clip_box, question_box, delay_slider, shown])
 # | step | file | what it does | shape after it |
 # |---|---|---|---|
 # | read | `media` | frames at 2 Hz, sound at 16 kHz, one time axis | (T, H, W, 3) and (samples,) |
-# | encode (frozen) | `encoders` | Whisper's encoder; InstructBLIP's ViT and Q-Former | (T, V, D_v) and (50 Hz, D_a) |
+# | encode (frozen) | `encoders` | Whisper's encoder; InstructBLIP's ViT and Q-Former | (T, V, D_v) and (50 Hz, D_w) |
+# | widen | `model` | a linear map of the audio tokens | (50 Hz, D_a) |
 # | synchronise | `sync` | what is seen and heard in the same half second, side by side | (T, P, D_v + D_a) |
 # | cut | `windows` | windows of K frames | (W, K x P, D_v + D_a) |
 # | sum up | `attention`, `qformer` | the causal Q-Former: N queries per window | (W, N, width) |

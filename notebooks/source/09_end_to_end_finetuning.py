@@ -52,7 +52,7 @@ for question in choose(scene, np.random.default_rng(0), 4, reword_them=True):
 
 # %% [markdown]
 # The frozen encoders give the same features for a clip every time, so they run once, before training; what follows
-# starts from vectors. Everything lands in a cache on disk whose name depends on the encoders' weights, the processor
+# starts from vectors. Everything lands in a cache on disk whose name depends on the encoders' weights, the processor's settings
 # and the world's own code: change any of them, and the features are computed anew.
 
 # %%
@@ -241,8 +241,8 @@ print("same weights:", all(torch.equal(whole[name], resumed[name]) for name in w
 # - Two losses, logged apart; three stages, *name*, *align*, *ask*.
 # - The encoders' features are computed once; a stopped run resumes exactly.
 #
-# **What to play with:** `steps={"ask": 200}` (questions alone), `questions=1`, `diversity_weight=1.0`,
-# `attention="full"`. Predict first, then run.
+# **What to play with:** `steps={"ask": 200}` (questions alone), `questions=1`; and another model, with
+# `lab.compare.fresh_model(folder, seed, {"attention": "full"})`. Predict first, then run.
 #
 # **Where this lives:** `favor_mini/naming.py`, `favor_mini/training.py`, `favor_mini/features.py`, `favor_mini/losses.py`;
 # tests in `tests/test_naming.py` and `tests/test_training.py`. The whole recipe behind the shipped checkpoint: `favor_mini/recipe.py`.
