@@ -142,6 +142,12 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--dry-run", action="store_true", help="tell what it would cost, and train nothing")
     _checkpoint_option(compare)
 
+    experiment = command("experiment", _experiment, "the paper's claims put to the test: show what was found, or run it anew",
+                         "  favor-mini experiment\n  favor-mini experiment attention\n  favor-mini experiment offset --run")
+    experiment.add_argument("name", nargs="?", metavar="NAME", help="which one (default: list them all)")
+    experiment.add_argument("--run", dest="anew", action="store_true", help="run it anew; what was trained before is kept")
+    experiment.add_argument("--out", default="build/experiments", metavar="DIR", help="where figures and runs go (%(default)s)")
+
     doctor = command("doctor", _doctor, "check libraries, codecs, device, checkpoint, samples, memory and disk", "")
     doctor.add_argument("--quick", action="store_true", help="leave out what takes seconds: codecs and the checkpoint")
     _checkpoint_option(doctor)
@@ -266,6 +272,19 @@ def _compare(vary, arms, fixed: str, parts, out: str, dry_run: bool, checkpoint,
     plan = compare.Plan([compare.parse_changes(arm) for arm in arms], compare.parse_changes(fixed), **options)
     todo = compare.dry_run if dry_run else compare.compare
     print(todo(plan, out, checkpoint=checkpoint, progress=sys.stderr.isatty()))
+
+
+def _experiment(name, anew: bool, out: str) -> None:
+    from .lab import experiments
+
+    if name is None:
+        print(experiments.listing())
+    elif anew:
+        print(experiments.run_experiment(name, out, progress=sys.stderr.isatty()))
+    else:
+        figure = experiments.draw(name, out)
+        print(experiments.shipped_results(name))
+        print(figure)
 
 
 def _doctor(quick: bool, checkpoint) -> int:

@@ -66,6 +66,22 @@ def answer(model: FavorForConditionalGeneration, processor: FavorProcessor, enco
     return answers
 
 
+@torch.no_grad()
+def likelihood(model: FavorForConditionalGeneration, processor: FavorProcessor, encoded: list[dict], questions: list[str],
+               answers: list[str], *, batch: int = 32) -> np.ndarray:
+    """Log probability of `answers[i]`, its end included, as the answer to `questions[i]` about `encoded[i]`: (n,)."""
+    found = []
+    model.eval()
+    for start in range(0, len(questions), batch):
+        part = slice(start, start + batch)
+        inputs = processor(encoded[part], questions[part], answers[part])
+        inputs = {k: v.to(model.device) for k, v in inputs.items()}
+        told, labels = model(**inputs).logits[:, :-1].float().log_softmax(-1), inputs["labels"][:, 1:]  # [B, L - 1, vocabulary]
+        of_token = told.gather(-1, labels.clamp(min=0)[..., None])[..., 0]  # [B, L - 1]
+        found += (of_token * (labels >= 0)).sum(1).tolist()
+    return np.array(found)
+
+
 def evaluate(model: FavorForConditionalGeneration, processor: FavorProcessor, encoded: dict[str, dict],
              asked: list[tuple[str, Question]], scenes: dict[str, Scene] | None = None, *, batch: int = 32,
              progress: bool = False) -> list[Row]:
@@ -99,11 +115,11 @@ def encode_clips(model: FavorForConditionalGeneration, processor: FavorProcessor
 
 
 def delay_sound(clip: Clip, seconds: float) -> Clip:
-    """The same clip with its sound moved later against the picture; the length stays, the gap is silent."""
-    shift = round(seconds * clip.sampling_rate)
-    if shift < 0:
-        raise ValueError(f"seconds must not be negative, found {seconds}")
-    moved = np.concatenate([np.zeros(shift, np.float32), clip.waveform])[: len(clip.waveform)]
+    """The same clip with its sound moved later against the picture, earlier where `seconds` is negative; the length stays,
+    the gap is silent."""
+    shift, length = round(seconds * clip.sampling_rate), len(clip.waveform)
+    moved, kept = np.zeros(length, np.float32), clip.waveform[max(0, -shift) : max(0, length - shift)]
+    moved[max(0, shift) :][: len(kept)] = kept
     return replace(clip, waveform=moved)
 
 

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 from conftest import mixed_clips
 
-from favor_mini.evaluation import Row, answer, delay_sound, encode_clips, evaluate, score_table, scores
+from favor_mini.evaluation import Row, answer, delay_sound, encode_clips, evaluate, likelihood, score_table, scores
 from favor_mini.world.questions import Question
 
 
@@ -55,5 +56,23 @@ def test_delayed_sound_comes_later_and_the_clip_stays_as_long():
     assert len(moved.waveform) == len(clip.waveform) and not moved.waveform[:8000].any()
     assert np.array_equal(moved.waveform[8000:], clip.waveform[:-8000]) and np.array_equal(moved.frames, clip.frames)
     assert np.array_equal(delay_sound(clip, 0).waveform, clip.waveform)
-    with pytest.raises(ValueError, match="seconds"):
-        delay_sound(clip, -1)
+    early = delay_sound(clip, -0.5)
+    assert len(early.waveform) == len(clip.waveform) and not early.waveform[-8000:].any()
+    assert np.array_equal(early.waveform[:-8000], clip.waveform[8000:])
+    assert not delay_sound(clip, 99).waveform.any() and not delay_sound(clip, -99).waveform.any()
+
+
+def test_the_likelihood_of_an_answer_is_that_of_its_tokens_one_after_another(model, processor):
+    media = list(encode_clips(model, processor, mixed_clips()).values())
+    questions, answers = ["what was said?"] * len(media), ["moon", "red circle", "bell", "a", "king", "two", "left", "right"]
+    together = likelihood(model, processor, media, questions, answers, batch=3)
+    for m, q, a, found in zip(media, questions, answers, together, strict=True):
+        inputs = processor([m], [q])
+        told = processor.tokenizer(f" {a}{processor.tokenizer.eos_token}", add_special_tokens=False).input_ids
+        total = 0.0
+        for token in told:
+            with torch.no_grad():
+                total += model(**inputs).logits[0, -1].log_softmax(-1)[token].item()
+            inputs["input_ids"] = torch.cat([inputs["input_ids"], torch.tensor([[token]])], 1)
+            inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+        assert found == pytest.approx(total, abs=1e-3)

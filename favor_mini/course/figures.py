@@ -303,6 +303,30 @@ def differences(found, baseline: str) -> Picture:
 
 
 @styled
+def offsets(found) -> Picture:
+    """Accuracy while the sound is moved against the picture, one line per group of questions, with 95 % intervals and chance.
+
+    Args:
+        found: a `lab.statistics.Offsets`.
+    """
+    table = found.table
+    told = "; ".join(f"{group}: " + ", ".join(f"{r.shift:+g} s {r.accuracy:.0%}" for r in rows.itertuples())
+                     for group, rows in table.groupby("questions", sort=False))
+    figure = _picture(11, 5.5, f"Accuracy by how late the sound comes. {told}.")
+    axis = figure.subplots()
+    for (group, rows), line, colour in zip(table.groupby("questions", sort=False), ("-", "--", ":"), (MARK, STRONG, INK),
+                                           strict=False):
+        axis.plot(rows["shift"], rows.accuracy, line, color=colour, linewidth=2.5, marker="o", label=group)
+        axis.fill_between(rows["shift"], rows.low, rows.high, color=colour, alpha=0.15, linewidth=0)
+        axis.axhline(rows.chance.mean(), color=colour, linestyle=line, linewidth=1)
+        axis.annotate("chance", (table["shift"].max(), rows.chance.mean()), color=colour, fontsize=11, ha="right", va="bottom")
+    axis.set(xlabel="seconds by which the sound comes late (negative: early)", ylabel="accuracy", ylim=(0, 1.02))
+    axis.yaxis.set_major_formatter("{x:.0%}")
+    axis.legend(frameon=False, loc="lower center", ncols=2)
+    return figure
+
+
+@styled
 def reach(found: dict) -> Picture:
     """Which frame's encoding moves when another frame is changed, side by side; dark: it moves.
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binomtest
 
 from ..evaluation import GROUPS
 from ..world.questions import FAMILIES
@@ -118,6 +119,59 @@ class Comparison:
         stored = json.loads(Path(file).read_text())
         return cls([{**r, "rows": [{**q, "right": bit == "1"} for q, bit in zip(stored["questions"], r["right"], strict=True)]}
                     for r in stored["runs"]])
+
+
+class Offsets:
+    """What a trained model answers while the sound is moved against the picture.
+
+    Args:
+        rows: from `experiments.sound_offsets`.
+    """
+
+    def __init__(self, rows: list[dict]):
+        self.rows = rows
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """Accuracy with its 95 % Wilson interval, by group of questions and shift."""
+        found, frame = [], pd.DataFrame(self.rows)
+        for group in GROUPS:
+            part = frame[[GROUPS[group](FAMILIES[f]) for f in frame.family]]
+            for shift, asked in part.groupby("shift"):
+                interval = binomtest(int(asked.right.sum()), len(asked)).proportion_ci(method="wilson")
+                found.append({"questions": group, "shift": shift, "count": len(asked), "accuracy": asked.right.mean(),
+                              "low": interval.low, "high": interval.high, "chance": asked.chance.mean()})
+        return pd.DataFrame(found)
+
+    def recovered(self, group: str = "both modalities") -> pd.Series:
+        """By clip, the shift under which the true answers to a group's questions are likeliest together."""
+        frame = pd.DataFrame(self.rows)
+        frame = frame[[GROUPS[group](FAMILIES[f]) for f in frame.family]]
+        return frame.pivot_table(index="clip", columns="shift", values="logp", aggfunc="sum").idxmax(axis=1)
+
+    def __str__(self) -> str:
+        wide = self.table.pivot(index="questions", columns="shift", values="accuracy").mul(100).round(1)
+        found = self.recovered()
+        counts = found.value_counts().sort_index()
+        right = int((found == 0).sum())
+        interval = binomtest(right, len(found)).proportion_ci(method="wilson")
+        return "\n".join([
+            "accuracy in %, by how many seconds the sound comes late (negative: early)", wide.to_string(), "",
+            "an offset recovered by the likelihood of true answers to questions about both: found at the right place in "
+            f"{right} of {len(found)} clips ({right / len(found):.0%}, 95 % {interval.low:.0%} to {interval.high:.0%}; "
+            f"guessing {1 / len(set(self.table['shift'])):.0%})",
+            "found at: " + ", ".join(f"{shift:+g} s in {count}" for shift, count in counts.items())])
+
+    def save(self, file) -> None:
+        names = list(self.rows[0])
+        lines = ",\n".join(json.dumps([row[n] for n in names]) for row in self.rows)
+        Path(file).write_text(f'{{"columns": {json.dumps(names)},\n"rows": [\n{lines}\n]}}\n')
+
+    @classmethod
+    def load(cls, file) -> "Offsets":
+        """Read what `save` wrote."""
+        stored = json.loads(Path(file).read_text())
+        return cls([dict(zip(stored["columns"], row, strict=True)) for row in stored["rows"]])
 
 
 def verdict(difference: float, low: float, high: float, seeds: int) -> str:

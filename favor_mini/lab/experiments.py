@@ -1,0 +1,149 @@
+"""The paper's claims and open questions, put to the test at mini size: which comparison answers which, and what came out.
+
+    favor-mini experiment                   # the list, and what each found
+    favor-mini experiment attention         # its numbers and its figure, from the results that ship
+    favor-mini experiment attention --run   # all its trainings anew
+
+A mini result speaks about this mechanism on this world, trained for minutes. It can show that a claim need not hold, or that
+the machinery can show the effect; it cannot confirm what a model a thousand times larger does.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from ..ask import find_checkpoint, load_checkpoint
+from ..evaluation import delay_sound, encode_clips, evaluate, likelihood
+from ..features import scene_clip
+from ..files import replacing
+from ..world.questions import choose
+from ..world.scene import SPLITS, draw_scene
+from .compare import Plan, compare
+from .statistics import Comparison, Offsets
+
+RESULTS = Path(__file__).parent / "results"
+COMMON = {"seeds": 4, "steps": 240, "clips": 1600, "scenes": 60, "questions": 10}
+WHOLE = {"window_frames": 24, "num_queries": 40}  # one window holds any clip of the mini world
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A question, what the paper says about it, and the comparison that answers it here."""
+
+    name: str
+    asks: str
+    paper: str
+    plan: Plan | None  # None: it takes no training
+
+
+def _plan(*arms: dict, **fixed) -> Plan:
+    return Plan([{}, *arms], fixed, **COMMON)
+
+
+EXPERIMENTS = [
+    Experiment(
+        "offset", "Does the trained model hold sound and picture together in time? Move the sound, and see.",
+        "synchronises frame by frame; shows no such measurement", None),
+    Experiment(
+        "attention", "Does causal attention among a window's inputs help, and does its direction matter?",
+        "its text wants a causal mask, its released code holds the reverse one; an ablation leaves causal attention out",
+        _plan({"attention": "block_anticausal"}, {"attention": "full"}, {"attention": "none"}, {"connector": "plain_qformer"})),
+    Experiment(
+        "windows", "How long should a window be, at about the same number of queries a second?",
+        "takes windows of 5 s; an ablation does without windows",
+        _plan({"window_frames": 5, "num_queries": 8}, {"window_frames": 20, "num_queries": 32}, WHOLE,
+             {"windows": "overlapping", "num_queries": 8})),
+    Experiment(
+        "diversity", "What does the weight of the diversity loss do?",
+        "0.01 is the released default; an ablation leaves the loss out; too high a weight should make it insert and hallucinate",
+        _plan(*({"diversity_weight": weight} for weight in (0.0, 0.001, 0.01, 1.0, 10.0)))),
+    Experiment(
+        "sync", "Does it matter that sound and picture of one moment stand side by side, where one window holds the whole clip?",
+        "an ablation does without synchronisation",
+        _plan({"sync": "interleave"}, {"sync": "add"}, {"sync": "append"}, **WHOLE)),
+]
+
+
+def find_experiment(name: str) -> Experiment:
+    """The experiment of this name; a ValueError that lists the names where there is none."""
+    known = {e.name: e for e in EXPERIMENTS}
+    if name not in known:
+        raise ValueError(f"no experiment {name!r}; there are {', '.join(known)}")
+    return known[name]
+
+
+SHIFTS = (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5)  # seconds by which the sound comes late
+
+
+def sound_offsets(checkpoint=None, *, scenes: int = 100, shifts=SHIFTS, progress: bool = True) -> list[dict]:
+    """Move the sound of validation clips against the picture and ask a trained model what depends on both: no training.
+
+    Returns:
+        one row per shift and question: `shift`, `clip`, `family`, `chance`, `right`, and `logp`, the log probability of the
+        answer that is true where nothing is moved. An unknown offset is recovered where `logp` is highest.
+    """
+    model, processor = load_checkpoint(find_checkpoint(checkpoint))
+    drawn = {str(scene.seed): scene for scene in (draw_scene(SPLITS["validation"].start + 9000 + i) for i in range(scenes))}
+    asked = [(name, q) for name, scene in drawn.items() for q in choose(scene, np.random.default_rng([scene.seed, 7]), 16)
+             if {"audio", "video"} <= set(q.needs) or len(q.needs) == 1]
+    clips = {name: scene_clip(scene, processor.settings.image_size) for name, scene in drawn.items()}
+    rows = []
+    for shift in tqdm(shifts, desc="moving the sound", disable=not progress):
+        encoded = encode_clips(model, processor, {name: delay_sound(clip, shift) for name, clip in clips.items()})
+        told = likelihood(model, processor, [encoded[name] for name, _ in asked], [q.text for _, q in asked],
+                          [q.answer for _, q in asked])
+        rows += [{"shift": shift, "clip": r.clip, "family": r.family, "chance": round(r.chance, 3), "right": r.correct,
+                  "logp": round(float(logp), 3)}
+                 for r, logp in zip(evaluate(model, processor, encoded, asked, drawn), told, strict=True)]
+    return rows
+
+
+def run_experiment(name: str, out="build/experiments", *, progress: bool = True) -> Comparison | Offsets:
+    """Make an experiment's results anew; trainings that lie under `out` are not made again. Writes `out/name/results.json`."""
+    plan, folder = find_experiment(name).plan, Path(out) / name
+    if plan is not None:
+        return compare(plan, folder, progress=progress)
+    found = Offsets(sound_offsets(progress=progress))
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / "results.json") as unfinished:
+        found.save(unfinished)
+    return found
+
+
+def shipped_results(name: str) -> Comparison | Offsets | None:
+    """What came out when it was run for this version of the package; None where it has not been."""
+    experiment, file = find_experiment(name), RESULTS / f"{name}.json"
+    if not file.is_file():
+        return None
+    return (Offsets if experiment.plan is None else Comparison).load(file)
+
+
+def draw(name: str, out="build/experiments") -> Path:
+    """Draw the shipped results to `out/name.png`.
+
+    Raises:
+        FileNotFoundError: there are none.
+    """
+    from ..course import figures
+
+    found = shipped_results(name)
+    if found is None:
+        raise FileNotFoundError(f"no results of {name!r} ship with this version; make them: favor-mini experiment {name} --run")
+    figure = figures.offsets(found) if isinstance(found, Offsets) else figures.differences(found.differences(), found.arms[0])
+    file = Path(out) / f"{name}.png"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(file) as unfinished:
+        unfinished.write_bytes(figures.png(figure))
+    return file
+
+
+def listing() -> str:
+    """All experiments: what each asks, and how much training it takes."""
+    lines = []
+    for e in EXPERIMENTS:
+        cost = "no training" if e.plan is None else f"{len(e.plan.arms)} arms x {e.plan.seeds} seeds, {e.plan.steps} steps each"
+        shipped = "results ship" if (RESULTS / f"{e.name}.json").is_file() else "not run yet"
+        lines += [f"{e.name} ({cost}; {shipped})", f"  asks:  {e.asks}", f"  paper: {e.paper}"]
+    return "\n".join(lines)

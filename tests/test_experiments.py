@@ -1,0 +1,91 @@
+"""The experiments: well-formed plans, offsets counted by hand, and results that ship tell what they say."""
+
+import pytest
+
+from favor_mini import cli
+from favor_mini.lab import experiments
+from favor_mini.lab.experiments import (
+    EXPERIMENTS,
+    RESULTS,
+    draw,
+    find_experiment,
+    listing,
+    shipped_results,
+    sound_offsets,
+)
+from favor_mini.lab.statistics import Comparison, Offsets
+
+SHIPPED = sorted(file.stem for file in RESULTS.glob("*.json"))
+
+
+def rows(best):
+    """Three shifts, two clips, a question about both and a plain one each; the truth is likeliest at `best[clip]`."""
+    return [{"shift": shift, "clip": clip, "family": family, "chance": 0.25, "right": family == "read" or shift == 0.0,
+             "logp": -1.0 - abs(shift - best[clip])}
+            for shift in (-1.0, 0.0, 1.0) for clip in best for family in ("shown_when", "read")]
+
+
+def test_offsets_by_hand():
+    found = Offsets(rows({"a": 0.0, "b": 1.0}))
+    table = found.table.set_index(["questions", "shift"]).accuracy
+    assert table["both modalities"].tolist() == [0, 1, 0] and table["one modality, plain"].tolist() == [1, 1, 1]
+    assert found.recovered().to_dict() == {"a": 0.0, "b": 1.0}
+    assert "in 1 of 2 clips (50%" in str(found) and "guessing 33%" in str(found) and "+1 s in 1" in str(found)
+
+
+def test_offsets_saved_and_loaded_say_the_same(tmp_path):
+    found = Offsets(rows({"a": 0.0, "b": -1.0}))
+    found.save(tmp_path / "offset.json")
+    assert str(Offsets.load(tmp_path / "offset.json")) == str(found)
+
+
+def test_offsets_are_drawn():
+    from favor_mini.course import figures
+
+    figure = figures.offsets(Offsets(rows({"a": 0.0, "b": 1.0})))
+    lines = {line.get_label(): list(line.get_ydata()) for line in figure.axes[0].lines}
+    assert lines["both modalities"] == [0, 1, 0]
+    assert "both modalities: -1 s 0%, +0 s 100%, +1 s 0%" in figures.alt(figure)
+
+
+@pytest.mark.slow
+def test_moving_the_sound_is_the_same_each_time():
+    one, other = (sound_offsets(scenes=2, shifts=(0.0, 1.0), progress=False) for _ in range(2))
+    assert one == other and {r["shift"] for r in one} == {0.0, 1.0} and len({r["clip"] for r in one}) == 2
+    plain = [r for r in one if r["family"] in ("where", "colour", "read", "count_seen")]  # the eyes alone
+    assert all(a["right"] == b["right"] for a, b in zip(plain[: len(plain) // 2], plain[len(plain) // 2 :], strict=True))
+
+
+def test_plans_hold_one_baseline_and_differ_from_it():
+    for e in EXPERIMENTS:
+        assert e.asks.endswith((".", "?")) and e.paper
+        if e.plan:
+            assert e.plan.arms[0] == {} and e.plan.seeds >= 3 and e.plan.steps
+    assert all(e.name in listing() for e in EXPERIMENTS)
+    with pytest.raises(ValueError, match="no experiment 'sinc'; there are offset, attention"):
+        find_experiment("sinc")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_results_are_of_the_plan_that_ships(name, tmp_path):
+    plan, found = find_experiment(name).plan, shipped_results(name)
+    if plan is None:
+        assert isinstance(found, Offsets) and {row["shift"] for row in found.rows} == set(experiments.SHIFTS)
+    else:
+        assert isinstance(found, Comparison) and len(found.arms) == len(plan.arms) and len(found.seeds) == plan.seeds
+        assert all(sum(r["steps"].values()) == plan.steps for r in found.results)
+    assert draw(name, tmp_path).read_bytes().startswith(b"\x89PNG")
+
+
+def test_results_that_do_not_ship_are_asked_for_by_their_command(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(experiments, "RESULTS", tmp_path)
+    assert shipped_results("attention") is None and "not run yet" in listing()
+    assert cli.main(["experiment", "attention"]) == 1
+    assert "make them: favor-mini experiment attention --run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_command_shows_what_was_found(name, tmp_path, capsys):
+    assert cli.main(["experiment", name, "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "%" in printed and f"{name}.png" in printed
