@@ -1,0 +1,1 @@
+"""The audio-visual evaluation benchmark: readers of the published test-set files."""
