@@ -37,13 +37,13 @@ PARTS = {  # part: (probe, learning rate, module of FAVOR that takes its weights
     "language": (LanguageProbe, 1e-3, "language_model"),
 }
 LATE = ("colour", "turn", "direction", "heard_while", "heard_after", "heard_before", "seen_after", "seen_before",
-        "first_mixed")  # families learned last
+        "first_mixed", "first_seen", "first_heard", "count_seen", "count_heard")  # families learned last
 STAGES = {  # part: its stages, each with its steps, scenes a step, share of the rate, and what it asks of the probe's `example`
     "audio": {"whole": (800, 16, 1.0, {"vary": True})},
     "vision": {"whole": (900, 48, 1.0, {})},
     "language": {"hard": (3000, 40, 1.0, {"moments": (2, 6), "tokens": 160}),
                  "even": (1600, 40, 0.7, {"moments": (3, 6), "tokens": 160, "hard": False, "drill": 0.5, "retell": 0.1}),
-                 "late": (1500, 40, 0.8, {"moments": (3, 6), "tokens": 160, "hard": False, "drill": 0.3, "retell": 0.1,
+                 "late": (3500, 40, 0.5, {"moments": (3, 6), "tokens": 160, "hard": False, "drill": 0.3, "retell": 0.1,
                                           "focus": LATE})},
 }
 
@@ -144,7 +144,7 @@ def assemble(parts, **changes) -> tuple[FavorForConditionalGeneration, FavorProc
     return model, mini_processor(config)
 
 
-def make_favor(parts, out, *, scenes: int = 6400, name_steps: int = 2400, align_steps: int = 60, ask_steps: int = 80,
+def make_favor(parts, out, *, scenes: int = 12800, name_steps: int = 4000, align_steps: int = 60, ask_steps: int = 480,
                batch: int = 16, lr: float = 7e-4, seed: int = 0, changes: dict | None = None, **options) -> Path:
     """Train the connector and LoRA on the parts under `parts`; write the whole checkpoint to `out/favor`."""
     model, processor = assemble(parts, **(changes or {}))

@@ -40,9 +40,9 @@ def test_offsets_saved_and_loaded_say_the_same(tmp_path):
 
 
 def test_offsets_are_drawn():
-    from favor_mini.course import figures
+    from favor_mini.course import figures, lab_figures
 
-    figure = figures.offsets(Offsets(rows({"a": 0.0, "b": 1.0})))
+    figure = lab_figures.offsets(Offsets(rows({"a": 0.0, "b": 1.0})))
     lines = {line.get_label(): list(line.get_ydata()) for line in figure.axes[0].lines}
     assert lines["both modalities"] == [0, 1, 0]
     assert "both modalities: -1 s 0%, +0 s 100%, +1 s 0%" in figures.alt(figure)

@@ -8,7 +8,7 @@ import torch
 pytest.importorskip("seaborn")
 
 from favor_mini.attention import frame_index
-from favor_mini.course import figures
+from favor_mini.course import figures, lab_figures
 from favor_mini.evaluation import Score
 from favor_mini.features import scene_clip
 from favor_mini.losses import diversity_loss
@@ -139,7 +139,7 @@ FOUND = pd.DataFrame([
 
 
 def test_differences_stand_at_their_values_and_are_filled_where_they_are_clear():
-    figure = figures.differences(FOUND, "attention=block_causal")
+    figure = lab_figures.differences(FOUND, "attention=block_causal")
     axis = figure.axes[0]
     points = {c.get_label(): c for c in axis.collections if c.get_label() in ("both modalities", "all")}
     assert points["both modalities"].get_offsets()[:, 0].tolist() == [-4, 3]
@@ -152,7 +152,7 @@ def test_differences_stand_at_their_values_and_are_filled_where_they_are_clear()
 
 def test_reach_is_drawn_as_measured():
     square = np.tril(np.ones((3, 3), bool))
-    figure = figures.reach({"block_causal": square, "reversed": square.T})
+    figure = lab_figures.reach({"block_causal": square, "reversed": square.T})
     assert [axis.get_title() for axis in figure.axes] == ["block_causal", "reversed"]
     assert np.array_equal(figure.axes[0].images[0].get_array(), square)
     assert "frame 2 moves with 1, 2" in figures.alt(figure)
@@ -162,7 +162,7 @@ def test_every_figure_has_a_description_that_a_notebook_keeps(scene):
     score = [Score("all", 20, 0.8, 0.6, 0.9, 0.25)]
     drawn = [figures.timeline(scene, scene_clip(scene)), figures.masks(), figures.loss_curves(LOG),
              figures.query_similarity(torch.randn(2, 4, 3)), figures.score_bars({"after": score}),
-             figures.differences(FOUND, "the paper's"), figures.reach({"mask": np.eye(3, dtype=bool)})]
+             lab_figures.differences(FOUND, "the paper's"), lab_figures.reach({"mask": np.eye(3, dtype=bool)})]
     for figure in drawn:
         data, metadata = figure._repr_mimebundle_()
         assert data["image/png"].startswith("iVBOR")  # a PNG in base64

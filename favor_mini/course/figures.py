@@ -62,7 +62,8 @@ def styled(draw):
     return drawn
 
 
-def _picture(width: float, height: float, alt_text: str) -> Picture:
+def picture(width: float, height: float, alt_text: str) -> Picture:
+    """An empty picture of so many inches, with its description."""
     figure = Picture(figsize=(width, height), layout="constrained")
     figure.alt_text = alt_text
     return figure
@@ -85,7 +86,7 @@ def timeline(scene: Scene | None, clip, *, window_frames: int = 10, frame_rate: 
     windows = int(np.ceil(clip.duration * frame_rate / window_frames))
     script = "" if scene is None else " Script: " + "; ".join(
         f"{m.start:.1f} s see {seen_phrase(m)}, hear {heard_phrase(m)}" for m in scene.moments) + "."
-    figure = _picture(14, 1.0 + 1.75 * sum(rows.values()), (
+    figure = picture(14, 1.0 + 1.75 * sum(rows.values()), (
         f"A clip of {clip.duration:.1f} s on one time axis: {len(clip.frames)} frames at {frame_rate:g} a second, its "
         f"waveform, its log-mel spectrogram, and the borders of its {windows} windows of {window_frames} frames.{script}"))
     axes = dict(zip(rows, figure.subplots(len(rows), sharex=True, height_ratios=list(rows.values())), strict=True))
@@ -142,7 +143,7 @@ def masks(num_frames: int = 4, step_tokens: int = 3) -> Picture:
 
     shown = {block_causal: "own frame and earlier ones", block_anticausal: "own frame and later ones",
              full: "the whole window"}
-    figure = _picture(14, 5.7, (
+    figure = picture(14, 5.7, (
         f"Three attention masks over {num_frames} frames of {step_tokens} tokens. Causal: a staircase, every token sees "
         "its own frame whole and the earlier ones. Anticausal: the staircase mirrored, own frame and later ones. "
         "Full: everything sees everything."))
@@ -180,7 +181,7 @@ def loss_curves(log: list[dict]) -> Picture:
     drawn = [e for _, _, entries in stages.values() for e in entries]
     told = "; ".join(f"{name}: {entries[0]['cross_entropy']:.2f} to {entries[-1]['cross_entropy']:.2f}"
                      for name, (_, _, entries) in stages.items() if entries)
-    figure = _picture(12, 6.4, f"Cross-entropy and diversity loss over {offset} training steps. Cross-entropy, {told}.")
+    figure = picture(12, 6.4, f"Cross-entropy and diversity loss over {offset} training steps. Cross-entropy, {told}.")
     axes = figure.subplots(2, sharex=True, height_ratios=(2, 1))
     for axis, part in zip(axes, ("cross_entropy", "diversity"), strict=True):
         for i, (name, (start, end, entries)) in enumerate(stages.items()):
@@ -218,7 +219,7 @@ def query_similarity(queries, title: str = "") -> Picture:
     means = [round(float(c[off_diagonal].mean()), 2) + 0.0 if num_queries > 1 else 0.0 for c in cosines]  # no "-0.00"
     columns = min(len(cosines), 4)
     rows = -(-len(cosines) // columns)
-    figure = _picture(max(6.0, 0.9 + 4.2 * columns), 4.4 * rows + 0.6 * bool(title), (
+    figure = picture(max(6.0, 0.9 + 4.2 * columns), 4.4 * rows + 0.6 * bool(title), (
         f"{title + ': ' if title else ''}cosine similarity between the {num_queries} output queries in each of "
         f"{len(cosines)} windows; mean off the diagonal {', '.join(f'{m:.2f}' for m in means)}."))
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
@@ -247,7 +248,7 @@ def score_bars(found: dict[str, list]) -> Picture:
     names = list(dict.fromkeys(score.name for rows in found.values() for score in rows))
     by_name = {model: {score.name: score for score in rows} for model, rows in found.items()}
     told = "; ".join(f"{model} {rows['all'].accuracy:.0%}" for model, rows in by_name.items() if "all" in rows)
-    figure = _picture(12, 2.0 + len(names) * (0.17 + 0.17 * len(found)),
+    figure = picture(12, 2.0 + len(names) * (0.17 + 0.17 * len(found)),
                       f"Accuracy per kind of question, as bars, with chance marked. Over all questions: {told}.")
     axis = figure.subplots()
     height = 0.8 / len(found)
@@ -268,89 +269,6 @@ def score_bars(found: dict[str, list]) -> Picture:
     axis.grid(axis="x", color="#dddddd")
     axis.set_axisbelow(True)
     figure.legend(loc="outside upper center", ncols=len(found) + 1, frameon=False)
-    return figure
-
-
-@styled
-def differences(found, baseline: str) -> Picture:
-    """Paired differences from the baseline, in points of accuracy, with 95 % intervals; filled where the interval misses zero.
-
-    Args:
-        found: from `lab.statistics.Comparison.differences`.
-        baseline: the arm that the others are held against.
-    """
-    arms, groups = list(dict.fromkeys(found.arm)), list(dict.fromkeys(found.questions))
-    told = "; ".join(f"{r.arm}, {r.questions}: {r.difference:+.1f} ({r.low:+.1f} to {r.high:+.1f})" for r in found.itertuples())
-    figure = _picture(12, 1.6 + 0.32 * len(found) + 0.2 * len(arms),
-                      f"Differences from {baseline} in points of accuracy, with 95 % intervals. {told}.")
-    axis, marks = figure.subplots(), ("o", "s", "^", "D", "v", "P")
-    for g, group in enumerate(groups):
-        rows = found[found.questions == group]
-        place = np.array([arms.index(arm) for arm in rows.arm]) - 0.36 + 0.72 * (g + 0.5) / len(groups)
-        clear = (rows.low > 0) | (rows.high < 0)
-        axis.hlines(place, rows.low, rows.high, color=INK, linewidth=1.6)
-        axis.scatter(rows.difference, place, s=80, marker=marks[g % len(marks)], edgecolor=INK, linewidth=1.4, zorder=3,
-                     color=[STRONG if sure else "white" for sure in clear], label=group)
-    axis.axvline(0, color=MARK, linewidth=2, zorder=0)
-    axis.set(yticks=range(len(arms)), ylim=(len(arms) - 0.5, -0.5), xlabel=f"points of accuracy against {baseline}")
-    axis.set_yticklabels([textwrap.fill(arm, 28) for arm in arms])
-    axis.grid(axis="x", color="#dddddd")
-    axis.set_axisbelow(True)
-    shapes = [axis.scatter([], [], s=80, marker=marks[g % len(marks)], color="white", edgecolor=INK, linewidth=1.4)
-              for g in range(len(groups))]
-    figure.legend(shapes, groups, loc="outside upper center", ncols=min(4, len(groups)), frameon=False)
-    return figure
-
-
-@styled
-def offsets(found) -> Picture:
-    """Accuracy while the sound is moved against the picture, one line per group of questions, with 95 % intervals and chance.
-
-    Args:
-        found: a `lab.statistics.Offsets`.
-    """
-    table = found.table
-    told = "; ".join(f"{group}: " + ", ".join(f"{r.shift:+g} s {r.accuracy:.0%}" for r in rows.itertuples())
-                     for group, rows in table.groupby("questions", sort=False))
-    figure = _picture(11, 5.5, f"Accuracy by how late the sound comes. {told}.")
-    axis = figure.subplots()
-    for (group, rows), line, colour in zip(table.groupby("questions", sort=False), ("-", "--", ":"), (MARK, STRONG, INK),
-                                           strict=False):
-        axis.plot(rows["shift"], rows.accuracy, line, color=colour, linewidth=2.5, marker="o", label=group)
-        axis.fill_between(rows["shift"], rows.low, rows.high, color=colour, alpha=0.15, linewidth=0)
-        axis.axhline(rows.chance.mean(), color=colour, linestyle=line, linewidth=1)
-        axis.annotate("chance", (table["shift"].max(), rows.chance.mean()), color=colour, fontsize=11, ha="right", va="bottom")
-    axis.set(xlabel="seconds by which the sound comes late (negative: early)", ylabel="accuracy", ylim=(0, 1.02))
-    axis.yaxis.set_major_formatter("{x:.0%}")
-    axis.legend(frameon=False, loc="lower center", ncols=2)
-    return figure
-
-
-@styled
-def reach(found: dict) -> Picture:
-    """Which frame's encoding moves when another frame is changed, side by side; dark: it moves.
-
-    Args:
-        found: by the title of each square, a boolean (frames, frames) array over (whose encoding, changed frame), as in
-            `lab.contract.Findings.reach`.
-    """
-    told = "; ".join(f"{name}: " + ", ".join(f"frame {i + 1} moves with {', '.join(str(j + 1) for j in np.flatnonzero(row))}"
-                                              for i, row in enumerate(square)) for name, square in found.items())
-    figure = _picture(1.0 + 3.4 * len(found), 4.4, f"Measured reach. {told}.")
-    for axis, (name, square) in zip(np.atleast_1d(figure.subplots(1, len(found))), found.items(), strict=True):
-        axis.imshow(square, cmap=ListedColormap(["white", STRONG]), vmin=0, vmax=1)
-        frames = np.arange(len(square))
-        for border in frames[1:] - 0.5:
-            axis.axhline(border, color=INK, linewidth=1)
-            axis.axvline(border, color=INK, linewidth=1)
-        axis.set(xticks=frames, yticks=frames, xlabel="frame changed", ylabel="frame encoded", title=name)
-        axis.set_xticklabels(frames + 1)
-        axis.set_yticklabels(frames + 1)
-        axis.tick_params(length=0)
-        axis.spines[:].set_visible(True)
-    figure.legend(handles=[Patch(facecolor=STRONG, edgecolor=INK, label="moves"),
-                           Patch(facecolor="white", edgecolor=INK, label="does not move")],
-                  loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 

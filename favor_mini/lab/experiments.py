@@ -126,16 +126,17 @@ def draw(name: str, out="build/experiments") -> Path:
     Raises:
         FileNotFoundError: there are none.
     """
-    from ..course import figures
+    from ..course.figures import png
+    from ..course.lab_figures import differences, offsets
 
     found = shipped_results(name)
     if found is None:
         raise FileNotFoundError(f"no results of {name!r} ship with this version; make them: favor-mini experiment {name} --run")
-    figure = figures.offsets(found) if isinstance(found, Offsets) else figures.differences(found.differences(), found.arms[0])
+    figure = offsets(found) if isinstance(found, Offsets) else differences(found.differences(), found.arms[0])
     file = Path(out) / f"{name}.png"
     file.parent.mkdir(parents=True, exist_ok=True)
     with replacing(file) as unfinished:
-        unfinished.write_bytes(figures.png(figure))
+        unfinished.write_bytes(png(figure))
     return file
 
 
