@@ -1,1 +1,1 @@
-"""The audio-visual evaluation benchmark: readers of the published test-set files."""
+"""The paper's benchmark: reading its published test-set files and asking a model what they hold."""

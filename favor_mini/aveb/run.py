@@ -1,0 +1,134 @@
+"""Ask a model the questions of a published test-set file: predictions stream to a JSON Lines file, and a stopped run goes on.
+
+Candidates, where a row has them, are scored by their likelihood; else the model writes its answer.
+"""
+
+import hashlib
+import json
+import string
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from scipy.stats import binomtest
+from tqdm.auto import tqdm
+
+from ..ask import find_checkpoint, load_checkpoint
+from ..evaluation import answer, likelihood
+from ..features import encode_media
+from ..media import MediaError
+from .files import Item, find_media, read_items, read_media
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came of a file: questions right among those asked, and how many could not be asked, and why."""
+
+    file: str
+    asked: int
+    right: int
+    missing: int
+    unreadable: int
+    broken: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = [f"{self.file}: {self.asked} questions asked"]
+        if self.asked:
+            interval = binomtest(self.right, self.asked).proportion_ci(method="wilson")
+            lines.append(f"accuracy {self.right / self.asked:.1%} (95 % {interval.low:.1%} to {interval.high:.1%})")
+        lines += [f"skipped: {count} {what}" for count, what in (
+            (self.missing, "whose media are not under the root"), (self.unreadable, "whose media cannot be read"),
+            (len(self.broken), "rows that are malformed")) if count]
+        return "\n".join(lines + [f"  {problem}" for problem in self.broken])
+
+
+def normal(text: str) -> str:
+    """A text as it is compared: lower case, without punctuation and articles."""
+    words = text.lower().translate(str.maketrans("", "", string.punctuation)).split()
+    return " ".join(word for word in words if word not in ("a", "an", "the"))
+
+
+def evaluate_file(file, media_root, predictions, *, checkpoint=None, progress: bool = True) -> Report:
+    """Ask everything in a test-set file; one line a question goes to `predictions` as soon as it is answered.
+
+    Args:
+        predictions: JSON Lines file. What it holds already is not asked again, if it belongs to this file and checkpoint.
+
+    Raises:
+        FileNotFoundError: no such file, root or checkpoint. ValueError: the file is no list of rows, or `predictions` belongs
+            to another run.
+    """
+    file, root, predictions = Path(file), Path(media_root), Path(predictions)
+    if not root.is_dir():
+        raise FileNotFoundError(f"no folder {root}; --media-root is where the media are that {file.name} names")
+    items, broken = read_items(file)
+    folder = find_checkpoint(checkpoint)
+    head = {"file": file.name, "rows": _digest(file), "checkpoint": _digest(folder / "model.safetensors")}
+    done = _resume(predictions, head)
+    model, processor = load_checkpoint(folder)
+    with open(predictions, "a", encoding="utf-8") as lines:
+        if not predictions.stat().st_size:
+            _write(lines, head)
+        for item in tqdm(items, desc=file.name, disable=not progress):
+            if item.id not in done:
+                done[item.id] = _ask(model, processor, item, root)
+                _write(lines, {"id": item.id, "question": item.question, "answers": item.answers, **done[item.id]})
+    told = [done[item.id] for item in items]
+    asked = [row for row in told if "predicted" in row]
+    return Report(file.name, len(asked), sum(row["right"] for row in asked), sum(row.get("skipped") == "missing" for row in told),
+                  sum(row.get("skipped") == "unreadable" for row in told),
+                  (*map(str, broken), *(row["problem"] for row in told if row.get("skipped") == "outside")))
+
+
+def _ask(model, processor, item: Item, root: Path) -> dict:
+    """`predicted` and `right`; or `skipped` with the `problem`."""
+    settings = processor.settings
+    try:
+        clip = read_media(find_media(item, root), item.span, frame_rate=settings.frame_rate, image_size=settings.image_size)
+    except FileNotFoundError as error:
+        return {"skipped": "missing", "problem": str(error)}
+    except MediaError as error:
+        return {"skipped": "unreadable", "problem": f"item {item.id}: {error}"}
+    except ValueError as error:
+        return {"skipped": "outside", "problem": str(error)}
+    (encoded,) = encode_media(model, processor, [processor.media(clip)])
+    if item.candidates:
+        told = likelihood(model, processor, [encoded] * len(item.candidates), [item.question] * len(item.candidates),
+                          list(item.candidates))
+        predicted = item.candidates[int(told.argmax())]
+    else:
+        (predicted,) = answer(model, processor, [encoded], [item.question], max_new_tokens=32)
+    return {"predicted": predicted, "right": normal(predicted) in map(normal, item.answers)}
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+
+
+def _write(lines, row: dict) -> None:
+    lines.write(json.dumps(row, ensure_ascii=False) + "\n")
+    lines.flush()
+
+
+def _whole_lines(content: bytes) -> Iterator[dict]:
+    for line in content.splitlines(keepends=True):
+        if line.endswith(b"\n"):  # a killed run may have left half a line
+            yield json.loads(line)
+
+
+def _resume(predictions: Path, head: dict) -> dict[str, dict]:
+    """By their ids, the rows that an earlier run wrote whole; half a line at the end is cut off."""
+    predictions.parent.mkdir(parents=True, exist_ok=True)
+    if not predictions.exists() or not predictions.stat().st_size:
+        return {}
+    content = predictions.read_bytes()
+    try:
+        first, *rows = _whole_lines(content) if b"\n" in content else [head]
+        if first != head:
+            raise ValueError(f"it belongs to {first}, asked for is {head}")
+        done = {row["id"]: row for row in rows}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{predictions} can't be gone on with: {error}; choose another file, or remove it") from error
+    with open(predictions, "r+b") as file:
+        file.truncate(content.rfind(b"\n") + 1)
+    return done

@@ -1,0 +1,87 @@
+"""A published test-set file from end to end: asked, counted, skipped with a reason, and gone on with after a stop."""
+
+import json
+import shutil
+
+import pytest
+
+from favor_mini import checkpoint_path, cli, data_path
+from favor_mini.aveb import run
+from favor_mini.aveb.run import evaluate_file, normal
+
+ROWS = [
+    {"image": "clip_05.mp4", "question": "what was said first?", "answer": "?", "answer_candidates": ["moon", "?"]},
+    {"image_name": ["clip_01.mp4", "clip_01.wav"], "question": "what was said?", "answer": ["moon", "king"]},
+    {"image": "../clip_05.mp4", "question": "what was said?", "answer": "moon"},
+    {"image": "gone.mp4", "question": "what was said?", "answer": "moon"},
+    {"image": "torn.mp4", "question": "what was said?", "answer": "moon"},
+    {"image": "clip_01.mp4", "question": "what was said?"},
+    {"image_name": "clip_01.mp4", "conversation": [["what was seen first?", "a bell"], ["what was said last?", "the moon"]]}]
+
+
+@pytest.fixture
+def benchmark(tmp_path):
+    """A test-set file with stand-in media, sound of its own, one torn and one missing."""
+    import soundfile
+
+    from favor_mini import read_clip
+
+    root = tmp_path / "media"
+    root.mkdir()
+    for name in ("clip_01.mp4", "clip_05.mp4"):
+        shutil.copy(data_path("clips", name), root)
+    soundfile.write(root / "clip_01.wav", read_clip(root / "clip_01.mp4").waveform, 16000)
+    (root / "torn.mp4").write_bytes((root / "clip_01.mp4").read_bytes()[:2000])
+    file = tmp_path / "test.json"
+    file.write_text(json.dumps(ROWS))
+    return file, root
+
+
+def lines(file):
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+@pytest.mark.slow
+def test_a_file_is_asked_and_what_cannot_be_is_counted_with_its_reason(benchmark, tmp_path):
+    file, root = benchmark
+    found = evaluate_file(file, root, tmp_path / "out.jsonl", progress=False)
+    assert (found.asked, found.missing, found.unreadable, len(found.broken)) == (4, 1, 1, 2)
+    assert "row 5, field 'answer'" in found.broken[0] and "'../clip_05.mp4' leads out of" in found.broken[1]
+    head, *rows = lines(tmp_path / "out.jsonl")
+    assert head["file"] == "test.json" and [row["id"] for row in rows] == ["0", "1", "2", "3", "4", "6.0", "6.1"]
+    assert rows[0]["predicted"] in ("moon", "?") and found.right == sum(row.get("right", False) for row in rows)
+    said = str(found)
+    assert "4 questions asked" in said and "1 whose media are not under the root" in said and "2 rows that are malformed" in said
+
+
+@pytest.mark.slow
+def test_a_stopped_run_goes_on_without_asking_twice_or_losing_a_row(benchmark, tmp_path, monkeypatch):
+    file, root = benchmark
+    whole, cut = tmp_path / "whole.jsonl", tmp_path / "cut.jsonl"
+    evaluate_file(file, root, whole, progress=False)
+    content = whole.read_bytes()
+    third = [i for i, byte in enumerate(content) if byte == 10][2]
+    cut.write_bytes(content[: third + 20])  # killed in the middle of a line
+    asked = []
+    monkeypatch.setattr(run, "_ask", lambda model, processor, item, root, ask=run._ask: asked.append(item.id) or ask(
+        model, processor, item, root))
+    evaluate_file(file, root, cut, progress=False)
+    assert cut.read_bytes() == content and asked == ["2", "3", "4", "6.0", "6.1"]
+    file.write_text(json.dumps(ROWS[:2]))
+    with pytest.raises(ValueError, match="can't be gone on with: it belongs to .*choose another file, or remove it"):
+        evaluate_file(file, root, cut, progress=False)
+    assert cut.read_bytes() == content  # nothing of the learner's is lost
+
+
+@pytest.mark.parametrize("one, other", [("A cup.", "cup"), ("The Red  cup", "red cup"), ("yes!", "Yes")])
+def test_texts_are_compared_without_case_punctuation_and_articles(one, other):
+    assert normal(one) == normal(other) != normal("cups")
+
+
+def test_the_command_wants_a_root(tmp_path, capsys):
+    assert cli.main(["evaluate", "--file", "test.json"]) == 1
+    assert "--file wants --media-root DIR" in capsys.readouterr().err
+    assert cli.main(["evaluate", "--media-root", str(tmp_path)]) == 1
+    assert "--media-root goes with --file" in capsys.readouterr().err
+    assert cli.main(["evaluate", "--file", "test.json", "--media-root", str(tmp_path / "no")]) == 1
+    assert "no folder" in capsys.readouterr().err and checkpoint_path().is_dir()
