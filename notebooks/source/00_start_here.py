@@ -60,8 +60,9 @@ timeline(sample.scene, clip)
 # %% [markdown]
 # ## Ask the model
 #
-# **What to expect.** The checkpoint that ships today is right about most of what a clip shows and lets hear, and still wrong
-# now and then: what came just before or after something, and which came first, give it most trouble. Below you measure just that.
+# **What to expect.** The checkpoint that ships today is right about nearly all that a clip shows and lets hear, and still wrong
+# now and then: what colour a shape turned, which of a sight and a sound came first, what was heard just before something. Below
+# you measure just that.
 #
 # `from_pretrained` loads the model and its processor, as with any model of the `transformers` library. The processor
 # turns clip and question into tensors, and `generate` writes the answer.
