@@ -44,7 +44,7 @@ $(READY): requirements.lock pyproject.toml
 	fi
 	@echo "installing the tested versions into $(VENV) (once; some minutes)"
 	@$(RUN)/pip install --quiet -r requirements.lock
-	@$(RUN)/pip install --quiet --no-deps --editable '.[course,dev]'
+	@$(RUN)/pip install --quiet --no-deps --editable '.[course,aveb,dev]'
 	@touch $@
 
 demo: $(READY) ## ask the shipped model, fine-tune one, write build/demo/report.html (5 minutes)

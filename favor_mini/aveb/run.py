@@ -5,7 +5,6 @@ Candidates, where a row has them, are scored by their likelihood; else the model
 
 import hashlib
 import json
-import string
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from ..evaluation import answer, likelihood
 from ..features import encode_media
 from ..media import MediaError
 from .files import Item, find_media, read_items, read_media
+from .metrics import matches
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,6 @@ class Report:
             (self.missing, "whose media are not under the root"), (self.unreadable, "whose media cannot be read"),
             (len(self.broken), "rows that are malformed")) if count]
         return "\n".join(lines + [f"  {problem}" for problem in self.broken])
-
-
-def normal(text: str) -> str:
-    """A text as it is compared: lower case, without punctuation and articles."""
-    words = text.lower().translate(str.maketrans("", "", string.punctuation)).split()
-    return " ".join(word for word in words if word not in ("a", "an", "the"))
 
 
 def evaluate_file(file, media_root, predictions, *, checkpoint=None, progress: bool = True) -> Report:
@@ -98,7 +92,7 @@ def _ask(model, processor, item: Item, root: Path) -> dict:
         predicted = item.candidates[int(told.argmax())]
     else:
         (predicted,) = answer(model, processor, [encoded], [item.question], max_new_tokens=32)
-    return {"predicted": predicted, "right": normal(predicted) in map(normal, item.answers)}
+    return {"predicted": predicted, "right": matches(predicted, item.answers)}
 
 
 def _digest(file: Path) -> str:

@@ -1,0 +1,54 @@
+"""The metrics by hand, and against the plain dynamic programme that word errors are defined by."""
+
+import numpy as np
+import pytest
+
+from favor_mini.aveb.metrics import WordErrors, cider, matches, normal, spoken, word_errors
+
+
+def edits(predicted: list[str], said: list[str]) -> int:
+    """Levenshtein's distance over words."""
+    table = np.zeros((len(said) + 1, len(predicted) + 1), int)
+    table[:, 0], table[0] = range(len(said) + 1), range(len(predicted) + 1)
+    for i, word in enumerate(said, 1):
+        for j, other in enumerate(predicted, 1):
+            table[i, j] = min(table[i - 1, j] + 1, table[i, j - 1] + 1, table[i - 1, j - 1] + (word != other))
+    return int(table[-1, -1])
+
+
+@pytest.mark.parametrize("one, other", [("A cup.", "cup"), ("The Red  cup", "red cup"), ("yes!", "Yes")])
+def test_texts_are_compared_without_case_punctuation_and_articles(one, other):
+    assert normal(one) == normal(other) != normal("cups")
+    assert matches(one, ["something", other]) and not matches(one, ["something"])
+    assert spoken("The  Cup!") == "the cup"
+
+
+def test_word_errors_by_hand():
+    pytest.importorskip("jiwer")
+    found = word_errors(["moon ring milk", "", "a lion"], ["Moon, king.", "two words", "lion"])
+    assert found == WordErrors(words=5, substitutions=1, deletions=2, insertions=2) and found.rate == pytest.approx(1.0)
+    assert word_errors(["Moon king!"], ["moon king"]).rate == 0.0
+
+
+def test_word_errors_are_edits():
+    pytest.importorskip("jiwer")
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        said, told = ([str(w) for w in rng.choice(list("abcde"), rng.integers(1, 8))] for _ in range(2))
+        found = word_errors([" ".join(told)], [" ".join(said)])
+        assert found.substitutions + found.deletions + found.insertions == edits(told, said)
+
+
+def test_silence_has_no_word_error_rate():
+    pytest.importorskip("jiwer")
+    with pytest.raises(ValueError, match="nothing was said"):
+        word_errors(["moon"], [" "])
+
+
+def test_cider_prefers_what_is_rare_and_right():
+    pytest.importorskip("pycocoevalcap")
+    references = [["a bell rings", "a bell is heard"], ["a drum is heard", "someone beats a drum"], ["a dog barks loudly"]]
+    exact = cider([texts[0] for texts in references], references)
+    wrong = cider([references[(i + 1) % 3][0] for i in range(3)], references)
+    assert all(e > 2 for e in exact) and all(w < e for w, e in zip(wrong, exact, strict=True))
+    assert cider(["a dog barks loudly"] * 3, references)[2] == pytest.approx(exact[2]) == pytest.approx(10.0)
