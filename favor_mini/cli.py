@@ -113,12 +113,14 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = command("evaluate", _evaluate, "count right answers on held-out clips, by kind of question",
                        "  favor-mini evaluate\n  favor-mini evaluate --scenes 100 --json answers.jsonl\n"
                        "  favor-mini evaluate --audio-delay 1\n"
-                       "  favor-mini evaluate --file nextqa_test.json --media-root videos --json predictions.jsonl")
+                       "  favor-mini evaluate --task video_qa --file nextqa_test.json --media-root videos")
     _checkpoint_option(evaluate)
     chosen = evaluate.add_mutually_exclusive_group()
     chosen.add_argument("--data", choices=["samples"], help="the clips in data_samples (the default)")
     chosen.add_argument("--scenes", type=_count, metavar="N", help="N validation scenes, written to mp4 and read back")
     chosen.add_argument("--file", metavar="TEST.json", help="a published test-set file of the paper's benchmark")
+    evaluate.add_argument("--task", metavar="NAME", help="with --file: which of the benchmark's tasks it is, as it says the metric: "
+                          "asr, ac, ic, ocr, vqa, video_qa, avsr, avqa, isqa, avssd, avm (default: accuracy)")
     evaluate.add_argument("--media-root", metavar="DIR", help="with --file: the folder under which its media are")
     evaluate.add_argument("--audio-delay", type=float, default=0.0, metavar="SECONDS",
                           help="move the sound later against the picture")
@@ -216,11 +218,11 @@ def _train(part: str, out: str, seed: int, workers=None, parts=None, **options) 
         print(make_favor(parts or out, out, **options))
 
 
-def _evaluate(checkpoint, data, scenes, file, media_root, audio_delay: float, lines) -> None:
+def _evaluate(checkpoint, data, scenes, file, task, media_root, audio_delay: float, lines) -> None:
     if file:
-        return _evaluate_file(file, media_root, lines, checkpoint, audio_delay)
-    if media_root:
-        raise ValueError("--media-root goes with --file TEST.json")
+        return _evaluate_file(file, task, media_root, lines, checkpoint, audio_delay)
+    if media_root or task:
+        raise ValueError("--media-root and --task go with --file TEST.json")
     from .ask import find_checkpoint, load_checkpoint
 
     folder = find_checkpoint(checkpoint)
@@ -238,13 +240,13 @@ def _evaluate(checkpoint, data, scenes, file, media_root, audio_delay: float, li
     print(score_table(scores(rows)))
 
 
-def _evaluate_file(file: str, media_root, lines, checkpoint, audio_delay: float) -> None:
+def _evaluate_file(file: str, task, media_root, lines, checkpoint, audio_delay: float) -> None:
     from .aveb.run import evaluate_file
 
     if not media_root or audio_delay:
         raise ValueError("--file wants --media-root DIR, the folder under which the media are, and takes no --audio-delay")
     lines = lines or f"build/evaluate/{Path(file).stem}.jsonl"
-    print(evaluate_file(file, media_root, lines, checkpoint=checkpoint, progress=sys.stderr.isatty()))
+    print(evaluate_file(file, media_root, lines, task=task, checkpoint=checkpoint, progress=sys.stderr.isatty()))
     print(f"predictions: {lines}")
 
 

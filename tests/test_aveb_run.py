@@ -7,7 +7,7 @@ import pytest
 
 from favor_mini import checkpoint_path, cli, data_path
 from favor_mini.aveb import run
-from favor_mini.aveb.run import evaluate_file
+from favor_mini.aveb.run import evaluate_file, score
 
 ROWS = [
     {"image": "clip_05.mp4", "question": "what was said first?", "answer": "?", "answer_candidates": ["moon", "?"]},
@@ -49,7 +49,7 @@ def test_a_file_is_asked_and_what_cannot_be_is_counted_with_its_reason(benchmark
     assert "row 5, field 'answer'" in found.broken[0] and "'../clip_05.mp4' leads out of" in found.broken[1]
     head, *rows = lines(tmp_path / "out.jsonl")
     assert head["file"] == "test.json" and [row["id"] for row in rows] == ["0", "1", "2", "3", "4", "6.0", "6.1"]
-    assert rows[0]["predicted"] in ("moon", "?") and found.right == sum(row.get("right", False) for row in rows)
+    assert rows[0]["predicted"] in ("moon", "?") and found.value[0] == sum(row.get("right", False) for row in rows) / 4
     said = str(found)
     assert "4 questions asked" in said and "1 whose media are not under the root" in said and "2 rows that are malformed" in said
 
@@ -73,10 +73,28 @@ def test_a_stopped_run_goes_on_without_asking_twice_or_losing_a_row(benchmark, t
     assert cut.read_bytes() == content  # nothing of the learner's is lost
 
 
+def test_metrics_by_hand():
+    rows = [{"predicted": "moon king", "answers": ("moon king",), "right": True},
+            {"predicted": "a ring", "answers": ("a king rides",), "right": False}]
+    value, low, high = score("accuracy", rows)
+    assert value == 0.5 and low < 0.5 < high
+    pytest.importorskip("jiwer")
+    value, low, high = score("word error rate", rows)
+    assert value == pytest.approx(2 / 5) and low == 0.0 and high == pytest.approx(2 / 3)  # of five words; none, two of three
+    pytest.importorskip("pycocoevalcap")
+    same = [{"predicted": t, "answers": (t,), "right": True} for t in ("a bell rings out loud", "one dog barks at night")]
+    assert score("CIDEr", same) == pytest.approx((10.0, 10.0, 10.0))
+
+
+def test_an_unknown_task_lists_the_known_ones(tmp_path):
+    with pytest.raises(ValueError, match="no task 'qa'; the tasks are asr, ac"):
+        evaluate_file("test.json", tmp_path, tmp_path / "out.jsonl", task="qa")
+
+
 def test_the_command_wants_a_root(tmp_path, capsys):
     assert cli.main(["evaluate", "--file", "test.json"]) == 1
     assert "--file wants --media-root DIR" in capsys.readouterr().err
     assert cli.main(["evaluate", "--media-root", str(tmp_path)]) == 1
-    assert "--media-root goes with --file" in capsys.readouterr().err
+    assert "--media-root and --task go with --file" in capsys.readouterr().err
     assert cli.main(["evaluate", "--file", "test.json", "--media-root", str(tmp_path / "no")]) == 1
     assert "no folder" in capsys.readouterr().err and checkpoint_path().is_dir()

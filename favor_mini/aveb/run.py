@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from scipy.stats import binomtest
 from tqdm.auto import tqdm
 
@@ -17,41 +18,69 @@ from ..evaluation import answer, likelihood
 from ..features import encode_media
 from ..media import MediaError
 from .files import Item, find_media, read_items, read_media
-from .metrics import matches
+from .metrics import cider, matches, word_errors
+
+TASKS = {  # task of the paper's benchmark: its metric (captions of sounds: SPIDEr in the paper, which needs Java's SPICE)
+    "asr": "word error rate", "ac": "CIDEr", "ic": "CIDEr", "ocr": "accuracy", "vqa": "accuracy", "video_qa": "accuracy",
+    "avsr": "word error rate", "avqa": "accuracy", "isqa": "accuracy", "avssd": "accuracy", "avm": "accuracy"}
 
 
 @dataclass(frozen=True)
 class Report:
-    """What came of a file: questions right among those asked, and how many could not be asked, and why."""
+    """What came of a file: how many questions were asked, the task's metric over them with its 95 % interval (None where none
+    was asked), and how many could not be asked, and why."""
 
     file: str
     asked: int
-    right: int
+    metric: str
+    value: tuple[float, float, float] | None
     missing: int
     unreadable: int
     broken: tuple[str, ...]
 
     def __str__(self) -> str:
         lines = [f"{self.file}: {self.asked} questions asked"]
-        if self.asked:
-            interval = binomtest(self.right, self.asked).proportion_ci(method="wilson")
-            lines.append(f"accuracy {self.right / self.asked:.1%} (95 % {interval.low:.1%} to {interval.high:.1%})")
+        if self.value:
+            form = ".2f" if self.metric == "CIDEr" else ".1%"
+            value, low, high = (format(v, form) for v in self.value)
+            lines.append(f"{self.metric} {value} (95 % {low} to {high})")
         lines += [f"skipped: {count} {what}" for count, what in (
             (self.missing, "whose media are not under the root"), (self.unreadable, "whose media cannot be read"),
             (len(self.broken), "rows that are malformed")) if count]
         return "\n".join(lines + [f"  {problem}" for problem in self.broken])
 
 
-def evaluate_file(file, media_root, predictions, *, checkpoint=None, progress: bool = True) -> Report:
+def score(metric: str, asked: list[dict]) -> tuple[float, float, float]:
+    """A metric over rows of `predicted` and `answers`, with the bounds of its 95 % interval."""
+    predicted = [row["predicted"] for row in asked]
+    if metric == "accuracy":
+        right = sum(row["right"] for row in asked)
+        interval = binomtest(right, len(asked)).proportion_ci(method="wilson")
+        return right / len(asked), interval.low, interval.high
+    if metric == "CIDEr":
+        share, of = np.array(cider(predicted, [row["answers"] for row in asked])), np.ones(len(asked))
+    else:
+        each = [word_errors([text], [row["answers"][0]]) for text, row in zip(predicted, asked, strict=True)]
+        share, of = np.array([e.rate * e.words for e in each]), np.array([e.words for e in each])
+    drawn = np.random.default_rng(0).multinomial(len(asked), np.full(len(asked), 1 / len(asked)), 4000)  # the bootstrap
+    low, high = np.quantile((drawn @ share) / (drawn @ of), [0.025, 0.975])
+    return float(share.sum() / of.sum()), float(low), float(high)
+
+
+def evaluate_file(file, media_root, predictions, *, task: str | None = None, checkpoint=None, progress: bool = True) -> Report:
     """Ask everything in a test-set file; one line a question goes to `predictions` as soon as it is answered.
 
     Args:
+        task: one of `TASKS`, which says the metric; None: accuracy.
         predictions: JSON Lines file. What it holds already is not asked again, if it belongs to this file and checkpoint.
 
     Raises:
         FileNotFoundError: no such file, root or checkpoint. ValueError: the file is no list of rows, or `predictions` belongs
-            to another run.
+            to another run, or there is no such task. ImportError: the metric's library is not installed.
     """
+    if task not in (None, *TASKS):
+        raise ValueError(f"no task {task!r}; the tasks are {', '.join(TASKS)}")
+    metric = TASKS.get(task, "accuracy")
     file, root, predictions = Path(file), Path(media_root), Path(predictions)
     if not root.is_dir():
         raise FileNotFoundError(f"no folder {root}; --media-root is where the media are that {file.name} names")
@@ -67,11 +96,11 @@ def evaluate_file(file, media_root, predictions, *, checkpoint=None, progress: b
             if item.id not in done:
                 done[item.id] = _ask(model, processor, item, root)
                 _write(lines, {"id": item.id, "question": item.question, "answers": item.answers, **done[item.id]})
-    told = [done[item.id] for item in items]
+    told = [{**done[item.id], "answers": item.answers} for item in items]
     asked = [row for row in told if "predicted" in row]
-    return Report(file.name, len(asked), sum(row["right"] for row in asked), sum(row.get("skipped") == "missing" for row in told),
-                  sum(row.get("skipped") == "unreadable" for row in told),
-                  (*map(str, broken), *(row["problem"] for row in told if row.get("skipped") == "outside")))
+    skipped = {why: [row["problem"] for row in told if row.get("skipped") == why] for why in ("missing", "unreadable", "outside")}
+    return Report(file.name, len(asked), metric, score(metric, asked) if asked else None, len(skipped["missing"]),
+                  len(skipped["unreadable"]), (*map(str, broken), *skipped["outside"]))
 
 
 def _ask(model, processor, item: Item, root: Path) -> dict:
