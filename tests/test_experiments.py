@@ -30,7 +30,8 @@ def test_offsets_by_hand():
     table = found.table.set_index(["questions", "shift"]).accuracy
     assert table["both modalities"].tolist() == [0, 1, 0] and table["one modality, plain"].tolist() == [1, 1, 1]
     assert found.recovered().to_dict() == {"a": 0.0, "b": 1.0}
-    assert "in 1 of 2 clips (50%" in str(found) and "guessing 33%" in str(found) and "+1 s in 1" in str(found)
+    assert "at the right place: 1 of 2 clips (50%" in str(found) and "guessing 33%" in str(found) and "+1 s in 1" in str(found)
+    assert "at most 1 s beside it: 2 of 2 clips (100%" in str(found) and "guessing 100%" in str(found)
 
 
 def test_offsets_saved_and_loaded_say_the_same(tmp_path):

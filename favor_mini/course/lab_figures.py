@@ -59,7 +59,7 @@ def offsets(found) -> Picture:
         axis.plot(rows["shift"], rows.accuracy, line, color=colour, linewidth=2.5, marker="o", label=group)
         axis.fill_between(rows["shift"], rows.low, rows.high, color=colour, alpha=0.15, linewidth=0)
         axis.axhline(rows.chance.mean(), color=colour, linestyle=line, linewidth=1)
-        axis.annotate("chance", (table["shift"].max(), rows.chance.mean()), color=colour, fontsize=11, ha="right", va="bottom")
+        axis.annotate("chance", (0, rows.chance.mean()), color=colour, fontsize=11, ha="center", va="bottom")
     axis.set(xlabel="seconds by which the sound comes late (negative: early)", ylabel="accuracy", ylim=(0, 1.02))
     axis.yaxis.set_major_formatter("{x:.0%}")
     axis.legend(frameon=False, loc="lower center", ncols=2)

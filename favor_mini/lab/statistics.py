@@ -153,14 +153,18 @@ class Offsets:
         wide = self.table.pivot(index="questions", columns="shift", values="accuracy").mul(100).round(1)
         found = self.recovered()
         counts = found.value_counts().sort_index()
-        right = int((found == 0).sum())
-        interval = binomtest(right, len(found)).proportion_ci(method="wilson")
+        shifts = sorted(set(self.table["shift"]))
+        near = [shift for shift in shifts if abs(shift) <= min(abs(s) for s in shifts if s)]  # the place itself and its neighbours
+        lines = []
+        for what, places in (("the right place", [0.0]), (f"most {max(near):g} s beside it", near)):
+            right = int(found.isin(places).sum())
+            interval = binomtest(right, len(found)).proportion_ci(method="wilson")
+            lines.append(f"  at {what}: {right} of {len(found)} clips ({right / len(found):.0%}, 95 % {interval.low:.0%} to "
+                         f"{interval.high:.0%}; guessing {len(places) / len(shifts):.0%})")
         return "\n".join([
             "accuracy in %, by how many seconds the sound comes late (negative: early)", wide.to_string(), "",
-            "an offset recovered by the likelihood of true answers to questions about both: found at the right place in "
-            f"{right} of {len(found)} clips ({right / len(found):.0%}, 95 % {interval.low:.0%} to {interval.high:.0%}; "
-            f"guessing {1 / len(set(self.table['shift'])):.0%})",
-            "found at: " + ", ".join(f"{shift:+g} s in {count}" for shift, count in counts.items())])
+            "the offset under which the true answers to a clip's questions about both are likeliest is found", *lines,
+            "  at: " + ", ".join(f"{shift:+g} s in {count}" for shift, count in counts.items())])
 
     def save(self, file) -> None:
         names = list(self.rows[0])
