@@ -153,6 +153,11 @@ def _parser() -> argparse.ArgumentParser:
     experiment.add_argument("--run", dest="anew", action="store_true", help="run it anew; what was trained before is kept")
     experiment.add_argument("--out", default="build/experiments", metavar="DIR", help="where figures and runs go (%(default)s)")
 
+    diagnose = command("diagnose", _diagnose, "measure what ails a checkpoint: synchronisation, windows or diversity",
+                       "  favor-mini diagnose\n  favor-mini diagnose build/make/favor")
+    diagnose.add_argument("checkpoint", nargs="?", metavar="CHECKPOINT", help="its folder (default: the shipped one)")
+    diagnose.add_argument("--scenes", type=_count, default=60, metavar="N", help="validation clips to ask about (%(default)s)")
+
     doctor = command("doctor", _doctor, "check libraries, codecs, device, checkpoint, samples, memory and disk", "")
     doctor.add_argument("--quick", action="store_true", help="leave out what takes seconds: codecs and the checkpoint")
     _checkpoint_option(doctor)
@@ -304,6 +309,15 @@ def _experiment(name, anew: bool, out: str) -> None:
         figure = experiments.draw(name, out)
         print(experiments.shipped_results(name))
         print(figure)
+
+
+def _diagnose(checkpoint, scenes: int) -> None:
+    from .lab.diagnose import diagnose
+
+    signs = diagnose(checkpoint, scenes)
+    print(*signs, sep="\n")
+    print("nothing found" if not any(sign.there for sign in signs) else
+          "look at: " + ", ".join(sign.points_to for sign in signs if sign.there))
 
 
 def _doctor(quick: bool, checkpoint) -> int:
