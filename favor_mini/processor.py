@@ -144,7 +144,7 @@ class FavorProcessor:
     def check_pace(self, clip) -> None:
         """A clip read at another frame rate would run faster or slower than its sound, and nothing would tell."""
         steps = len(clip.frames) / self.settings.frame_rate  # seconds that the model will take the frames for
-        late = len(clip.frames) > 1 and clip.frame_times[-1] > steps + 1
+        late = len(clip.frames) > 1 and clip.frame_times[-1] - clip.start > steps + 1
         if late or (clip.duration and steps > clip.duration + 1):
             raise ValueError(f"{clip.source}: {len(clip.frames)} frames in {clip.duration:.1f} s were not read at "
                              f"{self.settings.frame_rate} frames a second; pass frame_rate={self.settings.frame_rate}")

@@ -105,4 +105,6 @@ def test_a_picture_and_its_sound_become_one_clip(tmp_path):
 def test_only_the_span_is_read_where_the_file_reaches_it():
     video = data_path("clips", "clip_05.mp4")
     assert read_media([video], (1.0, 3.0)).duration == pytest.approx(2.0)
+    whole = read_media([video]).duration
+    assert read_media([video], (whole - 2, whole + 0.05)).duration == pytest.approx(2.0, abs=0.01)  # a little beyond its end
     assert read_media([video], (500.0, 519.0)).duration == read_media([video]).duration  # cut already

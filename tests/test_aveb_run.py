@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from favor_mini import checkpoint_path, cli, data_path
+from favor_mini import cli, data_path
 from favor_mini.aveb import run
 from favor_mini.aveb.run import evaluate_file, score
 
@@ -73,6 +73,40 @@ def test_a_stopped_run_goes_on_without_asking_twice_or_losing_a_row(benchmark, t
     assert cut.read_bytes() == content  # nothing of the learner's is lost
 
 
+@pytest.mark.slow
+def test_what_was_not_there_is_asked_once_it_is(benchmark, tmp_path):
+    file, root = benchmark
+    file.write_text(json.dumps([ROWS[0], ROWS[3]]))
+    assert evaluate_file(file, root, tmp_path / "out.jsonl", progress=False).missing == 1
+    shutil.copy(root / "clip_01.mp4", root / "gone.mp4")
+    found = evaluate_file(file, root, tmp_path / "out.jsonl", progress=False)
+    assert (found.asked, found.missing) == (2, 0)
+
+
+@pytest.mark.parametrize("content", ['[{"image": "a.jpg"}]', "my notes", '{"file": "other'])
+def test_a_file_of_ones_own_is_not_written_over(benchmark, tmp_path, content):
+    file, root = benchmark
+    (tmp_path / "mine.txt").write_text(content)
+    with pytest.raises(ValueError, match="can't be gone on with"):
+        evaluate_file(file, root, tmp_path / "mine.txt", progress=False)
+    assert (tmp_path / "mine.txt").read_text() == content
+    with pytest.raises(ValueError, match="name another file for the predictions"):
+        evaluate_file(file, root, file, progress=False)
+    assert json.loads(file.read_text()) == ROWS
+
+
+@pytest.mark.slow
+def test_rows_that_would_stop_the_run_are_told_instead(benchmark, tmp_path):
+    file, root = benchmark
+    rows = [{"image": "x" * 300 + ".mp4", "question": "q?", "answer": "a"}, {"image": "a\0b", "question": "q?", "answer": "a"},
+            {"image": "clip_01.mp4", "question": "what is <av>?", "answer": "a"},
+            {"image": "clip_01.mp4", "question": "lone \ud800?", "answer": "a"},
+            {"image": "clip_01.mp4", "question": "what was said?", "answer": "a", "duration": [5, 8]}]
+    file.write_text(json.dumps(rows))
+    found = evaluate_file(file, root, tmp_path / "out.jsonl", progress=False)
+    assert (found.asked, found.missing, len(found.broken)) == (1, 1, 3)
+
+
 def test_metrics_by_hand():
     rows = [{"predicted": "moon king", "answers": ("moon king",), "right": True},
             {"predicted": "a ring", "answers": ("a king rides",), "right": False}]
@@ -97,4 +131,4 @@ def test_the_command_wants_a_root(tmp_path, capsys):
     assert cli.main(["evaluate", "--media-root", str(tmp_path)]) == 1
     assert "--media-root and --task go with --file" in capsys.readouterr().err
     assert cli.main(["evaluate", "--file", "test.json", "--media-root", str(tmp_path / "no")]) == 1
-    assert "no folder" in capsys.readouterr().err and checkpoint_path().is_dir()
+    assert "no folder" in capsys.readouterr().err

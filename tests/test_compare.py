@@ -96,6 +96,7 @@ def test_changes_are_read(text, changes):
 
 @pytest.mark.parametrize("plan, match", [
     (lambda: Plan([{}]), "at least two arms"), (lambda: Plan([{}, {}]), "all different"),
+    (lambda: Plan([{"num_queries": 8, "window_frames": 5}, {"window_frames": 5, "num_queries": 8}]), "all different"),
     (lambda: Plan([{}, {"frame_rate": 5}]), "can't set frame_rate; choose among sync"),
     (lambda: Plan([{}, {"attention": "diagonal"}]), "no attention 'diagonal'"),
     (lambda: Plan([{}, {"attention": "full"}], seeds=0), "at least 1"),
@@ -202,6 +203,12 @@ def test_an_edited_part_of_ones_own_is_trained_anew(scratch, tmp_path):  # noqa:
         return run_folder(tmp_path, checkpoint_path(), Plan([{}, {"attention": "mine"}], **QUICK), {"attention": "mine"}, 0)
 
     assert folder("full") == folder("full") != folder("block_causal")
+
+
+def test_a_file_that_is_no_python_is_refused(tmp_path):
+    (tmp_path / "mine.txt").write_text("x = 1")
+    with pytest.raises(ValueError, match="is no Python file"):
+        load_parts(tmp_path / "mine.txt")
 
 
 @pytest.mark.parametrize("content, error, match", [

@@ -117,6 +117,15 @@ def test_sound_that_comes_a_step_early_is_caught():
     assert "declared causal: frame 1 moves with the later frame 2" in broken("sync")
 
 
+def test_a_part_that_behaves_only_while_it_is_watched_is_caught():
+    @register("connector", "mine", causal=True)
+    class Mine(CausalQFormer):
+        def forward(self, windows, frame_mask, return_maps=False):
+            self.attention = "block_causal" if return_maps else "full"
+            return super().forward(windows, frame_mask, return_maps)
+    assert "asking for maps changes no query" in broken("connector")
+
+
 def test_a_connector_that_cannot_be_measured_is_not_taken_for_causal():
     @register("connector", "mine", causal=True)
     class Mine(WithoutAttention):
@@ -162,8 +171,9 @@ def test_nonsense_is_a_finding_not_a_crash(made, capsys):
     @register("attention", "mine")
     def mine(num_frames, step_tokens, device=None):
         return made
+    before = torch.get_rng_state()
     assert not check("attention", "mine").ok
-    assert capsys.readouterr().out.startswith("attention 'mine':") and torch.initial_seed() is not None
+    assert capsys.readouterr().out.startswith("attention 'mine':") and torch.get_rng_state().equal(before)
 
 
 def test_what_is_printed_can_be_read(capsys):

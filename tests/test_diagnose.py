@@ -39,8 +39,8 @@ def test_each_signature_is_told_from_the_others(change, sign):
 
 
 def test_a_gap_of_few_questions_is_no_sign():
-    few = replace(TOGETHER, accuracy=0.55, count=4)
-    assert not read_signs(few, replace(ALONE, count=4), [FINE], [FINE], 0.1)[0].there
+    few = replace(TOGETHER, accuracy=0.0, count=1)
+    assert not read_signs(few, replace(ALONE, accuracy=1.0, count=5), [FINE], [FINE], 0.1)[0].there
 
 
 def test_the_first_window_holds_whole_moments():

@@ -4,6 +4,7 @@ import pytest
 
 from favor_mini import cli
 from favor_mini.lab import experiments
+from favor_mini.lab.compare import arm_name
 from favor_mini.lab.experiments import (
     EXPERIMENTS,
     RESULTS,
@@ -73,7 +74,7 @@ def test_shipped_results_are_of_the_plan_that_ships(name, tmp_path):
     if plan is None:
         assert isinstance(found, Offsets) and {row["shift"] for row in found.rows} == set(experiments.SHIFTS)
     else:
-        assert isinstance(found, Comparison) and len(found.arms) == len(plan.arms) and len(found.seeds) == plan.seeds
+        assert isinstance(found, Comparison) and found.arms == [arm_name(arm) for arm in plan.arms] and len(found.seeds) == plan.seeds
         assert all(sum(r["steps"].values()) == plan.steps for r in found.results)
     assert draw(name, tmp_path).read_bytes().startswith(b"\x89PNG")
 

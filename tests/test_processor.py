@@ -159,3 +159,10 @@ def _without_placeholder():
     from tokenizers import Tokenizer, models
 
     return Tokenizer(models.WordLevel({"<unk>": 0, "</s>": 1}, unk_token="<unk>"))
+
+
+def test_a_stretch_from_the_middle_of_a_file_is_taken(processor):
+    from favor_mini import data_path, read_clip
+
+    part = read_clip(data_path("clips", "clip_05.mp4"), frame_rate=processor.settings.frame_rate, start=5, end=8)
+    assert processor.media(part)["num_frames"] == len(part.frames) == 30

@@ -127,9 +127,8 @@ def find_media(item: Item, root) -> list[Path]:
     """
     root, found = Path(root).resolve(), []
     for name in item.media:
-        places = [(root / name).resolve(), (root / Path(name).name).resolve()]
-        outside = [place for place in places if not place.is_relative_to(root)]
-        if outside or "\0" in name:
+        places = [] if "\0" in name else [(root / name).resolve(), (root / Path(name).name).resolve()]
+        if not places or any(not place.is_relative_to(root) for place in places):
             raise ValueError(f"item {item.id}: {name!r} leads out of {root}; media are read from under it only")
         place = next((place for place in places if place.is_file()), None)
         if place is None:
@@ -142,7 +141,7 @@ def read_media(paths: list[Path], span: tuple[float, float] | None = None, **opt
     """The files of an item as one clip: the frames of the first and, where there are two, the sound of the second.
 
     Args:
-        span: seconds to read. A file that ends before them has been cut already, and is read whole.
+        span: seconds to read. A file that ends before they begin has been cut already, and is read whole.
         options: of `read_clip`.
 
     Raises:
@@ -163,6 +162,6 @@ def _read(path: Path, span, options: dict) -> Clip:
     if span is None:
         return read_clip(path, **options)
     whole = read_clip(path, **options)
-    if whole.duration < span[1]:
+    if whole.duration <= span[0]:
         return whole
-    return read_clip(path, start=span[0], end=span[1], **options)
+    return read_clip(path, start=span[0], end=min(span[1], whole.duration), **options)

@@ -18,7 +18,7 @@ from ..evaluation import answer, likelihood
 from ..features import encode_media
 from ..media import MediaError
 from .files import Item, find_media, read_items, read_media
-from .metrics import cider, matches, word_errors
+from .metrics import best_word_errors, cider, matches, need
 
 TASKS = {  # task of the paper's benchmark: its metric (captions of sounds: SPIDEr in the paper, which needs Java's SPICE)
     "asr": "word error rate", "ac": "CIDEr", "ic": "CIDEr", "ocr": "accuracy", "vqa": "accuracy", "video_qa": "accuracy",
@@ -60,10 +60,12 @@ def score(metric: str, asked: list[dict]) -> tuple[float, float, float]:
     if metric == "CIDEr":
         share, of = np.array(cider(predicted, [row["answers"] for row in asked])), np.ones(len(asked))
     else:
-        each = [word_errors([text], [row["answers"][0]]) for text, row in zip(predicted, asked, strict=True)]
-        share, of = np.array([e.rate * e.words for e in each]), np.array([e.words for e in each])
+        each = [best_word_errors(text, row["answers"]) for text, row in zip(predicted, asked, strict=True)]
+        share, of = np.array([e.errors for e in each]), np.array([e.words for e in each])
+        if not of.any():
+            raise ValueError("nothing was said in any of the references: there is no word error rate")
     drawn = np.random.default_rng(0).multinomial(len(asked), np.full(len(asked), 1 / len(asked)), 4000)  # the bootstrap
-    low, high = np.quantile((drawn @ share) / (drawn @ of), [0.025, 0.975])
+    low, high = np.quantile((drawn @ share) / np.maximum(drawn @ of, 1), [0.025, 0.975])
     return float(share.sum() / of.sum()), float(low), float(high)
 
 
@@ -82,6 +84,9 @@ def evaluate_file(file, media_root, predictions, *, task: str | None = None, che
         raise ValueError(f"no task {task!r}; the tasks are {', '.join(TASKS)}")
     metric = TASKS.get(task, "accuracy")
     file, root, predictions = Path(file), Path(media_root), Path(predictions)
+    if predictions.resolve() == file.resolve():
+        raise ValueError(f"{file} holds the questions; name another file for the predictions")
+    need(metric)
     if not root.is_dir():
         raise FileNotFoundError(f"no folder {root}; --media-root is where the media are that {file.name} names")
     items, broken = read_items(file)
@@ -89,7 +94,7 @@ def evaluate_file(file, media_root, predictions, *, task: str | None = None, che
     head = {"file": file.name, "rows": _digest(file), "checkpoint": _digest(folder / "model.safetensors")}
     done = _resume(predictions, head)
     model, processor = load_checkpoint(folder)
-    with open(predictions, "a", encoding="utf-8") as lines:
+    with open(predictions, "ab") as lines:
         if not predictions.stat().st_size:
             _write(lines, head)
         for item in tqdm(items, desc=file.name, disable=not progress):
@@ -108,28 +113,35 @@ def _ask(model, processor, item: Item, root: Path) -> dict:
     settings = processor.settings
     try:
         clip = read_media(find_media(item, root), item.span, frame_rate=settings.frame_rate, image_size=settings.image_size)
-    except FileNotFoundError as error:
+    except OSError as error:
         return {"skipped": "missing", "problem": str(error)}
     except MediaError as error:
         return {"skipped": "unreadable", "problem": f"item {item.id}: {error}"}
     except ValueError as error:
         return {"skipped": "outside", "problem": str(error)}
-    (encoded,) = encode_media(model, processor, [processor.media(clip)])
-    if item.candidates:
-        told = likelihood(model, processor, [encoded] * len(item.candidates), [item.question] * len(item.candidates),
-                          list(item.candidates))
-        predicted = item.candidates[int(told.argmax())]
-    else:
+    try:
+        (encoded,) = encode_media(model, processor, [processor.media(clip)])
+        if item.candidates:
+            told = likelihood(model, processor, [encoded] * len(item.candidates), [item.question] * len(item.candidates),
+                              list(item.candidates))
+            predicted = item.candidates[int(told.argmax())]
+            return {"predicted": predicted, "right": predicted in item.answers}
         (predicted,) = answer(model, processor, [encoded], [item.question], max_new_tokens=32)
-    return {"predicted": predicted, "right": matches(predicted, item.answers)}
+        return {"predicted": predicted, "right": matches(predicted, item.answers)}
+    except (ValueError, TypeError) as error:  # a question that the tokenizer or the model refuses
+        return {"skipped": "outside", "problem": f"item {item.id}: {error}"}
 
 
 def _digest(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
 
 
+def _line(row: dict) -> bytes:
+    return (json.dumps(row) + "\n").encode()
+
+
 def _write(lines, row: dict) -> None:
-    lines.write(json.dumps(row, ensure_ascii=False) + "\n")
+    lines.write(_line(row))
     lines.flush()
 
 
@@ -146,10 +158,12 @@ def _resume(predictions: Path, head: dict) -> dict[str, dict]:
         return {}
     content = predictions.read_bytes()
     try:
+        if b"\n" not in content and not _line(head).startswith(content):
+            raise ValueError("it was not written by this command")
         first, *rows = _whole_lines(content) if b"\n" in content else [head]
         if first != head:
             raise ValueError(f"it belongs to {first}, asked for is {head}")
-        done = {row["id"]: row for row in rows}
+        done = {row["id"]: row for row in rows if "predicted" in row}  # what was skipped may be there by now
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{predictions} can't be gone on with: {error}; choose another file, or remove it") from error
     with open(predictions, "r+b") as file:

@@ -67,7 +67,8 @@ class Plan:
     questions: int = 10
 
     def __post_init__(self):
-        if len(self.arms) < 2 or len({arm_name(arm) for arm in self.arms}) < len(self.arms):
+        merged = [{**self.fixed, **arm} for arm in self.arms]
+        if len(self.arms) < 2 or any(one == other for i, one in enumerate(merged) for other in merged[:i]):
             raise ValueError(f"a comparison needs at least two arms, all different; found {list(map(arm_name, self.arms))}")
         unknown = {name for changes in (*self.arms, self.fixed) for name in changes} - set(FIELDS)
         if unknown:
@@ -114,6 +115,8 @@ def load_parts(file) -> None:
     if not Path(file).is_file():
         raise FileNotFoundError(f"no file {file}; --parts wants a Python file with @register(...) in it")
     spec = importlib.util.spec_from_file_location(f"parts of {Path(file).resolve()}", file)
+    if spec is None:
+        raise ValueError(f"{file} is no Python file; its name must end in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # so that the source of what it defines can be found
     try:
@@ -141,7 +144,7 @@ def compare(plan: Plan, out="build/compare", *, checkpoint=None, progress: bool 
         start, file = time.perf_counter(), run_folder(out, folder, plan, arm, seed) / "result.json"
         known = file.exists()
         result = json.loads(file.read_text()) if known else run(folder, plan, arm, seed, data, file, progress)
-        results.append(result)
+        results.append({**result, "arm": arm_name(arm)})  # it may have been made under another name
         took += [] if known else [time.perf_counter() - start]
         left = f", about {(len(wanted) - number) * sum(took) / len(took) / 60:.0f} min left" if took else ""
         right = sum(row["right"] for row in result["rows"]) / len(result["rows"])
@@ -275,14 +278,18 @@ def _source(make) -> str:
     try:
         file = Path(inspect.getsourcefile(make) or "")
         return file.read_text() if file.is_file() else inspect.getsource(make)
-    except (OSError, TypeError):  # typed into a bare interpreter
-        return f"{make.__module__}.{make.__qualname__}"
+    except (OSError, TypeError):  # a class of a notebook, whose methods alone know their lines
+        methods = [f for f in vars(make).values() if inspect.isfunction(f)]
+        try:
+            return make.__qualname__ + "".join(map(inspect.getsource, methods))
+        except (OSError, TypeError):  # typed into a bare interpreter
+            return f"{make.__module__}.{make.__qualname__}"
 
 
 def _code() -> str:
     """The package's code that a run may depend on."""
     package = Path(__file__).parent.parent
-    files = [*package.glob("*.py"), *package.glob("world/*.py"), package / "lab" / "variants.py"]
+    files = [*package.glob("*.py"), *package.glob("world/*.py"), package / "lab" / "variants.py", Path(__file__)]
     return _digest(b"".join(file.read_bytes() for file in sorted(files)))
 
 

@@ -265,7 +265,6 @@ def _attention(tested, found: Findings) -> Iterator[Finding]:
     queries = connector(_noise(2, K * A, D_V + D_A), torch.ones(2, K, dtype=torch.bool))[0]
     yield Finding("gives numbers", bool(queries.isfinite().all()), "" if queries.isfinite().all() else "NaN or infinity")
     yield from _inside_a_window(connector, tested.causal, found)
-    yield _notices("every frame", found.reach)
 
 
 def _connector(tested, found: Findings) -> Iterator[Finding]:
@@ -278,6 +277,7 @@ def _connector(tested, found: Findings) -> Iterator[Finding]:
     yield Finding("leaves its inputs as they were", torch.equal(windows, kept))
     yield _shape("queries (B * W, N, width)", queries, (3, N, WIDTH), torch.float64)
     yield Finding("gives numbers", bool(queries.isfinite().all()), "" if queries.isfinite().all() else "NaN or infinity")
+    yield _same("asking for maps changes no query", queries, connector(windows, mask, True)[0])
     alone = torch.cat([connector(windows[i : i + 1], mask[i : i + 1])[0] for i in range(3)])
     yield _same("a batch equals its windows one by one", queries, alone)
     yield from _inside_a_window(connector, tested.causal, found)

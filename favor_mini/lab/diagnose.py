@@ -3,8 +3,8 @@
     favor-mini diagnose build/make/favor
 
 Good at one stream alone but bad at both together: synchronisation. More that was never there as soon as a clip takes several
-windows: alignment over windows. Words that are invented or said again and again, queries that are all alike or driven apart at
-any price: the weight of the diversity loss.
+windows: alignment over windows. Words that are invented or said again and again, or queries that are all alike: the weight of the
+diversity loss.
 """
 
 import re
@@ -26,6 +26,9 @@ from ..world.tokenizer import DESCRIBE
 from ..world.transcript import transcript
 
 GAP, EXTRA, INVENTED, AGAIN, ALIKE = 0.15, 0.1, 0.1, 0.25, 0.5  # from here on a sign counts; the shipped model stays well below
+
+
+FEWEST = 20  # questions of a kind that say anything
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,13 @@ def skill(accuracy: float, chance: float) -> float:
     return (accuracy - chance) / (1 - chance)
 
 
+def spread(score) -> float:
+    """Standard error of an accuracy; as if two more answers were right and two wrong (Agresti and Coull), so that it is not 0
+    where all are."""
+    count, share = score.count + 4, (score.accuracy * score.count + 2) / (score.count + 4)
+    return (share * (1 - share) / count) ** 0.5
+
+
 def read_signs(together, alone, one_window: list[Description], whole: list[Description], similarity: float) -> list[Sign]:
     """The signatures, from what `diagnose` measured.
 
@@ -80,7 +90,7 @@ def read_signs(together, alone, one_window: list[Description], whole: list[Descr
         similarity: mean cosine of the output queries of a window.
     """
     gap = skill(alone.accuracy, alone.chance) - skill(together.accuracy, together.chance)
-    error = np.hypot(*((s.accuracy * (1 - s.accuracy) / s.count) ** 0.5 / (1 - s.chance) for s in (alone, together)))
+    error = np.hypot(*(spread(s) / (1 - s.chance) for s in (alone, together)))
     sure = gap - norm.ppf(0.975) * error
 
     def share(told: list[Description], part: str, of: str) -> float:
@@ -91,7 +101,8 @@ def read_signs(together, alone, one_window: list[Description], whole: list[Descr
     return [
         Sign("synchronisation", f"one stream alone {alone.accuracy:.0%} right (chance {alone.chance:.0%}), both together "
              f"{together.accuracy:.0%} (chance {together.chance:.0%}); from guessing to perfect, alone is {gap:+.2f} ahead "
-             f"(at least {sure:+.2f}; a sign from {GAP})", bool(sure > GAP)),
+             f"(at least {sure:+.2f}; a sign from {GAP}, over {FEWEST} questions or more of each)",
+             bool(sure > GAP and min(alone.count, together.count) >= FEWEST)),
         Sign("alignment over windows", f"phrases told that are not there, per phrase of the script: {few:.2f} where the clip "
              f"fits one window, {many:.2f} where it takes several (a sign from {EXTRA} more)", many - few > EXTRA),
         Sign("diversity weight too high", f"{invented:.0%} of the words told are nowhere in the script, {again:.0%} of the "
@@ -105,7 +116,7 @@ def diagnose(checkpoint=None, scenes: int = 60) -> list[Sign]:
     """Measure a checkpoint on validation scenes and read the signs.
 
     Raises:
-        FileNotFoundError: there is no checkpoint.
+        FileNotFoundError: there is no checkpoint. ValueError: too few scenes.
     """
     model, processor = load_checkpoint(find_checkpoint(checkpoint))
     drawn = [draw_scene(SPLITS["validation"].start + 12000 + i) for i in range(scenes)]
@@ -116,6 +127,8 @@ def diagnose(checkpoint=None, scenes: int = 60) -> list[Sign]:
     asked = [(str(s.seed), q) for s in drawn for q in choose(s, np.random.default_rng([s.seed, 3]), 16)
              if {"audio", "video"} <= set(q.needs) or len(q.needs) == 1]
     found = {s.name: s for s in scores(evaluate(model, processor, whole, asked, {str(s.seed): s for s in drawn}))}
+    if not {"both modalities", "one modality, plain"} <= set(found):
+        raise ValueError(f"{scenes} scenes hold too few questions to compare; take more")
 
     def described(encoded: dict, group: list[Scene]) -> list[Description]:
         told = answer(model, processor, list(encoded.values()), [DESCRIBE] * len(group), max_new_tokens=160)

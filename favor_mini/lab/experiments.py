@@ -1,8 +1,8 @@
 """The paper's claims and open questions, put to the test at mini size: which comparison answers which, and what came out.
 
-    favor-mini experiment                   # the list, and what each found
+    favor-mini experiment                   # the list
     favor-mini experiment attention         # its numbers and its figure, from the results that ship
-    favor-mini experiment attention --run   # all its trainings anew
+    favor-mini experiment attention --run   # its trainings, those that lie in build/experiments left out
 
 A mini result speaks about this mechanism on this world, trained for minutes. It can show that a claim need not hold, or that
 the machinery can show the effect; it cannot confirm what a model a thousand times larger does.
