@@ -303,12 +303,12 @@ def _experiment(name, anew: bool, out: str) -> None:
 
     if name is None:
         print(experiments.listing())
-    elif anew:
-        print(experiments.run_experiment(name, out, progress=sys.stderr.isatty()))
-    else:
-        figure = experiments.draw(name, out)
-        print(experiments.shipped_results(name))
-        print(figure)
+        return
+    if anew:
+        experiments.run_experiment(name, out, progress=sys.stderr.isatty())
+    figure = experiments.draw(name, out)
+    print(experiments.known_results(name, out))
+    print(figure)
 
 
 def _diagnose(checkpoint, scenes: int) -> None:

@@ -82,8 +82,15 @@ def test_shipped_results_are_of_the_plan_that_ships(name, tmp_path):
 def test_results_that_do_not_ship_are_asked_for_by_their_command(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(experiments, "RESULTS", tmp_path)
     assert shipped_results("attention") is None and "not run yet" in listing()
-    assert cli.main(["experiment", "attention"]) == 1
+    assert cli.main(["experiment", "attention", "--out", str(tmp_path / "out")]) == 1
     assert "make them: favor-mini experiment attention --run" in capsys.readouterr().err
+
+
+def test_ones_own_results_are_shown(tmp_path, capsys):
+    (tmp_path / "offset").mkdir()
+    Offsets(rows({"mine": 1.0})).save(tmp_path / "offset" / "results.json")
+    assert cli.main(["experiment", "offset", "--out", str(tmp_path)]) == 0
+    assert "1 s in 1" in capsys.readouterr().out and (tmp_path / "offset.png").is_file()
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -121,8 +121,16 @@ def shipped_results(name: str) -> Comparison | Offsets | None:
     return (Offsets if experiment.plan is None else Comparison).load(file)
 
 
+def known_results(name: str, out="build/experiments") -> Comparison | Offsets | None:
+    """One's own results under `out`, else those that ship, else None."""
+    own = Path(out) / find_experiment(name).name / "results.json"
+    if own.is_file():
+        return (Offsets if find_experiment(name).plan is None else Comparison).load(own)
+    return shipped_results(name)
+
+
 def draw(name: str, out="build/experiments") -> Path:
-    """Draw the shipped results to `out/name.png`.
+    """Draw one's own results, else those that ship, to `out/name.png`.
 
     Raises:
         FileNotFoundError: there are none.
@@ -130,7 +138,7 @@ def draw(name: str, out="build/experiments") -> Path:
     from ..course.figures import png
     from ..course.lab_figures import differences, offsets
 
-    found = shipped_results(name)
+    found = known_results(name, out)
     if found is None:
         raise FileNotFoundError(f"no results of {name!r} ship with this version; make them: favor-mini experiment {name} --run")
     figure = offsets(found) if isinstance(found, Offsets) else differences(found.differences(), found.arms[0])
