@@ -1,6 +1,5 @@
 """The frozen encoders' outputs, computed once and kept on disk: training then starts from vectors, not from media."""
 
-import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from tqdm.auto import tqdm
 
 from . import data_path
-from .files import replacing
+from .files import digest, replacing
 from .media import clip_from_arrays
 from .model import FavorForConditionalGeneration
 from .processor import FavorProcessor
@@ -88,7 +87,7 @@ def encode_scenes(model: FavorForConditionalGeneration, processor: FavorProcesso
     model.eval()
     for start in range(0, len(seeds), CHUNK):
         chunk = seeds[start : start + CHUNK]
-        file = None if cache is None else Path(cache) / f"{key}-{_digest(json.dumps(chunk).encode())}.safetensors"
+        file = None if cache is None else Path(cache) / f"{key}-{digest(json.dumps(chunk).encode())}.safetensors"
         if file is not None and file.exists():
             rows = _load(file)
         else:
@@ -105,13 +104,6 @@ def encode_scenes(model: FavorForConditionalGeneration, processor: FavorProcesso
     return encoded
 
 
-def _digest(*parts: bytes) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    return digest.hexdigest()[:16]
-
-
 def _key(model: FavorForConditionalGeneration, processor: FavorProcessor) -> str:
     """Names everything that features depend on but the seeds."""
     weights = [t.detach().float().cpu().numpy().tobytes() for part in (model.audio_encoder, model.visual_encoder)
@@ -119,7 +111,7 @@ def _key(model: FavorForConditionalGeneration, processor: FavorProcessor) -> str
     code = [p.read_bytes() for p in sorted(Path(__file__).parent.joinpath("world").glob("*.py"))]
     code += [p.read_bytes() for p in sorted(data_path("speech").iterdir()) if p.suffix in (".ogg", ".json")]
     settings = json.dumps([asdict(processor.settings), processor.feature_extractor.to_dict()], default=str)
-    return _digest(*weights, *code, Path(__file__).read_bytes(), settings.encode())
+    return digest(*weights, *code, Path(__file__).read_bytes(), settings.encode())
 
 
 def _save(rows: list[dict], file: Path) -> None:

@@ -132,7 +132,7 @@ def test_a_comparison_runs_and_can_be_repeated(tmp_path, capsys):
     assert not list((tmp_path / "one").glob("runs/*/run")), "a finished run's checkpoints are not kept"
     capsys.readouterr()
     again = compare(plan, tmp_path / "one", progress=False)
-    assert capsys.readouterr().out.count("(was there)") == 2 and again.results == first.results
+    assert capsys.readouterr().err.count("(was there)") == 2 and again.results == first.results
     other = compare(plan, tmp_path / "two", progress=False)  # from scratch
     for a, b in zip(first.results, other.results, strict=True):
         assert (a["rows"], a["losses"]) == (b["rows"], b["losses"])

@@ -1,4 +1,4 @@
-"""The benchmark's metrics, from kept libraries: jiwer for word errors, pycocoevalcap for CIDEr (and, where Java runs, SPICE)."""
+"""The benchmark's metrics, from kept libraries: jiwer for word errors, pycocoevalcap for CIDEr."""
 
 import importlib.util
 import re

@@ -3,7 +3,6 @@
 Candidates, where a row has them, are scored by their likelihood; else the model writes its answer.
 """
 
-import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from tqdm.auto import tqdm
 from ..ask import find_checkpoint, load_checkpoint
 from ..evaluation import answer, likelihood
 from ..features import encode_media
+from ..files import digest
 from ..media import MediaError
 from .files import Item, find_media, read_items, read_media
 from .metrics import best_word_errors, cider, matches, need
@@ -78,7 +78,7 @@ def evaluate_file(file, media_root, predictions, *, task: str | None = None, che
 
     Raises:
         FileNotFoundError: no such file, root or checkpoint. ValueError: the file is no list of rows, or `predictions` belongs
-            to another run, or there is no such task. ImportError: the metric's library is not installed.
+            to another run, or there is no such task. OSError: the metric's library is not installed.
     """
     if task not in (None, *TASKS):
         raise ValueError(f"no task {task!r}; the tasks are {', '.join(TASKS)}")
@@ -91,7 +91,8 @@ def evaluate_file(file, media_root, predictions, *, task: str | None = None, che
         raise FileNotFoundError(f"no folder {root}; --media-root is where the media are that {file.name} names")
     items, broken = read_items(file)
     folder = find_checkpoint(checkpoint)
-    head = {"file": file.name, "rows": _digest(file), "checkpoint": _digest(folder / "model.safetensors")}
+    head = {"file": file.name, "rows": digest(file.read_bytes()),
+            "checkpoint": digest(*((folder / name).read_bytes() for name in ("config.json", "model.safetensors")))}
     done = _resume(predictions, head)
     model, processor = load_checkpoint(folder)
     with open(predictions, "ab") as lines:
@@ -130,10 +131,6 @@ def _ask(model, processor, item: Item, root: Path) -> dict:
         return {"predicted": predicted, "right": matches(predicted, item.answers)}
     except (ValueError, TypeError) as error:  # a question that the tokenizer or the model refuses
         return {"skipped": "outside", "problem": f"item {item.id}: {error}"}
-
-
-def _digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
 
 
 def _line(row: dict) -> bytes:

@@ -7,7 +7,6 @@ what differs between them is the arm. The frozen parts are a checkpoint's. Every
 decides its outcome: a run that is there is not made again, one that was stopped goes on.
 """
 
-import hashlib
 import importlib.util
 import inspect
 import json
@@ -22,6 +21,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import TrainerCallback
 from transformers.utils.logging import disable_progress_bar
@@ -29,7 +29,7 @@ from transformers.utils.logging import disable_progress_bar
 from ..ask import find_checkpoint
 from ..config import FavorConfig
 from ..features import encode_scenes
-from ..files import replacing
+from ..files import digest, replacing
 from ..model import FavorForConditionalGeneration
 from ..processor import FavorProcessor
 from ..recipe import validation_rows
@@ -149,7 +149,7 @@ def compare(plan: Plan, out="build/compare", *, checkpoint=None, progress: bool 
         left = f", about {(len(wanted) - number) * sum(took) / len(took) / 60:.0f} min left" if took else ""
         right = sum(row["right"] for row in result["rows"]) / len(result["rows"])
         print(f"run {number} of {len(wanted)}: {arm_name(arm)}, seed {seed}: {right:.1%} right"
-              + (" (was there)" if known else left), flush=True)
+              + (" (was there)" if known else left), file=sys.stderr, flush=True)
     comparison = Comparison(results)
     with replacing(out / "results.json") as unfinished:
         comparison.save(unfinished)
@@ -247,7 +247,7 @@ def connector_cost(model, seconds: float = 10.0) -> dict[str, float]:
     clip = (torch.randn(1, frames, config.visual_tokens, config.visual_width, **like),
             torch.randn(1, frames * config.audio_tokens, config.audio_config.d_model, **like))
     masks = [torch.ones(c.shape[:2], dtype=torch.bool, device=model.device) for c in clip]
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):  # fused attention is not counted on CPUs
         model.projection(model.connect(*clip, *masks)[0])
     parameters = sum(p.numel() for name in model.CONNECTOR for p in getattr(model, name).parameters())
     return {"parameters": parameters, "gflop": round(counter.get_total_flops() / 1e9, 3)}
@@ -267,7 +267,7 @@ def run_folder(out: Path, folder: Path, plan: Plan, arm: dict, seed: int) -> Pat
     decides = {**{k: v for k, v in asdict(plan).items() if k not in ("arms", "fixed", "seeds", "minutes")},
                "changes": changes, "seed": seed, "own": own, "checkpoint": _checkpoint(folder), "code": _code(),
                "device": "cuda" if torch.cuda.is_available() else "cpu", "bf16": has_bf16()}
-    return out / "runs" / _digest(json.dumps(decides, sort_keys=True).encode())
+    return out / "runs" / digest(json.dumps(decides, sort_keys=True).encode())
 
 
 def _source(make) -> str:
@@ -290,18 +290,11 @@ def _code() -> str:
     """The package's code that a run may depend on."""
     package = Path(__file__).parent.parent
     files = [*package.glob("*.py"), *package.glob("world/*.py"), package / "lab" / "variants.py", Path(__file__)]
-    return _digest(b"".join(file.read_bytes() for file in sorted(files)))
+    return digest(b"".join(file.read_bytes() for file in sorted(files)))
 
 
 def _checkpoint(folder: Path) -> str:
-    return _digest(*((folder / name).read_bytes() for name in ("config.json", "model.safetensors")))
-
-
-def _digest(*parts: bytes) -> str:
-    digest = hashlib.sha256()
-    for content in parts:
-        digest.update(content)
-    return digest.hexdigest()[:16]
+    return digest(*((folder / name).read_bytes() for name in ("config.json", "model.safetensors")))
 
 
 def _encode(folder: Path, plan: Plan, out: Path, progress: bool) -> list[dict]:
@@ -315,7 +308,7 @@ def _with_steps(plan: Plan, folder: Path, data: list[dict], out: Path, keep: boo
     if plan.steps is not None:
         return plan
     baseline = {**plan.fixed, **plan.arms[0]}
-    file = out / f"steps-{_digest(json.dumps([baseline, plan.minutes, plan.batch, _checkpoint(folder)]).encode())}.json"
+    file = out / f"steps-{digest(json.dumps([baseline, plan.minutes, plan.batch, _checkpoint(folder)]).encode())}.json"
     if file.exists():
         return replace(plan, steps=json.loads(file.read_text()))
     model, processor = fresh_model(folder, 0, baseline)

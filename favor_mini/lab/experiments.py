@@ -115,18 +115,18 @@ def run_experiment(name: str, out="build/experiments", *, progress: bool = True)
 
 def shipped_results(name: str) -> Comparison | Offsets | None:
     """What came out when it was run for this version of the package; None where it has not been."""
-    experiment, file = find_experiment(name), RESULTS / f"{name}.json"
-    if not file.is_file():
-        return None
-    return (Offsets if experiment.plan is None else Comparison).load(file)
+    return _load(find_experiment(name), RESULTS / f"{name}.json")
 
 
 def known_results(name: str, out="build/experiments") -> Comparison | Offsets | None:
     """One's own results under `out`, else those that ship, else None."""
-    own = Path(out) / find_experiment(name).name / "results.json"
-    if own.is_file():
-        return (Offsets if find_experiment(name).plan is None else Comparison).load(own)
-    return shipped_results(name)
+    return _load(find_experiment(name), Path(out) / name / "results.json") or shipped_results(name)
+
+
+def _load(experiment: Experiment, file: Path) -> Comparison | Offsets | None:
+    if not file.is_file():
+        return None
+    return (Offsets if experiment.plan is None else Comparison).load(file)
 
 
 def draw(name: str, out="build/experiments") -> Path:
