@@ -1,4 +1,4 @@
-"""What ails a checkpoint? The failure signatures of the paper's card, read off a model by measuring.
+"""What ails a checkpoint? Failure signatures of this mechanism, read off a model by measuring.
 
     favor-mini diagnose build/make/favor
 

@@ -46,7 +46,7 @@ def _plan(*arms: dict, **fixed) -> Plan:
 EXPERIMENTS = [
     Experiment(
         "offset", "Does the trained model hold sound and picture together in time? Move the sound, and see.",
-        "proposes nothing of the kind; its card asks for this check of the synchronisation first", None),
+        "rests on frame-level synchronisation; pairs whose alignment is known are the first thing to try it on", None),
     Experiment(
         "attention", "Does causal attention among a window's inputs help, and does its direction matter?",
         "its text wants a causal mask, its released code holds the reverse one; an ablation leaves causal attention out",
