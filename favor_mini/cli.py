@@ -15,7 +15,7 @@ WAIT_POLICY = os.environ.get("OMP_WAIT_POLICY")  # as it was found, before `_qui
 EXAMPLES = """examples:
   favor-mini ask clip.mp4 "what was shown when the bell was heard?"
   favor-mini demo                      ask, fine-tune and report, in a few minutes
-  favor-mini evaluate --audio-delay 1  does it matter when a sound is heard?
+  favor-mini evaluate                  all eleven tasks, beside what guessing scores
   favor-mini doctor                    is everything in place on this machine?
 
 exit codes: 0 done, 1 a problem with the input or the machine, 2 wrong usage, 130 interrupted.
@@ -110,21 +110,27 @@ def _parser() -> argparse.ArgumentParser:
         else:
             part.add_argument("--steps", type=_count, metavar="N", help="training steps (default: as for the shipped one)")
 
-    evaluate = command("evaluate", _evaluate, "count right answers on held-out clips, by kind of question",
-                       "  favor-mini evaluate\n  favor-mini evaluate --scenes 100 --json answers.jsonl\n"
-                       "  favor-mini evaluate --audio-delay 1\n"
+    evaluate = command("evaluate", _evaluate, "the eleven tasks in one table; or right answers by kind of question",
+                       "  favor-mini evaluate\n  favor-mini evaluate --task avsr --draw avsr.png\n"
+                       "  favor-mini evaluate --data samples\n  favor-mini evaluate --scenes 100 --json answers.jsonl\n"
+                       "  favor-mini evaluate --data samples --audio-delay 1\n"
                        "  favor-mini evaluate --task video_qa --file nextqa_test.json --media-root videos")
     _checkpoint_option(evaluate)
     chosen = evaluate.add_mutually_exclusive_group()
-    chosen.add_argument("--data", choices=["samples"], help="the clips in data_samples (the default)")
-    chosen.add_argument("--scenes", type=_count, metavar="N", help="N validation scenes, written to mp4 and read back")
+    chosen.add_argument("--data", choices=["samples"], help="all questions about the clips in data_samples, by kind")
+    chosen.add_argument("--scenes", type=_count, metavar="N", help="N validation scenes, written to mp4 and read back, by kind")
     chosen.add_argument("--file", metavar="TEST.json", help="a published test-set file of the paper's benchmark")
-    evaluate.add_argument("--task", metavar="NAME", help="with --file: which of the benchmark's tasks it is, as it says the metric: "
-                          "asr, ac, ic, ocr, vqa, video_qa, avsr, avqa, isqa, avssd, avm (default: accuracy)")
+    evaluate.add_argument("--task", metavar="NAME", help="this one of the eleven alone: asr, ac, ic, ocr, vqa, video_qa, avsr, avqa, "
+                          "isqa, avssd, avm; with --file: which one the file is, as it says the metric (default: accuracy)")
+    evaluate.add_argument("--metric", help="with --file: another one than the task's own; SPIDEr, as in the paper, needs Java")
     evaluate.add_argument("--media-root", metavar="DIR", help="with --file: the folder under which its media are")
     evaluate.add_argument("--audio-delay", type=float, default=0.0, metavar="SECONDS",
-                          help="move the sound later against the picture")
-    evaluate.add_argument("--json", dest="lines", metavar="FILE.jsonl", help="also write every question with its answer")
+                          help="with --data or --scenes: move the sound later against the picture")
+    evaluate.add_argument("--json", dest="lines", metavar="FILE.jsonl",
+                          help="with --data, --scenes or --file: write every question with its answer")
+    evaluate.add_argument("--out", default="build/evaluate", metavar="DIR",
+                          help="where the predictions on the eleven tasks go; a stopped run goes on there (%(default)s)")
+    evaluate.add_argument("--draw", metavar="FILE.png", help="draw the table of the eleven tasks")
 
     compare = command("compare", _compare, "train variants of the connector in pairs, and say whether they differ",
                       "  favor-mini compare --vary attention=block_causal,full,none --seeds 5 --minutes 3\n"
@@ -223,19 +229,25 @@ def _train(part: str, out: str, seed: int, workers=None, parts=None, **options) 
         print(make_favor(parts or out, out, **options))
 
 
-def _evaluate(checkpoint, data, scenes, file, task, media_root, audio_delay: float, lines) -> None:
+def _evaluate(checkpoint, data, scenes, file, task, metric, media_root, audio_delay: float, lines, out, draw) -> None:
     if file:
-        return _evaluate_file(file, task, media_root, lines, checkpoint, audio_delay)
-    if media_root or task:
-        raise ValueError("--media-root and --task go with --file TEST.json")
+        return _evaluate_file(file, task, metric, media_root, lines, checkpoint, audio_delay)
+    if media_root or metric:
+        raise ValueError("--media-root and --metric go with --file TEST.json")
+    if not data and not scenes:
+        if audio_delay or lines:
+            raise ValueError("--audio-delay and --json go with --data samples or --scenes N")
+        return _benchmark(task, checkpoint, out, draw)
+    if task or draw:
+        raise ValueError("--task and --draw go with the eleven tasks, not with --data or --scenes")
     from .ask import find_checkpoint, load_checkpoint
 
-    folder = find_checkpoint(checkpoint)
-    from .evaluation import delay_sound, encode_clips, evaluate, score_table, scores
+    folder = find_checkpoint(checkpoint)  # a wrong one is told before torch is loaded
+    from .evaluation import delay_sound, encode_clips, evaluate, sample_questions, scene_questions, score_table, scores
 
     model, processor = load_checkpoint(folder)
     size = processor.settings.image_size
-    clips, asked, scripts = _sample_questions(size) if scenes is None else _scene_questions(scenes, size)
+    clips, asked, scripts = sample_questions(size) if scenes is None else scene_questions(scenes, size, sys.stderr.isatty())
     if audio_delay:
         clips = {name: delay_sound(clip, audio_delay) for name, clip in clips.items()}
     encoded = encode_clips(model, processor, clips)
@@ -245,39 +257,23 @@ def _evaluate(checkpoint, data, scenes, file, task, media_root, audio_delay: flo
     print(score_table(scores(rows)))
 
 
-def _evaluate_file(file: str, task, media_root, lines, checkpoint, audio_delay: float) -> None:
+def _benchmark(task, checkpoint, out: str, figure) -> None:
+    from .aveb.benchmark import run_benchmark, save
+
+    results = run_benchmark(checkpoint, out, tasks=task and [task], progress=sys.stderr.isatty())
+    print(results, f"predictions: {out}", sep="\n")
+    if figure:
+        save(results, figure)
+
+
+def _evaluate_file(file: str, task, metric, media_root, lines, checkpoint, audio_delay: float) -> None:
     from .aveb.run import evaluate_file
 
     if not media_root or audio_delay:
         raise ValueError("--file wants --media-root DIR, the folder under which the media are, and takes no --audio-delay")
     lines = lines or f"build/evaluate/{Path(file).stem}.jsonl"
-    print(evaluate_file(file, media_root, lines, task=task, checkpoint=checkpoint, progress=sys.stderr.isatty()))
+    print(evaluate_file(file, media_root, lines, task=task, metric=metric, checkpoint=checkpoint, progress=sys.stderr.isatty()))
     print(f"predictions: {lines}")
-
-
-def _sample_questions(image_size: int):
-    from .media import read_clip
-    from .world.samples import read_samples
-
-    samples = read_samples()
-    return ({s.name: read_clip(s.path, image_size=image_size) for s in samples},
-            [(s.name, q) for s in samples for q in s.questions], {s.name: s.scene for s in samples})
-
-
-def _scene_questions(count: int, image_size: int, questions: int = 16):
-    import numpy as np
-
-    from .filming import film
-    from .world.questions import choose
-    from .world.scene import SPLITS
-
-    first = SPLITS["validation"].start
-    clips, asked, scripts = {}, [], {}
-    for scene, clip in film(range(first, first + count), image_size=image_size, progress=sys.stderr.isatty()):
-        name = f"scene {scene.seed}"
-        clips[name], scripts[name] = clip, scene
-        asked += [(name, q) for q in choose(scene, np.random.default_rng([scene.seed, 81]), questions)]
-    return clips, asked, scripts
 
 
 def _write_lines(path: str, rows: list[dict]) -> None:
@@ -287,13 +283,14 @@ def _write_lines(path: str, rows: list[dict]) -> None:
 
 def _compare(vary, arms, fixed: str, parts, out: str, dry_run: bool, checkpoint, **options) -> None:
     from .lab import compare
+    from .lab.plan import Plan, load_parts, parse_changes
 
     if parts:
-        compare.load_parts(parts)
+        load_parts(parts)
     if vary:
         name, _, values = vary.partition("=")
         arms = [f"{name}={value}" for value in values.split(",")]
-    plan = compare.Plan([compare.parse_changes(arm) for arm in arms], compare.parse_changes(fixed), **options)
+    plan = Plan([parse_changes(arm) for arm in arms], parse_changes(fixed), **options)
     todo = compare.dry_run if dry_run else compare.compare
     print(todo(plan, out, checkpoint=checkpoint, progress=sys.stderr.isatty()))
 

@@ -8,11 +8,13 @@ from scipy.stats import binomtest
 from tqdm.auto import tqdm
 
 from .features import encode_media
-from .media import Clip
+from .filming import film
+from .media import Clip, read_clip
 from .model import FavorForConditionalGeneration
 from .processor import FavorProcessor
-from .world.questions import FAMILIES, Question, one_stream_chance
-from .world.scene import Scene
+from .world.questions import FAMILIES, Question, choose, one_stream_chance
+from .world.samples import read_samples
+from .world.scene import SPLITS, Scene
 
 GROUPS = {  # group: which families belong to it, by what they need
     "both modalities": lambda needs: {"audio", "video"} <= set(needs),
@@ -112,6 +114,25 @@ def encode_clips(model: FavorForConditionalGeneration, processor: FavorProcessor
         media = [processor.media(clips[name]) for name in chosen]
         encoded.update(zip(chosen, encode_media(model, processor, media), strict=True))
     return encoded
+
+
+def sample_questions(image_size: int) -> tuple[dict[str, Clip], list[tuple[str, Question]], dict[str, Scene]]:
+    """The sample files as clips by name, all questions about them, and their scripts by name."""
+    samples = read_samples()
+    return ({s.name: read_clip(s.path, image_size=image_size) for s in samples},
+            [(s.name, q) for s in samples for q in s.questions], {s.name: s.scene for s in samples})
+
+
+def scene_questions(count: int, image_size: int, progress: bool = False, questions: int = 16
+                    ) -> tuple[dict[str, Clip], list[tuple[str, Question]], dict[str, Scene]]:
+    """The same of `count` validation scenes, written to mp4 and read back."""
+    first = SPLITS["validation"].start
+    clips, asked, scripts = {}, [], {}
+    for scene, clip in film(range(first, first + count), image_size=image_size, progress=progress):
+        name = f"scene {scene.seed}"
+        clips[name], scripts[name] = clip, scene
+        asked += [(name, q) for q in choose(scene, np.random.default_rng([scene.seed, 81]), questions)]
+    return clips, asked, scripts
 
 
 def delay_sound(clip: Clip, seconds: float) -> Clip:

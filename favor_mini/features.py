@@ -12,6 +12,8 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from tqdm.auto import tqdm
 
 from . import data_path
+from .aveb import tasks
+from .aveb.tasks import TASKS, Task
 from .files import digest, replacing
 from .media import clip_from_arrays
 from .model import FavorForConditionalGeneration
@@ -23,10 +25,12 @@ from .world.sounds import make_waveform
 CHUNK = 256  # scenes in one file of the cache
 
 
-def scene_clip(scene: Scene, image_size: int = 64, frame_rate: float = 2.0):
-    """A scene as a clip in memory, without the way through an mp4 file."""
-    frames = grainy_frames(scene, np.arange(0, scene.duration, 1 / frame_rate), image_size)
-    return clip_from_arrays(frames=frames, frame_rate=frame_rate, waveform=make_waveform(scene), sampling_rate=16000)
+def scene_clip(scene: Scene, image_size: int = 64, frame_rate: float = 2.0, task: Task | None = None):
+    """A scene as a clip in memory, without the way through an mp4 file; of a `task`, only what it lets perceive."""
+    task = task or TASKS["avqa"]  # film and sound
+    times = [0.0] if task.still else np.arange(0, scene.duration, 1 / frame_rate)
+    return clip_from_arrays(frames=None if task.missing == "video" else grainy_frames(scene, times, image_size),
+                            frame_rate=frame_rate, waveform=None if task.missing == "audio" else make_waveform(scene))
 
 
 def grainy_frames(scene: Scene, times, image_size: int = 64) -> np.ndarray:
@@ -40,8 +44,8 @@ def grainy_frames(scene: Scene, times, image_size: int = 64) -> np.ndarray:
 class _SceneMedia(Dataset):
     """Scene seeds to the processor's media tensors; drawn in worker processes."""
 
-    def __init__(self, seeds, processor: FavorProcessor):
-        self.seeds, self.processor = seeds, processor
+    def __init__(self, seeds, processor: FavorProcessor, task: Task | None):
+        self.seeds, self.processor, self.task = seeds, processor, task
 
     def __len__(self) -> int:
         return len(self.seeds)
@@ -50,7 +54,8 @@ class _SceneMedia(Dataset):
         if get_worker_info():
             torch.set_num_threads(1)  # the workers share the cores
         size = max(64, self.processor.settings.image_size)  # drawn smaller, icons lose their shape
-        return self.processor.media(scene_clip(draw_scene(self.seeds[i]), size))
+        scene = (self.task.draw if self.task else draw_scene)(self.seeds[i])
+        return self.processor.media(scene_clip(scene, size, task=self.task))
 
 
 @torch.no_grad()
@@ -73,11 +78,12 @@ def encode_media(model: FavorForConditionalGeneration, processor: FavorProcessor
     return encoded
 
 
-def encode_scenes(model: FavorForConditionalGeneration, processor: FavorProcessor, seeds, *, cache=None,
-                  batch: int = 16, workers: int = 0, progress: bool = True) -> list[dict]:
-    """`encode_media` over the scenes drawn from `seeds`, each with its `seed` beside.
+def encode_scenes(model: FavorForConditionalGeneration, processor: FavorProcessor, seeds, *, task: str | None = None,
+                  cache=None, batch: int = 16, workers: int = 0, progress: bool = True) -> list[dict]:
+    """`encode_media` over the scenes drawn from `seeds`, each with its `seed`, and its `task` if there is one, beside.
 
     Args:
+        task: draw scenes as this one of the tasks of `aveb` does, and encode what it lets perceive.
         cache: folder to keep the features in; what lies there is used again only where nothing that they depend on has
             changed (encoders' weights, processor, the mini world's code and spoken words). Stopped halfway, it goes on.
     """
@@ -87,18 +93,20 @@ def encode_scenes(model: FavorForConditionalGeneration, processor: FavorProcesso
     model.eval()
     for start in range(0, len(seeds), CHUNK):
         chunk = seeds[start : start + CHUNK]
-        file = None if cache is None else Path(cache) / f"{key}-{digest(json.dumps(chunk).encode())}.safetensors"
+        named = json.dumps([task, chunk] if task else chunk).encode()
+        file = None if cache is None else Path(cache) / f"{key}-{digest(named)}.safetensors"
         if file is not None and file.exists():
             rows = _load(file)
         else:
-            loader = DataLoader(_SceneMedia(chunk, processor), batch, collate_fn=list, num_workers=workers)
+            loader = DataLoader(_SceneMedia(chunk, processor, TASKS.get(task)), batch, collate_fn=list, num_workers=workers)
             rows = []
             for media in loader:
                 rows += encode_media(model, processor, media)
                 bar.update(len(media))
             if file is not None:
                 _save(rows, file)
-        encoded += [{**row, "seed": seed} for row, seed in zip(rows, chunk, strict=True)]
+        beside = {"task": task} if task else {}
+        encoded += [{**row, "seed": seed, **beside} for row, seed in zip(rows, chunk, strict=True)]
         bar.update(len(encoded) - bar.n)
     bar.close()
     return encoded
@@ -109,6 +117,7 @@ def _key(model: FavorForConditionalGeneration, processor: FavorProcessor) -> str
     weights = [t.detach().float().cpu().numpy().tobytes() for part in (model.audio_encoder, model.visual_encoder)
                for t in part.state_dict().values()]
     code = [p.read_bytes() for p in sorted(Path(__file__).parent.joinpath("world").glob("*.py"))]
+    code += [Path(tasks.__file__).read_bytes()]
     code += [p.read_bytes() for p in sorted(data_path("speech").iterdir()) if p.suffix in (".ogg", ".json")]
     settings = json.dumps([asdict(processor.settings), processor.feature_extractor.to_dict()], default=str)
     return digest(*weights, *code, Path(__file__).read_bytes(), settings.encode())

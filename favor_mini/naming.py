@@ -55,7 +55,10 @@ def query_words(scene: Scene, processor: FavorProcessor, num_frames: int, missin
     rate, clauses = settings.frame_rate, -(-settings.num_queries // FIELDS)  # of a window
     for (start, end), place in product(window_spans(num_frames, settings), range(settings.num_queries)):
         t = start + (place // FIELDS + 0.5) / clauses * settings.window_frames / rate
-        t = round(t * rate) / rate  # the nearest frame's: between frames nobody sees
+        frame = round(t * rate)  # the nearest one: between frames nobody sees
+        if place < FIELDS:  # a single picture, or a window of one frame, is told, too
+            frame = min(frame, num_frames - 1)
+        t = frame / rate
         number = next((i for i, m in enumerate(scene.moments) if m.start <= t < min(m.end, end)), len(scene.moments))
         moment = scene.moments[number] if number < len(scene.moments) else None
         phrase = clause(moment, start, end)[place % FIELDS]

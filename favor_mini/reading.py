@@ -15,6 +15,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 
 from .attention import turns_apart
+from .aveb.tasks import TASKS, Task, ask_all
 from .config import FavorConfig
 from .naming import bags, query_words
 from .processor import MEDIA_TOKEN, FavorProcessor
@@ -74,6 +75,11 @@ def script(scene: Scene, processor: FavorProcessor, turns: list[tuple[str, str]]
         frames = int(np.ceil(scene.duration * processor.settings.frame_rate))
         words, numbers = query_words(scene, processor, frames, missing)
     return {**processor.dialogue(MEDIA_TOKEN * len(words) if named else f" {text} ", turns), "words": words, "numbers": numbers}
+
+
+def cut(dialogue: dict, tokens: int) -> dict:
+    """A conversation of `tokens` tokens at most; the last answer may lose its end."""
+    return {name: values if name in ("words", "numbers") else values[:tokens] for name, values in dialogue.items()}
 
 
 class LanguageProbe(nn.Module):
@@ -196,7 +202,7 @@ class LanguageProbe(nn.Module):
     @staticmethod
     def example(scene: Scene, processor: FavorProcessor, moments: tuple[int, int] | None = None, drill: float = 0.35,
                 retell: float = 0.2, named: float = 0.5, hard: bool = True,
-                focus: tuple[str, ...] = (), tokens: int = 192) -> dict:
+                focus: tuple[str, ...] = (), tasks: float = 0.0, of: tuple[str, ...] = tuple(TASKS), tokens: int = 192) -> dict:
         """A conversation about the script of a scene.
 
         Args:
@@ -206,9 +212,13 @@ class LanguageProbe(nn.Module):
             hard: ask more often what needs more (`questions.choose`).
             focus: families that half of the scripts are asked about, each script about one of them alone: where a family is
                 learned last, its answers guessed among what the clip holds, several of one kind show what tells them apart.
+            tasks: the share of examples that draw a scene as one of the tasks of `aveb` does, one of those in `of`, and ask
+                what the tasks ask.
             tokens: at most; as many questions as fit, so that little of a batch is padding.
         """
         rng = np.random.default_rng([scene.seed, 61])
+        if tasks and rng.random() < tasks:
+            return LanguageProbe.task_example(TASKS[of[rng.integers(len(of))]], scene, processor, rng, named, tokens)
         if moments is not None:
             length = min(int(rng.integers(moments[0], moments[1] + 1)), len(scene.moments))
             start = rng.integers(len(scene.moments) - length + 1)
@@ -227,8 +237,18 @@ class LanguageProbe(nn.Module):
             # To retell it in another order is to look up, clause by clause, what belongs together.
             turns = [(DESCRIBE, text), (RETELL, transcript(shuffled(scene, rng), rng))]
             rng.shuffle(turns)
-        made = script(scene, processor, turns, text, named, missing)
-        return {name: values if name in ("words", "numbers") else values[:tokens] for name, values in made.items()}
+        return cut(script(scene, processor, turns, text, named, missing), tokens)
+
+    @staticmethod
+    def task_example(task: Task, scene: Scene, processor: FavorProcessor, rng, named: float, tokens: int) -> dict:
+        """A conversation about a scene of a task; only what the task lets perceive stands in the script."""
+        scene = task.draw(scene.seed)
+        turns = [(e.question, e.answers[0]) for e in ask_all(scene, rng, task.missing)]
+        if len(scene.moments) > 1:
+            turns += [(q.text, q.answer) for q in choose(scene, rng, 6, reword_them=True, missing=task.missing)]
+        # Of a single moment the sound stands last, as the connector's queries name it: it is held against the picture.
+        text = transcript(task.perceived(scene), rng if len(scene.moments) > 1 else None)
+        return cut(script(scene, processor, turns, text, rng.random() < named, task.missing), tokens)
 
     @staticmethod
     def collate(processor: FavorProcessor, examples: list[dict]) -> dict[str, torch.Tensor]:

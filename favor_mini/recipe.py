@@ -44,8 +44,17 @@ STAGES = {  # part: its stages, each with its steps, scenes a step, share of the
     "language": {"hard": (3000, 40, 1.0, {"moments": (2, 6), "tokens": 160}),
                  "even": (1600, 40, 0.7, {"moments": (3, 6), "tokens": 160, "hard": False, "drill": 0.5, "retell": 0.1}),
                  "late": (3500, 40, 0.5, {"moments": (3, 6), "tokens": 160, "hard": False, "drill": 0.3, "retell": 0.1,
-                                          "focus": LATE})},
+                                          "focus": LATE}),
+             # Then what the eleven tasks ask; to hold a sound against a picture is learned on short scripts alone.
+             "tasks": (640, 40, 0.5, {"moments": (3, 6), "tokens": 160, "hard": False, "drill": 0.15, "retell": 0.05,
+                                      "focus": LATE, "tasks": 0.45}),
+             "relate": (220, 110, 0.5, {"moments": (2, 2), "tokens": 64, "hard": False, "drill": 0.2, "retell": 0.05,
+                                        "tasks": 0.85, "of": ("avm", "avm", "avssd", "avssd", "isqa")}),
+             "all": (700, 40, 0.4, {"moments": (3, 6), "tokens": 160, "hard": False, "drill": 0.15, "retell": 0.03,
+                                    "focus": LATE, "tasks": 0.3})},
 }
+# Clips of each task for every 5,120 ordinary ones; ocr and vqa look at ic's pictures, the other two at ordinary clips.
+TASK_CLIPS = {"asr": 512, "ac": 256, "ic": 768, "avsr": 896, "isqa": 768, "avssd": 768, "avm": 896}
 
 
 def make_part(part: str, out, *, steps: int | None = None, batch: int | None = None, lr: float | None = None, seed: int = 0,
@@ -144,13 +153,22 @@ def assemble(parts, **changes) -> tuple[FavorForConditionalGeneration, FavorProc
     return model, mini_processor(config)
 
 
-def make_favor(parts, out, *, scenes: int = 12800, name_steps: int = 4000, align_steps: int = 60, ask_steps: int = 480,
+def training_clips(model, processor, scenes: int, cache, progress: bool = True) -> list[dict]:
+    """Encoded ordinary scenes and, in proportion (`TASK_CLIPS`), scenes of the tasks, all mixed."""
+    first = SPLITS["train"].start
+    encoded = encode_scenes(model, processor, range(first + 10**6, first + 10**6 + scenes), cache=cache, progress=progress)
+    for task, count in TASK_CLIPS.items():
+        seeds = range(first + 6 * 10**6, first + 6 * 10**6 + count * scenes // 5120)
+        encoded += encode_scenes(model, processor, seeds, task=task, cache=cache, progress=progress)
+    return [encoded[i] for i in np.random.default_rng(0).permutation(len(encoded))]
+
+
+def make_favor(parts, out, *, scenes: int = 12800, name_steps: int = 4600, align_steps: int = 60, ask_steps: int = 480,
                batch: int = 16, lr: float = 7e-4, seed: int = 0, changes: dict | None = None, **options) -> Path:
     """Train the connector and LoRA on the parts under `parts`; write the whole checkpoint to `out/favor`."""
     model, processor = assemble(parts, **(changes or {}))
     model.reset_trained(seed)
-    seeds = [SPLITS["train"].start + 10**6 + i for i in range(scenes)]
-    encoded = encode_scenes(model, processor, seeds, cache=Path(out) / "features", progress=options.get("progress", True))
+    encoded = training_clips(model, processor, scenes, Path(out) / "features", options.get("progress", True))
     start = time.perf_counter()
     steps = {"name": name_steps, "align": align_steps, "ask": ask_steps}
     log = finetune(model, processor, encoded, Path(out) / "favor" / "run", steps=steps, batch=batch, lr=lr, seed=seed, **options)

@@ -20,6 +20,7 @@ from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
+from .aveb.tasks import TASKS, ask_all
 from .files import replacing
 from .model import FavorForConditionalGeneration
 from .naming import Naming, collate_names, query_words
@@ -40,6 +41,8 @@ class EncodedClips(Dataset):
     Item i is always the same, so that a resumed run sees what an uninterrupted one would have seen. Every eighth lacks its
     sound, the one after it its pictures, so that either alone can be asked about, too.
 
+    Clips of a task of `aveb` hold what that task lets perceive, and nothing is taken from them.
+
     Args:
         encoded: media dictionaries from `features.encode_scenes`; every seed must belong to the training split.
 
@@ -59,6 +62,8 @@ class EncodedClips(Dataset):
     def clip(self, i: int) -> tuple[dict, Scene, str | None]:
         """Item i's media dictionary, its scene, and the stream that is missing: "audio", "video" or None."""
         example = self.encoded[i % len(self.encoded)]
+        if task := TASKS.get(example.get("task")):
+            return example, task.draw(example["seed"]), task.missing
         missing = {6: "audio", 7: "video"}.get((i + i // len(self.encoded)) % 8)  # another clip in each pass
         gone, count = {"audio": ("audio_features", "audio_tokens"), "video": ("visual_features", "num_frames"),
                        None: (None, None)}[missing]
@@ -84,7 +89,7 @@ class NamedClips(EncodedClips):
 
 
 class Dialogues(EncodedClips):
-    """Clips with freshly drawn questions, or with the request to describe the clip.
+    """Clips with freshly drawn questions, or with the request to describe the clip; clips of a task with what the tasks ask.
 
     Args:
         questions: asked of each clip, one after another in one conversation.
@@ -98,7 +103,11 @@ class Dialogues(EncodedClips):
     def __getitem__(self, i: int) -> dict:
         media, scene, missing = self.clip(i)
         rng = np.random.default_rng([scene.seed, i // len(self.encoded), 41])
-        if rng.random() < self.describe and not missing:
+        if "task" in media:
+            turns = [(e.question, e.answers[0]) for e in ask_all(scene, rng, missing)][: self.questions]
+            more = self.questions - len(turns) if len(scene.moments) > 1 else 0
+            turns += [(q.text, q.answer) for q in choose(scene, rng, more, reword_them=True, missing=missing)]
+        elif rng.random() < self.describe and not missing:
             turns = [(DESCRIBE, transcript(scene))]
         else:
             turns = [(q.text, q.answer) for q in choose(scene, rng, self.questions, reword_them=True, missing=missing)]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from favor_mini.aveb.metrics import WordErrors, best_word_errors, cider, matches, normal, spoken, word_errors
+from favor_mini.aveb.metrics import WordErrors, best_word_errors, cider, matches, normal, spider, spoken, word_errors
 
 
 def edits(predicted: list[str], said: list[str]) -> int:
@@ -69,3 +69,28 @@ def test_cider_prefers_what_is_rare_and_right():
     wrong = cider([references[(i + 1) % 3][0] for i in range(3)], references)
     assert all(e > 2 for e in exact) and all(w < e for w, e in zip(wrong, exact, strict=True))
     assert cider(["a dog barks loudly"] * 3, references)[2] == pytest.approx(exact[2]) == pytest.approx(10.0)
+
+
+def test_spider_says_what_it_lacks(monkeypatch):
+    pytest.importorskip("pycocoevalcap")
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(OSError, match="SPIDEr needs Java.*there is CIDEr"):
+        spider(["a"], [["a"]])
+    monkeypatch.setattr("shutil.which", lambda name: "java")
+    monkeypatch.setattr("pathlib.Path.is_file", lambda path: False)
+    with pytest.raises(OSError, match="Stanford CoreNLP .*get_stanford_models"):
+        spider(["a"], [["a"]])
+
+
+def test_spider_is_the_mean_of_cider_and_spice(monkeypatch):
+    from types import SimpleNamespace
+
+    spice = pytest.importorskip("pycocoevalcap.spice.spice")
+    monkeypatch.setattr("favor_mini.aveb.metrics.need", lambda metric: None)
+    told = SimpleNamespace(compute_score=lambda known, said: (0.5, [{"All": {"f": 1.0 if known[i] == said[i] else 0.2}}
+                                                                    for i in sorted(known)]))
+    monkeypatch.setattr(spice, "Spice", lambda: told)
+    references = [["a bell rings out"], ["a drum is heard"], ["a dog barks loudly"]]
+    said = ["a bell rings out", "a horn", "a dog barks loudly"]
+    expected = [(c + s) / 2 for c, s in zip(cider(said, references), (1.0, 0.2, 1.0), strict=True)]
+    assert spider(said, references) == pytest.approx(expected)

@@ -55,7 +55,9 @@ def test_a_file_is_asked_and_what_cannot_be_is_counted_with_its_reason(benchmark
 
 
 @pytest.mark.slow
-def test_a_stopped_run_goes_on_without_asking_twice_or_losing_a_row(benchmark, tmp_path, monkeypatch):
+@pytest.mark.parametrize("chunk", [2, 32])
+def test_a_stopped_run_goes_on_without_asking_twice_or_losing_a_row(benchmark, tmp_path, monkeypatch, chunk):
+    monkeypatch.setattr(run, "CHUNK", chunk)
     file, root = benchmark
     whole, cut = tmp_path / "whole.jsonl", tmp_path / "cut.jsonl"
     evaluate_file(file, root, whole, progress=False)
@@ -63,10 +65,12 @@ def test_a_stopped_run_goes_on_without_asking_twice_or_losing_a_row(benchmark, t
     third = [i for i, byte in enumerate(content) if byte == 10][2]
     cut.write_bytes(content[: third + 20])  # killed in the middle of a line
     asked = []
-    monkeypatch.setattr(run, "_ask", lambda model, processor, item, root, ask=run._ask: asked.append(item.id) or ask(
-        model, processor, item, root))
+    monkeypatch.setattr(run.Examinee, "_answer", lambda self, items, *rest, real=run.Examinee._answer: asked.append(
+        [item.id for item in items]) or real(self, items, *rest))
     evaluate_file(file, root, cut, progress=False)
-    assert cut.read_bytes() == content and asked == ["2", "3", "4", "6.0", "6.1"]
+    assert cut.read_bytes() == content
+    # A chunk is asked whole or not at all, so that no answer hangs on what it was asked beside.
+    assert asked == ([["2", "3"], ["4", "6.0"], ["6.1"]] if chunk == 2 else [["0", "1", "2", "3", "4", "6.0", "6.1"]])
     file.write_text(json.dumps(ROWS[:2]))
     with pytest.raises(ValueError, match="can't be gone on with: it belongs to .*choose another file, or remove it"):
         evaluate_file(file, root, cut, progress=False)
@@ -129,6 +133,10 @@ def test_the_command_wants_a_root(tmp_path, capsys):
     assert cli.main(["evaluate", "--file", "test.json"]) == 1
     assert "--file wants --media-root DIR" in capsys.readouterr().err
     assert cli.main(["evaluate", "--media-root", str(tmp_path)]) == 1
-    assert "--media-root and --task go with --file" in capsys.readouterr().err
+    assert "--media-root and --metric go with --file" in capsys.readouterr().err
+    assert cli.main(["evaluate", "--audio-delay", "1"]) == 1
+    assert "go with --data samples or --scenes N" in capsys.readouterr().err
+    assert cli.main(["evaluate", "--data", "samples", "--task", "asr"]) == 1
+    assert "go with the eleven tasks" in capsys.readouterr().err
     assert cli.main(["evaluate", "--file", "test.json", "--media-root", str(tmp_path / "no")]) == 1
     assert "no folder" in capsys.readouterr().err

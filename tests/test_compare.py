@@ -6,18 +6,10 @@ import torch
 from test_registry import scratch  # noqa: F401 (a fixture)
 
 from favor_mini import checkpoint_path, cli
-from favor_mini.lab.compare import (
-    FIELDS,
-    Plan,
-    _with_steps,
-    arm_name,
-    compare,
-    fresh_model,
-    load_parts,
-    parse_changes,
-    run_folder,
-)
-from favor_mini.lab.statistics import Comparison, verdict
+from favor_mini.lab.compare import _with_steps, compare, fresh_model, run_folder
+from favor_mini.lab.plan import FIELDS, Plan, arm_name, left_out, load_parts, named, parse_changes
+from favor_mini.lab.statistics import LEFT_OUT, Comparison, verdict
+from favor_mini.world.scene import draw_scene
 
 QUICK = {"seeds": 1, "steps": 3, "clips": 8, "batch": 2, "scenes": 2, "questions": 4}
 
@@ -26,9 +18,34 @@ def made(right, families=("shown_when", "read", "cause"), clips=20):
     """A comparison of arms from `right[arm, seed, question]`; question q is about clip q % clips."""
     return Comparison([
         {"arm": f"arm={a}", "seed": s, "parameters": 5, "gflop": 1.0, "seconds": 9,
-         "rows": [{"clip": f"c{q % clips}", "family": families[q % len(families)], "question": f"q{q}", "chance": 0.25, "right": bool(bit)}
+         "rows": [{"clip": f"c{q % clips}", "family": families[q % len(families)], "question": f"q{q}", "answer": "moon",
+                   "chance": 0.25, "right": bool(bit)}
                   for q, bit in enumerate(row)]}
         for a, rows in enumerate(right) for s, row in enumerate(rows)])
+
+
+def test_what_was_left_out_is_counted_apart():
+    results = [{"arm": arm, "seed": 0, "changes": changes, "parameters": 5, "gflop": 1.0, "seconds": 9,
+                "rows": [{"clip": "c", "family": "read", "question": q, "answer": a, "chance": 0.1, "right": bool(r)}
+                         for q, a, r in zip(("what was heard while the phone was shown?", "what was written?", "what was seen?"),
+                                            ("bell", "tiger", "telephones"), right, strict=True)]}
+               for arm, changes, right in (("all", {}, (1, 1, 1)), ("some", {"without": "phone+tiger"}, (0, 1, 1)))]
+    found = Comparison(results)
+    assert found.left_out.tolist() == [True, True, False] and found.groups[-3:] == (*LEFT_OUT, "all")
+    rows = found.differences().set_index("questions").difference
+    assert rows[LEFT_OUT[0]] == -50 and rows[LEFT_OUT[1]] == 0
+    assert LEFT_OUT[0] not in made([[[1]], [[0]]]).groups
+
+
+def test_names_left_out_are_the_worlds_own():
+    assert left_out({"without": "phone+purple"}) == {"phone", "purple"} and left_out({}) == set()
+    with pytest.raises(ValueError, match="no 'telephone' in the mini world; without takes shapes"):
+        Plan([{}, {"without": "telephone"}])
+    plan = Plan([{}, {"without": "phone"}], clips=10)
+    assert plan.pool == 50 and Plan([{}, {"attention": "full"}], clips=10).pool == 10
+    assert parse_changes("without=phone+tiger") == {"without": "phone+tiger"}
+    scene = draw_scene(0)
+    assert "star" in named(scene) and {"yellow", "white", "bird"} <= named(scene)  # it turns white; a bird is heard
 
 
 def test_differences_by_hand():

@@ -4,7 +4,6 @@ import pytest
 
 from favor_mini import cli
 from favor_mini.lab import experiments
-from favor_mini.lab.compare import arm_name
 from favor_mini.lab.experiments import (
     EXPERIMENTS,
     RESULTS,
@@ -14,6 +13,7 @@ from favor_mini.lab.experiments import (
     shipped_results,
     sound_offsets,
 )
+from favor_mini.lab.plan import arm_name
 from favor_mini.lab.statistics import Comparison, Offsets
 
 SHIPPED = sorted(file.stem for file in RESULTS.glob("*.json"))

@@ -31,7 +31,7 @@ def test_every_file_is_as_the_checksums_say():
 
 
 def test_everything_is_small_and_there_is_enough_of_it():
-    assert sum(p.stat().st_size for p in data_path().rglob("*") if p.is_file()) < 12e6
+    assert sum(p.stat().st_size for p in data_path().rglob("*") if p.is_file()) < 18e6
     assert {kind: len(found) for kind, found in OF_KIND.items()} == {"clip": 32, "sound": 4, "image": 4}
     assert len({s.name for s in ALL}) == len(ALL) and all(s.path.is_file() for s in ALL)
     assert {path.name for path in data_path().iterdir()} >= {"README.md", "LICENSE", "SHA256SUMS", "speech"}

@@ -164,19 +164,20 @@ def test_the_bank_holds_every_word_in_every_voice_at_two_speeds():
     seen = set()
     for voice in speech.VOICES:
         words = speech.load_voice(voice)
-        assert tuple(words) == WORDS
-        for takes in words.values():
-            assert len(takes) == len(speech.LENGTHS)
-            for take, longest in zip(takes, speech.LENGTHS, strict=True):
+        assert tuple(words) == WORDS + speech.ASKED
+        for word, takes in words.items():
+            lengths = speech.ASKED_LENGTHS if word in speech.ASKED else speech.LENGTHS
+            assert len(takes) == len(lengths)
+            for take, longest in zip(takes, lengths, strict=True):
                 assert 0.3 <= len(take) / RATE <= longest
                 assert 0.05 < take.std() < 0.15 and np.abs(take).max() < 1
                 seen.add(take.tobytes())
-    assert len(seen) == len(speech.VOICES) * len(WORDS) * len(speech.LENGTHS)
+    assert len(seen) == len(speech.VOICES) * len(WORDS + speech.ASKED) * 2
 
 
 def test_the_bank_stays_small():
     folder = data_path("speech")
-    assert sum(file.stat().st_size for file in folder.iterdir()) < 2.5e6
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 3e6
     index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
     assert {name: (entry["espeak_voice"], entry["pitch"]) for name, entry in index.items()} == speech.VOICES
 
@@ -241,7 +242,7 @@ def test_an_incomplete_bank_is_named_with_its_cure(monkeypatch, tmp_path):
     (tmp_path / "speech" / "index.json").write_text((data_path("speech") / "index.json").read_text())
     monkeypatch.setenv("FAVOR_MINI_DATA", str(tmp_path))
     speech.load_voice.cache_clear()
-    with pytest.raises(FileNotFoundError, match="'adam' cannot be read.*make_speech.py"):
+    with pytest.raises(FileNotFoundError, match="adam.ogg cannot be read.*make_speech.py"):
         speech.load_voice("adam")
     with pytest.raises(KeyError, match="no voice 'nobody'"):
         speech.load_voice("nobody")
@@ -282,16 +283,16 @@ def test_the_maker_speaks_a_bank_that_can_be_read(monkeypatch, tmp_path):
     monkeypatch.setattr(make_speech, "WORDS", ("apple", "zero"))
     entry = make_speech.make_voice("anna", tmp_path)
     (tmp_path / "said.wav").unlink()
-    assert [file.name for file in tmp_path.iterdir()] == ["anna.ogg"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["anna.ogg", "anna_asked.ogg"]
     (tmp_path / "index.json").write_text(json.dumps({"anna": entry}))
     monkeypatch.setattr(speech, "data_path", lambda *parts: tmp_path)
     speech.load_voice.cache_clear()
     words = speech.load_voice("anna")
     speech.load_voice.cache_clear()
-    assert list(words) == ["apple", "zero"]
-    for takes in words.values():
-        for take, longest in zip(takes, speech.LENGTHS, strict=True):
-            assert 0.9 * longest < len(take) / RATE <= longest
+    assert list(words) == ["apple", "zero", *speech.ASKED]
+    for word, takes in words.items():
+        for take, longest in zip(takes, speech.ASKED_LENGTHS if word in speech.ASKED else speech.LENGTHS, strict=True):
+            assert 0.9 * min(longest, 60 / make_speech.SLOWEST) < len(take) / RATE <= longest
             assert take.std() == pytest.approx(0.1, rel=0.1)
 
 

@@ -2,8 +2,9 @@
 
 Nobody needs to run this: the bank comes with the repository. It takes a few minutes.
 
-Each word is spoken by a process of its own, since what espeak-ng says depends on what it said before. It is spoken at
-the slowest speed that fits into each of `LENGTHS`, its silent ends are cut off, and all are made equally loud.
+Each word, and each spoken question, is spoken by a process of its own, since what espeak-ng says depends on what it said
+before. It is spoken at the slowest speed that fits into each of `LENGTHS` (of `ASKED_LENGTHS` for questions), its silent
+ends are cut off, and all are made equally loud.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import soundfile
 import soxr
 
 from favor_mini.world.scene import WORDS
-from favor_mini.world.speech import LENGTHS, SPEECH_RATE, VOICES
+from favor_mini.world.speech import ASKED, ASKED_LENGTHS, LENGTHS, SPEECH_RATE, VOICES
 
 SLOWEST, FASTEST = 80, 450  # words a minute, the limits of espeak-ng
 GAP = SPEECH_RATE // 20  # silence between two words in a file
@@ -60,22 +61,28 @@ def check_voices() -> None:
 
 
 def make_voice(name: str, folder: Path) -> dict:
-    """Speak all words in one voice into one file; returns the voice's entry in the index."""
+    """Speak all words in one voice into one file, the questions into another; returns the voice's entry in the index."""
+    voice, pitch = VOICES[name]
+    return {**write(name, folder / f"{name}.ogg", WORDS, LENGTHS), "espeak_voice": voice, "pitch": pitch,
+            "asked": write(name, folder / f"{name}_asked.ogg", ASKED, ASKED_LENGTHS)}
+
+
+def write(name: str, path: Path, texts, lengths) -> dict:
+    """Speak texts in one voice into one file: its name, and from which sample to which each was spoken, once a length."""
     voice, pitch = VOICES[name]
     pieces, spans, position = [], {}, GAP
-    for word in WORDS:
+    for word in texts:
         spans[word] = []
-        for seconds in LENGTHS:
+        for seconds in lengths:
             spoken = speak_within(word, voice, pitch, seconds)  # (samples,)
             spans[word].append([position, position + len(spoken)])
             pieces += [np.zeros(GAP, np.float32), spoken]
             position += len(spoken) + GAP
-    file = f"{name}.ogg"
-    with replacing(folder / file) as unfinished:
+    with replacing(path) as unfinished:
         soundfile.write(unfinished, np.concatenate([*pieces, np.zeros(GAP, np.float32)]), SPEECH_RATE, format="OGG",
                         subtype="VORBIS", compression_level=QUALITY)
-    print(f"{name:6} {position / SPEECH_RATE:.1f} s")
-    return {"file": file, "espeak_voice": voice, "pitch": pitch, "words": spans}
+    print(f"{path.name:16} {position / SPEECH_RATE:.1f} s")
+    return {"file": path.name, "words": spans}
 
 
 def speak_within(word: str, voice: str, pitch: int, seconds: float) -> np.ndarray:

@@ -165,3 +165,15 @@ def _read(path: Path, span, options: dict) -> Clip:
     if whole.duration <= span[0]:
         return whole
     return read_clip(path, start=span[0], end=min(span[1], whole.duration), **options)
+
+
+def only(clip: Clip, streams: tuple[str, ...]) -> Clip:
+    """A clip without the streams that a task does not give; all of it where nothing would be left."""
+    there = [name for name in ("video", "audio") if name not in clip.missing]
+    if not set(there) & set(streams):
+        return clip
+    if "video" not in streams:
+        clip = replace(clip, frames=clip.frames[:0], frame_times=clip.frame_times[:0])
+    if "audio" not in streams:
+        clip = replace(clip, waveform=clip.waveform[:0])
+    return replace(clip, missing=tuple(name for name in ("video", "audio") if name not in streams or name in clip.missing))

@@ -1,10 +1,12 @@
-"""The benchmark's metrics, from kept libraries: jiwer for word errors, pycocoevalcap for CIDEr."""
+"""The benchmark's metrics, from kept libraries: jiwer for word errors, pycocoevalcap for CIDEr and, with Java, SPIDEr."""
 
 import importlib.util
 import re
+import shutil
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -26,18 +28,26 @@ class WordErrors:
         return self.errors / self.words if self.words else float("inf") if self.errors else 0.0
 
 
-LIBRARIES = {"word error rate": "jiwer", "CIDEr": "pycocoevalcap"}
+METRICS = {"accuracy": None, "word error rate": "jiwer", "CIDEr": "pycocoevalcap", "SPIDEr": "pycocoevalcap"}  # its library
 
 
 def need(metric: str) -> None:
-    """Check that a metric's library is there.
+    """Check that what a metric needs is there.
 
     Raises:
-        OSError: it is not installed.
+        OSError: its library is not installed, or, for SPIDEr, Java or the parser that SPICE reads captions with.
     """
-    library = LIBRARIES.get(metric)
-    if library and importlib.util.find_spec(library) is None:
+    library = METRICS[metric]
+    found = library and importlib.util.find_spec(library)
+    if library and found is None:
         raise OSError(f"{metric} needs {library}, which is not installed; pip install 'favor-mini[aveb]' brings it")
+    if metric == "SPIDEr":
+        if shutil.which("java") is None:
+            raise OSError("SPIDEr needs Java, and no program java is on the PATH; without it there is CIDEr")
+        folder = Path(found.submodule_search_locations[0]) / "spice"
+        if not (folder / "lib" / "stanford-corenlp-3.6.0-models.jar").is_file():
+            raise OSError(f"SPIDEr needs Stanford CoreNLP 3.6.0 in {folder / 'lib'} (about 400 MB); fetch it with "
+                          "`python -m pycocoevalcap.spice.get_stanford_models`, or take CIDEr")
 
 
 def normal(text: str) -> str:
@@ -81,6 +91,20 @@ def cider(predicted: Sequence[str], references: Sequence[Sequence[str]]) -> list
     need("CIDEr")
     from pycocoevalcap.cider.cider import Cider
 
-    told = {i: [spoken(text)] for i, text in enumerate(predicted)}
-    known = {i: [spoken(text) for text in texts] for i, texts in enumerate(references)}
+    told, known = _captions(predicted, references)
     return [float(score) for score in Cider().compute_score(known, told)[1]]
+
+
+def spider(predicted: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
+    """SPIDEr of each prediction (Liu et al. 2017, arXiv 1612.00370): the mean of CIDEr-D and SPICE. SPICE runs in Java."""
+    need("SPIDEr")
+    from pycocoevalcap.spice.spice import Spice
+
+    told, known = _captions(predicted, references)
+    spice = [scores["All"]["f"] for scores in Spice().compute_score(known, told)[1]]
+    return [(a + b) / 2 for a, b in zip(cider(predicted, references), spice, strict=True)]
+
+
+def _captions(predicted, references) -> tuple[dict, dict]:
+    told = {i: [spoken(text)] for i, text in enumerate(predicted)}
+    return told, {i: [spoken(text) for text in texts] for i, texts in enumerate(references)}

@@ -17,12 +17,13 @@ from ..evaluation import answer, likelihood
 from ..features import encode_media
 from ..files import digest
 from ..media import MediaError
-from .files import Item, find_media, read_items, read_media
-from .metrics import best_word_errors, cider, matches, need
+from .files import Item, find_media, only, read_items, read_media
+from .metrics import METRICS, best_word_errors, cider, matches, need, spider
+from .tasks import TASKS
 
-TASKS = {  # task of the paper's benchmark: its metric (captions of sounds: SPIDEr in the paper, which needs Java's SPICE)
-    "asr": "word error rate", "ac": "CIDEr", "ic": "CIDEr", "ocr": "accuracy", "vqa": "accuracy", "video_qa": "accuracy",
-    "avsr": "word error rate", "avqa": "accuracy", "isqa": "accuracy", "avssd": "accuracy", "avm": "accuracy"}
+BLIND = {"num_frames": 0, "audio_tokens": 0}  # no clip
+CHUNK = 32  # questions that are read, encoded and answered together
+MODELS = ("as it is", "untrained", "text only")  # the checkpoint; with a fresh connector and LoRA; shown no clip at all
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Report:
     def __str__(self) -> str:
         lines = [f"{self.file}: {self.asked} questions asked"]
         if self.value:
-            form = ".2f" if self.metric == "CIDEr" else ".1%"
+            form = ".2f" if self.metric in ("CIDEr", "SPIDEr") else ".1%"
             value, low, high = (format(v, form) for v in self.value)
             lines.append(f"{self.metric} {value} (95 % {low} to {high})")
         lines += [f"skipped: {count} {what}" for count, what in (
@@ -50,30 +51,44 @@ class Report:
         return "\n".join(lines + [f"  {problem}" for problem in self.broken])
 
 
-def score(metric: str, asked: list[dict]) -> tuple[float, float, float]:
-    """A metric over rows of `predicted` and `answers`, with the bounds of its 95 % interval."""
+def per_row(metric: str, asked: list[dict]) -> tuple[np.ndarray, np.ndarray]:
+    """A metric over rows of `predicted` and `answers` as two arrays (rows,): it is the sum of the first over the second's."""
     predicted = [row["predicted"] for row in asked]
     if metric == "accuracy":
-        right = sum(row["right"] for row in asked)
-        interval = binomtest(right, len(asked)).proportion_ci(method="wilson")
-        return right / len(asked), interval.low, interval.high
-    if metric == "CIDEr":
-        share, of = np.array(cider(predicted, [row["answers"] for row in asked])), np.ones(len(asked))
-    else:
-        each = [best_word_errors(text, row["answers"]) for text, row in zip(predicted, asked, strict=True)]
-        share, of = np.array([e.errors for e in each]), np.array([e.words for e in each])
-        if not of.any():
-            raise ValueError("nothing was said in any of the references: there is no word error rate")
-    drawn = np.random.default_rng(0).multinomial(len(asked), np.full(len(asked), 1 / len(asked)), 4000)  # the bootstrap
-    low, high = np.quantile((drawn @ share) / np.maximum(drawn @ of, 1), [0.025, 0.975])
+        return np.array([row["right"] for row in asked], float), np.ones(len(asked))
+    if metric in ("CIDEr", "SPIDEr"):
+        caption = cider if metric == "CIDEr" else spider
+        return np.array(caption(predicted, [row["answers"] for row in asked])), np.ones(len(asked))
+    each = [best_word_errors(text, row["answers"]) for text, row in zip(predicted, asked, strict=True)]
+    words = np.array([e.words for e in each], float)
+    if not words.any():
+        raise ValueError("nothing was said in any of the references: there is no word error rate")
+    return np.array([e.errors for e in each], float), words
+
+
+def resampled(share: np.ndarray, of: np.ndarray, draws: int = 4000) -> np.ndarray:
+    """The bootstrap: the metric over as many rows, drawn with replacement; (draws,). The same draws for as many rows."""
+    drawn = np.random.default_rng(0).multinomial(len(share), np.full(len(share), 1 / len(share)), draws)
+    return (drawn @ share) / np.maximum(drawn @ of, 1)
+
+
+def score(metric: str, asked: list[dict]) -> tuple[float, float, float]:
+    """A metric over rows, with the bounds of its 95 % interval: Wilson's for accuracy, else the bootstrap's."""
+    share, of = per_row(metric, asked)
+    if metric == "accuracy":
+        interval = binomtest(int(share.sum()), len(asked)).proportion_ci(method="wilson")
+        return float(share.mean()), interval.low, interval.high
+    low, high = np.quantile(resampled(share, of), [0.025, 0.975])
     return float(share.sum() / of.sum()), float(low), float(high)
 
 
-def evaluate_file(file, media_root, predictions, *, task: str | None = None, checkpoint=None, progress: bool = True) -> Report:
+def evaluate_file(file, media_root, predictions, *, task: str | None = None, metric: str | None = None, checkpoint=None,
+                  progress: bool = True) -> Report:
     """Ask everything in a test-set file; one line a question goes to `predictions` as soon as it is answered.
 
     Args:
-        task: one of `TASKS`, which says the metric; None: accuracy.
+        task: one of `TASKS`, which says the metric and what the model is given of the media; None: accuracy, all of them.
+        metric: another one for this task: "accuracy", "word error rate", "CIDEr" or "SPIDEr".
         predictions: JSON Lines file. What it holds already is not asked again, if it belongs to this file and checkpoint.
 
     Raises:
@@ -82,55 +97,107 @@ def evaluate_file(file, media_root, predictions, *, task: str | None = None, che
     """
     if task not in (None, *TASKS):
         raise ValueError(f"no task {task!r}; the tasks are {', '.join(TASKS)}")
-    metric = TASKS.get(task, "accuracy")
-    file, root, predictions = Path(file), Path(media_root), Path(predictions)
-    if predictions.resolve() == file.resolve():
-        raise ValueError(f"{file} holds the questions; name another file for the predictions")
+    metric = metric or (TASKS[task].metric if task else "accuracy")
+    if metric not in METRICS:
+        raise ValueError(f"no metric {metric!r}; the metrics are {', '.join(METRICS)}")
     need(metric)
-    if not root.is_dir():
-        raise FileNotFoundError(f"no folder {root}; --media-root is where the media are that {file.name} names")
+    if Path(predictions).resolve() == Path(file).resolve():
+        raise ValueError(f"{file} holds the questions; name another file for the predictions")
+    if not Path(media_root).is_dir():
+        raise FileNotFoundError(f"no folder {media_root}; --media-root is where the media are that {Path(file).name} names")
     items, broken = read_items(file)
-    folder = find_checkpoint(checkpoint)
-    head = {"file": file.name, "rows": digest(file.read_bytes()),
-            "checkpoint": digest(*((folder / name).read_bytes() for name in ("config.json", "model.safetensors")))}
-    done = _resume(predictions, head)
-    model, processor = load_checkpoint(folder)
-    with open(predictions, "ab") as lines:
-        if not predictions.stat().st_size:
-            _write(lines, head)
-        for item in tqdm(items, desc=file.name, disable=not progress):
-            if item.id not in done:
-                done[item.id] = _ask(model, processor, item, root)
-                _write(lines, {"id": item.id, "question": item.question, "answers": item.answers, **done[item.id]})
-    told = [{**done[item.id], "answers": item.answers} for item in items]
+    told = Examinee(checkpoint).ask(file, items, media_root, predictions, task=task, progress=progress)
     asked = [row for row in told if "predicted" in row]
     skipped = {why: [row["problem"] for row in told if row.get("skipped") == why] for why in ("missing", "unreadable", "outside")}
-    return Report(file.name, len(asked), metric, score(metric, asked) if asked else None, len(skipped["missing"]),
+    return Report(Path(file).name, len(asked), metric, score(metric, asked) if asked else None, len(skipped["missing"]),
                   len(skipped["unreadable"]), (*map(str, broken), *skipped["outside"]))
 
 
-def _ask(model, processor, item: Item, root: Path) -> dict:
-    """`predicted` and `right`; or `skipped` with the `problem`."""
-    settings = processor.settings
-    try:
-        clip = read_media(find_media(item, root), item.span, frame_rate=settings.frame_rate, image_size=settings.image_size)
-    except OSError as error:
-        return {"skipped": "missing", "problem": str(error)}
-    except MediaError as error:
-        return {"skipped": "unreadable", "problem": f"item {item.id}: {error}"}
-    except ValueError as error:
-        return {"skipped": "outside", "problem": str(error)}
-    try:
-        (encoded,) = encode_media(model, processor, [processor.media(clip)])
-        if item.candidates:
-            told = likelihood(model, processor, [encoded] * len(item.candidates), [item.question] * len(item.candidates),
-                              list(item.candidates))
-            predicted = item.candidates[int(told.argmax())]
-            return {"predicted": predicted, "right": predicted in item.answers}
-        (predicted,) = answer(model, processor, [encoded], [item.question], max_new_tokens=32)
-        return {"predicted": predicted, "right": matches(predicted, item.answers)}
-    except (ValueError, TypeError) as error:  # a question that the tokenizer or the model refuses
-        return {"skipped": "outside", "problem": f"item {item.id}: {error}"}
+class Examinee:
+    """A model that sits the tests.
+
+    Args:
+        checkpoint: its folder; None: the shipped one.
+        kind: one of `MODELS`.
+    """
+
+    def __init__(self, checkpoint=None, kind: str = MODELS[0]):
+        self.kind, self.folder = kind, find_checkpoint(checkpoint)
+        self.model, self.processor = load_checkpoint(self.folder)
+        if kind == "untrained":
+            self.model.reset_trained(seed=0)
+
+    def ask(self, file, items: list[Item], media_root, predictions, *, task: str | None = None, encoded: dict | None = None,
+            progress: bool = True) -> list[dict]:
+        """A row for each item: `answers`, and `predicted` and `right`, or `skipped` with the `problem`.
+
+        Args:
+            encoded: what the frozen encoders made of media is kept there, for another model with the same ones.
+        """
+        file, root, predictions = Path(file), Path(media_root), Path(predictions)
+        head = {"file": file.name, "rows": digest(file.read_bytes()), "task": task, "model": self.kind,
+                "checkpoint": digest(*((self.folder / name).read_bytes() for name in ("config.json", "model.safetensors")))}
+        done, encoded = _resume(predictions, head), {} if encoded is None else encoded
+        with open(predictions, "ab") as lines, tqdm(total=len(items), desc=file.name, disable=not progress) as bar:
+            if not predictions.stat().st_size:
+                _write(lines, head)
+            for start in range(0, len(items), CHUNK):
+                chunk = items[start : start + CHUNK]
+                if any(item.id not in done for item in chunk):  # whole, even if begun: so no answer hangs on where it stopped
+                    for item, row in zip(chunk, self._answer(chunk, root, task, encoded), strict=True):
+                        if item.id not in done:
+                            done[item.id] = row
+                            _write(lines, {"id": item.id, "question": item.question, "answers": item.answers, **row})
+                bar.update(len(chunk))
+        return [{**done[item.id], "answers": item.answers} for item in items]
+
+    def _answer(self, items: list[Item], root: Path, task: str | None, encoded: dict) -> list[dict]:
+        rows, media = [{} for _ in items], {}
+        for row, item in zip(rows, items, strict=True):
+            try:
+                self._check(item)
+                media[item.id] = BLIND if self.kind == "text only" else self._encode(item, root, task, encoded)
+            except MediaError as error:
+                row.update(skipped="unreadable", problem=f"item {item.id}: {error}")
+            except OSError as error:
+                row.update(skipped="missing", problem=str(error))
+            except (ValueError, TypeError) as error:  # outside the root, or a question that the tokenizer refuses
+                row.update(skipped="outside", problem=str(error))
+        there = [(row, item) for row, item in zip(rows, items, strict=True) if item.id in media]
+        free = [(row, item) for row, item in there if not item.candidates]
+        texts = answer(self.model, self.processor, [media[item.id] for _, item in free], [item.question for _, item in free],
+                       max_new_tokens=48)
+        for (row, item), text in zip(free, texts, strict=True):
+            row.update(predicted=text, right=matches(text, item.answers))
+        choices = [(row, item) for row, item in there if item.candidates]
+        flat = [(item, candidate) for _, item in choices for candidate in item.candidates]
+        told = likelihood(self.model, self.processor, [media[item.id] for item, _ in flat], [item.question for item, _ in flat],
+                          [candidate for _, candidate in flat])
+        ends = np.cumsum([len(item.candidates) for _, item in choices])[:-1].astype(int)
+        for (row, item), of_item in zip(choices, np.split(told, ends), strict=False):
+            predicted = item.candidates[int(of_item.argmax())]
+            row.update(predicted=predicted, right=predicted in item.answers)
+        return rows
+
+    def _check(self, item: Item) -> None:
+        """Refuse what would stop the whole chunk: text that is none, or holds the clip's placeholder."""
+        for text in (item.question, *item.candidates):
+            try:
+                ids = self.processor.tokenizer(text, add_special_tokens=False).input_ids
+            except (ValueError, TypeError) as error:
+                raise ValueError(f"item {item.id}: {text!r} is no text: {error}") from error
+            if self.model.config.placeholder_id in ids:
+                raise ValueError(f"item {item.id}: {text!r} holds <av>, which stands for the clip")
+
+    def _encode(self, item: Item, root: Path, task: str | None, encoded: dict) -> dict:
+        key = (task, item.media, item.span)
+        if key not in encoded:
+            settings = self.processor.settings
+            clip = read_media(find_media(item, root), item.span, frame_rate=settings.frame_rate, image_size=settings.image_size)
+            if task:
+                clip = only(clip, TASKS[task].streams)
+            encoded[key] = encode_media(self.model, self.processor, [self.processor.media(clip)])[0]
+        return encoded[key]
 
 
 def _line(row: dict) -> bytes:

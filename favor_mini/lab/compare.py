@@ -7,7 +7,6 @@ what differs between them is the arm. The frozen parts are a checkpoint's. Every
 decides its outcome: a run that is there is not made again, one that was stopped goes on.
 """
 
-import importlib.util
 import inspect
 import json
 import os
@@ -15,7 +14,7 @@ import platform
 import shutil
 import sys
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -35,95 +34,9 @@ from ..processor import FavorProcessor
 from ..recipe import validation_rows
 from ..registry import SLOTS, part
 from ..training import SHARES, finetune, has_bf16, seconds_per_step, share_out
-from ..world.scene import SPLITS
+from ..world.scene import SPLITS, draw_scene
+from .plan import WITHOUT, Plan, arm_name, left_out, named
 from .statistics import Comparison
-
-# Fields of FavorConfig that an arm may set: they leave the frozen parts as they are.
-FIELDS = (*SLOTS, "window_frames", "num_queries", "audio_width", "qformer_width", "qformer_layers", "qformer_heads",
-          "qformer_hidden", "qformer_dropout", "diversity_weight", "lora_rank", "lora_alpha", "lora_dropout")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is compared, and how.
-
-    Args:
-        arms: changes to the config, one dict an arm; the first is what the others are held against.
-        fixed: changes that all arms share.
-        seeds: how many times each arm is trained.
-        steps: of training, in all stages together; None: as many as the first arm takes `minutes` for.
-        clips: training clips. scenes, questions: validation scenes to ask about, and questions about each.
-    """
-
-    arms: list[dict]
-    fixed: dict = field(default_factory=dict)
-    seeds: int = 5
-    minutes: float = 3.0
-    steps: int | None = None
-    clips: int = 1600
-    batch: int = 16
-    lr: float = 7e-4
-    scenes: int = 60
-    questions: int = 10
-
-    def __post_init__(self):
-        merged = [{**self.fixed, **arm} for arm in self.arms]
-        if len(self.arms) < 2 or any(one == other for i, one in enumerate(merged) for other in merged[:i]):
-            raise ValueError(f"a comparison needs at least two arms, all different; found {list(map(arm_name, self.arms))}")
-        unknown = {name for changes in (*self.arms, self.fixed) for name in changes} - set(FIELDS)
-        if unknown:
-            raise ValueError(f"an arm can't set {', '.join(sorted(unknown))}; choose among {', '.join(FIELDS)}")
-        if min(self.seeds, self.clips, self.batch, self.scenes, self.questions) < 1 or self.minutes <= 0:
-            raise ValueError("seeds, clips, batch, scenes and questions must be at least 1, and minutes above 0")
-        if self.steps is not None and self.steps < len(SHARES):
-            raise ValueError(f"steps must be at least {len(SHARES)}, one a stage; found {self.steps}")
-        for changes in self.arms:
-            for slot, name in {**self.fixed, **changes}.items():
-                if slot in SLOTS:
-                    part(slot, name)  # an unknown name fails here, not an hour later
-
-
-def arm_name(changes: dict) -> str:
-    """How an arm is called in tables: "attention=full"; "as shipped" where it changes nothing."""
-    return ", ".join(f"{name}={value}" for name, value in changes.items()) or "as shipped"
-
-
-def parse_changes(text: str) -> dict:
-    """"window_frames=5,attention=full" -> {"window_frames": 5, "attention": "full"}; numbers where the config has numbers.
-
-    Raises:
-        ValueError: not of that form.
-    """
-    changes = {}
-    for item in filter(None, text.split(",")):
-        name, equals, value = (s.strip() for s in item.partition("="))
-        if not (name and equals and value):
-            raise ValueError(f"expected FIELD=VALUE, found {item!r} in {text!r}")
-        try:
-            changes[name] = value if name in SLOTS else int(value) if value.lstrip("-").isdigit() else float(value)
-        except ValueError:
-            raise ValueError(f"{name} wants a number, found {value!r}") from None
-    return changes
-
-
-def load_parts(file) -> None:
-    """Run a Python file that registers parts.
-
-    Raises:
-        FileNotFoundError: there is none. ValueError: it failed; the message says where.
-    """
-    if not Path(file).is_file():
-        raise FileNotFoundError(f"no file {file}; --parts wants a Python file with @register(...) in it")
-    spec = importlib.util.spec_from_file_location(f"parts of {Path(file).resolve()}", file)
-    if spec is None:
-        raise ValueError(f"{file} is no Python file; its name must end in .py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # so that the source of what it defines can be found
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[spec.name]
-        raise ValueError(f"{file} failed: {type(error).__name__}: {error}") from error
 
 
 def compare(plan: Plan, out="build/compare", *, checkpoint=None, progress: bool = True) -> Comparison:
@@ -182,6 +95,10 @@ def run(folder: Path, plan: Plan, arm: dict, seed: int, data: list[dict], file: 
     """Train one arm with one seed, ask it, keep the result in `file`."""
     changes = {**plan.fixed, **arm}
     model, processor = fresh_model(folder, seed, changes)
+    missing = left_out(changes)
+    data = [e for e in data if not missing & named(draw_scene(e["seed"]))][: plan.clips]
+    if len(data) < plan.clips:
+        raise ValueError(f"only {len(data)} of {plan.pool} training clips are without {changes[WITHOUT]}; leave out less")
     steps = share_out(plan.steps)
     clock = _Clock(file.parent / "seconds.json")
     log = finetune(model, processor, data, file.parent / "run", steps=steps, batch=plan.batch, lr=plan.lr,
@@ -221,7 +138,7 @@ class _Clock(TrainerCallback):
 def fresh_model(folder, seed: int, changes: dict) -> tuple[FavorForConditionalGeneration, FavorProcessor]:
     """A checkpoint's frozen parts with a changed connector and LoRA, both untrained; and the processor that fits."""
     known = FavorConfig.from_pretrained(folder).to_dict()
-    config = FavorConfig(**{**known, **changes})
+    config = FavorConfig(**{**known, **{name: value for name, value in changes.items() if name != WITHOUT}})
     model = FavorForConditionalGeneration(config)
     trained = (*(f"{name}." for name in model.CONNECTOR),)
     frozen = {k if config.lora_rank else k.replace(".base_layer.", "."): v
@@ -289,7 +206,8 @@ def _source(make) -> str:
 def _code() -> str:
     """The package's code that a run may depend on."""
     package = Path(__file__).parent.parent
-    files = [*package.glob("*.py"), *package.glob("world/*.py"), package / "lab" / "variants.py", Path(__file__)]
+    lab = [package / "lab" / name for name in ("variants.py", "plan.py", "compare.py")]
+    files = [*package.glob("*.py"), *package.glob("world/*.py"), package / "aveb" / "tasks.py", *lab]
     return digest(b"".join(file.read_bytes() for file in sorted(files)))
 
 
@@ -299,7 +217,7 @@ def _checkpoint(folder: Path) -> str:
 
 def _encode(folder: Path, plan: Plan, out: Path, progress: bool) -> list[dict]:
     model, processor = fresh_model(folder, 0, {})
-    seeds = [SPLITS["train"].start + 4 * 10**6 + i for i in range(plan.clips)]
+    seeds = [SPLITS["train"].start + 4 * 10**6 + i for i in range(plan.pool)]
     return encode_scenes(model, processor, seeds, cache=out / "features", progress=progress)
 
 

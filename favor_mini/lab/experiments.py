@@ -61,6 +61,10 @@ EXPERIMENTS = [
         "0.01 is the released default; an ablation leaves the loss out; too high a weight should make it insert and hallucinate",
         _plan(*({"diversity_weight": weight} for weight in (0.0, 0.001, 0.01, 1.0, 10.0)))),
     Experiment(
+        "novelty", "What becomes of a thing, a shape, a word and a colour that no training clip of the connector holds?",
+        "evaluates on benchmarks of its own making; whether the gains carry over to what is not like them is left open",
+        _plan({"without": "phone+heart+tiger"}, {"without": "purple"})),
+    Experiment(
         "sync", "Does it matter that sound and picture of one moment stand side by side, where one window holds the whole clip?",
         "an ablation does without synchronisation",
         _plan({"sync": "interleave"}, {"sync": "add"}, {"sync": "append"}, **WHOLE)),

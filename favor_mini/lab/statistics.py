@@ -1,6 +1,7 @@
 """What a comparison says: accuracies, paired differences with intervals, and a verdict in plain words."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from ..evaluation import GROUPS
 from ..world.questions import FAMILIES
 
 REPEATS = 4000  # of the bootstrap
+LEFT_OUT = ("about what was left out", "about the rest")
 FEW_SEEDS = 3  # below, the spread between trainings is not known
 
 
@@ -40,17 +42,27 @@ class Comparison:
         self.right = np.array([[self._run(arm, seed)["rows"] for seed in self.seeds] for arm in self.arms])
         self.right = np.vectorize(lambda row: row["right"])(self.right)  # [arms, seeds, questions] bool
         self.chance = np.array([row["chance"] for row in results[0]["rows"]])
+        missing = {name for r in results for name in r.get("changes", {}).get("without", "").split("+")} - {""}
+        self.left_out = missing and np.array([bool(missing & set(re.findall(r"\w+", f"{row['question']} {row['answer']}")))
+                                              for row in results[0]["rows"]])  # [questions]: about what an arm never met
 
     def _run(self, arm: str, seed: int) -> dict:
         return next(r for r in self.results if (r["arm"], r["seed"]) == (arm, seed))
 
     def chosen(self, group: str) -> np.ndarray:
-        """Which questions belong to a group of `evaluation.GROUPS`, to a family, or to "all"."""
+        """Which questions belong to a group of `groups`, to a family, or to "all"."""
+        if group in LEFT_OUT:
+            return self.left_out == (group == LEFT_OUT[0])
         if group == "all":
             return np.ones(len(self.families), bool)
         if group in GROUPS:
             return np.array([GROUPS[group](FAMILIES[f]) for f in self.families])
         return np.array([f == group for f in self.families])
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Groups of questions that are told apart: what they need; and, where arms left things out, whether they are about those."""
+        return (*GROUPS, *(LEFT_OUT if len(self.left_out) else ()), "all")
 
     @property
     def table(self) -> pd.DataFrame:
@@ -59,7 +71,7 @@ class Comparison:
         for a, arm in enumerate(self.arms):
             for s, seed in enumerate(self.seeds):
                 run = self._run(arm, seed)
-                for group in (*GROUPS, "all", *dict.fromkeys(self.families)):
+                for group in (*self.groups, *dict.fromkeys(self.families)):
                     chosen = self.chosen(group)
                     if chosen.any():
                         rows.append({"arm": arm, "seed": seed, "questions": group, "count": int(chosen.sum()),
@@ -67,7 +79,7 @@ class Comparison:
                                      **{k: run[k] for k in ("parameters", "gflop", "seconds")}})
         return pd.DataFrame(rows)
 
-    def differences(self, groups=(*GROUPS, "all")) -> pd.DataFrame:
+    def differences(self, groups=None) -> pd.DataFrame:
         """Each arm against the first, in points of accuracy, with a 95 % interval.
 
         Paired by seed and question. The bootstrap draws seeds and clips anew: other trainings, other clips.
@@ -77,7 +89,7 @@ class Comparison:
         of_seeds = rng.multinomial(seeds, np.full(seeds, 1 / seeds), REPEATS)  # how often each is drawn
         of_clips = rng.multinomial(clips, np.full(clips, 1 / clips), REPEATS)
         for a, arm in enumerate(self.arms[1:], 1):
-            for group in groups:
+            for group in groups or self.groups:
                 chosen = self.chosen(group)
                 if not chosen.any():
                     continue
@@ -93,7 +105,7 @@ class Comparison:
         return pd.DataFrame(rows)
 
     def __str__(self) -> str:
-        wide = self.table[self.table.questions.isin([*GROUPS, "all"])].pivot_table(
+        wide = self.table[self.table.questions.isin(self.groups)].pivot_table(
             index="arm", columns="questions", values="accuracy", sort=False).mul(100).round(1)
         costs = self.table.groupby("arm", sort=False)[["parameters", "gflop", "seconds"]].mean().round(2)
         found = self.differences()
@@ -107,7 +119,7 @@ class Comparison:
 
     def save(self, file) -> None:
         """Small JSON: the questions once, and each run with a 0 or 1 for each of them."""
-        questions = [{k: row[k] for k in ("clip", "family", "question", "chance")} for row in self.results[0]["rows"]]
+        questions = [{k: row[k] for k in ("clip", "family", "question", "answer", "chance")} for row in self.results[0]["rows"]]
         runs = [{**{k: v for k, v in r.items() if k != "rows"}, "right": "".join("01"[row["right"]] for row in r["rows"])}
                 for r in self.results]
         lines = ",\n".join(json.dumps(r) for r in runs)

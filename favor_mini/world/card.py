@@ -45,12 +45,16 @@ media files, and are never trained on.
 | `sounds/*.flac` | the sound of {sounds} further scenes, 16 kHz, mono, without pictures |
 | `images/*.png` | one frame each of {images} further scenes, without sound |
 | `samples.jsonl` | one line a file: `file`, `kind`, `seed`, `duration`, `time` (of an image, in its scene), `made_with`, `transcript`, `questions`, `script` |
-| `speech/` | the spoken words that scenes are made with: {words} words, many voices |
+| `aveb/*.json` | the test sets of mini-AVEB, eleven tasks with {task_questions} questions, in the form of the paper's published files: `image_name`, `question`, `answer`, perhaps `answer_candidates` |
+| `aveb/*/` | their media: {task_media} |
+| `speech/` | the spoken words that scenes are made with: {words} words and four questions, many voices |
 | `SHA256SUMS` | checksums of all of this |
 
 A question has a `family`, a `text`, an `answer`, `candidates` (the answer among those that could be confused with it)
 and `needs` (which of audio, video, sync, order and cause it calls for). `favor_mini.world.samples.read_samples()` reads
 them all.
+
+`favor-mini evaluate` asks the test sets; `favor_mini.aveb.tasks` says how each draws its scenes and what it asks.
 
 ## How they were made
 By one command, `python -m favor_mini.world.samples make`, from nothing but seeds and `speech/`. Scenes are drawn by
@@ -66,7 +70,7 @@ The same encoders on the same kind of processor write the same bytes; these were
 {build}. Others may differ in bytes, not in what is seen and heard. `python -m favor_mini.world.samples verify` compares the files with `SHA256SUMS`.
 
 ## Splits
-Every seed belongs to one split: {splits}. All files here are of the split `samples`. The training code refuses seeds of
+Every seed belongs to one split: {splits}. All files here are of the split `samples`; the test sets' own begin with {first_task}. The training code refuses seeds of
 any other split than `train`. Half of the words spoken outside `train` come from four voices that are never trained on.
 
 ## What is asked
@@ -105,13 +109,19 @@ CC0 1.0, see `LICENSE`; also for `speech/`.
 """
 
 
-def data_card(entries: list[dict]) -> str:
-    """The data card of the samples with these lines of the index."""
+def data_card(entries: list[dict], rows: dict[str, list[dict]], media: list[str], first_task: int) -> str:
+    """The data card of the samples with these lines of the index.
+
+    Args:
+        rows: of the tasks' test sets, by task. media: their files. first_task: the first seed of their own.
+    """
     kinds = {kind: [e for e in entries if e["kind"] == kind] for kind in ("clip", "sound", "image")}
     asked = {kind: Counter(q["family"] for e in of_kind for q in e["questions"]) for kind, of_kind in kinds.items()}
     seconds = [e["duration"] for e in kinds["clip"]]
     found = measure(SCENES)
     return CARD.format(
+        task_questions=sum(map(len, rows.values())), first_task=first_task,
+        task_media=", ".join(f"{count} {ending}" for ending, count in sorted(Counter(n.rsplit(".")[-1] for n in media).items())),
         clips=len(kinds["clip"]), sounds=len(kinds["sound"]), images=len(kinds["image"]),
         questions=sum(len(e["questions"]) for e in entries),
         shortest=min(seconds), longest=max(seconds), total=sum(seconds),

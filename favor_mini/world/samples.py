@@ -171,6 +171,7 @@ def build() -> str:
 
 def make(folder: Path) -> None:
     """Write all samples under `folder`, then the index, the data card, the licence and the checksums."""
+    from ..aveb import samples as aveb
     from .card import LICENSE, data_card
 
     folder = Path(folder)
@@ -179,9 +180,11 @@ def make(folder: Path) -> None:
     for planned in plan():
         entries.append(write_sample(folder, planned))
         print(f"{planned['file']:24} {(folder / planned['file']).stat().st_size / 1000:6.0f} kB")
+    rows, media = aveb.make(folder)
+    print(f"{'aveb/':24} {len(media):6} media files")
     _write(folder / INDEX, "".join(json.dumps(entry) + "\n" for entry in entries))
     _write(folder / "LICENSE", LICENSE)
-    _write(folder / "README.md", data_card(entries))
+    _write(folder / "README.md", data_card(entries, rows, media, aveb.FIRST))
     write_sums(folder)
 
 

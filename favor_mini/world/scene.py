@@ -19,6 +19,7 @@ THINGS = ("bell", "drum", "whistle", "horn", "clock", "phone", "bird", "siren") 
 WORDS = ("apple", "book", "door", "fish", "garden", "hand", "king", "lion", "milk", "moon", "paper", "queen",
          "river", "salt", "seven", "sugar", "table", "tiger", "water", "zero")  # written or spoken
 PLACES = {"left": (0.22, 0.5), "right": (0.78, 0.5), "top": (0.5, 0.22), "bottom": (0.5, 0.78)}
+OPPOSITE = {"left": "right", "right": "left", "top": "bottom", "bottom": "top"}
 
 # Seeds of the splits never meet; training may only draw from "train" (tests hold on to it).
 SPLITS = {"train": range(0, 10**9), "validation": range(10**9, 2 * 10**9), "test": range(2 * 10**9, 3 * 10**9),
@@ -64,7 +65,7 @@ class Moment:
 
     start: float
     end: float
-    seen: str  # "show", "move", "turn", "thing", "write", "hit", "near" or "nothing"
+    seen: str  # "show", "move", "turn", "thing", "write", "hit", "near" or "nothing"; in the tasks of `aveb` also "pair"
     actors: tuple[Actor, ...] = ()
     direction: str | None = None  # the place shown at, or the direction of the movement
     arrive: float = 1.0  # fraction of the moment after which a moving actor has arrived
@@ -161,9 +162,8 @@ def _draw_seen(rng, kind: str, looks: _Looks, start: float, end: float) -> Momen
     if kind == "show":
         return Moment(start, end, kind, (shape(start=near(PLACES[where])),), where)
     if kind == "move":
-        opposite = {"left": "right", "right": "left", "top": "bottom", "bottom": "top"}[where]
         toward = {"left": "left", "right": "right", "top": "up", "bottom": "down"}[where]
-        return Moment(start, end, kind, (shape(start=near(PLACES[opposite]), end=near(PLACES[where])),), toward)
+        return Moment(start, end, kind, (shape(start=near(PLACES[OPPOSITE[where]]), end=near(PLACES[where])),), toward)
     if kind == "turn":
         actor = shape(start=anywhere)
         return Moment(start, end, kind, (replace(actor, turns=looks.deal("colour")),))

@@ -1,6 +1,6 @@
-"""The speech bank: the twenty words of the mini world, each spoken by 24 voices at two speeds.
+"""The speech bank: the twenty words of the mini world and four questions, each spoken by 24 voices at two speeds.
 
-The bank is a folder of small Ogg files, one a voice, and an index of where each word lies. It was made by
+The bank is a folder of small Ogg files, two a voice, and an index of where each word lies. It was made by
 `make_speech.py` beside them; reading it needs no speech synthesiser.
 """
 
@@ -16,6 +16,8 @@ from .. import data_path
 
 SPEECH_RATE = 16000  # Hz, of all files in the bank
 LENGTHS = (0.5, 0.62)  # seconds; each word was spoken twice, as slowly as fits into the one and into the other
+ASKED = ("what colour", "what shape", "where", "which word")  # questions about a picture that can be asked aloud
+ASKED_LENGTHS = (0.7, 0.85)  # seconds
 MOST_STRETCH = 1.1  # a word is played at most this much slower, which lowers its pitch by a tone and a half
 
 # name: (espeak-ng voice and variant, pitch 0-99). Scenes of the split "train" never hear the held-out voices.
@@ -45,7 +47,7 @@ def draw_voice(rng: np.random.Generator, split: str) -> str:
 
 def speak(word: str, voice: str, seconds: float, stretch: float = MOST_STRETCH,
           sampling_rate: int = SPEECH_RATE) -> np.ndarray:
-    """A spoken word that is at most `seconds` long.
+    """A spoken word, or question, that is at most `seconds` long.
 
     stretch: at most this much slower than in the bank, with a lower pitch (below 1: faster, with a higher one).
     Returns (samples,), float32, at `sampling_rate` Hz. Raises FileNotFoundError where the bank is missing, KeyError
@@ -62,21 +64,27 @@ def speak(word: str, voice: str, seconds: float, stretch: float = MOST_STRETCH,
 
 @lru_cache(maxsize=len(VOICES))
 def load_voice(name: str) -> dict[str, tuple[np.ndarray, ...]]:
-    """All words of one voice: word -> two float32 arrays (samples,) of equal loudness, spoken faster and slower."""
-    import soundfile
-
+    """All words and questions of one voice, each as two float32 arrays (samples,), equally loud, spoken faster and slower."""
     folder = data_path("speech")
     index = _index(folder)
     if name not in index:
         raise KeyError(f"the speech bank {folder} has no voice {name!r}, only {', '.join(index)}")
+    return _takes(folder, index[name]) | _takes(folder, index[name].get("asked"))
+
+
+def _takes(folder: Path, entry: dict | None) -> dict[str, tuple[np.ndarray, ...]]:
+    """What one file of the bank holds."""
+    import soundfile
+
+    if entry is None:  # a bank of words alone
+        return {}
     try:
-        waveform, rate = soundfile.read(folder / index[name]["file"], dtype="float32")
+        waveform, rate = soundfile.read(folder / entry["file"], dtype="float32")
     except (OSError, soundfile.LibsndfileError) as error:
-        raise _missing(folder, f"the voice {name!r} cannot be read ({error})") from error
+        raise _missing(folder, f"{entry['file']} cannot be read ({error})") from error
     if rate != SPEECH_RATE:
-        raise ValueError(f"{folder / index[name]['file']} has {rate} Hz, expected {SPEECH_RATE}")
-    return {word: tuple(waveform[start:end].copy() for start, end in spans)
-            for word, spans in index[name]["words"].items()}
+        raise ValueError(f"{folder / entry['file']} has {rate} Hz, expected {SPEECH_RATE}")
+    return {word: tuple(waveform[start:end].copy() for start, end in spans) for word, spans in entry["words"].items()}
 
 
 def _index(folder: Path) -> dict:

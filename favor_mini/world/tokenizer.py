@@ -14,6 +14,7 @@ from .transcript import transcript
 SPECIAL = ("<pad>", "<unk>", "<s>", "</s>", "<Img>", "</Img>", "<av>", "USER:", "ASSISTANT:")
 DESCRIBE = "describe the clip."
 RETELL = "describe the clip in any order."
+LATER = ("shape", "thing", "that", "then", "answer", "question", "do", "and", "belong", "together")  # came with the tasks of `aveb`
 
 
 @cache
@@ -26,7 +27,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
         drawn = draw_scene(int(seed))
         texts += [transcript(drawn), *(f"{q.text} {q.answer}" for q in ask(drawn))]
     words = sorted({word for text in texts for word, _ in splitter.pre_tokenize_str(text.lower())})
-    vocabulary = {word: i for i, word in enumerate([*SPECIAL, *words])}
+    vocabulary = {word: i for i, word in enumerate([*SPECIAL, *words, *LATER])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.Lowercase(), splitter
     tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 2)])

@@ -8,7 +8,7 @@ causal Q-Former learns to name what stands in them (`naming`), then to let the l
 
 from __future__ import annotations
 
-from .scene import Moment, Scene
+from .scene import OPPOSITE, Moment, Scene
 
 
 def seen_phrase(moment: Moment) -> str:
@@ -21,6 +21,8 @@ def seen_phrase(moment: Moment) -> str:
             return f"{actors[0]} moves {moment.direction}"
         case "turn":
             return f"{actors[0]} turns {moment.actors[0].turns}"
+        case "pair":
+            return f"{actors[0]} at {moment.direction} beside {actors[1]} at {OPPOSITE[moment.direction]}"
         case "thing":
             return actors[0]
         case "write":

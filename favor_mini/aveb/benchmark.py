@@ -1,0 +1,127 @@
+"""All eleven tasks in one table: the model, the same model untrained, its language model shown nothing, and the best constant."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .. import data_path
+from ..course.figures import INK, MARK, STRONG, Picture, picture, png, styled
+from ..files import replacing
+from .files import read_items
+from .metrics import need
+from .run import MODELS, Examinee, per_row, resampled, score
+from .samples import test_set
+from .tasks import TASKS
+
+CONSTANT = "constant"
+LOW_IS_GOOD = ("word error rate",)
+
+
+@dataclass(frozen=True)
+class Results:
+    """`table`: one row a task and model, with task, title, metric, asked (questions), model, value, low, high (95 %), and beyond:
+    by how much the checkpoint is better than that model at least (the lower bound of the paired 95 % interval; NaN for itself)."""
+
+    table: pd.DataFrame
+
+    def __str__(self) -> str:
+        lines = [f"{'task':<36}{'metric':<17}{'asked':>5}{'':>3}{'as it is (95 %)':<24}{'untrained':>10}{'text only':>10}"
+                 f"{'constant':>10}  beyond all of these by"]
+        for _, rows in self.table.groupby("task", sort=False):
+            row = rows.set_index("model")
+            best, form = row.loc[MODELS[0]], "{:.2f}" if rows.metric.iloc[0] == "CIDEr" else "{:.1%}"
+            told = f"{form.format(best.value)} ({form.format(best.low)} to {form.format(best.high)})"
+            others = "".join(f"{form.format(row.value[name]):>10}" for name in (*MODELS[1:], CONSTANT))
+            clear = row.beyond.min()
+            lines.append(f"{best.task + ': ' + best.title:<36}{best.metric:<17}{best.asked:>5}   {told:<24}{others}  "
+                         + (f"at least {form.format(clear)}" if clear > 0 else "no: not clearly"))
+        return "\n".join(lines)
+
+
+def run_benchmark(checkpoint=None, out="build/evaluate", *, tasks=None, progress: bool = True) -> Results:
+    """Ask the test sets in `data_samples/aveb`; predictions stream to `out/TASK.MODEL.jsonl`, and a stopped run goes on.
+
+    Args:
+        tasks: names of tasks; None: all.
+
+    Raises:
+        ValueError: there is no such task. OSError: a metric's library, or a test set, is missing.
+    """
+    tasks = list(tasks or TASKS)
+    if unknown := set(tasks) - set(TASKS):
+        raise ValueError(f"no task {sorted(unknown)[0]!r}; the tasks are {', '.join(TASKS)}")
+    for name in tasks:
+        need(TASKS[name].metric)
+    examinees, rows, encoded = [Examinee(checkpoint, kind) for kind in MODELS], [], {}
+    for name in tasks:
+        file, metric = test_set(name), TASKS[name].metric
+        items, broken = read_items(file)
+        if broken:
+            raise ValueError(str(broken[0]))
+        told = {}
+        for examinee in examinees:
+            predictions = Path(out) / f"{name}.{examinee.kind.replace(' ', '_')}.jsonl"
+            told[examinee.kind] = examinee.ask(file, items, data_path(), predictions, task=name, encoded=encoded, progress=progress)
+            if skipped := [row["problem"] for row in told[examinee.kind] if "problem" in row]:
+                raise ValueError(f"{file}: {len(skipped)} questions could not be asked, the first because {skipped[0]}")
+        told[CONSTANT] = best_constant(metric, told[MODELS[0]])
+        rows += _compare(name, metric, told)
+    return Results(pd.DataFrame(rows))
+
+
+def best_constant(metric: str, rows: list[dict], tried: int = 12) -> list[dict]:
+    """The same prediction for every question: of the most frequent answers, and of none at all, the one that scores best."""
+    answers = [text for text, _ in Counter(row["answers"][0] for row in rows).most_common(tried)]
+    constant = [[{**row, "predicted": text, "right": text in row["answers"]} for row in rows] for text in ["", *answers]]
+    sign = -1 if metric in LOW_IS_GOOD else 1
+    return max(constant, key=lambda rows: sign * score(metric, rows)[0])
+
+
+def _compare(name: str, metric: str, told: dict[str, list[dict]]) -> list[dict]:
+    """A row for each model; all of them answered the same questions, so they are compared question by question."""
+    sign, ours, rows = -1 if metric in LOW_IS_GOOD else 1, resampled(*per_row(metric, told[MODELS[0]])), []
+    for model, answered in told.items():
+        value, low, high = score(metric, answered)
+        beyond = np.nan if model == MODELS[0] else float(np.quantile(sign * (ours - resampled(*per_row(metric, answered))), 0.025))
+        rows.append({"task": name, "title": TASKS[name].title, "metric": metric, "asked": len(answered), "model": model,
+                     "value": value, "low": low, "high": high, "beyond": beyond})
+    return rows
+
+
+@styled
+def draw(results: Results) -> Picture:
+    """Every task as a share of its best possible score (right answers, 1 - word errors, a tenth of CIDEr-D), model by model."""
+    table = results.table
+    tasks = list(dict.fromkeys(table.task))
+    figure = picture(12, 1.5 + 0.5 * len(tasks), "Mini-AVEB: " + "; ".join(
+        f"{r.task} {r.value:.2f} {r.metric}" for r in table[table.model == MODELS[0]].itertuples()) + ".")
+    axis = figure.subplots()
+    for model, mark, colour in zip((*MODELS, CONSTANT), ("o", "s", "^", "D"), (STRONG, MARK, "white", "white"), strict=True):
+        rows = table[table.model == model]
+        place = [tasks.index(task) for task in rows.task]
+        value, low, high = (_share(rows.metric, rows[field]) for field in ("value", "low", "high"))
+        if model == MODELS[0]:
+            axis.hlines(place, np.minimum(low, high), np.maximum(low, high), color=INK, linewidth=2)
+        axis.scatter(value, place, s=90, marker=mark, color=colour, edgecolor=INK, linewidth=1.4, zorder=3, label=model)
+    axis.set(yticks=range(len(tasks)), ylim=(len(tasks) - 0.5, -0.5), xlim=(-0.03, 1.03),
+             xlabel="share of the best possible score (accuracy; 1 - word error rate; CIDEr-D / 10)")
+    axis.set_yticklabels([f"{task}: {TASKS[task].title}" for task in tasks])
+    axis.grid(axis="x", color="#dddddd")
+    axis.set_axisbelow(True)
+    figure.legend(loc="outside upper center", ncols=4, frameon=False)
+    return figure
+
+
+def save(results: Results, file) -> None:
+    """Write the figure as a PNG file."""
+    Path(file).parent.mkdir(parents=True, exist_ok=True)
+    with replacing(Path(file)) as unfinished:
+        unfinished.write_bytes(png(draw(results)))
+
+
+def _share(metrics, values):
+    return np.array([max(0, 1 - v) if m in LOW_IS_GOOD else v / 10 if m == "CIDEr" else v
+                     for m, v in zip(metrics, values, strict=True)])

@@ -1,0 +1,147 @@
+"""The eleven tasks: what they ask is certain, in words that the model knows, and not to be had from one stream alone."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from favor_mini.aveb.tasks import (
+    TASKS,
+    TOGETHER,
+    ask_all,
+    caption_picture,
+    caption_sound,
+    draw_asked,
+    draw_match,
+    draw_source,
+    draw_subtitled,
+    transcribe,
+)
+from favor_mini.features import scene_clip
+from favor_mini.world.scene import SPLITS, THINGS, split_of
+from favor_mini.world.speech import ASKED, load_voice
+from favor_mini.world.tokenizer import build_tokenizer
+from favor_mini.world.transcript import transcript
+
+NAMES = ["asr", "ac", "ic", "ocr", "vqa", "video_qa", "avsr", "avqa", "isqa", "avssd", "avm"]
+
+
+def examples(name: str, count: int = 60, first: int = 0):
+    task = TASKS[name]
+    for seed in range(first, first + count):
+        scene = task.draw(seed)
+        for example in task.ask(scene, np.random.default_rng(seed)):
+            yield scene, example
+
+
+def test_there_are_the_papers_eleven():
+    assert list(TASKS) == NAMES
+    assert {name: task.metric for name, task in TASKS.items() if task.metric != "accuracy"} == {
+        "asr": "word error rate", "avsr": "word error rate", "ac": "CIDEr", "ic": "CIDEr"}
+    assert [name for name, task in TASKS.items() if task.missing == "video"] == ["asr", "ac"]
+    assert [name for name, task in TASKS.items() if task.missing == "audio"] == ["ic", "ocr", "vqa", "video_qa"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_seed_always_gives_the_same_questions_and_every_word_is_known(name):
+    found = list(examples(name))
+    assert found and found == list(examples(name)) and found != list(examples(name, first=60))
+    tokenizer = build_tokenizer()
+    for scene, example in found:
+        for text in (example.question, *example.answers, *example.candidates, transcript(scene)):
+            assert tokenizer.unk_token_id not in tokenizer(text).input_ids, text
+        assert not example.candidates or example.answers[0] in example.candidates
+        assert len(set(example.candidates)) == len(example.candidates)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_clip_holds_just_what_the_task_gives(name):
+    task = TASKS[name]
+    scene = task.draw(3)
+    clip = scene_clip(scene, task=task)
+    assert set(clip.missing) == {"audio", "video"} - set(task.streams)
+    if "video" in task.streams:
+        assert len(clip.frames) == (1 if task.still else int(np.ceil(scene.duration * 2)))
+    seen, heard = (field for field in zip(*[(m.seen, m.heard) for m in task.perceived(scene).moments], strict=True))
+    assert (task.missing == "video") <= (set(seen) == {"nothing"}) and (task.missing == "audio") <= (set(heard) == {None})
+
+
+def test_neither_stream_alone_tells_where_the_sound_comes_from():
+    scenes = [draw_source(seed) for seed in range(800)]
+    answers = [TASKS["avssd"].ask(scene, None)[0].answers[0] for scene in scenes]
+    assert set(answers) == {"left", "right", "top", "bottom"}
+    first = [scene.moments[0].heard.name == scene.moments[0].actors[0].name for scene in scenes]
+    assert 0.44 < np.mean(first) < 0.56  # of the two things in the picture, either sounds as often
+    for thing in THINGS:  # and who only hears a thing knows nothing of its place
+        places = Counter(a for a, s in zip(answers, scenes, strict=True) if s.moments[0].heard.name == thing)
+        assert max(places.values()) / sum(places.values()) < 0.45
+
+
+def test_what_belongs_together_does_so_half_of_the_time():
+    scenes = [draw_match(seed) for seed in range(600)]
+    answers = [TASKS["avm"].ask(scene, None)[0].answers[0] for scene in scenes]
+    assert 0.44 < np.mean([a == "yes" for a in answers]) < 0.56
+    for scene, answer in zip(scenes, answers, strict=True):
+        (moment,) = scene.moments
+        assert (moment.heard.kind == "sound") == (moment.seen == "thing")  # like is held against like
+        assert (answer == "yes") == (moment.heard.name == moment.subject)
+
+
+def test_the_picture_tells_two_noisy_words_in_three_and_some_that_nobody_says():
+    said = written = misleading = 0
+    for seed in range(300):
+        scene = draw_subtitled(seed)
+        assert 0.04 <= scene.noise <= 0.12
+        for m in scene.moments:
+            said += m.heard is not None
+            written += m.heard is not None and m.seen == "write" and m.subject == m.heard.name
+            misleading += m.heard is None and m.seen == "write"
+            assert not (m.seen == "write" and m.heard and m.subject != m.heard.name)
+        words = transcribe(scene)[0].answers[0].split() if transcribe(scene) else []
+        assert len(set(words)) == len(words)
+    assert 0.6 < written / said < 0.73 and misleading > 50
+
+
+def test_a_spoken_question_decides_what_is_right():
+    asked = Counter()
+    for seed in range(200):
+        (moment,) = draw_asked(seed).moments
+        question = moment.heard.name
+        asked[question] += 1
+        assert moment.heard.start + moment.heard.seconds <= moment.end
+        (example,) = TASKS["isqa"].ask(draw_asked(seed), None)
+        actor = moment.actors[0]
+        assert example.answers == ({"what colour": actor.colour, "what shape": actor.name, "where": moment.direction,
+                                    "which word": actor.name}[question],)
+    assert set(asked) == set(ASKED) and min(asked.values()) > 25
+
+
+def test_every_voice_asks_every_question():
+    for voice in ("adam", "zoe"):
+        takes = load_voice(voice)
+        assert set(ASKED) < set(takes) and all(len(takes[q]) == 2 and 0.3 < len(takes[q][1]) / 16000 <= 0.85 for q in ASKED)
+
+
+def test_captions_tell_all_in_order():
+    scene = draw_source(5)
+    (sound,), (picture,) = caption_sound(scene), caption_picture(scene)
+    moment = scene.moments[0]
+    assert sound.answers[0] == f"the {moment.heard.name} was heard" and len(set(sound.answers)) == 3
+    a, b = (actor.name for actor in moment.actors)
+    assert picture.answers[0].startswith(f"the {a} was shown at {moment.direction} beside the {b} at ")
+    long = TASKS["ac"].draw(2)
+    names = [m.heard.name for m in long.moments if m.heard]
+    (told,) = caption_sound(long)
+    assert [word for word in told.answers[0].replace(",", "").split() if word in names] == names
+
+
+def test_practice_keeps_to_what_is_perceived():
+    rng = np.random.default_rng(0)
+    scene = draw_match(1)
+    assert TOGETHER in [e.question for e in ask_all(scene, rng)]
+    deaf, blind = ([e.question for e in ask_all(scene, rng, missing)] for missing in ("audio", "video"))
+    assert deaf and blind and not set(deaf) & set(blind) and TOGETHER not in deaf + blind
+
+
+def test_scenes_keep_their_seeds_split():
+    assert {split_of(task.draw(SPLITS["samples"].start + 10**6).seed) for task in TASKS.values()} == {"samples"}
