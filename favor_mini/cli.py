@@ -149,6 +149,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--steps", type=_count, metavar="N", help="training steps, in place of minutes: the same each time")
     compare.add_argument("--clips", type=_count, default=1600, metavar="N", help="training clips (%(default)s)")
     compare.add_argument("--scenes", type=_count, default=60, metavar="N", help="validation clips to ask about (%(default)s)")
+    compare.add_argument("--tasks", action="store_true", help="train on the eleven tasks, too, and ask these")
     compare.add_argument("--out", default="build/compare", metavar="DIR", help="runs are kept there (%(default)s)")
     compare.add_argument("--dry-run", action="store_true", help="tell what it would cost, and train nothing")
     _checkpoint_option(compare)

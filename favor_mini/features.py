@@ -112,6 +112,11 @@ def encode_scenes(model: FavorForConditionalGeneration, processor: FavorProcesso
     return encoded
 
 
+def scene_of(encoded: dict) -> Scene:
+    """The scene that a clip from `encode_scenes` was made of."""
+    return (TASKS[encoded["task"]].draw if "task" in encoded else draw_scene)(encoded["seed"])
+
+
 def _key(model: FavorForConditionalGeneration, processor: FavorProcessor) -> str:
     """Names everything that features depend on but the seeds."""
     weights = [t.detach().float().cpu().numpy().tobytes() for part in (model.audio_encoder, model.visual_encoder)

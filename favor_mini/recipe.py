@@ -20,7 +20,9 @@ import torch
 from safetensors.torch import load_file, save_file, save_model
 
 from . import __version__, checkpoint_path, familiarity
-from .evaluation import encode_clips, evaluate, score_table, scores
+from .aveb.metrics import matches
+from .aveb.tasks import TASKS
+from .evaluation import Row, answer, encode_clips, evaluate, score_table, scores
 from .features import encode_scenes, scene_clip
 from .model import FavorForConditionalGeneration
 from .pretraining import AudioProbe, Scenes, VisualProbe, mini_config, mini_processor, stack
@@ -153,12 +155,12 @@ def assemble(parts, **changes) -> tuple[FavorForConditionalGeneration, FavorProc
     return model, mini_processor(config)
 
 
-def training_clips(model, processor, scenes: int, cache, progress: bool = True) -> list[dict]:
-    """Encoded ordinary scenes and, in proportion (`TASK_CLIPS`), scenes of the tasks, all mixed."""
-    first = SPLITS["train"].start
-    encoded = encode_scenes(model, processor, range(first + 10**6, first + 10**6 + scenes), cache=cache, progress=progress)
+def training_clips(model, processor, scenes: int, cache, progress: bool = True, first: int = 10**6) -> list[dict]:
+    """Encoded ordinary scenes, from the split's scene `first` on, and, in proportion (`TASK_CLIPS`), scenes of the tasks; all mixed."""
+    first += SPLITS["train"].start
+    encoded = encode_scenes(model, processor, range(first, first + scenes), cache=cache, progress=progress)
     for task, count in TASK_CLIPS.items():
-        seeds = range(first + 6 * 10**6, first + 6 * 10**6 + count * scenes // 5120)
+        seeds = range(first + 5 * 10**6, first + 5 * 10**6 + count * scenes // 5120)
         encoded += encode_scenes(model, processor, seeds, task=task, cache=cache, progress=progress)
     return [encoded[i] for i in np.random.default_rng(0).permutation(len(encoded))]
 
@@ -194,6 +196,22 @@ def validation_rows(model, processor, scenes: int = 100, questions: int = 10) ->
     asked = [(name, question) for i, (name, scene) in enumerate(drawn.items())
              for question in choose(scene, np.random.default_rng(i), questions)]
     return evaluate(model, processor, encode_clips(model, processor, clips), asked, drawn)
+
+
+def task_rows(model, processor, scenes: int = 12) -> list[Row]:
+    """Ask what each of the eleven tasks asks about so many validation scenes of its own; of `family` each row holds the task."""
+    asked, encoded = [], []
+    for task in TASKS.values():
+        seeds = range(SPLITS["validation"].start + 7000, SPLITS["validation"].start + 7000 + scenes)
+        for media in encode_scenes(model, processor, seeds, task=task.name, progress=False):
+            scene, rng = task.draw(media["seed"]), np.random.default_rng(media["seed"])
+            found = [(task.name, example) for example in task.ask(scene, rng)[:4]]
+            asked += found
+            encoded += [media] * len(found)
+    told = answer(model, processor, encoded, [example.question for _, example in asked], max_new_tokens=48)
+    return [Row(f"{name} {media['seed']}", name, e.question, e.answers[0], e.answers[0] if matches(text, e.answers) else text,
+                1 / len(e.candidates) if e.candidates else 0.0)
+            for (name, e), media, text in zip(asked, encoded, told, strict=True)]
 
 
 def _write_card(folder: Path, title: str, facts: dict, found: dict[str, float]) -> None:

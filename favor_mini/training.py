@@ -21,12 +21,13 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from .aveb.tasks import TASKS, ask_all
+from .features import scene_of
 from .files import replacing
 from .model import FavorForConditionalGeneration
 from .naming import Naming, collate_names, query_words
 from .processor import FavorProcessor
 from .world.questions import choose
-from .world.scene import Scene, draw_scene, split_of
+from .world.scene import Scene, split_of
 from .world.tokenizer import DESCRIBE
 from .world.transcript import transcript
 
@@ -62,13 +63,13 @@ class EncodedClips(Dataset):
     def clip(self, i: int) -> tuple[dict, Scene, str | None]:
         """Item i's media dictionary, its scene, and the stream that is missing: "audio", "video" or None."""
         example = self.encoded[i % len(self.encoded)]
-        if task := TASKS.get(example.get("task")):
-            return example, task.draw(example["seed"]), task.missing
+        if "task" in example:
+            return example, scene_of(example), TASKS[example["task"]].missing
         missing = {6: "audio", 7: "video"}.get((i + i // len(self.encoded)) % 8)  # another clip in each pass
         gone, count = {"audio": ("audio_features", "audio_tokens"), "video": ("visual_features", "num_frames"),
                        None: (None, None)}[missing]
         media = {key: 0 if key == count else value for key, value in example.items() if key != gone}
-        return media, draw_scene(example["seed"]), missing
+        return media, scene_of(example), missing
 
     @property
     def lengths(self) -> list[int]:

@@ -6,10 +6,11 @@ import torch
 from test_registry import scratch  # noqa: F401 (a fixture)
 
 from favor_mini import checkpoint_path, cli
+from favor_mini.aveb.tasks import TASKS
 from favor_mini.lab.compare import _with_steps, compare, fresh_model, run_folder
 from favor_mini.lab.plan import FIELDS, Plan, arm_name, left_out, load_parts, named, parse_changes
 from favor_mini.lab.statistics import LEFT_OUT, Comparison, verdict
-from favor_mini.world.scene import draw_scene
+from favor_mini.world.scene import SHAPES, THINGS, draw_scene
 
 QUICK = {"seeds": 1, "steps": 3, "clips": 8, "batch": 2, "scenes": 2, "questions": 4}
 
@@ -154,6 +155,16 @@ def test_a_comparison_runs_and_can_be_repeated(tmp_path, capsys):
     for a, b in zip(first.results, other.results, strict=True):
         assert (a["rows"], a["losses"]) == (b["rows"], b["losses"])
     assert str(Comparison.load(tmp_path / "one" / "results.json")) == str(first)
+
+
+@pytest.mark.slow
+def test_arms_can_be_held_against_each_other_task_by_task_and_leave_things_out(tmp_path, capsys):
+    plan = Plan([{}, {"without": "phone+zero"}], **{**QUICK, "clips": 32, "scenes": 1}, tasks=True)
+    found = compare(plan, tmp_path, progress=False)
+    assert len(set(found.families) - set(TASKS)) == 0 and len(found.groups) > 8 and found.groups[-1] == "all"
+    assert found.results[0]["losses"] != found.results[1]["losses"]  # other clips
+    with pytest.raises(ValueError, match="of 160 training clips are without .*, wanted are .*; leave out less"):
+        compare(Plan([{}, {"without": "+".join(SHAPES + THINGS)}], **{**QUICK, "clips": 32}, tasks=True), tmp_path, progress=False)
 
 
 PART = """

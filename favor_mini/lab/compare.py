@@ -27,14 +27,14 @@ from transformers.utils.logging import disable_progress_bar
 
 from ..ask import find_checkpoint
 from ..config import FavorConfig
-from ..features import encode_scenes
+from ..features import encode_scenes, scene_of
 from ..files import digest, replacing
 from ..model import FavorForConditionalGeneration
 from ..processor import FavorProcessor
-from ..recipe import validation_rows
+from ..recipe import task_rows, training_clips, validation_rows
 from ..registry import SLOTS, part
 from ..training import SHARES, finetune, has_bf16, seconds_per_step, share_out
-from ..world.scene import SPLITS, draw_scene
+from ..world.scene import SPLITS
 from .plan import WITHOUT, Plan, arm_name, left_out, named
 from .statistics import Comparison
 
@@ -95,15 +95,16 @@ def run(folder: Path, plan: Plan, arm: dict, seed: int, data: list[dict], file: 
     """Train one arm with one seed, ask it, keep the result in `file`."""
     changes = {**plan.fixed, **arm}
     model, processor = fresh_model(folder, seed, changes)
-    missing = left_out(changes)
-    data = [e for e in data if not missing & named(draw_scene(e["seed"]))][: plan.clips]
-    if len(data) < plan.clips:
-        raise ValueError(f"only {len(data)} of {plan.pool} training clips are without {changes[WITHOUT]}; leave out less")
+    missing, wanted = left_out(changes), len(data) * plan.clips // plan.pool
+    data = [e for e in data if not missing or not missing & named(scene_of(e))][:wanted]
+    if len(data) < wanted:
+        raise ValueError(f"{len(data)} of {plan.pool} training clips are without {changes[WITHOUT]}, wanted are {wanted}; leave out less")
     steps = share_out(plan.steps)
     clock = _Clock(file.parent / "seconds.json")
     log = finetune(model, processor, data, file.parent / "run", steps=steps, batch=plan.batch, lr=plan.lr,
                    seed=seed, save_steps=100, log_steps=max(1, min(steps.values()) // 2), progress=progress, callbacks=[clock])
-    rows = validation_rows(model.eval(), processor, plan.scenes, plan.questions)
+    model.eval()
+    rows = task_rows(model, processor, plan.scenes) if plan.tasks else validation_rows(model, processor, plan.scenes, plan.questions)
     losses = {entry["stage"]: {k: entry[k] for k in ("cross_entropy", "diversity")} for entry in log if "cross_entropy" in entry}
     result = {
         "arm": arm_name(arm), "changes": changes, "seed": seed, "steps": steps, "batch": plan.batch,
@@ -217,8 +218,11 @@ def _checkpoint(folder: Path) -> str:
 
 def _encode(folder: Path, plan: Plan, out: Path, progress: bool) -> list[dict]:
     model, processor = fresh_model(folder, 0, {})
-    seeds = [SPLITS["train"].start + 4 * 10**6 + i for i in range(plan.pool)]
-    return encode_scenes(model, processor, seeds, cache=out / "features", progress=progress)
+    first, cache = 4 * 10**6, out / "features"  # scenes that the frozen parts have not met
+    if plan.tasks:
+        return training_clips(model, processor, plan.pool, cache, progress, first)
+    seeds = range(SPLITS["train"].start + first, SPLITS["train"].start + first + plan.pool)
+    return encode_scenes(model, processor, seeds, cache=cache, progress=progress)
 
 
 def _with_steps(plan: Plan, folder: Path, data: list[dict], out: Path, keep: bool = True) -> Plan:

@@ -39,8 +39,8 @@ class Experiment:
     plan: Plan | None  # None: it takes no training
 
 
-def _plan(*arms: dict, **fixed) -> Plan:
-    return Plan([{}, *arms], fixed, **COMMON)
+def _plan(*arms: dict, fixed: dict | None = None, **options) -> Plan:
+    return Plan([{}, *arms], fixed or {}, **{**COMMON, **options})
 
 
 EXPERIMENTS = [
@@ -65,9 +65,14 @@ EXPERIMENTS = [
         "evaluates on benchmarks of its own making; whether the gains carry over to what is not like them is left open",
         _plan({"without": "phone+heart+tiger"}, {"without": "purple"})),
     Experiment(
+        "tasks", "What does each of the mechanism's parts give to each of the eleven tasks?",
+        "leaves out causal attention, windows, synchronisation and the diversity loss, one at a time",
+        _plan({"attention": "full"}, {"diversity_weight": 0.0}, WHOLE, {"sync": "append", **WHOLE},
+              tasks=True, seeds=4, steps=240, scenes=24)),
+    Experiment(
         "sync", "Does it matter that sound and picture of one moment stand side by side, where one window holds the whole clip?",
         "an ablation does without synchronisation",
-        _plan({"sync": "interleave"}, {"sync": "add"}, {"sync": "append"}, **WHOLE)),
+        _plan({"sync": "interleave"}, {"sync": "add"}, {"sync": "append"}, fixed=WHOLE)),
 ]
 
 

@@ -27,6 +27,7 @@ class Plan:
         seeds: how many times each arm is trained.
         steps: of training, in all stages together; None: as many as the first arm takes `minutes` for.
         clips: training clips. scenes, questions: validation scenes to ask about, and questions about each.
+        tasks: train on the eleven tasks of `aveb` as well, about one clip in two, and ask these, of so many scenes each.
     """
 
     arms: list[dict]
@@ -39,6 +40,7 @@ class Plan:
     lr: float = 7e-4
     scenes: int = 60
     questions: int = 10
+    tasks: bool = False
 
     def __post_init__(self):
         merged = [{**self.fixed, **arm} for arm in self.arms]

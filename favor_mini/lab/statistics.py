@@ -56,12 +56,15 @@ class Comparison:
         if group == "all":
             return np.ones(len(self.families), bool)
         if group in GROUPS:
-            return np.array([GROUPS[group](FAMILIES[f]) for f in self.families])
+            return np.array([f in FAMILIES and GROUPS[group](FAMILIES[f]) for f in self.families])
         return np.array([f == group for f in self.families])
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """Groups of questions that are told apart: what they need; and, where arms left things out, whether they are about those."""
+        """Groups of questions that are told apart: what they need; where arms left things out, whether they are about those; or, of
+        the eleven tasks, each."""
+        if not set(self.families) & set(FAMILIES):
+            return (*dict.fromkeys(self.families), "all")
         return (*GROUPS, *(LEFT_OUT if len(self.left_out) else ()), "all")
 
     @property
@@ -71,7 +74,7 @@ class Comparison:
         for a, arm in enumerate(self.arms):
             for s, seed in enumerate(self.seeds):
                 run = self._run(arm, seed)
-                for group in (*self.groups, *dict.fromkeys(self.families)):
+                for group in dict.fromkeys((*self.groups, *self.families)):
                     chosen = self.chosen(group)
                     if chosen.any():
                         rows.append({"arm": arm, "seed": seed, "questions": group, "count": int(chosen.sum()),
