@@ -11,6 +11,8 @@ from math import exp
 from pathlib import Path
 from time import perf_counter
 
+from .files import digest
+
 UNSURE = 0.5  # below this confidence the answer comes with a note
 ROOM_FOR_TEXT = 64  # tokens of the language model's context kept free for the question and the answer
 
@@ -52,6 +54,12 @@ def find_checkpoint(folder=None) -> Path:
             "it ships with the package; make it anew with `favor-mini train all`, or name another with --checkpoint DIR"
         raise FileNotFoundError(f"no checkpoint in {path}: {lacking[0]} is missing; {mend}")
     return path
+
+
+def checkpoint_digest(folder) -> str:
+    """A name made of all that decides what a checkpoint answers: weights, configs and tokenizers."""
+    return digest(*(file.read_bytes() for file in sorted(Path(folder).rglob("*")) if file.suffix in (".json", ".safetensors")
+                    and file.stem not in ("log", "familiarity") and "run" not in file.relative_to(folder).parts))
 
 
 def load_checkpoint(folder) -> tuple:

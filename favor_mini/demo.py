@@ -97,7 +97,7 @@ def main(out="build/demo", *, checkpoint=None, samples=None, per_family: int = 1
     with watch("asking the untrained connector"):
         rows[FRESH] = evaluate(model, processor, encoded, asked, scenes, progress=progress)
     with watch("encoding training clips"):
-        seeds = [SPLITS["train"].start + 3 * 10**6 + i for i in range(settings.clips)]
+        seeds = [SPLITS["train"].start + 3 * 10**7 + i for i in range(settings.clips)]
         data = encode_scenes(model, processor, seeds, cache=out / "features", progress=progress)
     run = run_folder(out, settings, folder)
     resumed = any(run.glob("*/checkpoint-*"))

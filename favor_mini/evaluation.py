@@ -7,6 +7,7 @@ import torch
 from scipy.stats import binomtest
 from tqdm.auto import tqdm
 
+from .aveb.metrics import matches
 from .features import encode_media
 from .filming import film
 from .media import Clip, read_clip
@@ -25,7 +26,7 @@ GROUPS = {  # group: which families belong to it, by what they need
 
 @dataclass(frozen=True)
 class Row:
-    """One question asked: `predicted` is what the model wrote."""
+    """One question asked: `predicted` is what the model wrote, `others` are further answers that count as right."""
 
     clip: str
     family: str
@@ -33,10 +34,11 @@ class Row:
     answer: str
     predicted: str
     chance: float
+    others: tuple[str, ...] = ()
 
     @property
     def correct(self) -> bool:
-        return self.predicted == self.answer
+        return matches(self.predicted, (self.answer, *self.others))
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ class Score:
 def answer(model: FavorForConditionalGeneration, processor: FavorProcessor, encoded: list[dict], questions: list[str],
            *, batch: int = 32, max_new_tokens: int = 8, progress: bool = False) -> list[str]:
     """Answer `questions[i]` about `encoded[i]` (see `features.encode_media`), greedily; one text each."""
-    order = sorted(range(len(questions)), key=lambda i: encoded[i]["num_frames"])  # like lengths together: less padding
+    steps = [max(e["num_frames"], e["audio_tokens"] // 25) for e in encoded]
+    order = sorted(range(len(questions)), key=steps.__getitem__)  # like lengths together: less padding
     answers = [""] * len(questions)
     model.eval()
     for start in tqdm(range(0, len(order), batch), desc="answering", disable=not progress):

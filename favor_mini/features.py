@@ -87,6 +87,8 @@ def encode_scenes(model: FavorForConditionalGeneration, processor: FavorProcesso
         cache: folder to keep the features in; what lies there is used again only where nothing that they depend on has
             changed (encoders' weights, processor, the mini world's code and spoken words). Stopped halfway, it goes on.
     """
+    if task not in (None, *TASKS):
+        raise ValueError(f"no task {task!r}; the tasks are {', '.join(TASKS)}")
     seeds, encoded = list(seeds), []
     key = None if cache is None else _key(model, processor)
     bar = tqdm(total=len(seeds), desc="encoding clips", unit="clip", disable=not progress)
@@ -98,7 +100,7 @@ def encode_scenes(model: FavorForConditionalGeneration, processor: FavorProcesso
         if file is not None and file.exists():
             rows = _load(file)
         else:
-            loader = DataLoader(_SceneMedia(chunk, processor, TASKS.get(task)), batch, collate_fn=list, num_workers=workers)
+            loader = DataLoader(_SceneMedia(chunk, processor, task and TASKS[task]), batch, collate_fn=list, num_workers=workers)
             rows = []
             for media in loader:
                 rows += encode_media(model, processor, media)
@@ -118,7 +120,7 @@ def scene_of(encoded: dict) -> Scene:
 
 
 def _key(model: FavorForConditionalGeneration, processor: FavorProcessor) -> str:
-    """Names everything that features depend on but the seeds."""
+    """Names what features depend on but the seeds: weights, processor, the mini world's code and words, this file."""
     weights = [t.detach().float().cpu().numpy().tobytes() for part in (model.audio_encoder, model.visual_encoder)
                for t in part.state_dict().values()]
     code = [p.read_bytes() for p in sorted(Path(__file__).parent.joinpath("world").glob("*.py"))]

@@ -31,7 +31,7 @@ from .world.scene import Scene, split_of
 from .world.tokenizer import DESCRIBE
 from .world.transcript import transcript
 
-DESCRIBE_SHARE = {"align": 1.0, "ask": 0.25}  # share of clips, of those with both streams, whose script the model must write out
+DESCRIBE_SHARE = {"align": 1.0, "ask": 0.25}  # share of ordinary clips, of those with both streams, whose script the model must write out
 SHARES = {"name": 0.8, "align": 0.1, "ask": 0.1}  # of the training's steps, stage by stage
 RATE = {"name": 1.0, "align": 0.1, "ask": 0.05}  # of the learning rate: at higher ones, later stages undo what naming has reached
 
@@ -73,8 +73,9 @@ class EncodedClips(Dataset):
 
     @property
     def lengths(self) -> list[int]:
-        """Frames of each item: what its cost depends on, so that batches can be made of like lengths."""
-        return [self.encoded[i % len(self.encoded)]["num_frames"] for i in range(self.count)]
+        """Time steps of each item: what its cost depends on, so that batches can be made of like lengths."""
+        steps = [max(e["num_frames"], e["audio_tokens"] // 25) for e in self.encoded]
+        return [steps[i % len(steps)] for i in range(self.count)]
 
 
 class NamedClips(EncodedClips):
@@ -94,7 +95,7 @@ class Dialogues(EncodedClips):
 
     Args:
         questions: asked of each clip, one after another in one conversation.
-        describe: the share of the items with both streams that ask for the transcript instead.
+        describe: the share of the ordinary items with both streams that ask for the transcript instead.
     """
 
     def __init__(self, encoded: list[dict], count: int, questions: int = 8, describe: float = 0.0):

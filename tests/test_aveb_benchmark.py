@@ -8,7 +8,7 @@ import pytest
 
 from favor_mini import cli, data_path
 from favor_mini.aveb import benchmark, run, samples
-from favor_mini.aveb.benchmark import CONSTANT, best_constant, run_benchmark
+from favor_mini.aveb.benchmark import CONSTANT, GUESS, best_constant, run_benchmark
 from favor_mini.aveb.files import find_media, only, read_items, read_media
 from favor_mini.aveb.run import MODELS, per_row, resampled
 from favor_mini.aveb.tasks import TASKS
@@ -19,7 +19,7 @@ from favor_mini.world.samples import build, read_samples
 def test_every_test_set_can_be_read_and_its_media_are_there(task):
     items, broken = read_items(samples.test_set(task))
     assert not broken and len(items) >= 18
-    assert all(find_media(item, data_path()) for item in items)
+    assert [len(find_media(item, data_path())) for item in items] == [len(item.media) for item in items]
     assert all(bool(item.candidates) == (task == "video_qa") for item in items)
     clip = only(read_media(find_media(items[0], data_path()), image_size=64), TASKS[task].streams)
     assert set(clip.missing) == {"audio", "video"} - set(TASKS[task].streams)
@@ -55,22 +55,22 @@ def test_films_are_asked_about_what_their_scripts_tell():
 
 
 def test_the_best_constant_is_better_than_any_other():
-    rows = [{"answers": (a,), "predicted": "?", "right": False} for a in "left left right top".split()]
+    rows = [{"answers": (a,), "predicted": "?", "right": False, "media": [str(i)]} for i, a in enumerate("left left right top".split())]
     assert [row["predicted"] for row in best_constant("accuracy", rows)] == ["left"] * 4
     assert sum(row["right"] for row in best_constant("accuracy", rows)) == 2
     pytest.importorskip("jiwer")
-    rows = [{"answers": (a,), "predicted": "?", "right": False} for a in ("moon king", "moon", "fish moon")]
+    rows = [{"answers": (a,), "predicted": "?", "right": False, "media": [a]} for a in ("moon king", "moon", "fish moon")]
     assert {row["predicted"] for row in best_constant("word error rate", rows)} == {"moon"}  # two words of five are missing
 
 
 def test_a_difference_is_taken_question_by_question():
-    ours = [{"answers": ("a",), "predicted": p, "right": p == "a"} for p in "a" * 30 + "b" * 10]
+    ours = [{"answers": ("a",), "predicted": p, "right": p == "a", "media": [str(i)]} for i, p in enumerate("a" * 30 + "b" * 10)]
     better, worse = ([{**row, "right": bool(right)} for row, right in zip(ours, np.r_[hits, [False] * 10], strict=True)]
                      for hits in ([True] * 25 + [False] * 5, [False] * 30))
     table = {r["model"]: r for r in benchmark._compare("avm", "accuracy", {MODELS[0]: ours, "near": better, "far": worse})}
     assert np.isnan(table[MODELS[0]]["beyond"]) and table[MODELS[0]]["value"] == 0.75
     assert 0 < table["near"]["beyond"] < 0.125 < 0.5 < table["far"]["beyond"] < 0.75
-    draws = resampled(*per_row("accuracy", ours)) - resampled(*per_row("accuracy", better))
+    draws = resampled(*per_row("accuracy", ours), ours) - resampled(*per_row("accuracy", better), better)
     assert draws.min() >= 0  # paired: never does the same draw favour the one that is right on fewer of the same questions
 
 
@@ -78,7 +78,7 @@ def test_a_difference_is_taken_question_by_question():
 def test_one_task_end_to_end_and_again_without_asking(tmp_path, monkeypatch):
     results = run_benchmark(out=tmp_path, tasks=["avm"], progress=False)
     rows = results.table.set_index("model")
-    assert list(rows.index) == [*MODELS, CONSTANT] and set(rows.asked) == {80}
+    assert list(rows.index) == [*MODELS, CONSTANT, GUESS] and set(rows.asked) == {80} and rows.value[GUESS] == 0.5
     assert rows.value[MODELS[0]] > 0.8 and rows.beyond[list(rows.index[1:])].min() > 0
     assert "avm: do sound and picture match?" in str(results)
     lines = [json.loads(line) for line in (tmp_path / "avm.as_it_is.jsonl").read_text().splitlines()[1:]]

@@ -45,11 +45,11 @@ def lines(file):
 def test_a_file_is_asked_and_what_cannot_be_is_counted_with_its_reason(benchmark, tmp_path):
     file, root = benchmark
     found = evaluate_file(file, root, tmp_path / "out.jsonl", progress=False)
-    assert (found.asked, found.missing, found.unreadable, len(found.broken)) == (4, 1, 1, 2)
+    assert (found.asked, len(found.missing), len(found.unreadable), len(found.broken)) == (4, 1, 1, 2)
     assert "row 5, field 'answer'" in found.broken[0] and "'../clip_05.mp4' leads out of" in found.broken[1]
     head, *rows = lines(tmp_path / "out.jsonl")
     assert head["file"] == "test.json" and [row["id"] for row in rows] == ["0", "1", "2", "3", "4", "6.0", "6.1"]
-    assert rows[0]["predicted"] in ("moon", "?") and found.value[0] == sum(row.get("right", False) for row in rows) / 4
+    assert rows[0]["predicted"] in ROWS[0]["answer_candidates"] and found.value[0] == sum(row.get("right", False) for row in rows) / 4
     said = str(found)
     assert "4 questions asked" in said and "1 whose media are not under the root" in said and "2 rows that are malformed" in said
 
@@ -72,7 +72,7 @@ def test_a_stopped_run_goes_on_without_asking_twice_or_losing_a_row(benchmark, t
     # A chunk is asked whole or not at all, so that no answer hangs on what it was asked beside.
     assert asked == ([["2", "3"], ["4", "6.0"], ["6.1"]] if chunk == 2 else [["0", "1", "2", "3", "4", "6.0", "6.1"]])
     file.write_text(json.dumps(ROWS[:2]))
-    with pytest.raises(ValueError, match="can't be gone on with: it belongs to .*choose another file, or remove it"):
+    with pytest.raises(ValueError, match="can't be gone on with: it belongs to another run, of other rows; name another file or"):
         evaluate_file(file, root, cut, progress=False)
     assert cut.read_bytes() == content  # nothing of the learner's is lost
 
@@ -81,10 +81,16 @@ def test_a_stopped_run_goes_on_without_asking_twice_or_losing_a_row(benchmark, t
 def test_what_was_not_there_is_asked_once_it_is(benchmark, tmp_path):
     file, root = benchmark
     file.write_text(json.dumps([ROWS[0], ROWS[3]]))
-    assert evaluate_file(file, root, tmp_path / "out.jsonl", progress=False).missing == 1
+    assert len(evaluate_file(file, root, tmp_path / "out.jsonl", progress=False).missing) == 1
+    content = (tmp_path / "out.jsonl").read_bytes()
+    assert len(evaluate_file(file, root, tmp_path / "out.jsonl", progress=False).missing) == 1
+    assert (tmp_path / "out.jsonl").read_bytes() == content  # it is still not there: nothing is written twice
     shutil.copy(root / "clip_01.mp4", root / "gone.mp4")
     found = evaluate_file(file, root, tmp_path / "out.jsonl", progress=False)
-    assert (found.asked, found.missing) == (2, 0)
+    assert (found.asked, len(found.missing)) == (2, 0)
+    shutil.copy(root / "clip_05.mp4", root / "gone.mp4")  # other media under the same name
+    evaluate_file(file, root, tmp_path / "out.jsonl", progress=False)
+    assert [row["id"] for row in lines(tmp_path / "out.jsonl")[1:]] == ["0", "1", "1", "1"]  # the last one counts
 
 
 @pytest.mark.parametrize("content", ['[{"image": "a.jpg"}]', "my notes", '{"file": "other'])
@@ -108,20 +114,37 @@ def test_rows_that_would_stop_the_run_are_told_instead(benchmark, tmp_path):
             {"image": "clip_01.mp4", "question": "what was said?", "answer": "a", "duration": [5, 8]}]
     file.write_text(json.dumps(rows))
     found = evaluate_file(file, root, tmp_path / "out.jsonl", progress=False)
-    assert (found.asked, found.missing, len(found.broken)) == (1, 1, 3)
+    assert (found.asked, len(found.missing), len(found.broken)) == (1, 1, 3)
 
 
 def test_metrics_by_hand():
-    rows = [{"predicted": "moon king", "answers": ("moon king",), "right": True},
-            {"predicted": "a ring", "answers": ("a king rides",), "right": False}]
+    rows = [{"predicted": "moon king", "answers": ("moon king",), "right": True, "media": ["a"]},
+            {"predicted": "a ring", "answers": ("a king rides",), "right": False, "media": ["b"]}]
     value, low, high = score("accuracy", rows)
     assert value == 0.5 and low < 0.5 < high
     pytest.importorskip("jiwer")
     value, low, high = score("word error rate", rows)
     assert value == pytest.approx(2 / 5) and low == 0.0 and high == pytest.approx(2 / 3)  # of five words; none, two of three
     pytest.importorskip("pycocoevalcap")
-    same = [{"predicted": t, "answers": (t,), "right": True} for t in ("a bell rings out loud", "one dog barks at night")]
+    same = [{"predicted": t, "answers": (t,), "right": True, "media": [t]} for t in ("a bell rings out loud", "one dog barks at night")]
     assert score("CIDEr", same) == pytest.approx((10.0, 10.0, 10.0))
+
+
+@pytest.mark.slow
+def test_candidates_that_the_tokenizer_cannot_tell_apart_are_counted_and_wrong(benchmark, tmp_path):
+    file, root = benchmark
+    file.write_text(json.dumps([{"image": "clip_01.mp4", "question": "what was said?", "answer": "a dog",
+                                 "answer_candidates": ["a dog", "a cat"]}]))
+    found = evaluate_file(file, root, tmp_path / "out.jsonl", progress=False)
+    assert (found.asked, found.undecided, found.value[0]) == (1, 1, 0.0)
+    assert "1 of them have candidates that are the same to this model's tokenizer" in str(found)
+
+
+def test_questions_about_one_medium_stand_or_fall_together():
+    rows = [{"predicted": "a", "answers": ("a",), "right": medium < 5, "media": [str(medium)]} for medium in range(10) for _ in range(8)]
+    value, low, high = score("accuracy", rows)
+    assert value == 0.5 and high - low > 0.5  # ten media; as eighty questions it would be 0.22 wide
+    assert score("accuracy", [{**row, "right": True} for row in rows])[1] < 1  # all right is not certainty
 
 
 def test_an_unknown_task_lists_the_known_ones(tmp_path):

@@ -7,6 +7,8 @@ from test_registry import scratch  # noqa: F401 (a fixture)
 
 from favor_mini import checkpoint_path, cli
 from favor_mini.aveb.tasks import TASKS
+from favor_mini.features import scene_of
+from favor_mini.lab import compare as compare_module
 from favor_mini.lab.compare import _with_steps, compare, fresh_model, run_folder
 from favor_mini.lab.plan import FIELDS, Plan, arm_name, left_out, load_parts, named, parse_changes
 from favor_mini.lab.statistics import LEFT_OUT, Comparison, verdict
@@ -25,16 +27,19 @@ def made(right, families=("shown_when", "read", "cause"), clips=20):
         for a, rows in enumerate(right) for s, row in enumerate(rows)])
 
 
-def test_what_was_left_out_is_counted_apart():
+def test_what_was_left_out_is_counted_apart_for_each_arm():
     results = [{"arm": arm, "seed": 0, "changes": changes, "parameters": 5, "gflop": 1.0, "seconds": 9,
                 "rows": [{"clip": "c", "family": "read", "question": q, "answer": a, "chance": 0.1, "right": bool(r)}
                          for q, a, r in zip(("what was heard while the phone was shown?", "what was written?", "what was seen?"),
                                             ("bell", "tiger", "telephones"), right, strict=True)]}
-               for arm, changes, right in (("all", {}, (1, 1, 1)), ("some", {"without": "phone+tiger"}, (0, 1, 1)))]
+               for arm, changes, right in (("all", {}, (1, 1, 1)), ("some", {"without": "phone+tiger"}, (0, 1, 1)),
+                                           ("one", {"without": "tiger"}, (0, 1, 0)))]
     found = Comparison(results)
-    assert found.left_out.tolist() == [True, True, False] and found.groups[-3:] == (*LEFT_OUT, "all")
-    rows = found.differences().set_index("questions").difference
-    assert rows[LEFT_OUT[0]] == -50 and rows[LEFT_OUT[1]] == 0
+    assert found.left_out["some"].tolist() == [True, True, False] and found.left_out["one"].tolist() == [False, True, False]
+    assert found.groups[-3:] == (*LEFT_OUT, "all")
+    rows = found.differences().set_index(["arm", "questions"]).difference
+    assert rows["some", LEFT_OUT[0]] == -50 and rows["some", LEFT_OUT[1]] == 0
+    assert rows["one", LEFT_OUT[0]] == 0 and rows["one", LEFT_OUT[1]] == -100
     assert LEFT_OUT[0] not in made([[[1]], [[0]]]).groups
 
 
@@ -65,19 +70,21 @@ def test_differences_by_hand():
 def test_an_arm_that_is_the_same_shows_no_difference():
     right = np.random.default_rng(0).integers(0, 2, (1, 3, 60)).repeat(2, axis=0)
     found = made(right).differences().iloc[-1]
-    assert (found.difference, found.low, found.high) == (0, 0, 0) and found.verdict.startswith("no difference found")
+    assert (found.difference, found.low, found.high) == (0, 0, 0)
+    assert found.verdict.startswith("no difference found (all answers alike;")
 
 
-@pytest.mark.parametrize("scatter, least", [(0.02, 0.9), (0.08, 0.8)])  # of trainings; a bootstrap over five is a little narrow
-def test_the_interval_covers_what_it_should(scatter, least):
+@pytest.mark.parametrize("seeds", [3, 5])
+@pytest.mark.parametrize("scatter", [0.02, 0.08])  # of trainings
+def test_the_interval_covers_what_it_should(scatter, seeds):
     """Arms that differ by chance alone, trainings and clips both noisy: about 95 of 100 intervals hold zero."""
     rng, held = np.random.default_rng(1), []
     for _ in range(60):
         ease = np.clip(0.7 + rng.normal(0, 0.15, (1, 1, 200)), 0.02, 0.98)
-        right = rng.random((2, 5, 200)) < np.clip(ease + rng.normal(0, scatter, (2, 5, 1)), 0, 1)
+        right = rng.random((2, seeds, 200)) < np.clip(ease + rng.normal(0, scatter, (2, seeds, 1)), 0, 1)
         found = made(right, clips=200).differences(("all",)).iloc[0]
         held.append(found.low <= 0 <= found.high)
-    assert np.mean(held) >= least
+    assert np.mean(held) >= 0.9
 
 
 def test_a_verdict_says_what_it_can():
@@ -158,10 +165,15 @@ def test_a_comparison_runs_and_can_be_repeated(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_arms_can_be_held_against_each_other_task_by_task_and_leave_things_out(tmp_path, capsys):
+def test_arms_can_be_held_against_each_other_task_by_task_and_leave_things_out(tmp_path, monkeypatch):
     plan = Plan([{}, {"without": "phone+zero"}], **{**QUICK, "clips": 32, "scenes": 1}, tasks=True)
+    met, learn = [], compare_module.finetune
+    monkeypatch.setattr(compare_module, "finetune", lambda model, processor, data, *rest, **options: met.append(
+        [named(scene_of(e)) for e in data]) or learn(model, processor, data, *rest, **options))
     found = compare(plan, tmp_path, progress=False)
-    assert len(set(found.families) - set(TASKS)) == 0 and len(found.groups) > 8 and found.groups[-1] == "all"
+    baseline, without = ({"phone", "zero"} & set().union(*clips) for clips in met)
+    assert baseline == {"phone", "zero"} and without == set() and len(met[0]) == len(met[1])
+    assert set(found.families) == set(TASKS) and found.groups == (*TASKS, *LEFT_OUT, "all")
     assert found.results[0]["losses"] != found.results[1]["losses"]  # other clips
     with pytest.raises(ValueError, match="of 160 training clips are without .*, wanted are .*; leave out less"):
         compare(Plan([{}, {"without": "+".join(SHAPES + THINGS)}], **{**QUICK, "clips": 32}, tasks=True), tmp_path, progress=False)

@@ -1,5 +1,7 @@
-"""All eleven tasks in one table: the model, the same model untrained, its language model shown nothing, and the best constant."""
+"""All eleven tasks in one table: the model, the same model untrained, its language model shown nothing, the best constant, and
+guessing: how often somebody would be right who knows the world but takes in one stream at most, where both are needed."""
 
+import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +14,11 @@ from ..course.figures import INK, MARK, STRONG, Picture, picture, png, styled
 from ..files import replacing
 from .files import read_items
 from .metrics import need
-from .run import MODELS, Examinee, per_row, resampled, score
+from .run import FORMS, MODELS, Examinee, per_row, resampled, score
 from .samples import test_set
 from .tasks import TASKS
 
-CONSTANT = "constant"
+CONSTANT, GUESS = "constant", "guessing"
 LOW_IS_GOOD = ("word error rate",)
 
 
@@ -28,15 +30,17 @@ class Results:
     table: pd.DataFrame
 
     def __str__(self) -> str:
-        lines = [f"{'task':<36}{'metric':<17}{'asked':>5}{'':>3}{'as it is (95 %)':<24}{'untrained':>10}{'text only':>10}"
-                 f"{'constant':>10}  beyond all of these by"]
+        others = (*MODELS[1:], CONSTANT, GUESS)
+        width = max(len(f"{r.task}: {r.title}") for r in self.table.itertuples()) + 2
+        lines = [f"{'task':<{width}}{'metric':<17}{'asked':>5}{'':>3}{'as it is (95 %)':<25}"
+                 + "".join(f"{name:>10}" for name in others) + "  beyond all of these by"]
         for _, rows in self.table.groupby("task", sort=False):
             row = rows.set_index("model")
-            best, form = row.loc[MODELS[0]], "{:.2f}" if rows.metric.iloc[0] == "CIDEr" else "{:.1%}"
+            best, form = row.loc[MODELS[0]], FORMS.get(rows.metric.iloc[0], "{:.1%}")
             told = f"{form.format(best.value)} ({form.format(best.low)} to {form.format(best.high)})"
-            others = "".join(f"{form.format(row.value[name]):>10}" for name in (*MODELS[1:], CONSTANT))
+            beside = "".join(f"{form.format(row.value[name]) if name in row.index else '':>10}" for name in others)
             clear = row.beyond.min()
-            lines.append(f"{best.task + ': ' + best.title:<36}{best.metric:<17}{best.asked:>5}   {told:<24}{others}  "
+            lines.append(f"{best.task + ': ' + best.title:<{width}}{best.metric:<17}{best.asked:>5}   {told:<25}{beside}  "
                          + (f"at least {form.format(clear)}" if clear > 0 else "no: not clearly"))
         return "\n".join(lines)
 
@@ -68,6 +72,9 @@ def run_benchmark(checkpoint=None, out="build/evaluate", *, tasks=None, progress
             if skipped := [row["problem"] for row in told[examinee.kind] if "problem" in row]:
                 raise ValueError(f"{file}: {len(skipped)} questions could not be asked, the first because {skipped[0]}")
         told[CONSTANT] = best_constant(metric, told[MODELS[0]])
+        if metric == "accuracy":
+            guesses = [row["guess"] for row in json.loads(file.read_text(encoding="utf-8"))]
+            told[GUESS] = [{**row, "right": guess} for row, guess in zip(told[MODELS[0]], guesses, strict=True)]
         rows += _compare(name, metric, told)
     return Results(pd.DataFrame(rows))
 
@@ -82,10 +89,12 @@ def best_constant(metric: str, rows: list[dict], tried: int = 12) -> list[dict]:
 
 def _compare(name: str, metric: str, told: dict[str, list[dict]]) -> list[dict]:
     """A row for each model; all of them answered the same questions, so they are compared question by question."""
-    sign, ours, rows = -1 if metric in LOW_IS_GOOD else 1, resampled(*per_row(metric, told[MODELS[0]])), []
+    sign, rows = -1 if metric in LOW_IS_GOOD else 1, []
+    drawn = {model: resampled(*per_row(metric, answered), answered) for model, answered in told.items()}
     for model, answered in told.items():
-        value, low, high = score(metric, answered)
-        beyond = np.nan if model == MODELS[0] else float(np.quantile(sign * (ours - resampled(*per_row(metric, answered))), 0.025))
+        share, of = per_row(metric, answered)
+        value, low, high = score(metric, answered) if model != GUESS else (float(share.mean()), np.nan, np.nan)
+        beyond = np.nan if model == MODELS[0] else float(np.quantile(sign * (drawn[MODELS[0]] - drawn[model]), 0.025))
         rows.append({"task": name, "title": TASKS[name].title, "metric": metric, "asked": len(answered), "model": model,
                      "value": value, "low": low, "high": high, "beyond": beyond})
     return rows
@@ -93,13 +102,13 @@ def _compare(name: str, metric: str, told: dict[str, list[dict]]) -> list[dict]:
 
 @styled
 def draw(results: Results) -> Picture:
-    """Every task as a share of its best possible score (right answers, 1 - word errors, a tenth of CIDEr-D), model by model."""
+    """Every task's score on one scale (right answers, 1 - word errors, a tenth of CIDEr-D), model by model."""
     table = results.table
     tasks = list(dict.fromkeys(table.task))
     figure = picture(12, 1.5 + 0.5 * len(tasks), "Mini-AVEB: " + "; ".join(
         f"{r.task} {r.value:.2f} {r.metric}" for r in table[table.model == MODELS[0]].itertuples()) + ".")
     axis = figure.subplots()
-    for model, mark, colour in zip((*MODELS, CONSTANT), ("o", "s", "^", "D"), (STRONG, MARK, "white", "white"), strict=True):
+    for model, mark, colour in zip((*MODELS, CONSTANT, GUESS), "os^Dv", (STRONG, MARK, *["white"] * 3), strict=True):
         rows = table[table.model == model]
         place = [tasks.index(task) for task in rows.task]
         value, low, high = (_share(rows.metric, rows[field]) for field in ("value", "low", "high"))
@@ -107,11 +116,11 @@ def draw(results: Results) -> Picture:
             axis.hlines(place, np.minimum(low, high), np.maximum(low, high), color=INK, linewidth=2)
         axis.scatter(value, place, s=90, marker=mark, color=colour, edgecolor=INK, linewidth=1.4, zorder=3, label=model)
     axis.set(yticks=range(len(tasks)), ylim=(len(tasks) - 0.5, -0.5), xlim=(-0.03, 1.03),
-             xlabel="share of the best possible score (accuracy; 1 - word error rate; CIDEr-D / 10)")
+             xlabel="accuracy; 1 - word error rate; CIDEr-D / 10 (a caption just like one of its references has 0.6 to 0.8)")
     axis.set_yticklabels([f"{task}: {TASKS[task].title}" for task in tasks])
     axis.grid(axis="x", color="#dddddd")
     axis.set_axisbelow(True)
-    figure.legend(loc="outside upper center", ncols=4, frameon=False)
+    figure.legend(loc="outside upper center", ncols=5, frameon=False)
     return figure
 
 

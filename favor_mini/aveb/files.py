@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..media import Clip, read_clip
+from ..media import Clip, media_error, read_clip
 
 MEDIA = ("image", "image_name")
 SOUNDS = {".wav", ".flac", ".mp3", ".ogg", ".m4a"}
@@ -23,6 +23,10 @@ class RowError(ValueError):
     def __init__(self, file, index: int, field: str, problem: str):
         super().__init__(f"{file}, row {index}, field {field!r}: {problem}")
         self.file, self.index, self.field = Path(file), index, field
+
+
+class ItemError(ValueError):
+    """A question that cannot be asked, though its row is well-formed."""
 
 
 @dataclass(frozen=True)
@@ -123,13 +127,13 @@ def find_media(item: Item, root) -> list[Path]:
     """Where an item's files are under `root`: by the name in the row, or its last part alone.
 
     Raises:
-        ValueError: a name leads out of the root. FileNotFoundError: a file is not there.
+        ItemError: a name leads out of the root. FileNotFoundError: a file is not there.
     """
     root, found = Path(root).resolve(), []
     for name in item.media:
         places = [] if "\0" in name else [(root / name).resolve(), (root / Path(name).name).resolve()]
         if not places or any(not place.is_relative_to(root) for place in places):
-            raise ValueError(f"item {item.id}: {name!r} leads out of {root}; media are read from under it only")
+            raise ItemError(f"item {item.id}: {name!r} leads out of {root}; media are read from under it only")
         place = next((place for place in places if place.is_file()), None)
         if place is None:
             raise FileNotFoundError(f"item {item.id}: no {name} under {root}")
@@ -138,19 +142,25 @@ def find_media(item: Item, root) -> list[Path]:
 
 
 def read_media(paths: list[Path], span: tuple[float, float] | None = None, **options) -> Clip:
-    """The files of an item as one clip: the frames of the first and, where there are two, the sound of the second.
+    """The files of an item as one clip: of two, the frames of the one that has some, and the sound of the other.
 
     Args:
-        span: seconds to read. A file that ends before they begin has been cut already, and is read whole.
+        span: seconds to read. A file that is no longer than they are, or ends before they begin, has been cut already, and is
+            read whole.
         options: of `read_clip`.
 
     Raises:
-        MediaError: a file cannot be read.
+        MediaError: a file cannot be read, two are no picture and sound, or a file ends within the span.
     """
     clips = [_read(path, span, options) for path in paths]
     if len(clips) == 1:
         return clips[0]
-    picture, sound = sorted(clips, key=lambda clip: Path(clip.source).suffix.lower() in SOUNDS)
+    pair = sorted(zip(clips, paths, strict=True), key=lambda c: ("video" in c[0].missing, c[1].suffix.lower() in SOUNDS))
+    (picture, first), (sound, second) = pair
+    for clip, path, stream in ((picture, first, "video"), (sound, second, "audio")):
+        if stream in clip.missing:
+            raise media_error(path, f"it holds no {stream}, but it is to give it beside {second if path == first else first}",
+                              "name a picture or film and a sound")
     length = max(len(sound.waveform), round(picture.duration * sound.sampling_rate) if len(picture.frames) > 1 else 0)
     waveform = np.pad(sound.waveform, (0, length - len(sound.waveform)))
     missing = tuple(name for name, there in (("video", len(picture.frames)), ("audio", len(sound.waveform))) if not there)
@@ -162,8 +172,10 @@ def _read(path: Path, span, options: dict) -> Clip:
     if span is None:
         return read_clip(path, **options)
     whole = read_clip(path, **options)
-    if whole.duration <= span[0]:
+    if whole.duration <= max(span[0], span[1] - span[0] + 0.5):
         return whole
+    if whole.duration < span[1] - 1:
+        raise media_error(path, f"it lasts {whole.duration:.1f} s, and {span[0]:g} to {span[1]:g} s are wanted", "mend the row")
     return read_clip(path, start=span[0], end=min(span[1], whole.duration), **options)
 
 

@@ -12,43 +12,48 @@ import numpy as np
 from scipy.stats import binomtest
 from tqdm.auto import tqdm
 
-from ..ask import find_checkpoint, load_checkpoint
+from ..ask import checkpoint_digest, find_checkpoint, load_checkpoint
 from ..evaluation import answer, likelihood
 from ..features import encode_media
 from ..files import digest
 from ..media import MediaError
-from .files import Item, find_media, only, read_items, read_media
+from .files import Item, ItemError, find_media, only, read_items, read_media
 from .metrics import METRICS, best_word_errors, cider, matches, need, spider
 from .tasks import TASKS
 
 BLIND = {"num_frames": 0, "audio_tokens": 0}  # no clip
 CHUNK = 32  # questions that are read, encoded and answered together
+FORMS = {"CIDEr": "{:.2f}", "SPIDEr": "{:.2f}"}  # how a metric is printed; the others are shares
 MODELS = ("as it is", "untrained", "text only")  # the checkpoint; with a fresh connector and LoRA; shown no clip at all
 
 
 @dataclass(frozen=True)
 class Report:
     """What came of a file: how many questions were asked, the task's metric over them with its 95 % interval (None where none
-    was asked), and how many could not be asked, and why."""
+    was asked), what could not be asked, and why, and of how many the model could not tell the candidates apart (counted as wrong)."""
 
     file: str
     asked: int
     metric: str
     value: tuple[float, float, float] | None
-    missing: int
-    unreadable: int
+    missing: tuple[str, ...]
+    unreadable: tuple[str, ...]
     broken: tuple[str, ...]
+    undecided: int
 
     def __str__(self) -> str:
         lines = [f"{self.file}: {self.asked} questions asked"]
         if self.value:
-            form = ".2f" if self.metric in ("CIDEr", "SPIDEr") else ".1%"
-            value, low, high = (format(v, form) for v in self.value)
+            value, low, high = (FORMS.get(self.metric, "{:.1%}").format(v) for v in self.value)
             lines.append(f"{self.metric} {value} (95 % {low} to {high})")
-        lines += [f"skipped: {count} {what}" for count, what in (
-            (self.missing, "whose media are not under the root"), (self.unreadable, "whose media cannot be read"),
-            (len(self.broken), "rows that are malformed")) if count]
-        return "\n".join(lines + [f"  {problem}" for problem in self.broken])
+        if self.undecided:
+            lines.append(f"{self.undecided} of them have candidates that are the same to this model's tokenizer; they count as wrong")
+        for problems, what, told in ((self.missing, "whose media are not under the root", 1),
+                                     (self.unreadable, "whose media cannot be read", 1),
+                                     (self.broken, "that are malformed, or lead out of the root", len(self.broken))):
+            if problems:
+                lines += [f"skipped: {len(problems)} {what}", *(f"  {problem}" for problem in problems[:told])]
+        return "\n".join(lines)
 
 
 def per_row(metric: str, asked: list[dict]) -> tuple[np.ndarray, np.ndarray]:
@@ -66,20 +71,26 @@ def per_row(metric: str, asked: list[dict]) -> tuple[np.ndarray, np.ndarray]:
     return np.array([e.errors for e in each], float), words
 
 
-def resampled(share: np.ndarray, of: np.ndarray, draws: int = 4000) -> np.ndarray:
-    """The bootstrap: the metric over as many rows, drawn with replacement; (draws,). The same draws for as many rows."""
-    drawn = np.random.default_rng(0).multinomial(len(share), np.full(len(share), 1 / len(share)), draws)
-    return (drawn @ share) / np.maximum(drawn @ of, 1)
+def resampled(share: np.ndarray, of: np.ndarray, asked: list[dict], draws: int = 4000) -> np.ndarray:
+    """The bootstrap: the metric over as many media, drawn with replacement with all questions about each; (draws,). The same
+    draws wherever the questions are the same."""
+    _, medium = np.unique(["\0".join(row["media"]) for row in asked], return_inverse=True)
+    count = medium.max() + 1
+    drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), draws)
+    return (drawn @ np.bincount(medium, share)) / np.maximum(drawn @ np.bincount(medium, of), 1e-9)
 
 
 def score(metric: str, asked: list[dict]) -> tuple[float, float, float]:
-    """A metric over rows, with the bounds of its 95 % interval: Wilson's for accuracy, else the bootstrap's."""
+    """A metric over rows, with the bounds of its 95 % interval: the bootstrap's, and for accuracy where no medium is asked about
+    twice, or all answers are right or all wrong, Wilson's."""
     share, of = per_row(metric, asked)
-    if metric == "accuracy":
+    value = float(share.sum() / of.sum())
+    apart = len({tuple(row["media"]) for row in asked}) == len(asked)
+    if metric == "accuracy" and (apart or value in (0.0, 1.0)):
         interval = binomtest(int(share.sum()), len(asked)).proportion_ci(method="wilson")
-        return float(share.mean()), interval.low, interval.high
-    low, high = np.quantile(resampled(share, of), [0.025, 0.975])
-    return float(share.sum() / of.sum()), float(low), float(high)
+        return value, interval.low, interval.high
+    low, high = np.quantile(resampled(share, of, asked), [0.025, 0.975])
+    return value, float(low), float(high)
 
 
 def evaluate_file(file, media_root, predictions, *, task: str | None = None, metric: str | None = None, checkpoint=None,
@@ -109,8 +120,8 @@ def evaluate_file(file, media_root, predictions, *, task: str | None = None, met
     told = Examinee(checkpoint).ask(file, items, media_root, predictions, task=task, progress=progress)
     asked = [row for row in told if "predicted" in row]
     skipped = {why: [row["problem"] for row in told if row.get("skipped") == why] for why in ("missing", "unreadable", "outside")}
-    return Report(Path(file).name, len(asked), metric, score(metric, asked) if asked else None, len(skipped["missing"]),
-                  len(skipped["unreadable"]), (*map(str, broken), *skipped["outside"]))
+    return Report(Path(file).name, len(asked), metric, score(metric, asked) if asked else None, tuple(skipped["missing"]),
+                  tuple(skipped["unreadable"]), (*map(str, broken), *skipped["outside"]), sum("undecided" in row for row in asked))
 
 
 class Examinee:
@@ -136,8 +147,10 @@ class Examinee:
         """
         file, root, predictions = Path(file), Path(media_root), Path(predictions)
         head = {"file": file.name, "rows": digest(file.read_bytes()), "task": task, "model": self.kind,
-                "checkpoint": digest(*((self.folder / name).read_bytes() for name in ("config.json", "model.safetensors")))}
-        done, encoded = _resume(predictions, head), {} if encoded is None else encoded
+                "checkpoint": checkpoint_digest(self.folder)}
+        kept, encoded = _resume(predictions, head), {} if encoded is None else encoded
+        now = {item.id: self._sizes(item, root) for item in items}
+        done = {item.id: kept[item.id] for item in items if item.id in kept and kept[item.id]["sizes"] == now[item.id]}
         with open(predictions, "ab") as lines, tqdm(total=len(items), desc=file.name, disable=not progress) as bar:
             if not predictions.stat().st_size:
                 _write(lines, head)
@@ -146,10 +159,17 @@ class Examinee:
                 if any(item.id not in done for item in chunk):  # whole, even if begun: so no answer hangs on where it stopped
                     for item, row in zip(chunk, self._answer(chunk, root, task, encoded), strict=True):
                         if item.id not in done:
-                            done[item.id] = row
-                            _write(lines, {"id": item.id, "question": item.question, "answers": item.answers, **row})
+                            done[item.id] = {**row, "sizes": now[item.id]}
+                            _write(lines, {"id": item.id, "question": item.question, "answers": item.answers, **done[item.id]})
                 bar.update(len(chunk))
-        return [{**done[item.id], "answers": item.answers} for item in items]
+        return [{**done[item.id], "answers": item.answers, "media": item.media} for item in items]
+
+    def _sizes(self, item: Item, root: Path) -> list[int]:
+        """By which other media under the same names are noticed, and that missing ones have come."""
+        try:
+            return [path.stat().st_size for path in find_media(item, root)]
+        except (OSError, ValueError):
+            return []
 
     def _answer(self, items: list[Item], root: Path, task: str | None, encoded: dict) -> list[dict]:
         rows, media = [{} for _ in items], {}
@@ -161,7 +181,7 @@ class Examinee:
                 row.update(skipped="unreadable", problem=f"item {item.id}: {error}")
             except OSError as error:
                 row.update(skipped="missing", problem=str(error))
-            except (ValueError, TypeError) as error:  # outside the root, or a question that the tokenizer refuses
+            except ItemError as error:
                 row.update(skipped="outside", problem=str(error))
         there = [(row, item) for row, item in zip(rows, items, strict=True) if item.id in media]
         free = [(row, item) for row, item in there if not item.candidates]
@@ -175,8 +195,10 @@ class Examinee:
                           [candidate for _, candidate in flat])
         ends = np.cumsum([len(item.candidates) for _, item in choices])[:-1].astype(int)
         for (row, item), of_item in zip(choices, np.split(told, ends), strict=False):
-            predicted = item.candidates[int(of_item.argmax())]
+            predicted, ids = item.candidates[int(of_item.argmax())], self.processor.tokenizer(list(item.candidates)).input_ids
             row.update(predicted=predicted, right=predicted in item.answers)
+            if len(set(map(tuple, ids))) < len(ids):  # such as two words that a small vocabulary lacks: the first one would win
+                row.update(right=False, undecided=True)
         return rows
 
     def _check(self, item: Item) -> None:
@@ -185,9 +207,9 @@ class Examinee:
             try:
                 ids = self.processor.tokenizer(text, add_special_tokens=False).input_ids
             except (ValueError, TypeError) as error:
-                raise ValueError(f"item {item.id}: {text!r} is no text: {error}") from error
+                raise ItemError(f"item {item.id}: {text!r} is no text: {error}") from error
             if self.model.config.placeholder_id in ids:
-                raise ValueError(f"item {item.id}: {text!r} holds <av>, which stands for the clip")
+                raise ItemError(f"item {item.id}: {text!r} holds <av>, which stands for the clip")
 
     def _encode(self, item: Item, root: Path, task: str | None, encoded: dict) -> dict:
         key = (task, item.media, item.span)
@@ -226,10 +248,12 @@ def _resume(predictions: Path, head: dict) -> dict[str, dict]:
             raise ValueError("it was not written by this command")
         first, *rows = _whole_lines(content) if b"\n" in content else [head]
         if first != head:
-            raise ValueError(f"it belongs to {first}, asked for is {head}")
-        done = {row["id"]: row for row in rows if "predicted" in row}  # what was skipped may be there by now
+            other = [name for name in head if not isinstance(first, dict) or first.get(name) != head[name]]
+            raise ValueError(f"it belongs to another run, of other {', '.join(other)}")
+        done = {row["id"]: row for row in rows if "sizes" in row}
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{predictions} can't be gone on with: {error}; choose another file, or remove it") from error
+        raise ValueError(f"{predictions} can't be gone on with: {error}; name another file or folder (--json, --out), or "
+                         "remove it") from error
     with open(predictions, "r+b") as file:
         file.truncate(content.rfind(b"\n") + 1)
     return done

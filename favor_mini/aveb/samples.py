@@ -68,9 +68,9 @@ def _scenes(task: Task) -> list[tuple[int, list[str]]]:
 
 
 def _row(task: Task, media: list[str], example: Example) -> dict:
-    """As in the published files; what to choose among only where the paper's task is to choose."""
+    """As in the published files, and with what guessing scores; what to choose among only where the paper's task is to choose."""
     row = {"image_name": media if len(media) > 1 else media[0], "question": example.question,
-           "answer": list(example.answers) if len(example.answers) > 1 else example.answers[0]}
+           "answer": list(example.answers) if len(example.answers) > 1 else example.answers[0], "guess": round(example.guess, 4)}
     return row | ({"answer_candidates": list(example.candidates)} if task.name == "video_qa" else {})
 
 

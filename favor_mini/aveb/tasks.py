@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..world.questions import FAMILIES, Question, choose
+from ..world.questions import FAMILIES, Question, choose, one_stream_chance
 from ..world.scene import COLOURS, OPPOSITE, PLACES, SHAPES, THINGS, WORDS, Actor, Heard, Moment, Scene, draw_scene
 from ..world.speech import ASKED
 
@@ -23,11 +23,19 @@ LOUD_NOISE = (0.04, 0.12)  # standard deviation of the noise over which AVSR's w
 
 @dataclass(frozen=True)
 class Example:
-    """One question with all answers that count as right, and what to choose among (() where the answer is free)."""
+    """One question with all answers that count as right, and what could be weighed ((): anything could be said).
+
+    guess: how often somebody is right at best who knows the world and takes in one of two streams, or none of one.
+    """
 
     question: str
     answers: tuple[str, ...]
     candidates: tuple[str, ...] = ()
+    better_guess: float = 0.0
+
+    @property
+    def guess(self) -> float:
+        return max(self.better_guess, 1 / len(self.candidates) if self.candidates else 0.0)
 
 
 @dataclass(frozen=True)
@@ -211,14 +219,15 @@ def answer_aloud(scene: Scene, rng=None) -> list[Example]:
     answers = {"what colour": (actor.colour, COLOURS), "what shape": (actor.name, SHAPES),
                "where": (moment.direction, tuple(PLACES)), "which word": (actor.name, WORDS)}
     right, candidates = answers[moment.heard.name]
-    return [Example(ASKED_ALOUD, (right,), candidates)]
+    # Of a shape the eyes leave three answers, and of a written word they leave one.
+    return [Example(ASKED_ALOUD, (right,), candidates, 1 / 3 if moment.seen == "show" else 1.0)]
 
 
 def find_source(scene: Scene, rng=None) -> list[Example]:
     (moment,) = scene.moments
     places = moment.direction, OPPOSITE[moment.direction]
     right = places[0] if moment.heard.name == moment.actors[0].name else places[1]
-    return [Example(SOURCE, (right,), tuple(PLACES))]
+    return [Example(SOURCE, (right,), tuple(PLACES), 1 / 2)]  # the eyes leave two places
 
 
 def tell_match(scene: Scene, rng=None) -> list[Example]:
@@ -242,7 +251,8 @@ def ask_all(scene: Scene, rng, missing: str | None = None) -> list[Example]:
 def _about_clips(wanted: Callable[[tuple[str, ...]], bool], options: int | None) -> Callable:
     def asked(scene: Scene, rng) -> list[Example]:
         questions = [q for q in choose(scene, rng, 30) if wanted(FAMILIES[q.family])]
-        return [Example(q.text, (q.answer,), _options(q, options, rng)) for q in questions]
+        return [Example(q.text, (q.answer,), _options(q, options, rng), 0.0 if q.single_modality else max(
+            one_stream_chance(scene, q, stream) for stream in ("audio", "video"))) for q in questions]
 
     return asked
 

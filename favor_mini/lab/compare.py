@@ -25,7 +25,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import TrainerCallback
 from transformers.utils.logging import disable_progress_bar
 
-from ..ask import find_checkpoint
+from .. import data_path
+from ..ask import checkpoint_digest, find_checkpoint
 from ..config import FavorConfig
 from ..features import encode_scenes, scene_of
 from ..files import digest, replacing
@@ -183,7 +184,7 @@ def run_folder(out: Path, folder: Path, plan: Plan, arm: dict, seed: int) -> Pat
     changes = {**plan.fixed, **arm}
     own = {slot: _source(part(slot, name).make) for slot, name in changes.items() if slot in SLOTS}
     decides = {**{k: v for k, v in asdict(plan).items() if k not in ("arms", "fixed", "seeds", "minutes")},
-               "changes": changes, "seed": seed, "own": own, "checkpoint": _checkpoint(folder), "code": _code(),
+               "changes": changes, "seed": seed, "own": own, "pool": plan.pool, "checkpoint": checkpoint_digest(folder), "code": _code(),
                "device": "cuda" if torch.cuda.is_available() else "cpu", "bf16": has_bf16()}
     return out / "runs" / digest(json.dumps(decides, sort_keys=True).encode())
 
@@ -206,19 +207,17 @@ def _source(make) -> str:
 
 def _code() -> str:
     """The package's code that a run may depend on."""
-    package = Path(__file__).parent.parent
+    package, beside = Path(__file__).parent.parent, {"cli.py", "report.py", "demo.py", "doctor.py", "bench.py"}
     lab = [package / "lab" / name for name in ("variants.py", "plan.py", "compare.py")]
-    files = [*package.glob("*.py"), *package.glob("world/*.py"), package / "aveb" / "tasks.py", *lab]
-    return digest(b"".join(file.read_bytes() for file in sorted(files)))
-
-
-def _checkpoint(folder: Path) -> str:
-    return digest(*((folder / name).read_bytes() for name in ("config.json", "model.safetensors")))
+    aveb = [package / "aveb" / name for name in ("tasks.py", "metrics.py")]
+    files = [*(f for f in package.glob("*.py") if f.name not in beside), *package.glob("world/*.py"), *aveb, *lab]
+    files += [file for file in data_path("speech").iterdir() if file.suffix in (".ogg", ".json")]
+    return digest(*(file.read_bytes() for file in sorted(files)))
 
 
 def _encode(folder: Path, plan: Plan, out: Path, progress: bool) -> list[dict]:
     model, processor = fresh_model(folder, 0, {})
-    first, cache = 4 * 10**6, out / "features"  # scenes that the frozen parts have not met
+    first, cache = 4 * 10**7, out / "features"  # beyond the scenes that the frozen parts learned from
     if plan.tasks:
         return training_clips(model, processor, plan.pool, cache, progress, first)
     seeds = range(SPLITS["train"].start + first, SPLITS["train"].start + first + plan.pool)
@@ -230,7 +229,7 @@ def _with_steps(plan: Plan, folder: Path, data: list[dict], out: Path, keep: boo
     if plan.steps is not None:
         return plan
     baseline = {**plan.fixed, **plan.arms[0]}
-    file = out / f"steps-{digest(json.dumps([baseline, plan.minutes, plan.batch, _checkpoint(folder)]).encode())}.json"
+    file = out / f"steps-{digest(json.dumps([baseline, plan.minutes, plan.batch, plan.tasks, checkpoint_digest(folder)]).encode())}.json"
     if file.exists():
         return replace(plan, steps=json.loads(file.read_text()))
     model, processor = fresh_model(folder, 0, baseline)

@@ -66,9 +66,8 @@ EXPERIMENTS = [
         _plan({"without": "phone+heart+tiger"}, {"without": "purple"})),
     Experiment(
         "tasks", "What does each of the mechanism's parts give to each of the eleven tasks?",
-        "leaves out causal attention, windows, synchronisation and the diversity loss, one at a time",
-        _plan({"attention": "full"}, {"diversity_weight": 0.0}, WHOLE, {"sync": "append", **WHOLE},
-              tasks=True, seeds=4, steps=240, scenes=24)),
+        "leaves out causal attention, windows, the diversity loss and synchronisation (see sync), one at a time",
+        _plan({"attention": "full"}, {"diversity_weight": 0.0}, WHOLE, tasks=True, seeds=4, steps=240, scenes=24)),
     Experiment(
         "sync", "Does it matter that sound and picture of one moment stand side by side, where one window holds the whole clip?",
         "an ablation does without synchronisation",

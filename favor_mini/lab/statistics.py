@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
+from scipy.stats import binomtest, t
 
 from ..evaluation import GROUPS
 from ..world.questions import FAMILIES
@@ -42,17 +42,21 @@ class Comparison:
         self.right = np.array([[self._run(arm, seed)["rows"] for seed in self.seeds] for arm in self.arms])
         self.right = np.vectorize(lambda row: row["right"])(self.right)  # [arms, seeds, questions] bool
         self.chance = np.array([row["chance"] for row in results[0]["rows"]])
-        missing = {name for r in results for name in r.get("changes", {}).get("without", "").split("+")} - {""}
-        self.left_out = missing and np.array([bool(missing & set(re.findall(r"\w+", f"{row['question']} {row['answer']}")))
-                                              for row in results[0]["rows"]])  # [questions]: about what an arm never met
+        words = [set(re.findall(r"\w+", f"{row['question']} {row.get('answer')}")) for row in results[0]["rows"]]
+        self.left_out = {}  # arm: [questions] bool, whether it is about what this arm never met
+        for arm in self.arms:
+            missing = set(self._run(arm, self.seeds[0]).get("changes", {}).get("without", "").split("+")) - {""}
+            if missing:
+                self.left_out[arm] = np.array([bool(missing & of_row) for of_row in words])
 
     def _run(self, arm: str, seed: int) -> dict:
         return next(r for r in self.results if (r["arm"], r["seed"]) == (arm, seed))
 
-    def chosen(self, group: str) -> np.ndarray:
-        """Which questions belong to a group of `groups`, to a family, or to "all"."""
+    def chosen(self, group: str, arm: str | None = None) -> np.ndarray:
+        """Which questions belong to a group of `groups`, to a family, or to "all"; where it hangs on it, for an arm."""
         if group in LEFT_OUT:
-            return self.left_out == (group == LEFT_OUT[0])
+            nothing = np.zeros(len(self.families), bool)
+            return self.left_out[arm] == (group == LEFT_OUT[0]) if arm in self.left_out else nothing
         if group == "all":
             return np.ones(len(self.families), bool)
         if group in GROUPS:
@@ -63,9 +67,8 @@ class Comparison:
     def groups(self) -> tuple[str, ...]:
         """Groups of questions that are told apart: what they need; where arms left things out, whether they are about those; or, of
         the eleven tasks, each."""
-        if not set(self.families) & set(FAMILIES):
-            return (*dict.fromkeys(self.families), "all")
-        return (*GROUPS, *(LEFT_OUT if len(self.left_out) else ()), "all")
+        told_apart = GROUPS if set(self.families) & set(FAMILIES) else dict.fromkeys(self.families)
+        return (*told_apart, *(LEFT_OUT if self.left_out else ()), "all")
 
     @property
     def table(self) -> pd.DataFrame:
@@ -75,7 +78,7 @@ class Comparison:
             for s, seed in enumerate(self.seeds):
                 run = self._run(arm, seed)
                 for group in dict.fromkeys((*self.groups, *self.families)):
-                    chosen = self.chosen(group)
+                    chosen = self.chosen(group, arm)
                     if chosen.any():
                         rows.append({"arm": arm, "seed": seed, "questions": group, "count": int(chosen.sum()),
                                      "accuracy": self.right[a, s, chosen].mean(), "chance": self.chance[chosen].mean(),
@@ -85,24 +88,23 @@ class Comparison:
     def differences(self, groups=None) -> pd.DataFrame:
         """Each arm against the first, in points of accuracy, with a 95 % interval.
 
-        Paired by seed and question. The bootstrap draws seeds and clips anew: other trainings, other clips.
+        Paired by seed and question. Two things could have come out otherwise: other trainings, whose share is Student's t of
+        the seeds (a bootstrap of so few would spread too little), and other clips, whose share is a bootstrap over clips.
         """
         rng, rows = np.random.default_rng(0), []
         seeds, clips = len(self.seeds), self.clip.max() + 1
-        of_seeds = rng.multinomial(seeds, np.full(seeds, 1 / seeds), REPEATS)  # how often each is drawn
-        of_clips = rng.multinomial(clips, np.full(clips, 1 / clips), REPEATS)
+        of_clips = rng.multinomial(clips, np.full(clips, 1 / clips), REPEATS)  # how often each is drawn
         for a, arm in enumerate(self.arms[1:], 1):
             for group in groups or self.groups:
-                chosen = self.chosen(group)
+                chosen = self.chosen(group, arm)
                 if not chosen.any():
                     continue
                 gained = 100.0 * (self.right[a].astype(float) - self.right[0])[:, chosen]  # [seeds, questions]
-                sums = np.stack([np.bincount(self.clip[chosen], row, clips) for row in gained])  # [seeds, clips]
-                counts = np.bincount(self.clip[chosen], minlength=clips)
-                drawn = ((of_seeds @ sums) * of_clips).sum(1) / np.maximum(seeds * (of_clips @ counts), 1)
-                # Draws from few seeds spread too little, by (seeds - 1) / seeds in variance.
-                spread = (drawn - gained.mean()) * np.sqrt(seeds / max(1, seeds - 1))
-                low, high = gained.mean() + np.quantile(spread, [0.025, 0.975])
+                sums, counts = np.bincount(self.clip[chosen], gained.mean(0), clips), np.bincount(self.clip[chosen], minlength=clips)
+                drawn = (of_clips @ sums) / np.maximum(of_clips @ counts, 1)
+                by_clips = np.quantile(drawn, [0.025, 0.975]) - gained.mean()
+                by_seeds = t.ppf(0.975, max(1, seeds - 1)) * gained.mean(1).std(ddof=min(1, seeds - 1)) / np.sqrt(seeds)
+                low, high = gained.mean() + np.array([-1, 1]) * np.hypot(by_clips, by_seeds)
                 rows.append({"arm": arm, "questions": group, "difference": gained.mean(), "low": low, "high": high,
                              "seeds": seeds, "verdict": verdict(gained.mean(), low, high, seeds)})
         return pd.DataFrame(rows)
@@ -116,8 +118,7 @@ class Comparison:
                  f"against {self.arms[0]!r}, in points, paired by seed and question (95 % interval):"]
         lines += [f"  {r.arm:<32} {r.questions:<30} {r.difference:+6.1f}  ({r.low:+.1f} to {r.high:+.1f})  {r.verdict}"
                   for r in found.itertuples()]
-        lines.append(f"{len(found)} intervals, each by itself; of so many, {0.05 * len(found):.1f} would miss zero by chance alone. "
-                     "From fewer than ten seeds they are still a little narrow where trainings differ much.")
+        lines.append(f"{len(found)} intervals, each by itself; of so many, {0.05 * len(found):.1f} would miss zero by chance alone.")
         return "\n".join(lines)
 
     def save(self, file) -> None:
@@ -201,4 +202,6 @@ def verdict(difference: float, low: float, high: float, seeds: int) -> str:
         return f"better, by {difference:.1f} points"
     if high < 0:
         return f"worse, by {-difference:.1f} points"
+    if low == high:
+        return "no difference found (all answers alike; of how large a one may have stayed hidden, they say nothing)"
     return f"no difference found (one of more than {max(-low, high):.1f} points is unlikely)"

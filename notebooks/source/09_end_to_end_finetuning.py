@@ -59,7 +59,7 @@ for question in choose(scene, np.random.default_rng(0), 4, reword_them=True):
 from favor_mini.features import encode_scenes
 from favor_mini.world.scene import SPLITS
 
-seeds = [SPLITS["train"].start + 2 * 10**6 + i for i in range(480)]
+seeds = [SPLITS["train"].start + 2 * 10**7 + i for i in range(480)]
 encoded = encode_scenes(model, processor, seeds, cache="../build/notebook-features", progress=False)
 print(len(encoded), "clips; the first:", {k: tuple(v.shape) for k, v in encoded[0].items() if torch.is_tensor(v)})
 
