@@ -122,7 +122,8 @@ def _parser() -> argparse.ArgumentParser:
     chosen.add_argument("--file", metavar="TEST.json", help="a published test-set file of the paper's benchmark")
     evaluate.add_argument("--task", metavar="NAME", help="this one of the eleven alone: asr, ac, ic, ocr, vqa, video_qa, avsr, avqa, "
                           "isqa, avssd, avm; with --file: which one the file is, as it says the metric (default: accuracy)")
-    evaluate.add_argument("--metric", help="with --file: another one than the task's own; SPIDEr, as in the paper, needs Java")
+    evaluate.add_argument("--metric", choices=["accuracy", "word error rate", "CIDEr", "SPIDEr"],
+                          help="with --file: another one than the task's own; SPIDEr, as in the paper, needs Java")
     evaluate.add_argument("--media-root", metavar="DIR", help="with --file: the folder under which its media are")
     evaluate.add_argument("--audio-delay", type=float, default=0.0, metavar="SECONDS",
                           help="with --data or --scenes: move the sound later against the picture")
@@ -232,12 +233,14 @@ def _train(part: str, out: str, seed: int, workers=None, parts=None, **options) 
 
 def _evaluate(checkpoint, data, scenes, file, task, metric, media_root, audio_delay: float, lines, out, draw) -> None:
     if file:
+        if draw:
+            raise ValueError("--draw draws the table of the eleven tasks, not a --file")
         return _evaluate_file(file, task, metric, media_root, lines, checkpoint, audio_delay)
     if media_root or metric:
         raise ValueError("--media-root and --metric go with --file TEST.json")
     if not data and not scenes:
         if audio_delay or lines:
-            raise ValueError("--audio-delay and --json go with --data samples or --scenes N")
+            raise ValueError("--audio-delay and --json go with --data samples or --scenes N (--json with --file, too)")
         return _benchmark(task, checkpoint, out, draw)
     if task or draw:
         raise ValueError("--task and --draw go with the eleven tasks, not with --data or --scenes")
@@ -254,7 +257,7 @@ def _evaluate(checkpoint, data, scenes, file, task, metric, media_root, audio_de
     encoded = encode_clips(model, processor, clips)
     rows = evaluate(model, processor, encoded, asked, scripts, progress=sys.stderr.isatty())
     if lines:
-        _write_lines(lines, [{**vars(row), "correct": row.correct} for row in rows])
+        _write_lines(lines, [{**{k: v for k, v in vars(row).items() if k != "others"}, "correct": row.correct} for row in rows])
     print(score_table(scores(rows)))
 
 

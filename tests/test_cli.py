@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from favor_mini import cli, filming
+from favor_mini import cli, evaluation
 from favor_mini.ask import Asker, find_checkpoint
 from favor_mini.familiarity import FILE, Familiarity
 from favor_mini.features import encode_media
@@ -232,7 +232,7 @@ def test_familiarity_stored_beside_the_checkpoint_is_used(checkpoint, clip, aske
 # evaluate, train
 
 def test_evaluate_writes_what_it_counts(checkpoint, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(filming, "film", partial(filming.film, size=64, fps=4))  # small pictures are quick to encode
+    monkeypatch.setattr(evaluation, "film", partial(evaluation.film, size=64, fps=4))  # small pictures are quick to encode
     lines = tmp_path / "answers.jsonl"
     arguments = ["evaluate", "--scenes", "1", "--audio-delay", "1", "--json", str(lines), "--checkpoint", str(checkpoint)]
     assert cli.main(arguments) == 0

@@ -1,1 +1,1 @@
-"""The paper's benchmark: reading its published test-set files and asking a model what they hold."""
+"""Mini-AVEB: the eleven tasks of the paper's benchmark on the mini world, and its published test-set files with media of one's own."""

@@ -22,7 +22,8 @@ class Plan:
 
     Args:
         arms: changes to the config, one dict an arm; the first is what the others are held against. `without` names shapes,
-            colours, things or words that no training clip of an arm may show or let hear; all arms train on as many clips.
+            colours, things or words that no training clip of an arm may show or let hear; all arms train on as many clips. (Those
+            that are left are a little poorer in events; what is asked about the rest tells how much that alone does.)
         fixed: changes that all arms share.
         seeds: how many times each arm is trained.
         steps: of training, in all stages together; None: as many as the first arm takes `minutes` for.
@@ -48,9 +49,11 @@ class Plan:
             raise ValueError(f"a comparison needs at least two arms, all different; found {list(map(arm_name, self.arms))}")
         unknown = {name for changes in (*self.arms, self.fixed) for name in changes} - set(FIELDS) - {WITHOUT}
         if unknown:
-            raise ValueError(f"an arm can't set {', '.join(sorted(unknown))}; choose among {', '.join(FIELDS)}")
-        if min(self.seeds, self.clips, self.batch, self.scenes, self.questions) < 1 or self.minutes <= 0:
-            raise ValueError("seeds, clips, batch, scenes and questions must be at least 1, and minutes above 0")
+            raise ValueError(f"an arm can't set {', '.join(sorted(unknown))}; choose among {', '.join((*FIELDS, WITHOUT))}")
+        wrong = [name for name in ("seeds", "clips", "batch", "scenes", "questions") if getattr(self, name) < 1]
+        if wrong or self.minutes <= 0:
+            name = [*wrong, "minutes"][0]
+            raise ValueError(f"{name}={getattr(self, name)}; it must be " + ("at least 1" if wrong else "above 0"))
         if self.steps is not None and self.steps < len(SHARES):
             raise ValueError(f"steps must be at least {len(SHARES)}, one a stage; found {self.steps}")
         for changes in self.arms:
