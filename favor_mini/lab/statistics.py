@@ -12,6 +12,7 @@ from ..evaluation import GROUPS
 from ..world.questions import FAMILIES
 
 REPEATS = 4000  # of the bootstrap
+NEXT, NEXT_FAMILIES = "what comes next", ("next", "seen_after", "heard_after")  # across the three groups of `evaluation.GROUPS`
 LEFT_OUT = ("about what was left out", "about the rest")
 FEW_SEEDS = 3  # below, the spread between trainings is not known
 
@@ -57,6 +58,8 @@ class Comparison:
         if group in LEFT_OUT:
             nothing = np.zeros(len(self.families), bool)
             return self.left_out[arm] == (group == LEFT_OUT[0]) if arm in self.left_out else nothing
+        if group == NEXT:
+            return np.isin(self.families, NEXT_FAMILIES)
         if group == "all":
             return np.ones(len(self.families), bool)
         if group in GROUPS:
@@ -65,9 +68,9 @@ class Comparison:
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """Groups of questions that are told apart: what they need; where arms left things out, whether they are about those; or, of
-        the eleven tasks, each."""
-        told_apart = GROUPS if set(self.families) & set(FAMILIES) else dict.fromkeys(self.families)
+        """Groups of questions that are told apart: by what they need, and what comes next; or the eleven tasks, each; then, where
+        arms left things out, whether they are about those."""
+        told_apart = (*GROUPS, NEXT) if set(self.families) & set(FAMILIES) else dict.fromkeys(self.families)
         return (*told_apart, *(LEFT_OUT if self.left_out else ()), "all")
 
     @property
