@@ -38,10 +38,10 @@ def mini_processor(config: FavorConfig | None = None) -> FavorProcessor:
 
 
 class Scenes(Dataset):
-    """A split as a map from index to what `make` builds of a scene."""
+    """A split as a map from index to what `make` builds of a scene. `identity` names what that is, for a run that goes on."""
 
-    def __init__(self, make, count: int = 10**7, split: str = "train"):
-        self.make, self.first, self.count = make, SPLITS[split].start, count
+    def __init__(self, make, count: int = 10**7, split: str = "train", identity: str = ""):
+        self.make, self.first, self.count, self.identity = make, SPLITS[split].start, count, identity
 
     def __len__(self) -> int:
         return self.count

@@ -77,7 +77,7 @@ def make_part(part: str, out, *, steps: int | None = None, batch: int | None = N
         def make(scene, asked=asked):
             return probe.example(scene, processor, **asked)
 
-        fit(model, Scenes(make), _collate(part, processor), folder / "run" / stage, steps=steps or usual_steps,
+        fit(model, Scenes(make, identity=json.dumps(asked)), _collate(part, processor), folder / "run" / stage, steps=steps or usual_steps,
             batch=batch or usual_batch, lr=rate * lr, seed=seed + number, **options)
         told.append(f"{steps or usual_steps} of {batch or usual_batch} scenes ({stage})")
     seconds = time.perf_counter() - start

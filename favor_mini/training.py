@@ -22,7 +22,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from .aveb.tasks import TASKS, ask_all
 from .features import scene_of
-from .files import replacing
+from .files import digest, replacing
 from .model import FavorForConditionalGeneration
 from .naming import Naming, collate_names, query_words
 from .processor import FavorProcessor
@@ -70,6 +70,12 @@ class EncodedClips(Dataset):
                        None: (None, None)}[missing]
         media = {key: 0 if key == count else value for key, value in example.items() if key != gone}
         return media, scene_of(example), missing
+
+    @property
+    def identity(self) -> str:
+        """A name made of what the items are."""
+        clips = [[e["seed"], e.get("task")] for e in self.encoded]
+        return digest(json.dumps([type(self).__name__, clips]).encode())
 
     @property
     def lengths(self) -> list[int]:
@@ -211,7 +217,7 @@ def fit(model, data: Dataset, collate, out, *, steps: int, batch: int = 32, lr: 
     """Train on Trainer; returns its log. A run that was stopped goes on from its last checkpoint under `out`.
 
     Raises:
-        ValueError: under `out` lies a run with another batch, rate or seed. (More steps are fine: it goes on.)
+        ValueError: under `out` lies a run with another batch, rate, seed or data. (More steps are fine: it goes on.)
 
     Args:
         data: holds at least steps * batch items, so that the run is one pass and its order is fixed by `seed`.
@@ -226,7 +232,7 @@ def fit(model, data: Dataset, collate, out, *, steps: int, batch: int = 32, lr: 
         save_total_limit=1, logging_steps=log_steps, report_to=[], remove_unused_columns=False,
         bf16=has_bf16() if bf16 is None else bf16, use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=torch.cuda.is_available(), disable_tqdm=not progress)
-    _claim(Path(out), {"batch": batch, "lr": lr, "seed": seed}, resume)
+    _claim(Path(out), {"batch": batch, "lr": lr, "seed": seed, "data": getattr(data, "identity", "")}, resume)
     trainer = FavorTrainer(model=model, args=arguments, train_dataset=data, data_collator=collate, callbacks=[*callbacks])
     trainer.remove_callback(PrinterCallback)  # what a Trainer without a bar would print; the log is returned
     start = last_checkpoint(out) if resume else None

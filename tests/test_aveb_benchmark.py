@@ -36,7 +36,7 @@ def test_rows_are_those_of_the_seeds(tmp_path, monkeypatch):
     made, media = samples.make(tmp_path)
     for task, rows in made.items():
         assert rows == json.loads(samples.test_set(task).read_text())
-    assert len(media) == 532 and all(data_path(*name.split("/")).is_file() for name in media)
+    assert len(media) == 612 and all(data_path(*name.split("/")).is_file() for name in media)
 
 
 @pytest.mark.parametrize("name", ["avm/avm_03.png", "avm/avm_03.ogg", "avsr/avsr_01.mp4"])

@@ -20,7 +20,7 @@ from ..world.video import write_scene, write_sound
 from .tasks import TASKS, Example, Task
 
 FIRST = SPLITS["samples"].start + 10**6  # the first seed of each task's own scenes
-SCENES = {"asr": 32, "stills": 80, "avsr": 20, "isqa": 60, "avssd": 60, "avm": 80}  # how many; three tasks share the stills
+SCENES = {"asr": 32, "stills": 80, "avsr": 20, "isqa": 60, "avssd": 100, "avm": 80}  # how many; three tasks share the stills
 SIZE, FPS = 128, 12  # of pictures and films
 PER_SCENE = {"ic": 1, "vqa": 1, "video_qa": 3, "avqa": 3}  # questions at most; of the others, all
 
