@@ -63,6 +63,17 @@ def test_a_run_does_not_go_on_from_another_kind_of_run(tmp_path, change):
         train(fresh(), tmp_path, **change)
 
 
+def test_a_run_does_not_go_on_with_other_clips(tmp_path):
+    train(fresh(), tmp_path)
+    with pytest.raises(ValueError, match="holds a run with .*'data'"):
+        finetune(fresh(), tiny_processor(), clips(11), tmp_path, steps={"name": 2}, batch=4, progress=False, bf16=False)
+
+
+def test_a_batch_is_made_of_like_lengths_of_whichever_stream():
+    sound = {"num_frames": 0, "audio_tokens": 300, "seed": FIRST}
+    assert Dialogues([clips(1)[0], sound], 3).lengths == [5, 12, 5]
+
+
 def test_a_finished_stage_is_followed_by_the_next_whatever_was_logged(tmp_path):
     train(fresh(), tmp_path, name=0, align=3, ask=0, log_steps=2)  # step 3 is not logged
     again = train(fresh(), tmp_path, name=0, align=3, ask=2, log_steps=2)
