@@ -308,8 +308,7 @@ def _experiment(name, anew: bool, out: str) -> None:
     if anew:
         experiments.run_experiment(name, out, progress=sys.stderr.isatty())
     figure = experiments.draw(name, out)
-    print(experiments.known_results(name, out))
-    print(figure)
+    print(experiments.known_results(name, out), experiments.find_experiment(name).found, figure, sep="\n")
 
 
 def _diagnose(checkpoint, scenes: int) -> None:

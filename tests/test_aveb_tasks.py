@@ -85,6 +85,11 @@ def test_what_belongs_together_does_so_half_of_the_time():
         (moment,) = scene.moments
         assert (moment.heard.kind == "sound") == (moment.seen == "thing")  # like is held against like
         assert (answer == "yes") == (moment.heard.name == moment.subject)
+    for tell in (lambda m: m.subject, lambda m: m.heard.name, lambda m: m.seen):  # by what one stream alone knows
+        groups = {}
+        for scene, answer in zip(scenes, answers, strict=True):
+            groups.setdefault(tell(scene.moments[0]), []).append(answer == "yes")
+        assert all(0.2 < np.mean(yes) < 0.8 for yes in groups.values() if len(yes) >= 25)
 
 
 def test_the_picture_tells_two_noisy_words_in_three_and_some_that_nobody_says():
@@ -114,6 +119,10 @@ def test_a_spoken_question_decides_what_is_right():
         assert example.answers == ({"what colour": actor.colour, "what shape": actor.name, "where": moment.direction,
                                     "which word": actor.name}[question],)
     assert set(asked) == set(ASKED) and min(asked.values()) > 25
+    shapes = [draw_asked(seed).moments[0] for seed in range(400)]
+    for colour in ("red", "blue"):  # the picture does not tell what will be asked about it
+        told = Counter(m.heard.name for m in shapes if m.actors[0].colour == colour)
+        assert max(told.values()) / sum(told.values()) < 0.55
 
 
 def test_every_voice_asks_every_question():

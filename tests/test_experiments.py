@@ -26,6 +26,10 @@ def rows(best):
             for shift in (-1.0, 0.0, 1.0) for clip in best for family in ("shown_when", "read")]
 
 
+def test_what_ships_is_told_beside_what_the_paper_says():
+    assert [e.name for e in EXPERIMENTS if e.found] == [e.name for e in EXPERIMENTS if e.name in SHIPPED] != []
+
+
 def test_offsets_by_hand():
     found = Offsets(rows({"a": 0.0, "b": 1.0}))
     table = found.table.set_index(["questions", "shift"]).accuracy

@@ -162,6 +162,10 @@ class Examinee:
                             done[item.id] = {**row, "sizes": now[item.id]}
                             _write(lines, {"id": item.id, "question": item.question, "answers": item.answers, **done[item.id]})
                 bar.update(len(chunk))
+        for item in items:
+            row = done[item.id]
+            if "predicted" in row and "undecided" not in row:  # judged anew: what counts as right may have changed since
+                row["right"] = row["predicted"] in item.answers if item.candidates else matches(row["predicted"], item.answers)
         return [{**done[item.id], "answers": item.answers, "media": item.media} for item in items]
 
     def _sizes(self, item: Item, root: Path) -> list[int]:
