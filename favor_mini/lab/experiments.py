@@ -49,8 +49,8 @@ EXPERIMENTS = [
     Experiment(
         "offset", "Does the trained model hold sound and picture together in time? Move the sound, and see.",
         "rests on frame-level synchronisation; pairs whose alignment is known are the first thing to try it on", None,
-        "agrees with it: moved away from its picture, the sound costs what needs both, and little else. An offset of half a second, "
-        "one frame, is hardly felt: a moment of this world lasts four of them"),
+        "agrees with it: moved away from its picture, the sound costs what needs both, and little else. Half a second, one frame, "
+        "costs some: a moment of this world lasts four of them"),
     Experiment(
         "attention", "Does causal attention among a window's inputs help, and does its direction matter?",
         "its text wants a causal mask, its released code holds the reverse one; an ablation leaves causal attention out",
