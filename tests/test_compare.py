@@ -174,7 +174,6 @@ def test_arms_can_be_held_against_each_other_task_by_task_and_leave_things_out(t
     baseline, without = ({"phone", "zero"} & set().union(*clips) for clips in met)
     assert baseline == {"phone", "zero"} and without == set() and len(met[0]) == len(met[1])
     assert set(found.families) == set(TASKS) and found.groups == (*TASKS, *LEFT_OUT, "all")
-    assert found.results[0]["losses"] != found.results[1]["losses"]  # other clips
     with pytest.raises(ValueError, match="of 160 training clips are without .*, wanted are .*; leave out less"):
         compare(Plan([{}, {"without": "+".join(SHAPES + THINGS)}], **{**QUICK, "clips": 32}, tasks=True), tmp_path, progress=False)
 
