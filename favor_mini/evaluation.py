@@ -57,7 +57,7 @@ class Score:
 def answer(model: FavorForConditionalGeneration, processor: FavorProcessor, encoded: list[dict], questions: list[str],
            *, batch: int = 32, max_new_tokens: int = 8, progress: bool = False) -> list[str]:
     """Answer `questions[i]` about `encoded[i]` (see `features.encode_media`), greedily; one text each."""
-    steps = [max(e["num_frames"], e["audio_tokens"] // 25) for e in encoded]
+    steps = [processor.num_steps(e) for e in encoded]
     order = sorted(range(len(questions)), key=steps.__getitem__)  # like lengths together: less padding
     answers = [""] * len(questions)
     model.eval()

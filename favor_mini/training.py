@@ -80,7 +80,7 @@ class EncodedClips(Dataset):
     @property
     def lengths(self) -> list[int]:
         """Time steps of each item: what its cost depends on, so that batches can be made of like lengths."""
-        steps = [max(e["num_frames"], e["audio_tokens"] // 25) for e in self.encoded]
+        steps = [max(e["num_frames"], e["audio_tokens"] // 25) for e in self.encoded]  # 25 in a frame, at 2 frames a second
         return [steps[i % len(steps)] for i in range(self.count)]
 
 

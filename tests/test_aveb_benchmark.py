@@ -10,6 +10,7 @@ from favor_mini import cli, data_path
 from favor_mini.aveb import benchmark, run, samples
 from favor_mini.aveb.benchmark import CONSTANT, GUESS, best_constant, run_benchmark
 from favor_mini.aveb.files import find_media, only, read_items, read_media
+from favor_mini.aveb.metrics import cider
 from favor_mini.aveb.run import MODELS, per_row, resampled
 from favor_mini.aveb.tasks import TASKS
 from favor_mini.world.samples import build, read_samples
@@ -52,6 +53,14 @@ def test_films_are_asked_about_what_their_scripts_tell():
     known = {(f"clips/{s.name}.mp4", q.text): q.answer for s in read_samples() if s.kind == "clip" for q in s.questions}
     for task in ("video_qa", "avqa"):
         assert all(known[item.media[0], item.question] in item.answers for item in read_items(samples.test_set(task))[0])
+
+
+@pytest.mark.parametrize("task", ["ac", "ic"])
+def test_a_caption_like_its_first_reference_scores_between_6_and_8(task):
+    """README and the figure say so, as 10 is out of reach where references differ among themselves."""
+    pytest.importorskip("pycocoevalcap")
+    answers = [item.answers for item in read_items(samples.test_set(task))[0]]
+    assert 6 < np.mean(cider([texts[0] for texts in answers], answers)) < 8
 
 
 def test_the_best_constant_is_better_than_any_other():

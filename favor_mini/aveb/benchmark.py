@@ -116,7 +116,7 @@ def draw(results: Results) -> Picture:
             axis.hlines(place, np.minimum(low, high), np.maximum(low, high), color=INK, linewidth=2)
         axis.scatter(value, place, s=90, marker=mark, color=colour, edgecolor=INK, linewidth=1.4, zorder=3, label=model)
     axis.set(yticks=range(len(tasks)), ylim=(len(tasks) - 0.5, -0.5), xlim=(-0.03, 1.03),
-             xlabel="accuracy; 1 - word error rate; CIDEr-D / 10\n(a caption just like one of its references has 0.6 to 0.8)")
+             xlabel="accuracy; 1 - word error rate; CIDEr-D / 10\n(a caption just like the first of its references has 0.6 to 0.8)")
     axis.set_yticklabels([f"{task}: {TASKS[task].title}" for task in tasks])
     axis.grid(axis="x", color="#dddddd")
     axis.set_axisbelow(True)

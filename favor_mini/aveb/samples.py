@@ -12,8 +12,7 @@ import numpy as np
 
 from .. import data_path
 from ..files import replacing
-from ..world.pictures import draw_frames
-from ..world.samples import CLIPS
+from ..world.samples import CLIPS, write_image
 from ..world.scene import SPLITS, Scene, draw_scene
 from ..world.sounds import make_waveform
 from ..world.video import write_scene, write_sound
@@ -81,11 +80,4 @@ def _write(scene: Scene, path: Path) -> None:
     elif path.suffix == ".ogg":
         write_sound(path, make_waveform(scene))
     else:
-        _write_picture(scene, path)
-
-
-def _write_picture(scene: Scene, path: Path) -> None:
-    from PIL import Image
-
-    with replacing(path) as unfinished:
-        Image.fromarray(draw_frames(scene, [0.0], SIZE)[0]).save(unfinished, format="PNG", optimize=True)
+        write_image(scene, path, 0.0, SIZE)

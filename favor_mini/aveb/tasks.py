@@ -1,4 +1,4 @@
-"""Mini-AVEB: the eleven tasks of the paper's benchmark (its Table 1) on the mini world.
+"""Mini-AVEB: the eleven tasks of the paper's benchmark on the mini world.
 
 Each task draws scenes of its own kind, asks about them in its own words, and gives the model only the streams that are
 listed for it. All answers follow from the script, so all are certain.

@@ -144,16 +144,17 @@ def _write_sound(scene: Scene, path: Path, time: None) -> None:
         soundfile.write(unfinished, make_waveform(scene, SAMPLING_RATE), SAMPLING_RATE, format="FLAC", subtype="PCM_16")
 
 
-def _write_image(scene: Scene, path: Path, time: float) -> None:
+def write_image(scene: Scene, path: Path, time: float, size: int = SIZE) -> None:
+    """Write the scene's frame at `time` seconds as a PNG file, `size` pixels wide."""
     from PIL import Image
 
     from .pictures import draw_frames
 
     with replacing(path) as unfinished:
-        Image.fromarray(draw_frames(scene, [time], SIZE)[0]).save(unfinished, format="PNG", optimize=True)
+        Image.fromarray(draw_frames(scene, [time], size)[0]).save(unfinished, format="PNG", optimize=True)
 
 
-WRITERS: dict[str, Callable] = {"clip": _write_clip, "sound": _write_sound, "image": _write_image}
+WRITERS: dict[str, Callable] = {"clip": _write_clip, "sound": _write_sound, "image": write_image}
 
 
 def build() -> str:

@@ -1,4 +1,4 @@
-"""The mini language model's tokenizer: one token a word, for the few hundred words of the mini world."""
+"""The mini language model's tokenizer: one token a word, for the words of the mini world."""
 
 from functools import cache
 

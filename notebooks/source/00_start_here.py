@@ -86,7 +86,7 @@ for family in ("heard_while", "shown_when", "seen_after", "first_heard", "read")
     print(f"{question.text}\n    {ask_model(clip, question.text)}   (truth: {question.answer})")
 
 # %% [markdown]
-# Your own question? Change the text and run the cell. The model knows a few hundred words, those of the mini world.
+# Your own question? Change the text and run the cell. The model knows some 130 words, those of the mini world.
 # `favor-mini ask CLIP "question"` does the same in a terminal, takes any video of yours, and says so when the
 # content or a word lies outside what the model knows.
 
