@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
+from PIL import Image
 
 from ..world.scene import Scene
 from ..world.transcript import heard_phrase, seen_phrase
@@ -47,9 +48,11 @@ def alt(figure: Picture) -> str:
 
 
 def png(figure: Figure, dpi: int = 110) -> bytes:
-    file = BytesIO()
+    """The figure as a PNG of at most 256 colours, a third of the size that all colours would take."""
+    drawn, file = BytesIO(), BytesIO()
     with mpl.rc_context(STYLE):
-        figure.savefig(file, format="png", dpi=dpi)
+        figure.savefig(drawn, format="png", dpi=dpi)
+    Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(file, "png", optimize=True)
     return file.getvalue()
 
 

@@ -54,8 +54,19 @@ def read_source(path: Path) -> NotebookNode:
     return notebook
 
 
+def solve(notebook: NotebookNode) -> NotebookNode:
+    """Puts the package's own answers in place of the exercises' stubs, cells with a tag such as `exercise:block_causal`."""
+    for cell in notebook.cells:
+        for tag in cell.metadata.get("tags", []):
+            if tag.startswith("exercise:"):
+                name = tag.removeprefix("exercise:")
+                cell.source = f"from favor_mini.course import answer\n\n{name} = answer({name!r})"
+    return notebook
+
+
 def execute(notebook: NotebookNode, folder: Path, timeout: int = 900) -> NotebookNode:
-    """Runs every cell in a fresh kernel that stands in `folder`, in place; `timeout` is in seconds for one cell.
+    """Runs every cell in a fresh kernel that stands in `folder`, in place; `timeout` is in seconds for one cell. A learner's
+    progress is left alone.
 
     Raises nbclient's CellExecutionError at the first cell that fails, unless it bears the tag `raises-exception`;
     CellTimeoutError and DeadKernelError where a cell takes too long or takes the kernel down.
@@ -64,7 +75,8 @@ def execute(notebook: NotebookNode, folder: Path, timeout: int = 900) -> Noteboo
         notebook, timeout=timeout, kernel_name="python3", resources={"metadata": {"path": str(folder)}},
         record_timing=False, extra_arguments=["--log-level=40"],  # the kernel's own advice is not for our readers
     )
-    client.execute(env={**os.environ, **KERNEL_ENVIRONMENT})
+    with tempfile.TemporaryDirectory() as nobody:
+        client.execute(env={**os.environ, **KERNEL_ENVIRONMENT, "FAVOR_MINI_PROGRESS": str(Path(nobody) / "progress.json")})
     notebook.metadata = nbformat.from_dict(METADATA)
     for cell in notebook.cells:
         if cell.cell_type == "code":
@@ -76,7 +88,7 @@ def execute(notebook: NotebookNode, folder: Path, timeout: int = 900) -> Noteboo
 def clean_outputs(outputs: list[NotebookNode], folder: Path) -> list[NotebookNode]:
     """What a reader should see: text joined, as it stood at the end; no standard error, no live widget, no machine path.
 
-    A widget cannot live without a kernel, so its view is dropped: show a static figure beside it.
+    A widget cannot live without a kernel, so its view is dropped. What stays is its first picture, if it has one (`widgets.explore`).
     """
     kept: list[NotebookNode] = []
     for output in outputs:
@@ -87,7 +99,9 @@ def clean_outputs(outputs: list[NotebookNode], folder: Path) -> list[NotebookNod
                 kept[-1].text += output.text
                 continue
         elif WIDGET in output.get("data", {}):
-            continue
+            del output.data[WIDGET]
+            if "image/png" not in output.data:
+                continue
         kept.append(output)
     for output in kept:
         if output.output_type == "stream":

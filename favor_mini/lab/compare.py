@@ -40,22 +40,26 @@ from .plan import WITHOUT, Plan, arm_name, left_out, named
 from .statistics import Comparison
 
 
-def compare(plan: Plan, out="build/compare", *, checkpoint=None, progress: bool = True) -> Comparison:
+def compare(plan: Plan, out="build/compare", *, checkpoint=None, progress: bool = True, cache=None) -> Comparison:
     """Make all runs of the plan that are not there yet; returns what they say. Writes `out/results.json`.
+
+    Args:
+        cache: where runs and features are kept, `out` by default. Comparisons that share it share the runs that they have in common.
 
     Raises:
         FileNotFoundError: there is no checkpoint to take the frozen parts from.
     """
     folder, out = find_checkpoint(checkpoint), Path(out)
+    cache = out if cache is None else Path(cache)
     disable_progress_bar()  # transformers' own, for files; the training's stays
     for arm in plan.arms:
         fresh_model(folder, 0, {**plan.fixed, **arm})  # sizes that cannot be fail here, not an hour later
-    data = _encode(folder, plan, out, progress)
-    plan = _with_steps(plan, folder, data, out)
+    data = _encode(folder, plan, cache, progress)
+    plan = _with_steps(plan, folder, data, cache)
     wanted = [(seed, arm) for seed in range(plan.seeds) for arm in plan.arms]  # seed by seed: pairs are whole early
     results, took = [], []
     for number, (seed, arm) in enumerate(wanted, 1):
-        start, file = time.perf_counter(), run_folder(out, folder, plan, arm, seed) / "result.json"
+        start, file = time.perf_counter(), run_folder(cache, folder, plan, arm, seed) / "result.json"
         known = file.exists()
         result = json.loads(file.read_text()) if known else run(folder, plan, arm, seed, data, file, progress)
         results.append({**result, "arm": arm_name(arm)})  # it may have been made under another name
@@ -65,6 +69,7 @@ def compare(plan: Plan, out="build/compare", *, checkpoint=None, progress: bool 
         print(f"run {number} of {len(wanted)}: {arm_name(arm)}, seed {seed}: {right:.1%} right"
               + (" (was there)" if known else left), file=sys.stderr, flush=True)
     comparison = Comparison(results)
+    out.mkdir(parents=True, exist_ok=True)
     with replacing(out / "results.json") as unfinished:
         comparison.save(unfinished)
     return comparison

@@ -25,7 +25,7 @@ from .statistics import Comparison, Offsets
 
 RESULTS = Path(__file__).parent / "results"
 # A minute and a half of training each: well above chance, well below the ceiling, where arms would look alike.
-COMMON = {"seeds": 6, "steps": 120, "clips": 1600, "scenes": 60, "questions": 10}
+COMMON = {"seeds": 5, "steps": 120, "clips": 1600, "scenes": 60, "questions": 10}
 WHOLE = {"window_frames": 24, "num_queries": 40}  # one window holds any clip of the mini world
 
 
@@ -114,10 +114,11 @@ def sound_offsets(checkpoint=None, *, scenes: int = 100, shifts=SHIFTS, progress
 
 
 def run_experiment(name: str, out="build/experiments", *, progress: bool = True) -> Comparison | Offsets:
-    """Make an experiment's results anew; trainings that lie under `out` are not made again. Writes `out/name/results.json`."""
+    """Make an experiment's results anew; trainings that lie under `out`, of another experiment too, are not made again. Writes
+    `out/name/results.json`."""
     plan, folder = find_experiment(name).plan, Path(out) / name
     if plan is not None:
-        return compare(plan, folder, progress=progress)
+        return compare(plan, folder, progress=progress, cache=out)
     found = Offsets(sound_offsets(progress=progress))
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / "results.json") as unfinished:
