@@ -1,6 +1,7 @@
 """Builds the notebooks: `notebooks/source/NN_name.py` in jupytext's percent format -> executed `notebooks/NN_name.ipynb`.
 
     python -m favor_mini.course.notebooks build [--only 00]     execute the sources and write the notebooks
+    python -m favor_mini.course.notebooks build --measure       ... and write the seconds and the memory it took into their headers
     python -m favor_mini.course.notebooks check                 say where sources and notebooks disagree
 
 The sources are what one edits; the executed notebooks are committed, so that they read well without running anything.
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import jupytext
@@ -36,6 +38,15 @@ METADATA = {
 KERNEL_ENVIRONMENT = {  # a kernel shares the machine with whatever else runs there, and its output must not vary
     "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false", "PYTHONHASHSEED": "0", "COLUMNS": "100",
 }
+PEAK = """\
+try:
+    import resource, sys
+    peak = sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    print(peak / (1e9 if sys.platform == "darwin" else 1e6))
+except ImportError:  # Windows
+    print("nan")
+"""
+COSTS = re.compile(r"; (\d+) s of computing, (\d+\.\d) GB of memory\.")  # in a header
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -64,25 +75,38 @@ def solve(notebook: NotebookNode) -> NotebookNode:
     return notebook
 
 
-def execute(notebook: NotebookNode, folder: Path, timeout: int = 900) -> NotebookNode:
+@dataclass
+class Run:
+    """An executed notebook, and what it cost: seconds from the kernel's start, GB of memory at the kernel's peak."""
+
+    notebook: NotebookNode
+    seconds: float
+    gigabytes: float
+
+
+def execute(notebook: NotebookNode, folder: Path, timeout: int = 900) -> Run:
     """Runs every cell in a fresh kernel that stands in `folder`, in place; `timeout` is in seconds for one cell. A learner's
     progress is left alone.
 
     Raises nbclient's CellExecutionError at the first cell that fails, unless it bears the tag `raises-exception`;
     CellTimeoutError and DeadKernelError where a cell takes too long or takes the kernel down.
     """
+    start, peak = time.perf_counter(), nbformat.v4.new_code_cell(PEAK)
+    notebook.cells.append(peak)
     client = NotebookClient(
         notebook, timeout=timeout, kernel_name="python3", resources={"metadata": {"path": str(folder)}},
         record_timing=False, extra_arguments=["--log-level=40"],  # the kernel's own advice is not for our readers
     )
     with tempfile.TemporaryDirectory() as nobody:
         client.execute(env={**os.environ, **KERNEL_ENVIRONMENT, "FAVOR_MINI_PROGRESS": str(Path(nobody) / "progress.json")})
+    seconds = time.perf_counter() - start
+    notebook.cells.remove(peak)
     notebook.metadata = nbformat.from_dict(METADATA)
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = clean_outputs(cell.outputs, folder)
             cell.metadata.pop("execution", None)
-    return notebook
+    return Run(notebook, seconds, float(peak.outputs[0].text))
 
 
 def clean_outputs(outputs: list[NotebookNode], folder: Path) -> list[NotebookNode]:
@@ -100,7 +124,7 @@ def clean_outputs(outputs: list[NotebookNode], folder: Path) -> list[NotebookNod
                 continue
         elif WIDGET in output.get("data", {}):
             del output.data[WIDGET]
-            if "image/png" not in output.data:
+            if not {"image/png", "text/html"} & set(output.data):
                 continue
         kept.append(output)
     for output in kept:
@@ -142,19 +166,35 @@ def write(notebook: NotebookNode, target: Path) -> None:
         unfinished.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
 
 
-def build(folder: Path = FOLDER, only: str = "") -> int:
+def costs(notebook: NotebookNode) -> tuple[int, float] | None:
+    """The seconds and the GB that a notebook's header says it takes."""
+    found = COSTS.search(notebook.cells[0].source) if notebook.cells else None
+    return found and (int(found[1]), float(found[2]))
+
+
+def write_costs(source: Path, run: Run) -> None:
+    """Puts what a run took, roundly, into its source's header, and into the notebook."""
+    told = f"; {max(5, 5 * round(run.seconds / 5))} s of computing, {run.gigabytes:.1f} GB of memory."
+    with replacing(source) as unfinished:
+        unfinished.write_text(COSTS.sub(told, source.read_text(encoding="utf-8"), count=1), encoding="utf-8")
+    header, first = run.notebook.cells[0], read_source(source).cells[0]
+    header.source, header.id = first.source, first.id
+
+
+def build(folder: Path = FOLDER, only: str = "", measure: bool = False) -> int:
     """Executes the sources and writes the notebooks; a notebook whose run fails is left as it was. Returns the failures."""
     failures = 0
     for source in sources(folder, only):
-        start = time.perf_counter()
         try:
-            notebook = execute(read_source(source), folder)
+            run = execute(read_source(source), folder)
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
             failures += 1
             print(f"{source.name}: failed\n{error}", file=sys.stderr, flush=True)
             continue
-        write(notebook, folder / f"{source.stem}.ipynb")
-        print(f"{source.name}: {len(notebook.cells)} cells, {time.perf_counter() - start:.0f} s", flush=True)
+        if measure:
+            write_costs(source, run)
+        write(run.notebook, folder / f"{source.stem}.ipynb")
+        print(f"{source.name}: {len(run.notebook.cells)} cells, {run.seconds:.0f} s, {run.gigabytes:.1f} GB", flush=True)
     return failures
 
 
@@ -196,16 +236,58 @@ def compare(expected: NotebookNode, target: Path) -> list[str]:
     return complaints
 
 
+NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
+
+
+def alike(text: str, other: str, share: float = 0.1, least: float = 0.03) -> bool:
+    """Whether two outputs say the same, numbers to a tenth of their size, or to 0.03 (3, where they are percent): processors
+    differ in the last bits, and now and then an answer flips."""
+    if NUMBER.split(text.replace(" ", "")) != NUMBER.split(other.replace(" ", "")):
+        return False
+    for one, two in zip(NUMBER.findall(text), NUMBER.findall(other), strict=True):
+        apart, size = abs(float(one) - float(two)), max(abs(float(one)), abs(float(two)))
+        if apart > max(share * size, least if size <= 1 else 3.0 if "%" in text else 0.0):
+            return False
+    return True
+
+
+def differing(made: NotebookNode, kept: NotebookNode) -> list[str]:
+    """Where a fresh run shows something else than the notebook that is kept; cells tagged `varies` need only show as much. Pictures are
+    held against each other by what their descriptions say."""
+    complaints = []
+    for number, (cell, known) in enumerate(zip(made.cells, kept.cells, strict=True), 1):
+        if cell.cell_type != "code":
+            continue
+        now, then = ([_said(output) for output in c.outputs] for c in (cell, known))
+        if [kind for kind, _ in now] != [kind for kind, _ in then]:
+            complaints.append(f"cell {number} shows {[k for k, _ in now]}, not {[k for k, _ in then]}")
+        elif "varies" not in cell.metadata.get("tags", []):
+            complaints += [f"cell {number} says {a[:300]!r}, not {b[:300]!r}"
+                           for (_, a), (_, b) in zip(now, then, strict=True) if not alike(a, b)]
+    return complaints
+
+
+def _said(output: NotebookNode) -> tuple[str, str]:
+    """An output's kind, and what it says in words."""
+    data = output.get("data", {})
+    if output.output_type == "stream":
+        return "text", output.text
+    if "image/png" in data:
+        return "picture", output.metadata.get("image/png", {}).get("alt", "")
+    return "+".join(sorted(data)) or output.output_type, data.get("text/html", data.get("text/plain", ""))
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command line: 0 when all is well, 1 when a notebook failed or disagrees."""
     parser = argparse.ArgumentParser(prog="python -m favor_mini.course.notebooks", description=__doc__.split("\n")[0])
     parser.add_argument("command", choices=["build", "check"])
     parser.add_argument("--only", default="", metavar="NN", help="build only the notebooks whose names begin so")
     parser.add_argument("--folder", type=Path, default=FOLDER, help=argparse.SUPPRESS)
+    parser.add_argument("--measure", action="store_true", help="write what each took into its header; on a machine that does nothing else")
     options = parser.parse_args(arguments)
     if options.command == "build":
         try:
-            return min(1, build(options.folder.resolve(), options.only))
+            return min(1, build(options.folder.resolve(), options.only, options.measure))
         except FileNotFoundError as error:
             parser.error(str(error))
     complaints = check(options.folder.resolve())

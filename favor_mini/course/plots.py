@@ -41,7 +41,8 @@ def matrices(shown: dict, *, x: str = "", y: str = "", blocks: int = 1, ticks=No
     columns, shape = min(columns, len(values)), next(iter(values.values())).shape
     rows, tall = -(-len(values) // columns), float(np.clip(shape[0] / shape[1], 0.25, 1.6))
     width = min(14.0, 1.0 + 3.8 * columns)
-    figure = picture(width, max(2.6, rows * (tall * (width - 1.0) / columns + 1.2)), f"Matrices, rows are {y or 'rows'}, columns {x or 'columns'}. {told}.")
+    figure = picture(width, max(2.6, rows * (tall * (width - 1.0) / columns + 1.2)),
+                     f"Matrices, rows are {y or 'rows'}, columns {x or 'columns'}. {told}.")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes[len(values):]:
         axis.set_visible(False)
@@ -105,7 +106,8 @@ def curves(shown: dict, *, x: str, y: str, title: str = "", mark: dict | None = 
 
 
 @styled
-def bars(shown: dict, *, x: str, title: str = "", mark: dict | None = None, percent: bool = False, form: str = "{:.3g}", log: bool = False) -> Picture:
+def bars(shown: dict, *, x: str, title: str = "", mark: dict | None = None, percent: bool = False, form: str = "{:.3g}",
+         log: bool = False) -> Picture:
     """Horizontal bars with their values at their ends.
 
     Args:
@@ -127,7 +129,8 @@ def bars(shown: dict, *, x: str, title: str = "", mark: dict | None = None, perc
         axis.annotate(form.format(value), (max(value, end, 0), place), xytext=(6, 0), textcoords="offset points", va="center", fontsize=13)
     for name, at in (mark or {}).items():
         axis.axvline(at, color=MARK, linewidth=2.5)
-        axis.annotate(name, (at, 1), xycoords=("data", "axes fraction"), xytext=(0, 3), textcoords="offset points", color=MARK, fontsize=12, ha="center")
+        axis.annotate(name, (at, 1), xycoords=("data", "axes fraction"), xytext=(0, 3), textcoords="offset points", color=MARK,
+                      fontsize=12, ha="center")
     axis.set(yticks=places, xlabel=x, title=title, ylim=(len(values) - 0.5, -0.5), xscale="log" if log else "linear")
     axis.set_yticklabels([textwrap.fill(name, 32) for name in values])
     if not log:
@@ -145,7 +148,8 @@ def flow(stages: list[tuple[str, str, str]], *, title: str = "", here: str = "")
         stages: (name, what it does, shape after it) each.
         here: the name of the stage that is stressed.
     """
-    figure = picture(14, 2.9 + 0.3 * bool(title), f"{title or 'Stages'}, from left to right: " + "; ".join(f"{n} ({w}), {s}" for n, w, s in stages) + ".")
+    told = "; ".join(f"{name} ({what}), {shape}" for name, what, shape in stages)
+    figure = picture(14, 2.9 + 0.3 * bool(title), f"{title or 'Stages'}, from left to right: {told}.")
     axis = figure.subplots()
     width = 1.0 / len(stages)
     wrap = max(8, int(92 * width))

@@ -1,6 +1,6 @@
 """Widgets: a picture or a sentence that follows its sliders, and the clip player.
 
-A widget carries its first picture with it, so that a page without a kernel shows that picture in its place.
+A widget carries what it first shows with it, so that a page without a kernel shows that in its place.
 """
 
 from __future__ import annotations
@@ -16,18 +16,17 @@ from .figures import Picture, png, timeline
 
 
 class Explorer(ipywidgets.VBox):
-    """Controls above what they change. Shown without a kernel, it is its first picture."""
+    """Controls above what they change. Shown without a kernel, it is what it showed at first."""
 
-    first: bytes = b""
-    told = ""
+    first: Picture | str = ""  # where there is more than a picture, as HTML
 
     def _repr_mimebundle_(self, **kwargs):
         data = super()._repr_mimebundle_(**kwargs) or {}
         data, metadata = data if isinstance(data, tuple) else (data, {})
-        if self.first:
-            data = {**data, "image/png": base64.b64encode(self.first).decode()}
-            metadata = {**metadata, "image/png": {"alt": self.told}}
-        return data, metadata
+        if isinstance(self.first, Picture):
+            more, alt = self.first._repr_mimebundle_()
+            return {**data, **more}, {**metadata, **alt}
+        return {**data, "text/html": self.first} if self.first else data, metadata
 
 
 def explore(draw, **controls) -> Explorer:
@@ -51,9 +50,8 @@ def explore(draw, **controls) -> Explorer:
             return
         parts = parts if isinstance(parts, list) else [parts]
         shown.value = "".join(map(as_html, parts))
-        pictures = [part for part in parts if isinstance(part, Picture)]
-        if not explorer.first and pictures:
-            explorer.first, explorer.told = png(pictures[0]), pictures[0].alt_text
+        if change is None:
+            explorer.first = parts[0] if len(parts) == 1 and isinstance(parts[0], Picture) else shown.value
 
     for box in boxes.values():
         box.observe(update, "value")
@@ -120,7 +118,7 @@ def player(clip, scene=None, *, file=None, window_frames: int = 10) -> Explorer:
     update()
     film = [ipywidgets.Video.from_file(str(file), width=256, autoplay=False, loop=False)] if file else []
     made = Explorer([*film, ipywidgets.HBox([beat, time, slow]), shown])
-    made.first, made.told = png(figure), figure.alt_text
+    made.first = figure
     return made
 
 

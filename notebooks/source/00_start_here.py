@@ -5,6 +5,9 @@
 # get a map of the machinery that the other notebooks take apart.
 #
 # **You need** Python and a little PyTorch; nothing about audio, video or language models. No network, no GPU.
+# **Paper:** sections 1 and 3, as an overview.
+#
+# **Costs:** 25 minutes of reading, 12 minutes of exercises; 35 s of computing, 1.3 GB of memory.
 #
 # The model is **FAVOR** ([arXiv 2310.05863](https://arxiv.org/abs/2310.05863)) in small: the same parts in the same order,
 # sized for two CPU cores. It lives in a *mini world* of coloured shapes, sounding things, spoken and written words. The
@@ -20,6 +23,38 @@
 from favor_mini.doctor import examine
 
 examine(checkpoint=None, quick=True);  # `favor-mini doctor` in a terminal tries codecs and checkpoint, too
+
+# %% [markdown]
+# ## How to work with these notebooks
+#
+# Run the cells from top to bottom; everything works as it stands. Where a blue-edged card appears, it is your turn: replace the `raise
+# NotImplementedError` below it with your code and run the check. A check tries your code on random sizes and, where it is wrong, says
+# which mistake it suspects. Stuck? The card holds two hints and the package's own function, folded. Whatever you leave out, the
+# package's function stands in, so you can skip an exercise and come back.
+#
+# A first one, to see how it goes. A clip is cut into *windows* of K frames, and each window becomes N vectors.
+
+# %%
+from favor_mini.course import card, check, progress
+
+card("count_vectors")
+
+# %% tags=["exercise:count_vectors"]
+def count_vectors(num_frames, window_frames, num_queries):
+    """How many vectors a clip of T frames becomes: 100 frames, K = 10, N = 5 make 50."""
+    raise NotImplementedError  # your code
+
+# %%
+count_vectors = check("count_vectors", count_vectors)
+print("100 frames, windows of 10, 5 queries each:", count_vectors(100, 10, 5), "vectors")
+print(" 13 frames, windows of 10, 5 queries each:", count_vectors(13, 10, 5), "vectors")
+
+# %% [markdown]
+# What you have solved is kept in a small file of your own in your home folder (`~/.favor-mini/progress.json`); nothing leaves this machine.
+# `progress()` shows where you stand in all notebooks. Of this one:
+
+# %%
+progress().loc[["00"]]
 
 # %% [markdown]
 # ## A clip
@@ -49,13 +84,14 @@ print("times   ", clip.frame_times[:4].round(2), "...")
 print("waveform", clip.waveform.shape, clip.waveform.dtype, f" {clip.duration:.1f} s")
 
 # %% [markdown]
-# The same clip on one time axis. From the top: what happens in the picture, the frames, the waveform, the spectrogram that
-# the audio encoder gets, and what there is to hear. Dashed lines separate the *windows* of ten frames (5 s).
+# The same clip on one time axis. From the top: the frames, what happens in the picture, the waveform, the spectrogram that
+# the audio encoder gets, and what there is to hear. Dashed lines separate the *windows* of ten frames (5 s). Press play on the film and
+# move the slider: the line shows where you are, and the picture the frame that the model sees at that time.
 
 # %%
-from favor_mini.course.figures import timeline
+from favor_mini.course.widgets import player
 
-timeline(sample.scene, clip)
+player(clip, sample.scene, file=sample.path)
 
 # %% [markdown]
 # ## Ask the model
@@ -100,6 +136,24 @@ for note in answer.notes:
     print("note:  ", note)
 
 # %% [markdown]
+# ## When is an answer right?
+#
+# Before we count, a small question with a catch. The model writes text; the script knows the answer. "Red circle." and "red circle" are
+# the same answer, "circle red" is not, and a model that says every word it knows must not be right.
+
+# %%
+card("matches")
+
+# %% tags=["exercise:matches"]
+def matches(predicted, answers):
+    """Whether the text `predicted` is one of `answers`, but for capitals, punctuation, spaces and articles."""
+    raise NotImplementedError  # your code
+
+# %%
+matches = check("matches", matches)
+print(matches("The red circle.", ("red circle",)), matches("circle", ("red circle",)))
+
+# %% [markdown]
 # ## Right and wrong
 #
 # Let us ask everything that the scripts of six clips can answer and count. Each question family needs other abilities: one
@@ -127,7 +181,7 @@ score_bars({"shipped model": scores(rows)})
 # Where it was wrong (all of it, or the first ten). Look at *how* it is wrong: another event of the same clip, a
 # neighbour in time, a confusion of two words that sound alike?
 
-# %%
+# %% tags=["varies"]
 wrong = [row for row in rows if not row.correct]
 print(f"{len(wrong)} of {len(rows)} answers are wrong")
 for row in wrong[:10]:
@@ -153,57 +207,52 @@ for name in ("both modalities", "one modality, plain"):
     print(f"{name:<22}", "  ".join(f"{s} s: {a:.0%}" for s, a in zip(delays, curve[name], strict=True)))
 
 # %%
-import seaborn as sns
+from favor_mini.course.plots import curves
 
-from favor_mini.course.figures import Picture
-
-figure = Picture(figsize=(8, 4), layout="constrained")
-figure.alt_text = "Accuracy against the delay of the sound, for questions that need both modalities and for plain ones."
-axis = figure.subplots()
-for (name, style) in (("both modalities", "o-"), ("one modality, plain", "s--")):
-    axis.plot(delays, curve[name], style, label=name)
-axis.set(xlabel="delay of the sound (s)", ylabel="accuracy", ylim=(0, 1.02), xticks=delays)
-axis.legend(frameon=False)
-sns.despine(ax=axis)
-figure
+shown = ("both modalities", "one modality, plain")
+curves({name: (delays, curve[name]) for name in shown}, x="delay of the sound (s)", y="accuracy", percent=True,
+       title="Sound that comes late breaks what needs both")
 
 # %% [markdown]
-# Try it by hand: choose a clip and a question, move the sound, and watch the answer. (The widget needs a running kernel;
-# in the static page you see the figure above instead.)
+# Try it by hand: choose a question, move the sound, and watch the answer. The figure shows the clip as the model then gets it.
 
 # %%
-import ipywidgets as widgets
+from favor_mini.course.figures import timeline
+from favor_mini.course.widgets import explore
 
-clip_box = widgets.Dropdown(options=names, value=clip_name if clip_name in names else names[0], description="clip")
-question_box = widgets.Dropdown(description="question", layout=widgets.Layout(width="640px"))
-delay_slider = widgets.FloatSlider(min=0, max=3, step=0.25, value=0, description="delay (s)", continuous_update=False)
-shown = widgets.HTML()
-
-
-def offer_questions(change=None):
-    question_box.options = [(q.text, i) for i, q in enumerate(samples[clip_box.value].questions)]
+both = {q.text: q for q in sample.questions if {"audio", "video"} <= set(q.needs)}
+alone = {q.text: q for q in sample.questions if len(q.needs) == 1}
+choice = [*list(both)[:6], *list(alone)[:3]]
 
 
-def update(change=None):
-    if question_box.value is None:
-        return
-    question = samples[clip_box.value].questions[question_box.value]
-    told = ask_model(delay_sound(clips[clip_box.value], delay_slider.value), question.text)
-    verdict = "right" if told == question.answer else f"wrong, it was {question.answer}"
-    shown.value = f"<p style='font-size:120%'><b>{told}</b> &nbsp; ({verdict})</p>"
+def ask_delayed(question, delay):
+    moved, true = delay_sound(clip, delay), {**both, **alone}[question].answer
+    told = ask_model(moved, question)
+    verdict = "right" if matches(told, (true,)) else f"wrong, it was <b>{true}</b>"
+    needs = "needs both streams" if question in both else "needs one stream"
+    return [f"{question} <b>{told}</b> ({verdict}; this question {needs})", timeline(None, moved)]
 
 
-offer_questions()
-clip_box.observe(offer_questions, "value")
-for box in (question_box, delay_slider):
-    box.observe(update, "value")
-update()
-widgets.VBox([clip_box, question_box, delay_slider, shown])
+explore(ask_delayed, question=choice, delay=(0.0, 3.0, 0.25))
 
 # %% [markdown]
 # ## The map
 #
-# What just happened, in the order in which the data flows. Each line is one file of `favor_mini`, short enough to read.
+# What just happened, in the order in which the data flows.
+
+# %%
+from favor_mini.course.plots import flow
+
+flow([("read", "frames at 2 Hz, sound at 16 kHz", "(T, H, W, 3)"),
+      ("encode", "Whisper, ViT, Q-Former; frozen", "(T, V, D_v) (50 Hz, D_a)"),
+      ("synchronise", "seen and heard, side by side", "(T, P, D)"),
+      ("cut", "windows of K frames", "(W, K * P, D)"),
+      ("causal Q-Former", "N queries sum up each window", "(W, N, width)"),
+      ("project", "one linear map", "(W * N, 256)"),
+      ("answer", "frozen LLM with LoRA", "text")], title="FAVOR, from a film to an answer")
+
+# %% [markdown]
+# Each line is one file of `favor_mini`, short enough to read.
 #
 # | step | file | what it does | shape after it |
 # |---|---|---|---|
@@ -227,17 +276,125 @@ with torch.no_grad():
 config = model.config
 print("visual tokens      ", tuple(visual.shape), "(batch, T, V, D_v)")
 print("audio tokens       ", tuple(audio.shape), "(batch, 50 a second, Whisper's width)")
-print("time step          ", f"P = max(V={config.visual_tokens}, A={config.audio_tokens}) = {config.step_tokens} tokens")
+print("time step           P =", config.step_tokens, f"tokens, the greater of V={config.visual_tokens} and A={config.audio_tokens}")
 print("output queries     ", tuple(output.queries.shape), "(batch, W, N, width)")
 trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
 print(f"parameters          {sum(p.numel() for p in model.parameters()):,}, of which trained {trained:,}")
 
 # %% [markdown]
+# A check of the arithmetic with your own function:
+
+# %%
+frames = len(clip.frames)
+print(frames, "frames ->", count_vectors(frames, config.window_frames, config.num_queries), "vectors;",
+      "the model made", tuple(output.queries.shape[1:3]), "of them")
+
+# %% [markdown]
+# ## Where the notebooks go
+#
+# | | notebook | you build |
+# |---|---|---|
+# | 01 | [Streams](01_streams.ipynb) | frames and sound on one time axis |
+# | 02 | [Encoders](02_encoders.ipynb) | probes that tell what a token knows |
+# | 03 | [Frame synchronisation](03_frame_synchronisation.ipynb) | the step that puts seen and heard side by side |
+# | 04 | [Q-Former](04_qformer.ipynb) | attention, from one head to the module |
+# | 05 | [Causal attention](05_causal_attention.ipynb) | the block mask, and a way to find leaks |
+# | 06 | [Sliding windows](06_sliding_windows.ipynb) | folding and unfolding |
+# | 07 | [Diversity loss](07_diversity_loss.ipynb) | the loss that keeps queries apart |
+# | 08 | [Into the LLM](08_into_the_llm.ipynb) | prompt, labels, LoRA |
+# | 09 | [End-to-end fine-tuning](09_end_to_end_finetuning.ipynb) | a trained model, in four minutes |
+# | 10 | [Mini-AVEB](10_mini_aveb.ipynb) | eleven tasks, intervals, a diagnosis |
+# | 11 | [Make your own variant](11_make_your_own_variant.ipynb) | a mechanism of yours, compared fairly |
+# | 12 | [To full size](12_to_full_size.ipynb) | the arithmetic of real parts |
+#
+# Short of time? [The table of contents](README.md) has three routes.
+#
+# ## What to play with
+#
+# - Change `clip_name` to another one, `clip_07` say, and run all cells.
+# - Ask with a file of your own: `asker.ask("my_film.mp4", "what was heard first?")`. What does it say, and what does it note?
+# - Delay the sound by *minus* one second (`delay_sound(clip, -1)`). Is early as bad as late?
+#
 # ## Recap
 #
-# - A clip becomes W x N vectors that a language model reads in place of words.
+# - A clip becomes W * N vectors that a language model reads in place of words.
 # - Sound and picture are joined *per time step*, before any attention; delaying the sound breaks the pairing.
+# - Chance depends on the question. Where both streams are needed, it is what one stream alone could score.
 # - Everything the model got wrong, you saw: the numbers above come from this notebook's own run.
+
+# %% [markdown]
+# ## Quiz
 #
-# **Where this lives:** `favor_mini/media.py`, `favor_mini/model.py`, `favor_mini/evaluation.py`; tests in `tests/`.
-# **In the paper:** sections 3.1 to 3.4. **Next:** [09 End-to-end fine-tuning](09_end_to_end_finetuning.ipynb).
+# **1.** The sound of a film is moved by two seconds. Which question suffers?
+#
+# - a) "what was written?"
+# - b) "what was heard while the star was shown?"
+# - c) "how many words were said?"
+#
+# <details><summary>Answer</summary>
+#
+# **b.** It needs to know which sound belongs to which picture. *a:* the eyes alone answer it. *c:* the ears alone do, unless sound is cut
+# off at the end.
+#
+# </details>
+#
+# **2.** Which parts learn during fine-tuning?
+#
+# - a) everything
+# - b) the language model alone
+# - c) the causal Q-Former, the linear maps and LoRA
+#
+# <details><summary>Answer</summary>
+#
+# **c.** *a:* the encoders and the language model's own weights stay frozen. *b:* of the language model only LoRA, a small addition, learns.
+#
+# </details>
+#
+# **3.** A clip of 21 frames, K = 10, N = 16. How many vectors does the language model get?
+#
+# - a) 48
+# - b) 32
+# - c) 336
+#
+# <details><summary>Answer</summary>
+#
+# **a.** Three windows, the last one with a single frame, times 16. *b:* the last window counts, too. *c:* frames times queries; queries sum up
+# whole windows.
+#
+# </details>
+#
+# **4.** A model scores 80 % on questions "which came first, the picture or the sound?" What must you know to judge that?
+#
+# - a) how large the model is
+# - b) nothing, 80 % is good
+# - c) what one could score by looking alone, or listening alone
+#
+# <details><summary>Answer</summary>
+#
+# **c.** In the table above, chance for `first_mixed` is far above one half: what comes early in a clip mostly comes first. *a:* size is no
+# yardstick. *b:* beside such a chance it says little.
+#
+# </details>
+#
+# **5.** How does the language model receive the film?
+#
+# - a) as a written description
+# - b) as vectors in the place of words, which no word needs to match
+# - c) as pixels
+#
+# <details><summary>Answer</summary>
+#
+# **b.** The projected queries replace placeholders in the prompt. *a:* nothing is written out, though the mini model has been taught to name what
+# it sees. *c:* pixels end at the visual encoder.
+#
+# </details>
+
+# %% [markdown]
+# ## Where this lives
+#
+# `favor_mini/media.py`, `favor_mini/model.py`, `favor_mini/evaluation.py`, `favor_mini/ask.py`; tests in `tests/test_media.py`, `tests/test_model.py`,
+# `tests/test_evaluation.py`.
+#
+# **In the paper:** sections 3.1 to 3.4. **Further reading:** the paper itself, [arXiv 2310.05863](https://arxiv.org/abs/2310.05863).
+#
+# **Next:** [01 Streams](01_streams.ipynb).

@@ -161,7 +161,7 @@ card("window_mask")
 
 # %% tags=["exercise:window_mask"]
 def window_mask(name, frame_mask, step_tokens):
-    """The mask `name` for windows with padding: frame_mask (B * W, K) bool -> (B * W, 1, K * P, K * P) bool."""
+    """frame_mask (B * W, K) bool -> (B * W, 1, K * P, K * P) bool: the mask `name` with padding hidden."""
     num_frames = frame_mask.shape[1]
     allowed = find("attention", name)(num_frames, step_tokens)  # (K * P, K * P), without padding
     raise NotImplementedError  # your code
@@ -249,7 +249,8 @@ reach({name: measure_reach(encoder(name), steps) for name in shown})
 # below has already brought one along. Predict, then run:
 
 # %%
-reach({f"local_causal, layer {layer + 1}": measure_reach(encoder("local_causal", layer), steps) for layer in (0, 1)})
+reach({f"local_causal, layer {number + 1}": measure_reach(encoder("local_causal", number), steps)
+       for number in (0, 1)})
 
 # %% [markdown]
 # Still one frame. In FAVOR, *each layer's causal attention starts from the window's inputs*, not from what the layer before made of
@@ -271,7 +272,11 @@ print("queries", tuple(queries.shape), " finite:", bool(queries.isfinite().all()
 
 def layer_reach(number):
     mask, layer = package_mask("block_causal", everything, P), suspect.layers[number]
-    return measure_reach(lambda s: layer.encode(suspect.embed(s.flatten(1, 2)), mask).unflatten(1, (K, P)), steps)
+
+    def encode(steps):
+        return layer.encode(suspect.embed(steps.flatten(1, 2)), mask).unflatten(1, (K, P))
+
+    return measure_reach(encode, steps)
 
 
 reach({"layer 1": layer_reach(0), "layer 2": layer_reach(1)})
@@ -327,7 +332,8 @@ def by_frame(attention):
     return blocks.mean(1).sum(-1)
 
 
-matrices({f"layer {i + 1}, first window": by_frame(attention[0]) for i, attention in enumerate(output.maps.causal)},
+shown = {f"layer {i + 1}, first window": by_frame(maps[0]) for i, maps in enumerate(output.maps.causal)}
+matrices(shown,
          x="frame looked at", y="frame that looks", label="share of attention",
          ticks=range(1, frames + 1), numbers=False, limits=(0, 1))
 

@@ -4,7 +4,9 @@
 # **You will** take the frozen encoders and the frozen language model, put a fresh causal Q-Former and fresh LoRA between
 # them, and teach them to answer questions about video: data, two-part loss, three stages, before and after, stop and resume.
 #
-# **You need** notebook 00. **Paper:** sections 3.3 and 3.4, and the training set-up of section 4.
+# **You need** notebooks 00 and 08; 07 for the diversity loss. **Paper:** sections 3.3 and 3.4, and the training set-up of section 4.
+#
+# **Costs:** 30 minutes of reading, 35 minutes of exercises; 230 s of computing, 2.4 GB of memory.
 #
 # This notebook trains for real. On two CPU cores it stays under five minutes; the scores are those of *this* run.
 
@@ -34,6 +36,13 @@ for name, parameter in model.named_parameters():
     row["parameters"] += parameter.numel()
 pd.DataFrame(count).T
 
+# %%
+from favor_mini.course import card, check
+from favor_mini.course.plots import bars
+
+size = {name + ("" if row["trained"] else " (frozen)"): row["parameters"] / 1e3 for name, row in count.items()}
+bars(dict(sorted(size.items(), key=lambda item: -item[1])), x="parameters, thousands", form="{:,.0f}")
+
 # %% [markdown]
 # ## The data: scripts, questions, and one request
 #
@@ -61,7 +70,8 @@ from favor_mini.world.scene import SPLITS
 
 seeds = [SPLITS["train"].start + 2 * 10**7 + i for i in range(480)]
 encoded = encode_scenes(model, processor, seeds, cache="../build/notebook-features", progress=False)
-print(len(encoded), "clips; the first:", {k: tuple(v.shape) for k, v in encoded[0].items() if torch.is_tensor(v)})
+shapes = {name: tuple(value.shape) for name, value in encoded[0].items() if torch.is_tensor(value)}
+print(len(encoded), "clips; the first:", shapes)
 
 # %% [markdown]
 # `Dialogues` turns encoded clips into conversations, and the processor into a batch. Labels are -100 where nothing is to be
@@ -83,21 +93,41 @@ for token, label in list(zip(text, labels.tolist(), strict=True))[-30:]:
 # $$\mathcal{L} = \mathcal{L}_{\text{cross-entropy}} + \lambda\,\mathcal{L}_{\text{diversity}}$$
 #
 # Cross-entropy over the answers' tokens; diversity is the mean cosine similarity between the output queries of a
-# window. By hand, on one batch, and beside it what the model says:
+# window (notebook 07). The logits at place $i$ foretell the token at place $i + 1$, so both are moved against each other by one.
+
+# %%
+card("two_part_loss")
 
 # %%
 import torch.nn.functional as F
 
+from favor_mini import diversity_loss
+
+# %% tags=["exercise:two_part_loss"]
+def two_part_loss(logits, labels, queries, weight):
+    """(B, L, vocabulary), (B, L), (windows, N, width), lambda -> a scalar."""
+    raise NotImplementedError  # your code
+
+# %%
+two_part_loss = check("two_part_loss", two_part_loss)
+
+# %% [markdown]
+# On one batch, its parts by hand, your function, and what the model says:
+
+# %%
 with torch.no_grad():
     output = model(**batch)
-cross_entropy = F.cross_entropy(output.logits[:, :-1].flatten(0, 1), batch["labels"][:, 1:].flatten(), ignore_index=-100)
+foretold, came = output.logits[:, :-1].flatten(0, 1), batch["labels"][:, 1:].flatten()
+cross_entropy = F.cross_entropy(foretold, came, ignore_index=-100)
 unit = F.normalize(output.queries[output.window_mask], dim=-1)  # [windows, N, width]
 cosines = unit @ unit.transpose(1, 2)  # [windows, N, N]
 off_diagonal = ~torch.eye(cosines.shape[-1], dtype=torch.bool)
 diversity = cosines[:, off_diagonal].mean()
-by_hand = cross_entropy + model.config.diversity_weight * diversity
-print(f"by hand   {cross_entropy:.4f} + {model.config.diversity_weight} x {diversity:.4f} = {by_hand:.4f}")
-print(f"the model {output.cross_entropy:.4f} + {model.config.diversity_weight} x {output.diversity:.4f} = {output.loss:.4f}")
+weight = model.config.diversity_weight
+print(f"by hand   {cross_entropy:.4f} + {weight} x {diversity:.4f} = {cross_entropy + weight * diversity:.4f}")
+yours = two_part_loss(output.logits, batch["labels"], output.queries[output.window_mask], weight)
+print(f"your function {yours:>25.4f}")
+print(f"the model {output.cross_entropy:.4f} + {weight} x {output.diversity:.4f} = {output.loss:.4f}")
 
 # %% [markdown]
 # ## Before
@@ -138,7 +168,28 @@ for i in range(0, 16, 4):
 # The loss has two parts: the cross-entropy of a query's projected vector against these words, and its squared distance from
 # the sum of their embeddings. No language model runs, so a step is cheap. Then comes *align*: the language model must write
 # out the whole transcript from the vectors, and LoRA and the connector get used to one another. Then the questions: *ask*.
-# Both at a small rate, or they undo what naming has reached. `finetune` runs all of it on transformers' `Trainer`.
+# Both at a small rate, or they undo what naming has reached. How are steps shared out among the three?
+
+# %%
+card("share_out")
+
+# %%
+from favor_mini.training import RATE, SHARES
+
+print("shares of the steps:  ", SHARES)
+print("of the learning rate: ", RATE)
+
+# %% tags=["exercise:share_out"]
+def share_out(steps):
+    """How many of `steps` each stage gets: {"name": ..., "align": ..., "ask": ...}, together just `steps`."""
+    raise NotImplementedError  # your code
+
+# %%
+share_out = check("share_out", share_out)
+print(share_out(280))
+
+# %% [markdown]
+# `finetune` runs all of it on transformers' `Trainer`. (We give this short run a little more naming than the shares say.)
 
 # %%
 import shutil
@@ -181,11 +232,32 @@ with torch.no_grad():
 query_similarity(output.queries[0][output.window_mask[0]], title=f"output queries of {name}")
 
 # %% [markdown]
+# Ask it yourself. Pick a clip and a kind of question, and see how often your model is right; the shipped one, trained for hours, had many
+# times the clips.
+
+# %%
+from favor_mini.course.widgets import explore
+from favor_mini.course.figures import timeline
+from favor_mini.evaluation import answer
+
+by_name = {sample.name: sample for sample in samples}
+
+
+def ask_mine(clip, first_question):
+    sample = by_name[clip]
+    some = sample.questions[first_question : first_question + 5]
+    told = answer(model, processor, [held_out[clip]] * len(some), [q.text for q in some])
+    lines = [f"{q.text} <b>{text}</b> " + ("(right)" if text == q.answer else f"(wrong, {q.answer})")
+             for q, text in zip(some, told, strict=True)]
+    return ["<br>".join(lines), timeline(sample.scene, clips[clip])]
+
+
+explore(ask_mine, clip=list(by_name), first_question=(0, 20, 5))
+
+# %% [markdown]
 # What does the model now say about a whole clip?
 
 # %%
-from favor_mini.evaluation import answer
-
 print("script:", samples[0].transcript)
 print("model: ", answer(model, processor, [held_out[name]], ["describe the clip."], max_new_tokens=128)[0])
 
@@ -198,12 +270,32 @@ print("model: ", answer(model, processor, [held_out[name]], ["describe the clip.
 shipped = FavorForConditionalGeneration.from_pretrained(checkpoint_path()).state_dict()
 trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
 frozen = [name for name in shipped if name not in trainable]
-print(len(frozen), "frozen tensors, all equal:", all(torch.equal(shipped[n], model.state_dict()[n]) for n in frozen))
+now = model.state_dict()
+print(len(frozen), "frozen tensors, all equal:", all(torch.equal(shipped[name], now[name]) for name in frozen))
 
 # %% [markdown]
 # ## Stop and resume
 #
-# Training is often cut short. `finetune` saves as it goes and, called again with the same arguments, goes on from there. Six
+# Training is often cut short. `finetune` saves as it goes into folders `checkpoint-3`, `checkpoint-6` and so on, and into each, last of all, a
+# file `trainer_state.json`. A power cut may come while a folder is being written. Which one do you go on from?
+
+# %%
+card("last_checkpoint")
+
+# %%
+import json
+from pathlib import Path
+
+# %% tags=["exercise:last_checkpoint"]
+def last_checkpoint(out):
+    """The path, as text, of the newest whole checkpoint under the folder `out`; None where there is none."""
+    raise NotImplementedError  # your code
+
+# %%
+last_checkpoint = check("last_checkpoint", last_checkpoint)
+
+# %% [markdown]
+# Called again with the same arguments, `finetune` goes on from there. Six
 # steps in one go, then six steps with a stop after three: the same weights to the last bit.
 
 # %%
@@ -235,14 +327,91 @@ resumed = short_run("../build/notebook-parts", fresh=False)
 print("same weights:", all(torch.equal(whole[name], resumed[name]) for name in whole))
 
 # %% [markdown]
+# ## What to play with
+#
+# - `steps={"ask": 200}`: questions alone, no naming, no aligning. Predict the score first, then run.
+# - `model.config.diversity_weight = 10.0` before `finetune`. What do the similarity matrices show, what the answers?
+# - Another model: `lab.compare.fresh_model(folder, seed, {"attention": "full"})` (notebook 11 does this fairly, with seeds and intervals).
+#
 # ## Recap
 #
 # - Trained: causal Q-Former, projections, LoRA. Frozen: everything else, bit for bit.
-# - Two losses, logged apart; three stages, *name*, *align*, *ask*.
+# - Two losses, logged apart; three stages, *name*, *align*, *ask*. The first is ours: the paper has far more data instead.
 # - The encoders' features are computed once; a stopped run resumes exactly.
+
+# %% [markdown]
+# ## Quiz
 #
-# **What to play with:** `steps={"ask": 200}` (questions alone), `questions=1`; and another model, with
-# `lab.compare.fresh_model(folder, seed, {"attention": "full"})`. Predict first, then run.
+# **1.** Why are the encoders' features computed once, before training?
 #
-# **Where this lives:** `favor_mini/naming.py`, `favor_mini/training.py`, `favor_mini/features.py`, `favor_mini/losses.py`;
-# tests in `tests/test_naming.py` and `tests/test_training.py`. The whole recipe behind the shipped checkpoint: `favor_mini/recipe.py`.
+# - a) The encoders are frozen, so they would give the same features every time
+# - b) The language model cannot read them otherwise
+# - c) It makes the training more random
+#
+# <details><summary>Answer</summary>
+#
+# **a.** *b:* it reads projected queries in either case. *c:* nothing random is added or taken away.
+#
+# </details>
+#
+# **2.** Labels of -100 stand at the prompt's places. What would happen without them?
+#
+# - a) The loss would be undefined
+# - b) The model would also learn to write questions and placeholders
+# - c) LoRA could not be merged
+#
+# <details><summary>Answer</summary>
+#
+# **b.** Part of the learning would go into foretelling what it is always given. *a:* a cross-entropy over all tokens is well defined. *c:* merging
+# does not depend on the labels.
+#
+# </details>
+#
+# **3.** The diversity loss falls to -0.05 while cross-entropy stays high. Good?
+#
+# - a) Yes, the two-part loss is what counts
+# - b) Yes, diversity is a measure of quality
+# - c) No, queries that differ may still say nothing about the clip
+#
+# <details><summary>Answer</summary>
+#
+# **c.** Diversity asks that queries differ, not that they are about anything. *a:* the sum hides which part moves; that is why both are logged.
+# *b:* random vectors are diverse, too.
+#
+# </details>
+#
+# **4.** A run is killed while it writes `checkpoint-600`. Where does it go on?
+#
+# - a) at the checkpoint before, as 600 lacks its last file
+# - b) at 600, with what is there
+# - c) at step 0
+#
+# <details><summary>Answer</summary>
+#
+# **a.** `trainer_state.json` is written last; without it the folder is not whole. *b:* weights or optimiser may be half there. *c:* nothing before was lost.
+#
+# </details>
+#
+# **5.** Two runs, same seed, one stopped and resumed. What must be equal for the same weights to the last bit?
+#
+# - a) the weights at the stop alone
+# - b) weights, optimiser state, learning-rate schedule, random numbers and the order of the data
+# - c) nothing, floating point forbids it
+#
+# <details><summary>Answer</summary>
+#
+# **b.** Each of them decides the next step. *a:* with momentum lost, the next step differs. *c:* the same operations in the same order give the
+# same bits; you saw it above.
+#
+# </details>
+
+# %% [markdown]
+# ## Where this lives
+#
+# `favor_mini/naming.py`, `favor_mini/training.py`, `favor_mini/features.py`, `favor_mini/losses.py`, and the whole recipe behind the shipped checkpoint,
+# `favor_mini/recipe.py`; tests in `tests/test_naming.py`, `tests/test_training.py`, `tests/test_recipe.py`.
+#
+# **In the paper:** section 3.4, training. **Further reading:** the `Trainer` of
+# [transformers](https://huggingface.co/docs/transformers/main_classes/trainer); LoRA ([arXiv 2106.09685](https://arxiv.org/abs/2106.09685)).
+#
+# **Next:** [10 Mini-AVEB](10_mini_aveb.ipynb).

@@ -6,6 +6,7 @@ import torch
 from ...attention import block_causal, frame_index, window_mask
 from ...lab.contract import measure_reach
 from ...lab.variants import local_causal
+from ...registry import find
 from ..exercise import Trial, exercise
 
 NOTEBOOK = "05"
@@ -72,14 +73,14 @@ def _(t: Trial):
           goal="The last window of a clip is padded. Hide the padded frames from all others, but let a padded frame see *itself*: "
                "a row without a single True turns the softmax into `nan`. Any registered mask must work: `find(\"attention\", name)`.",
           shapes="`name`, `frame_mask` (B * W, K) bool, `step_tokens` P -> (B * W, 1, K * P, K * P) bool; the 1 is for the heads",
-          hints=("Start from the plain mask. A token may be looked at if its frame is real, or if it belongs to the looking token's own frame.",
+          hints=("Start from the plain mask. A token may be looked at if its frame is real, or if it is of the looking token's own frame.",
                  "`real = frame_mask.repeat_interleave(P, dim=1)[:, None, None, :]` speaks about columns; `own = frame[:, None] == frame`; "
                  "the result is `allowed & (real | own)`."))
 def _(t: Trial):
     windows, frames, tokens = t.number(2, 3), t.number(3, 5), t.number(2, 3)
     real = torch.arange(frames)[None] < torch.tensor([t.number(1, frames - 1) for _ in range(windows)])[:, None]
     name = ["block_causal", "full"][t.number(0, 1)]
-    plain, frame = (block_causal(frames, tokens) if name == "block_causal" else torch.ones(2 * (frames * tokens,)).bool(), frame_index(frames, tokens))
+    frame, plain = frame_index(frames, tokens), find("attention", name)(frames, tokens)
     column = real.repeat_interleave(tokens, dim=1)[:, None, None, :]
     row = column.transpose(-1, -2)
     shape = (windows, 1, frames * tokens, frames * tokens)
@@ -87,23 +88,27 @@ def _(t: Trial):
     expected = window_mask(name, real, tokens)
     found = t.run(name, real, tokens)
     if name == "full":
-        t.same(found, expected, {"the mask's name is not looked up; yours is always block-causal": block_causal(frames, tokens) & (column | own)})
+        causal = block_causal(frames, tokens) & (column | own)
+        t.same(found, expected, {"the mask's name is not looked up; yours is always block-causal": causal})
     t.same(found, expected, {
         "padded frames are not hidden: `frame_mask` has no effect": plain.expand(shape),
         "a padded frame sees nothing at all, a row without any True; the softmax of such a row is nan": (plain & column).expand(shape),
-        "padded *rows* are cut off, padded columns are still seen; what must be hidden is the token looked at": (plain & (row | own)).expand(shape),
-        "a padded frame's tokens see themselves but not their own frame whole": (plain & (column | torch.eye(len(frame)).bool())).expand(shape),
+        "padded *rows* are cut off, padded columns are still seen; what must be hidden is the token looked at":
+            (plain & (row | own)).expand(shape),
+        "a padded frame's tokens see themselves but not their own frame whole":
+            (plain & (column | torch.eye(len(frame)).bool())).expand(shape),
         "the axis of the heads is missing: (B * W, 1, K * P, K * P)": (plain & (column | own))[:, 0],
         "padding is repeated frame by frame (`repeat`), not token by token: use `repeat_interleave`":
             (plain & (real.repeat(1, tokens)[:, None, None, :] | own)).expand(shape)})
 
 
 @exercise("measure_reach", notebook=NOTEBOOK, answer=measure_reach, difficulty=4, minutes=20,
-          goal="Trust nothing: *measure* who sees whom. `encode` maps a clip's steps to encodings of its frames. Change one frame at a time and "
-               "note which frames' encodings move.",
+          goal="Trust nothing: *measure* who sees whom. `encode` maps a clip's steps to encodings of its frames. Change one frame at a "
+               "time and note which frames' encodings move.",
           shapes="`encode`: (1, T, P, D) -> (1, T, ...); `steps` (1, T, P, D) -> numpy bool (T, T); [i, j]: changing frame j moves frame i",
           hints=("One loop over j: copy the steps, add noise to frame j of the copy, encode again, compare with the encodings before.",
-                 "`moved = (encode(changed)[0].flatten(1) - before).abs().amax(1) > 1e-9` is column j; `torch.stack(columns, dim=1).numpy()`."))
+                 "`moved = (encode(changed)[0].flatten(1) - before).abs().amax(1) > 1e-9` is column j; in the end "
+                 "`torch.stack(columns, dim=1).numpy()`."))
 def _(t: Trial):
     frames, tokens, width = t.number(4, 6), t.number(2, 3), t.number(3, 5)
     steps = t.randn(1, frames, tokens, width).double()

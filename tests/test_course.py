@@ -1,0 +1,133 @@
+"""The notebooks run anew, unsolved and solved, against those that are committed; and what every one of them must have."""
+
+import json
+import re
+
+import nbformat
+import numpy as np
+import pytest
+
+from favor_mini.course import notebooks
+from favor_mini.course.exercise import exercises
+
+SOURCES = notebooks.sources(notebooks.FOLDER)
+NAMES = [source.stem for source in SOURCES]
+MOST_SECONDS, MOST_GIGABYTES = 90, 3.0
+LONGER = {"09_end_to_end_finetuning": 300}  # it trains
+TOOK: dict[str, notebooks.Run] = {}
+
+
+def kept(name):
+    return nbformat.read(notebooks.FOLDER / f"{name}.ipynb", as_version=4)
+
+
+def source(name):
+    return notebooks.read_source(notebooks.FOLDER / "source" / f"{name}.py")
+
+
+def words(name, kind="markdown"):
+    return "\n\n".join(cell.source for cell in source(name).cells if cell.cell_type == kind)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_unsolved_it_runs_and_shows_what_is_committed(name):
+    TOOK[name] = notebooks.execute(source(name), notebooks.FOLDER)
+    assert notebooks.differing(TOOK[name].notebook, kept(name)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_solved_it_runs_and_every_answer_is_right(name):
+    made = notebooks.execute(notebooks.solve(source(name)), notebooks.FOLDER).notebook
+    told = "".join(output.get("text", "") for cell in made.cells for output in cell.get("outputs", []))
+    of_it = [each.name for each in exercises().values() if each.notebook == name[:2]]
+    assert sorted(re.findall(r"^\[solved\] (\w+)", told, re.MULTILINE)) == sorted(of_it)
+    assert "[not" not in told
+
+
+@pytest.mark.slow
+def test_headers_say_what_it_costs():
+    """To within a factor of two, on a machine of another speed too: all are held against the machine's own pace."""
+    if len(TOOK) < len(NAMES):
+        pytest.skip("needs the runs of all notebooks")
+    ratios = {name: run.seconds / notebooks.costs(source(name))[0] for name, run in TOOK.items()}
+    pace = float(np.median(list(ratios.values())))
+    assert {name: ratio / pace for name, ratio in ratios.items() if not 0.5 <= ratio / pace <= 2} == {}
+    memory = {name: run.gigabytes / notebooks.costs(source(name))[1] for name, run in TOOK.items()}
+    assert {name: ratio for name, ratio in memory.items() if not 0.5 <= ratio <= 2} == {}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_header_says_all(name):
+    header = source(name).cells[0].source
+    for part in ("**You will**", "**You need**", "**Paper:**", "**Costs:**"):
+        assert part in header, part
+    seconds, gigabytes = notebooks.costs(source(name))
+    assert seconds <= LONGER.get(name, MOST_SECONDS) and gigabytes <= MOST_GIGABYTES
+    told = re.search(r"(\d+) minutes of reading, (\d+) minutes of exercises", header)
+    assert int(told[2]) == sum(each.minutes for each in exercises().values() if each.notebook == name[:2])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_has_its_exercises_and_every_stub_is_checked(name):
+    code = words(name, "code")
+    tags = [tag.removeprefix("exercise:") for cell in source(name).cells for tag in cell.metadata.get("tags", []) if "exercise:" in tag]
+    assert sorted(tags) == sorted(each.name for each in exercises().values() if each.notebook == name[:2])
+    for tag in tags:
+        assert f'card("{tag}")' in code and f'{tag} = check("{tag}", {tag})' in code, tag
+    stubs = [cell.source for cell in source(name).cells if any("exercise:" in tag for tag in cell.metadata.get("tags", []))]
+    assert all("NotImplementedError" in stub for stub in stubs)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_quiz_says_why_each_wrong_choice_is_wrong(name):
+    _, quiz = words(name).split("## Quiz", 1)
+    questions = re.split(r"^\*\*\d\.\*\* ", quiz, flags=re.MULTILINE)[1:]
+    assert len(questions) == 5
+    for question in questions:
+        choices = re.findall(r"^- ([a-d])\) ", question, re.MULTILINE)
+        folded = re.search(r"<details><summary>Answer</summary>\n\n(.*?)\n\n</details>", question, re.DOTALL)[1]
+        right = re.match(r"\*\*([a-d])\.\*\*", folded)[1]
+        assert len(choices) >= 3 and right in choices
+        assert sorted([right, *re.findall(r"\*([a-d]):\*", folded)]) == choices
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_has_figures_each_with_words_and_widgets_have_a_first_picture(name):
+    outputs = [output for cell in kept(name).cells for output in cell.get("outputs", [])]
+    alts = [output.metadata["image/png"]["alt"] for output in outputs if "image/png" in output.get("data", {})]
+    alts += [alt for output in outputs for alt in re.findall(r"<img alt='([^']*)'", output.get("data", {}).get("text/html", ""))]
+    assert len(alts) >= 3
+    assert min(map(len, alts)) > 30
+    for cell in kept(name).cells:
+        if cell.cell_type == "code" and re.search(r"^(explore|player)\(", cell.source, re.MULTILINE):
+            assert any({"image/png", "text/html"} & set(output.get("data", {})) for output in cell.outputs), cell.source
+
+
+def test_the_course_is_whole():
+    assert [name[:2] for name in NAMES] == [f"{number:02}" for number in range(13)]
+    widgets = sum(bool(re.search(r"\b(explore|player)\(|widgets\.VBox", cell.source)) for name in NAMES for cell in source(name).cells
+                  if cell.cell_type == "code")
+    assert widgets >= 8
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_small_and_readable(name):
+    file = notebooks.FOLDER / f"{name}.ipynb"
+    assert file.stat().st_size < 1e6
+    cells = source(name).cells
+    assert 40 <= len(cells) <= 80
+    assert 1000 <= len(words(name).split()) <= 3300
+    assert not re.search(r"/(home|tmp|root|work)/", json.dumps(nbformat.read(file, as_version=4)))
+    assert max(len(line) for cell in cells if cell.cell_type == "code" for line in cell.source.split("\n")) <= 115
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_links_lead_somewhere(name):
+    text = words(name)
+    for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", text):
+        if not target.startswith("http"):
+            assert (notebooks.FOLDER / target).exists(), target
+    for path in re.findall(r"`((?:favor_mini|tests)/[\w/]+\.py)`", text):
+        assert (notebooks.FOLDER.parent / path).exists(), path

@@ -1,0 +1,126 @@
+"""Wrong answers to the exercises of notebook 09."""
+
+import json
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from favor_mini.losses import diversity_loss
+from favor_mini.training import SHARES
+
+
+def entropy(logits, labels, **options):
+    return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), **options)
+
+
+def not_moved(logits, labels, queries, weight):
+    return entropy(logits, labels) + weight * diversity_loss(queries)
+
+
+def moved_back(logits, labels, queries, weight):
+    return entropy(logits[:, 1:], labels[:, :-1]) + weight * diversity_loss(queries)
+
+
+def no_diversity(logits, labels, queries, weight):
+    return entropy(logits[:, :-1], labels[:, 1:])
+
+
+def no_weight(logits, labels, queries, weight):
+    return entropy(logits[:, :-1], labels[:, 1:]) + diversity_loss(queries)
+
+
+def rewarded(logits, labels, queries, weight):
+    return entropy(logits[:, :-1], labels[:, 1:]) - weight * diversity_loss(queries)
+
+
+def padding_counts(logits, labels, queries, weight):
+    return entropy(logits[:, :-1], labels[:, 1:].clamp(min=0)) + weight * diversity_loss(queries)
+
+
+def mean_of_means(logits, labels, queries, weight):
+    rows = [entropy(logits[i : i + 1, :-1], labels[i : i + 1, 1:]) for i in range(len(logits))]
+    return torch.stack(rows).mean() + weight * diversity_loss(queries)
+
+
+def summed(logits, labels, queries, weight):
+    return entropy(logits[:, :-1], labels[:, 1:], reduction="sum") + weight * diversity_loss(queries)
+
+
+def in_place(logits, labels, queries, weight):
+    labels[labels < 0] = 0
+    return entropy(logits[:, :-1], labels[:, 1:]) + weight * diversity_loss(queries)
+
+
+def may_be_none(steps):
+    later = {stage: int(steps * SHARES[stage]) for stage in ("align", "ask")}
+    return {"name": steps - sum(later.values()), **later}
+
+
+def does_not_add_up(steps):
+    return {"name": int(steps * 0.8), "align": max(1, int(steps * 0.1)), "ask": max(1, int(steps * 0.1))}
+
+
+def rounded_up(steps):
+    later = {stage: int(-(-steps * SHARES[stage] // 1)) for stage in ("align", "ask")}
+    return {"name": steps - sum(later.values()), **later}
+
+
+def thirds(steps):
+    return {"name": steps // 3, "align": steps // 3, "ask": steps // 3}
+
+
+def folders(out):
+    return sorted(Path(out).glob("checkpoint-*"))
+
+
+def number(folder):
+    return int(folder.name.split("-")[1])
+
+
+def whole(folder):
+    return (folder / "trainer_state.json").exists()
+
+
+def by_text(out):
+    found = [f for f in folders(out) if whole(f) and f.name != "checkpoint-80"]
+    return str(found[-1]) if found else None
+
+
+def oldest(out):
+    found = sorted(filter(whole, folders(out)), key=number)
+    return str(found[0]) if found else None
+
+
+def cut_off(out):
+    found = sorted(folders(out), key=number)
+    return str(found[-1]) if found else None
+
+
+def unread(out):
+    found = sorted(filter(whole, folders(out)), key=number)
+    return str(found[-1]) if found else None
+
+
+def raises_where_empty(out):
+    return str(max(folders(out), key=number))
+
+
+def as_path(out):
+    def good(folder):
+        try:
+            return bool(json.loads((folder / "trainer_state.json").read_text()))
+        except (OSError, ValueError):
+            return False
+
+    return max(filter(good, folders(out)), key=number, default=None)
+
+
+WRONG = {
+    "two_part_loss": [(not_moved, "not moved"), (moved_back, "wrong way"), (no_diversity, "is missing"), (no_weight, "not weighted"),
+                      (rewarded, "subtracted"), (padding_counts, "-100 count"), (mean_of_means, "rows' means"), (summed, "a sum"),
+                      (in_place, "in place")],
+    "share_out": [(may_be_none, "at least one"), (does_not_add_up, "add up"), (rounded_up, "round down"), (thirds, "the same")],
+    "last_checkpoint": [(by_text, "sort by the number"), (oldest, "oldest"), (cut_off, "lacks"), (unread, "valid JSON"),
+                        (raises_where_empty, "ValueError"), (as_path, "as text")],
+}
