@@ -1,13 +1,14 @@
 """The notebooks run anew, unsolved and solved, against those that are committed; and what every one of them must have."""
 
 import json
+import pydoc
 import re
 
 import nbformat
 import numpy as np
 import pytest
 
-from favor_mini.course import notebooks
+from favor_mini.course import contents, notebooks
 from favor_mini.course.exercise import exercises
 
 SOURCES = notebooks.sources(notebooks.FOLDER)
@@ -131,3 +132,27 @@ def test_its_links_lead_somewhere(name):
             assert (notebooks.FOLDER / target).exists(), target
     for path in re.findall(r"`((?:favor_mini|tests)/[\w/]+\.py)`", text):
         assert (notebooks.FOLDER.parent / path).exists(), path
+
+
+def test_the_table_of_contents_is_that_of_the_notebooks():
+    text = (notebooks.FOLDER / "README.md").read_text(encoding="utf-8")
+    assert contents.written(text) == text
+
+
+MAP = re.findall(r"^\| ([^|]+) \| ([^|]+) \| `(favor_mini\.[\w.]+)` \| `(tests/\w+\.py)::(\w+)` \| \[(\d\d)\]\(([\w.]+)\) \|$",
+                 (notebooks.FOLDER / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("row", MAP, ids=lambda row: row[2])
+def test_the_map_from_paper_to_code_leads_somewhere(row):
+    _, _, function, file, test, number, notebook = row
+    found = pydoc.locate(function)
+    assert callable(found)
+    assert f"def {test}(" in (notebooks.FOLDER.parent / file).read_text(encoding="utf-8")
+    assert notebook.startswith(number) and function.rsplit(".", 1)[1] in words(notebook.removesuffix(".ipynb"), "code")
+
+
+def test_the_map_is_there():
+    text = (notebooks.FOLDER / "README.md").read_text(encoding="utf-8").split("## From the paper")[1].split("\n## ")[0]
+    assert len(MAP) >= 20
+    assert len(MAP) == sum(line.startswith("|") for line in text.split("\n")) - 2  # each row is one that is checked

@@ -10,7 +10,8 @@ import torch
 import wrong_answers
 
 from favor_mini.course import exercise, learner
-from favor_mini.course.exercise import NotTried, at_most, exercises, judge
+from favor_mini.course.exercise import exercises, judge
+from favor_mini.course.trial import NotTried, at_most
 
 BANK: dict[str, list] = {}
 for module in sorted(m.name for m in pkgutil.iter_modules(wrong_answers.__path__)):

@@ -1,0 +1,19 @@
+"""A notebook in a real JupyterLab in a real browser: it runs, its widgets move, the page's console stays clean."""
+
+import pytest
+
+from favor_mini.course import walk
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(walk.why_not()), reason=walk.why_not())
+def test_a_notebook_runs_and_its_widgets_move(tmp_path, capsys):
+    assert walk.walk("05", tmp_path) == []
+    assert "0 widgets" not in capsys.readouterr().out
+    assert (tmp_path / "05" / "widget_0_moved.png").stat().st_size > 10_000
+
+
+def test_what_is_missing_is_said(monkeypatch, capsys):
+    monkeypatch.setattr(walk, "chromium", lambda: None)
+    assert walk.main([]) == 2
+    assert "Chromium" in capsys.readouterr().err or "Playwright" in walk.why_not()
