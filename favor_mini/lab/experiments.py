@@ -8,6 +8,7 @@ A mini result speaks about this mechanism on this world, trained for minutes. It
 the machinery can show the effect; it cannot confirm what a model a thousand times larger does.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from ..files import replacing
 from ..world.questions import choose
 from ..world.scene import SPLITS, draw_scene
 from .compare import Plan, compare
+from .novel import new_forms, new_voices
 from .statistics import Comparison, Offsets
 
 RESULTS = Path(__file__).parent / "results"
@@ -37,8 +39,10 @@ class Experiment:
     name: str
     asks: str
     paper: str
-    plan: Plan | None  # None: it takes no training
+    plan: Plan | None  # None: it takes no training, and `measure` makes its results
     found: str = ""
+    measure: Callable | None = None
+    kind: type = Comparison  # of its results
 
 
 def _plan(*arms: dict, fixed: dict | None = None, **options) -> Plan:
@@ -50,7 +54,8 @@ EXPERIMENTS = [
         "offset", "Does the trained model hold sound and picture together in time? Move the sound, and see.",
         "rests on frame-level synchronisation; pairs whose alignment is known are the first thing to try it on", None,
         "agrees with it: moved away from its picture, the sound costs what needs both, and little else. Half a second, one frame, "
-        "costs some: a moment of this world lasts four of them"),
+        "costs some: a moment of this world lasts four of them",
+        measure=lambda progress: Offsets(sound_offsets(progress=progress)), kind=Offsets),
     Experiment(
         "attention", "Does causal attention among a window's inputs help, and does its direction matter?",
         "its text wants a causal mask, its released code holds the reverse one; an ablation leaves causal attention out",
@@ -68,6 +73,14 @@ EXPERIMENTS = [
         "novelty", "What becomes of a thing, a shape, a word and a colour that no training clip of the connector holds?",
         "evaluates on benchmarks of its own making; whether the gains carry over to what is not like them is left open",
         _plan({"without": "phone+heart+tiger"}, {"without": "purple"})),
+    Experiment(
+        "voices", "Does the trained model understand voices that no training clip held, of encoders or connector?",
+        "takes Whisper's encoder as it is, trained on far more voices than any test set holds", None,
+        measure=lambda progress: new_voices(progress=progress)),
+    Experiment(
+        "forms", "Does it understand questions put in a way that no training question was, in words that it knows?",
+        "leaves it to Vicuna, which has read more ways to ask than can be listed", None,
+        measure=lambda progress: new_forms(progress=progress)),
     Experiment(
         "tasks", "What does each of the mechanism's parts give to each of the eleven tasks?",
         "leaves out causal attention, windows, the diversity loss and synchronisation (see sync), one at a time",
@@ -119,7 +132,7 @@ def run_experiment(name: str, out="build/experiments", *, progress: bool = True)
     plan, folder = find_experiment(name).plan, Path(out) / name
     if plan is not None:
         return compare(plan, folder, progress=progress, cache=out)
-    found = Offsets(sound_offsets(progress=progress))
+    found = find_experiment(name).measure(progress)
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / "results.json") as unfinished:
         found.save(unfinished)
@@ -139,7 +152,7 @@ def known_results(name: str, out="build/experiments") -> Comparison | Offsets | 
 def _load(experiment: Experiment, file: Path) -> Comparison | Offsets | None:
     if not file.is_file():
         return None
-    return (Offsets if experiment.plan is None else Comparison).load(file)
+    return experiment.kind.load(file)
 
 
 def draw(name: str, out="build/experiments") -> Path:

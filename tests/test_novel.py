@@ -1,0 +1,52 @@
+"""What a trained model is asked that its training never held: the change is the one that is named, and nothing else."""
+
+import numpy as np
+import pytest
+
+from favor_mini.lab import novel
+from favor_mini.world.questions import REWORDINGS, ask, reword
+from favor_mini.world.scene import SPLITS, draw_scene
+from favor_mini.world.speech import HELD_OUT, draw_voice
+from favor_mini.world.tokenizer import build_tokenizer
+
+SCENES = [draw_scene(SPLITS["validation"].start + i) for i in range(40)]
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_only_the_voices_change(new):
+    for scene in SCENES:
+        other = novel.spoken_by(scene, new, np.random.default_rng(0))
+        for before, after in zip(scene.moments, other.moments, strict=True):
+            if before.heard and before.heard.kind == "word":
+                voice = draw_voice(np.random.default_rng([after.heard.seed, 17]), "validation")  # as `sounds.make_event` draws it
+                assert (voice in HELD_OUT) == new
+                assert (after.heard.name, after.heard.start, after.heard.seconds) == (before.heard.name, before.heard.start, before.heard.seconds)
+            else:
+                assert after == before
+
+
+@pytest.mark.parametrize("text, turned", [
+    ("what was heard while the red star was shown?", "while the red star was shown, what was heard?"),
+    ("what was shown next after the bell was heard?", "after the bell was heard, what was shown next?"),
+    ("what was heard last before moon was said?", "before moon was said, what was heard last?"),
+    ("what colour was the star?", None), ("which was heard first, bell or drum?", None)])
+def test_the_clause_comes_first(text, turned):
+    assert novel.clause_first(text) == turned
+
+
+def test_no_training_question_is_put_that_way_and_every_word_is_known():
+    rng, known = np.random.default_rng(0), build_tokenizer()
+    texts = {reword(q.text, rng) for scene in SCENES for q in ask(scene)} | {w for _, others in REWORDINGS for w in others}
+    assert not [text for text in texts if text.split()[0] in ("while", "when", "after", "before")]
+    turned = [t for scene in SCENES for q in ask(scene) if (t := novel.clause_first(q.text))]
+    assert len(turned) > 100
+    assert all(known.unk_token_id not in known(text).input_ids for text in turned)
+
+
+@pytest.mark.slow
+def test_both_are_asked_and_paired():
+    voices, forms = novel.new_voices(scenes=2, progress=False), novel.new_forms(scenes=2, progress=False)
+    assert voices.arms == ["voices known from training", "voices never heard"] and len(forms.arms) == 3
+    assert voices.right.shape[1] == forms.right.shape[1] == novel.DRAWS
+    usual = forms.right[forms.arms.index("usual words")]
+    assert (usual == usual[0]).all()  # nothing is drawn where nothing changes
