@@ -99,6 +99,8 @@ def curves(shown: dict, *, x: str, y: str, title: str = "", mark: dict | None = 
         axis.yaxis.set_major_formatter("{x:.0%}")
     elif zero:
         axis.set_ylim(bottom=0)
+    if "x" not in log and all((xs == xs.round()).all() for xs, *_ in known.values()):
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.grid(axis="y", color="#dddddd")
     if len(known) > 1:
         figure.legend(loc="outside right center", frameon=False)
@@ -137,6 +139,8 @@ def bars(shown: dict, *, x: str, title: str = "", mark: dict | None = None, perc
         axis.set_xlim(min(0, low.min() * 1.15), max(high.max(), *(mark or {0: 0}).values()) * 1.15 or 1)
     if percent:
         axis.xaxis.set_major_formatter("{x:.0%}")
+        if high.max() <= 1:
+            axis.set_xticks(np.linspace(0, 1, 6))
     return figure
 
 

@@ -7,7 +7,7 @@
 #
 # **You need** notebook 04 (one head of attention, queries, cross-attention). **Paper:** section 3.2, the causal attention module.
 #
-# **Costs:** 35 minutes of reading, 58 minutes of exercises; 20 s of computing, 1.0 GB of memory.
+# **Costs:** 35 minutes of reading, 46 minutes of exercises; 20 s of computing, 1.0 GB of memory.
 
 # %%
 import torch
@@ -40,8 +40,9 @@ flow([("synchronise", "seen and heard side by side", "(T, P, D)"),
 # %% [markdown]
 # ## Which frame does a token belong to?
 #
-# A window is one long row of K * P tokens: P for the first frame, P for the second, and so on. Everything below compares the
-# *frames* of two tokens, so first we need each token's frame.
+# A window is one long row of K * P tokens: P for the first frame, P for the second, and so on (P is 25 in the shipped model).
+# Everything below compares the *frames* of two tokens, so first we need each token's frame. Code counts from 0; prose and figures, like
+# people, from 1.
 
 # %%
 card("frame_index")
@@ -62,12 +63,12 @@ print(frame_index(3, 2))
 #
 # $$M_{ij} = \big[\, f(i) \ge f(j) \,\big]$$
 #
-# By hand, for three frames of two tokens. Row 3 (counting from 0) is the second token of frame 1. It may look at frame 0, at
-# frame 1, *its own frame whole*, and not at frame 2:
+# By hand, for three frames of two tokens. Row 4 is the second token of frame 2. It may look at frame 1, at frame 2, *its own frame
+# whole*, and not at frame 3:
 #
 # ```
-#          looked at   0 0 | 1 1 | 2 2
-#    token 3 (frame 1) # # | # # | . .
+#      frame looked at   1 1 | 2 2 | 3 3
+#    token 4 (frame 2)   # # | # # | . .
 # ```
 #
 # A language model's mask is a triangle over tokens. This one is a **staircase** over frames: what happens within one half
@@ -85,16 +86,16 @@ def block_causal(num_frames, step_tokens, device=None):
 block_causal = check("block_causal", block_causal)
 
 # %% [markdown]
-# Beside it, the two masks it is most often confused with. The middle one is worth a second look: it is what the authors' **released
-# inference code** builds, an upper triangle over (query, key). Measured on that module, changing the *last* frame of a window
-# changes the encoding of all frames, and changing the first changes only the first. The text of the paper says the reverse. We
-# keep it under a name of its own, `block_anticausal`, and you will see below what difference it makes.
+# Beside it, two others. The middle one is worth a second look: it is what the authors' **released inference code** builds, an upper
+# triangle over (query, key), where the text of the paper says the reverse. We keep it under a name of its own, `block_anticausal`. What
+# it does to a frame's encoding you will measure below; what it does to answers, too.
 
 # %%
 masks(num_frames=4, step_tokens=3)
 
 # %% [markdown]
-# Move K and P, and try the other masks that ship. What does `none` leave of attention? Which of them would you expect to leak?
+# Try the other masks that ship, and move K. Which of them lets a frame see a later one? (`full` and `block_anticausal` do; `none` leaves
+# each token nothing but itself; `token_causal` is a language model's triangle, which cuts frames apart.)
 
 # %%
 from favor_mini import lab  # its variants register themselves
@@ -102,13 +103,13 @@ from favor_mini.course.widgets import explore
 from favor_mini.registry import find, names
 
 
-def draw_mask(mask, frames_K, tokens_P):
-    shown = find("attention", mask)(frames_K, tokens_P)
-    title = f"{mask}: {shown.float().mean():.0%} of the pairs"
-    return matrices({title: shown}, x="frame looked at", y="frame that looks", blocks=tokens_P)
+def draw_mask(mask, frames_K):
+    shown = find("attention", mask)(frames_K, 3)
+    title = f"{mask}: {shown.float().mean():.0%} of pairs"
+    return matrices({title: shown}, x="frame looked at", y="frame that looks", blocks=3)
 
 
-explore(draw_mask, mask=names("attention"), frames_K=(4, 10), tokens_P=(2, 6))
+explore(draw_mask, mask=names("attention"), frames_K=(4, 10))
 
 # %% [markdown]
 # ## What a mask does to attention
@@ -129,9 +130,14 @@ matrices({"scores": scores, "may look": allowed.float(), "weights, each row adds
          x="looked at", y="looks", numbers=True)
 
 # %% [markdown]
-# Two things to see. The rows of frame 0 (0 and 1) divide everything between two tokens; the rows of frame 1 among four. And setting
-# the *weights* to zero after the softmax would be wrong: rows would no longer add up to 1. The mask must go in before.
-#
+# The rows of the first frame divide everything between two tokens; those of the second among four. What if one sets the *weights* to zero
+# instead, after the softmax? Rows no longer add up to 1:
+
+# %%
+print("before the softmax:", weights.sum(-1).tolist())
+print("after it:          ", [round(total, 2) for total in (scores.softmax(-1) * allowed).sum(-1).tolist()])
+
+# %% [markdown]
 # The package leaves the arithmetic to `scaled_dot_product_attention`, which takes the boolean mask as it is. The same numbers:
 
 # %%
@@ -145,16 +151,26 @@ print("largest difference from the weights above:", (heard[0, 0] - weights).abs(
 # ## Padding
 #
 # A clip of 13 frames fills one window of ten and three tenths of another. The rest of that window is padding, and padding must
-# not be looked at. So the mask of a window is the staircase *and* the columns of real frames. But look what happens to the rows
-# of a frame that may see nothing at all:
+# not be looked at. So the mask of a window is the plain mask *and* the columns of real frames. But look what happens to the row
+# of a token that may see nothing at all:
 
 # %%
 nothing_allowed = torch.zeros(1, 4, dtype=torch.bool)
 print(torch.zeros(1, 4).masked_fill(~nothing_allowed, -torch.inf).softmax(-1))
 
 # %% [markdown]
-# Not a number, and it spreads: through the residual, the LayerNorm, the loss, into every weight. So a padded frame keeps the right
-# to see itself. What it computes is of no interest, as nobody looks at it; it just has to be a number.
+# Not a number, and it spreads: through the residual, the LayerNorm, the loss, into every weight. Does it happen? Under the paper's mask
+# it does not, as padding comes last and a padded frame still sees the real ones before it. Under other masks it does:
+
+# %%
+two_real = torch.tensor([True, True, False, False]).repeat_interleave(3)  # four frames of three tokens, two real
+for mask in names("attention"):
+    empty = ~(find("attention", mask)(4, 3) & two_real[None, :]).any(-1)
+    print(f"{mask:<18}{int(empty.sum())} of 12 rows see nothing")
+
+# %% [markdown]
+# So a padded frame keeps the right to see itself, whatever the mask. What it computes is of no interest, as nobody looks at it; it just
+# has to be a number.
 
 # %%
 card("window_mask")
@@ -171,9 +187,12 @@ window_mask = check("window_mask", window_mask)
 
 # %%
 real = torch.tensor([[True, True, True, True], [True, True, False, False]])
-both = window_mask("block_causal", real, 3)
-matrices({"window 1: four real frames": both[0, 0], "window 2: two real frames, two padded": both[1, 0]},
-         x="frame looked at", y="frame that looks", blocks=3)
+causal, reverse = (window_mask(name, real, 3) for name in ("block_causal", "block_anticausal"))
+matrices({"block_causal, four real": causal[0, 0], "block_causal, two real": causal[1, 0],
+          "block_anticausal, two real": reverse[1, 0]}, x="frame looked at", y="frame that looks", blocks=3)
+
+# %% [markdown]
+# In the last one, frames 3 and 4 are padding: no real frame sees them, and they see themselves.
 
 # %% [markdown]
 # ## A variant of your own: a band
@@ -211,11 +230,10 @@ def measure_reach(encode, steps):
 measure_reach = check("measure_reach", measure_reach)
 
 # %% [markdown]
-# Try it on real layers, one for each mask: a `CausalQFormerLayer` with random weights, in float64 so that rounding stays far below
-# what a changed frame does.
+# Try it on whole Q-Formers, one for each mask, with random weights; in float64, so that rounding stays far below what a changed frame
+# does. `return_maps` hands out what each layer's causal attention made of the frames, on the way of an ordinary forward pass.
 
 # %%
-from favor_mini.attention import window_mask as package_mask
 from favor_mini.course.lab_figures import reach
 from favor_mini.qformer import CausalQFormer
 
@@ -226,31 +244,33 @@ sizes = {"input_width": D, "window_frames": K, "step_tokens": P,
          "num_queries": 4, "width": 8, "heads": 2, "hidden": 16}
 
 
-def encoder(mask, layer=0):
-    """Frames in, the layer's encoded frames out."""
+def build(mask):
     torch.manual_seed(0)
-    qformer = CausalQFormer(**sizes, attention=mask).double().eval()
+    return CausalQFormer(**sizes, attention=mask).double().eval()
 
+
+def encoder(qformer, layer=0):
+    """Frames in, what a layer of the Q-Former encodes them as out."""
     def encode(steps):
-        inputs = qformer.embed(steps.flatten(1, 2))  # [1, K * P, D]
-        encoded = qformer.layers[layer].encode(inputs, package_mask(mask, everything, P))
-        return encoded.unflatten(1, (K, P))
+        _, maps = qformer(steps.flatten(1, 2), everything, return_maps=True)
+        return maps.encoded[layer].unflatten(1, (K, P))  # [1, K, P, D]
 
     return encode
 
 
 shown = ("block_causal", "block_anticausal", "full", "local_causal")
-reach({name: measure_reach(encoder(name), steps) for name in shown})
+reach({name: measure_reach(encoder(build(name)), steps) for name in shown})
 
 # %% [markdown]
-# There it is, measured and not drawn: under the released code's mask frame 1 moves with every later frame.
+# There it is, measured and not drawn: under the released code's mask, frame 1 moves with every later frame, and the last with none but
+# itself.
 #
 # **A riddle.** The band lets a frame see one frame back. Stack two layers and, in most networks, it would see two back: the layer
 # below has already brought one along. Predict, then run:
 
 # %%
-reach({f"local_causal, layer {number + 1}": measure_reach(encoder("local_causal", number), steps)
-       for number in (0, 1)})
+banded = build("local_causal")
+reach({f"local_causal, layer {number + 1}": measure_reach(encoder(banded, number), steps) for number in (0, 1)})
 
 # %% [markdown]
 # Still one frame. In FAVOR, *each layer's causal attention starts from the window's inputs*, not from what the layer before made of
@@ -258,33 +278,24 @@ reach({f"local_causal, layer {number + 1}": measure_reach(encoder("local_causal"
 #
 # ## Find the leak
 #
-# A colleague has "simplified" the Q-Former. The shapes are right, training runs, the loss falls. Which layer leaks, and which
-# frames? (The leak is made by wrapping one layer's `encode`; look only after you have measured.)
+# A colleague has "simplified" one layer of the Q-Former: it no longer passes its mask on. Which layer it is has been drawn by lot. The
+# shapes are right, all numbers are finite, training would run. Which layer leaks, and which frames?
 
 # %%
-suspect = CausalQFormer(**sizes).double().eval()
-honest = suspect.layers[1].encode
-suspect.layers[1].encode = lambda inputs, mask, maps=None: honest(inputs, None, maps)  # the simplification
+suspect = build("block_causal")
+layer = suspect.layers[int(torch.randint(2, (1,), generator=torch.Generator().manual_seed(5)))]
+honest = layer.encode
+layer.encode = lambda inputs, mask, maps=None: honest(inputs, None, maps)  # the simplification
 
 queries, _ = suspect(steps.flatten(1, 2), everything)
 print("queries", tuple(queries.shape), " finite:", bool(queries.isfinite().all()))
 
-
-def layer_reach(number):
-    mask, layer = package_mask("block_causal", everything, P), suspect.layers[number]
-
-    def encode(steps):
-        return layer.encode(suspect.embed(steps.flatten(1, 2)), mask).unflatten(1, (K, P))
-
-    return measure_reach(encode, steps)
-
-
-reach({"layer 1": layer_reach(0), "layer 2": layer_reach(1)})
+# %%
+reach({f"layer {number + 1}": measure_reach(encoder(suspect, number), steps) for number in (0, 1)})
 
 # %% [markdown]
-# The mask was dropped in the second layer. This is not a made-up fault: helper functions that recompute attention weights, to plot
-# them, have dropped the mask in well-loved tutorials. `favor_mini.lab.contract` runs this measurement, among others, on any
-# registered part, and names the frames that leak:
+# One square is a staircase, the other is full: there, every frame but the last moves with later ones. Nothing but this measurement tells.
+# `favor_mini.lab.contract` makes it, among others, on any registered part (in windows of four frames), and names the frames that leak:
 
 # %%
 from favor_mini.lab.contract import check as contract
@@ -338,7 +349,7 @@ matrices(shown,
          ticks=range(1, frames + 1), numbers=False, limits=(0, 1))
 
 # %% [markdown]
-# The upper right is empty, in both layers, as it must be. The first frame looks only at itself; it has no choice.
+# Above the diagonal nothing is looked at, in both layers, as it must be. The first frame looks only at itself; it has no choice.
 #
 # ## Take the mask away from a trained model
 #
@@ -363,11 +374,14 @@ bars(accuracy, x=f"accuracy over {len(asked)} questions about {len(samples)} hel
      title="One trained model, asked under four masks")
 
 # %% [markdown]
+# The lines are 95 % intervals of each accuracy by itself. Reversing the direction costs most: what the connector has learned to find *before*
+# a frame is no longer there.
+#
 # ## Does it help to learn with it?
 #
 # Now the fair question. Train the connector anew under each mask, from the same first random numbers, on the same clips in the same
 # order, for as many steps, with several seeds; then ask all of them the same held-out questions. That takes the better part
-# of an hour, so it has been done and the results ship. This is what came of it, drawn from those results:
+# of an hour, so the results ship with the package, and are drawn from there:
 
 # %%
 from favor_mini.course.lab_figures import differences
@@ -386,8 +400,8 @@ groups = ["what comes next", "both modalities", "all"]
 differences(results.differences(groups), results.arms[0]) if results else None
 
 # %% [markdown]
-# An interval that crosses the red line means: *no difference found*. It does not mean that there is none. The numbers behind it, and how
-# large a difference may have stayed hidden:
+# The red line is the paper's mask, the points are how much better or worse the others did. An interval that crosses the line means: *no
+# difference found*. It does not mean that there is none. The numbers behind it, and how large a difference may have stayed hidden:
 
 # %%
 if results:
@@ -429,7 +443,7 @@ curves({name: (lengths, values) for name, values in pairs.items()},
 # %% [markdown]
 # ## Quiz
 #
-# **1.** Frame 4 of a window has ten tokens. How many of its tokens may its first token look at?
+# **1.** Under the block-causal mask, frame 4 of a window has ten tokens. How many of these may its first token look at?
 #
 # - a) one, itself
 # - b) all ten
@@ -442,7 +456,7 @@ curves({name: (lengths, values) for name, values in pairs.items()},
 #
 # </details>
 #
-# **2.** You change frame 7 and the encodings of frames 7, 8, 9 and 10 move. Which mask may this be?
+# **2.** In a window of ten frames you change frame 7, and the encodings of frames 7, 8, 9 and 10 move. Which mask may this be?
 #
 # - a) `block_causal`
 # - b) `block_anticausal`
@@ -454,7 +468,7 @@ curves({name: (lengths, values) for name, values in pairs.items()},
 #
 # </details>
 #
-# **3.** Why may a padded frame see itself?
+# **3.** Why may a padded frame see itself, under any mask?
 #
 # - a) It holds information that later frames need
 # - b) It makes the batch faster

@@ -155,14 +155,39 @@ def piled_up(encode, steps):
     return np.stack(columns, axis=1)
 
 
+def no_end(num_frames, step_tokens):
+    frame = frame_index(num_frames, step_tokens)
+    return frame[:, None] - frame[None, :] <= 1
+
+
+def constant_added(encode, steps):
+    def change(steps, j):
+        changed = steps.clone()
+        changed[:, j] += 1
+        return changed
+
+    return _reach(encode, steps, change)
+
+
+def coarse(encode, steps):
+    before, columns = encode(steps)[0].flatten(1), []
+    for j in range(steps.shape[1]):
+        changed = steps.clone()
+        changed[:, j] = torch.randn_like(changed[:, j])
+        columns.append(((encode(changed)[0].flatten(1) - before).abs().amax(1) > 1e-2).numpy())
+    return np.stack(columns, axis=1)
+
+
 WRONG = {
     "frame_index": [(round_and_round, "round and round"), (swapped, "swapped"), (from_one, "from 1"), (frames_only, "one number a frame")],
     "block_causal": [(released, "released code"), (over_tokens, "must be over frames"), (off_by_one, "own frame"),
                      (own_only, "frames before it are missing"), (forbidden, "True should mean"), (as_numbers, "booleans")],
     "local_causal": [(band(-1, 1), "leaks"), (band(0, 2), "two frames back"), (band(1, 1), "own is missing"),
-                     (band(0, 99), "whole block-causal"), (band_of_tokens, "not one token"), (band(-1, 0), "wrong side")],
+                     (band(0, 99), "whole block-causal"), (no_end, "no end"),
+                     (band_of_tokens, "not one token"), (band(-1, 0), "wrong side")],
     "window_mask": [(padding_ignored, "not hidden"), (empty_rows, "nan"), (rows_cut, "token looked at"), (no_heads, "heads"),
                     (always_causal, "looked up"), (changes_its_argument, "in place")],
     "measure_reach": [(one_token, "all of a frame's tokens"), (transposed, "swapped"), (stays, "which ones move"),
-                      (assumed_causal, "assume causality"), (in_place, "in place"), (piled_up, "pile up")],
+                      (assumed_causal, "assume causality"), (in_place, "in place"), (piled_up, "pile up"),
+                      (constant_added, "LayerNorm"), (coarse, "small changes")],
 }

@@ -28,7 +28,7 @@ def _(t: Trial):
         "one number a frame; each of its P tokens needs one": numbers})
 
 
-@exercise("block_causal", notebook=NOTEBOOK, answer=block_causal, difficulty=2, minutes=10,
+@exercise("block_causal", notebook=NOTEBOOK, answer=block_causal, difficulty=2, minutes=8,
           goal="The paper's mask: True where a token may look. A token sees its own frame *whole* (also the tokens behind it) and every "
                "frame before it.",
           shapes="`num_frames` K, `step_tokens` P -> (K * P, K * P) bool, over (token that looks, token looked at)",
@@ -51,7 +51,7 @@ def _(t: Trial):
         "it should be a mask of booleans; yours holds numbers (compare, or call .bool())": expected.float()})
 
 
-@exercise("local_causal", notebook=NOTEBOOK, answer=local_causal, difficulty=2, minutes=8,
+@exercise("local_causal", notebook=NOTEBOOK, answer=local_causal, difficulty=2, minutes=6,
           goal="A variant: a band. A token sees its own frame whole and the *one* frame before it, nothing else.",
           shapes="`num_frames` K, `step_tokens` P -> (K * P, K * P) bool",
           hints=("How many frames apart are the looking token and the one looked at? Two answers are allowed.",
@@ -65,13 +65,14 @@ def _(t: Trial):
         "the band reaches two frames back": (apart >= 0) & (apart <= 2),
         "the frame before is there, the token's own is missing": apart == 1,
         "nothing bounds it on the left: this is the whole block-causal mask": apart >= 0,
+        "the band has no end on the right: later frames are seen, too": apart <= 1,
         "one *frame* back, not one token": (lambda k: (k >= 0) & (k <= 1))(torch.arange(len(frame))[:, None] - torch.arange(len(frame))),
         "the band lies on the wrong side: own frame and the one *after* it": (apart <= 0) & (apart >= -1)})
 
 
-@exercise("window_mask", notebook=NOTEBOOK, answer=window_mask, difficulty=3, minutes=15,
-          goal="The last window of a clip is padded. Hide the padded frames from all others, but let a padded frame see *itself*: "
-               "a row without a single True turns the softmax into `nan`. Any registered mask must work: `find(\"attention\", name)`.",
+@exercise("window_mask", notebook=NOTEBOOK, answer=window_mask, difficulty=3, minutes=12,
+          goal="The last window of a clip is padded. Hide the padded frames from all others, but let a padded frame see *itself*: a row without "
+               "a single True turns the softmax into `nan`. Any registered mask must work: `find(\"attention\", name)`.",
           shapes="`name`, `frame_mask` (B * W, K) bool, `step_tokens` P -> (B * W, 1, K * P, K * P) bool; the 1 is for the heads",
           hints=("Start from the plain mask. A token may be looked at if its frame is real, or if it is of the looking token's own frame.",
                  "`real = frame_mask.repeat_interleave(P, dim=1)[:, None, None, :]` speaks about columns; `own = frame[:, None] == frame`; "
@@ -79,32 +80,35 @@ def _(t: Trial):
 def _(t: Trial):
     windows, frames, tokens = t.number(2, 3), t.number(3, 5), t.number(2, 3)
     real = torch.arange(frames)[None] < torch.tensor([t.number(1, frames - 1) for _ in range(windows)])[:, None]
-    name = ["block_causal", "full"][t.number(0, 1)]
-    frame, plain = frame_index(frames, tokens), find("attention", name)(frames, tokens)
+    frame, shape = frame_index(frames, tokens), (windows, 1, frames * tokens, frames * tokens)
     column = real.repeat_interleave(tokens, dim=1)[:, None, None, :]
-    row = column.transpose(-1, -2)
-    shape = (windows, 1, frames * tokens, frames * tokens)
-    own = frame[:, None] == frame
-    expected = window_mask(name, real, tokens)
-    found = t.run(name, real, tokens)
-    if name == "full":
-        causal = block_causal(frames, tokens) & (column | own)
-        t.same(found, expected, {"the mask's name is not looked up; yours is always block-causal": causal})
-    t.same(found, expected, {
-        "padded frames are not hidden: `frame_mask` has no effect": plain.expand(shape),
-        "a padded frame sees nothing at all, a row without any True; the softmax of such a row is nan": (plain & column).expand(shape),
-        "padded *rows* are cut off, padded columns are still seen; what must be hidden is the token looked at":
-            (plain & (row | own)).expand(shape),
-        "a padded frame's tokens see themselves but not their own frame whole":
-            (plain & (column | torch.eye(len(frame)).bool())).expand(shape),
-        "the axis of the heads is missing: (B * W, 1, K * P, K * P)": (plain & (column | own))[:, 0],
-        "padding is repeated frame by frame (`repeat`), not token by token: use `repeat_interleave`":
-            (plain & (real.repeat(1, tokens)[:, None, None, :] | own)).expand(shape)})
+    row, own = column.transpose(-1, -2), frame[:, None] == frame
+    for name in ("block_anticausal", "full", "local_causal"):
+        plain, expected = find("attention", name)(frames, tokens), window_mask(name, real, tokens)
+        found = t.run(name, real, tokens)
+
+        def settled(mask, expected=expected):
+            """What padded rows see is of no interest as long as it is something."""
+            right_kind = isinstance(mask, torch.Tensor) and mask.shape == shape and mask.dtype == torch.bool
+            return torch.where(row, mask, expected) if right_kind else mask
+
+        if isinstance(found, torch.Tensor) and found.shape == shape and found.dtype == torch.bool:
+            rows = plain & (row | own)
+            t.that(torch.equal(rows, plain.expand(shape)) or not torch.equal(found, rows),
+                   "padded *rows* are cut off, padded columns are still seen; what must be hidden is the token looked at")
+            t.that(found.any(-1).all(), "a row holds not a single True: the softmax of such a row is nan; let a padded frame see itself")
+        suspects = {
+            "the mask's name is not looked up; yours is always block-causal": block_causal(frames, tokens) & (column | own),
+            "padded frames are not hidden: `frame_mask` has no effect": plain.expand(shape),
+            "the axis of the heads is missing: (B * W, 1, K * P, K * P)": (plain & (column | own))[:, 0],
+            "padding is repeated frame by frame (`repeat`), not token by token: use `repeat_interleave`":
+                plain & (real.repeat(1, tokens)[:, None, None, :] | own)}
+        t.same(settled(found), settled(expected), {message: settled(wrong) for message, wrong in suspects.items()})
 
 
-@exercise("measure_reach", notebook=NOTEBOOK, answer=measure_reach, difficulty=4, minutes=20,
-          goal="Trust nothing: *measure* who sees whom. `encode` maps a clip's steps to encodings of its frames. Change one frame at a "
-               "time and note which frames' encodings move.",
+@exercise("measure_reach", notebook=NOTEBOOK, answer=measure_reach, difficulty=3, minutes=15,
+          goal="Trust nothing: *measure* who sees whom. `encode` maps a clip's steps to encodings of its frames. Give one frame at a "
+               "time other (random) content and note which frames' encodings move.",
           shapes="`encode`: (1, T, P, D) -> (1, T, ...); `steps` (1, T, P, D) -> numpy bool (T, T); [i, j]: changing frame j moves frame i",
           hints=("One loop over j: copy the steps, add noise to frame j of the copy, encode again, compare with the encodings before.",
                  "`moved = (encode(changed)[0].flatten(1) - before).abs().amax(1) > 1e-9` is column j; in the end "
@@ -131,10 +135,20 @@ def _(t: Trial):
         "changes pile up: start each time from the steps as they were given": np.logical_or.accumulate(expected, axis=1)},
         what="the reach")
 
-    def first_token(steps):  # only the last token of a frame is looked at by others
+    def last_token(steps):  # others look at a frame's last token alone, and only last tokens are changed by it
         mixed = torch.einsum("ij,bjd->bid", reach.to(steps.dtype), steps[:, :, -1])
-        return steps * 0 + mixed[:, :, None]
+        return torch.cat([steps[:, :, :-1] * 0, mixed[:, :, None]], dim=2)
 
-    found = t.run(first_token, steps)
-    t.that(np.array_equal(np.asarray(found), expected),
-           "with an encoder that looks at the *last* token of a frame your reach is wrong: change all of a frame's tokens, not just one")
+    def normed(steps):  # as behind a LayerNorm: what is added to all features alike does not matter
+        return encode(torch.nn.functional.layer_norm(steps, (width,)))
+
+    def faint(steps):
+        return 1e-4 * encode(steps)
+
+    for other, message in (
+            (last_token, "with an encoder that looks at the *last* token of a frame your reach is wrong: change all of a frame's tokens, "
+                         "and compare all of them"),
+            (normed, "with an encoder that begins with a LayerNorm your reach is wrong: a constant added to all features is taken out again; "
+                     "change them by random numbers"),
+            (faint, "small changes are changes, too: in float64 anything above 1e-9 is no rounding")):
+        t.that(np.array_equal(np.asarray(t.run(other, steps)), expected), message)
