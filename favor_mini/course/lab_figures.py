@@ -76,7 +76,7 @@ def reach(found: dict) -> Picture:
     """
     told = "; ".join(f"{name}: " + ", ".join(f"frame {i + 1} moves with {', '.join(str(j + 1) for j in np.flatnonzero(row))}"
                                               for i, row in enumerate(square)) for name, square in found.items())
-    figure = picture(1.0 + 3.4 * len(found), 4.4, f"Measured reach. {told}.")
+    figure = picture(1.0 + 3.4 * len(found), 5.1 if len(found) < 4 else 4.6, f"Measured reach. {told}.")
     for axis, (name, square) in zip(np.atleast_1d(figure.subplots(1, len(found))), found.items(), strict=True):
         axis.imshow(square, cmap=ListedColormap(["white", STRONG]), vmin=0, vmax=1)
         frames = np.arange(len(square))

@@ -66,12 +66,14 @@ def read_source(path: Path) -> NotebookNode:
 
 
 def solve(notebook: NotebookNode) -> NotebookNode:
-    """Puts the package's own answers in place of the exercises' stubs, cells with a tag such as `exercise:block_causal`."""
+    """Puts the package's own answers in place of the exercises' stubs, cells with a tag such as `exercise:block_causal`; what is tagged
+    `long` hangs on no exercise and is left out."""
+    notebook.cells = [cell for cell in notebook.cells if "long" not in cell.metadata.get("tags", [])]
     for cell in notebook.cells:
         for tag in cell.metadata.get("tags", []):
             if tag.startswith("exercise:"):
                 name = tag.removeprefix("exercise:")
-                cell.source = f"from favor_mini.course import answer\n\n{name} = answer({name!r})"
+                cell.source = f"import favor_mini.course\n\n{name} = favor_mini.course.answer({name!r})"
     return notebook
 
 
@@ -84,9 +86,9 @@ class Run:
     gigabytes: float
 
 
-def execute(notebook: NotebookNode, folder: Path, timeout: int = 900) -> Run:
-    """Runs every cell in a fresh kernel that stands in `folder`, in place; `timeout` is in seconds for one cell. A learner's
-    progress is left alone.
+def execute(notebook: NotebookNode, folder: Path, timeout: int = 900, **environment: str) -> Run:
+    """Runs every cell in a fresh kernel that stands in `folder`, in place; `timeout` is in seconds for one cell, `environment` goes to the
+    kernel. A learner's progress is left alone.
 
     Raises nbclient's CellExecutionError at the first cell that fails, unless it bears the tag `raises-exception`;
     CellTimeoutError and DeadKernelError where a cell takes too long or takes the kernel down.
@@ -98,7 +100,8 @@ def execute(notebook: NotebookNode, folder: Path, timeout: int = 900) -> Run:
         record_timing=False, extra_arguments=["--log-level=40"],  # the kernel's own advice is not for our readers
     )
     with tempfile.TemporaryDirectory() as nobody:
-        client.execute(env={**os.environ, **KERNEL_ENVIRONMENT, "FAVOR_MINI_PROGRESS": str(Path(nobody) / "progress.json")})
+        client.execute(env={**os.environ, **KERNEL_ENVIRONMENT, "FAVOR_MINI_PROGRESS": str(Path(nobody) / "progress.json"),
+                            **environment})
     seconds = time.perf_counter() - start
     notebook.cells.remove(peak)
     notebook.metadata = nbformat.from_dict(METADATA)

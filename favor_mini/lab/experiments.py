@@ -84,6 +84,8 @@ EXPERIMENTS = [
     Experiment(
         "forms", "Does it understand questions put in a way that no training question was, in words that it knows?",
         "leaves it to Vicuna, which has read more ways to ask than can be listed", None,
+        found="no: with the clause first, hardly an answer is right, where other words that were met in training cost little. A language "
+              "model that has read a few templates has learned templates; what the paper leaves to Vicuna can't be left to this one",
         measure=lambda progress: new_forms(progress=progress)),
     Experiment(
         "tasks", "What does each of the mechanism's parts give to each of the eleven tasks?",

@@ -196,11 +196,12 @@ import shutil
 
 from favor_mini.training import finetune
 
+# %% tags=["varies", "long"]
 shutil.rmtree("../build/notebook-run", ignore_errors=True)  # a run left there would be resumed
 log = finetune(model, processor, encoded, "../build/notebook-run", steps={"name": 240, "align": 20, "ask": 20},
                batch=16, lr=7e-4, seed=0, log_steps=10)
 
-# %%
+# %% tags=["varies", "long"]
 from favor_mini.course.figures import loss_curves
 
 loss_curves(log)
@@ -208,11 +209,11 @@ loss_curves(log)
 # %% [markdown]
 # ## After
 
-# %%
+# %% tags=["varies"]
 after = scores(evaluate(model, processor, held_out, asked, scenes))
 print(score_table(after))
 
-# %%
+# %% tags=["varies"]
 from favor_mini.course.figures import score_bars
 
 score_bars({"before": before, "after": after})
@@ -223,7 +224,7 @@ score_bars({"before": before, "after": after})
 #
 # The queries of one clip, compared with one another. Were they all alike, each window would say one thing N times.
 
-# %%
+# %% tags=["varies"]
 from favor_mini.course.figures import query_similarity
 
 name = samples[0].name
@@ -235,7 +236,7 @@ query_similarity(output.queries[0][output.window_mask[0]], title=f"output querie
 # Ask it yourself. Pick a clip and a kind of question, and see how often your model is right; the shipped one, trained for hours, had many
 # times the clips.
 
-# %%
+# %% tags=["varies"]
 from favor_mini.course.widgets import explore
 from favor_mini.course.figures import timeline
 from favor_mini.evaluation import answer
@@ -257,7 +258,7 @@ explore(ask_mine, clip=list(by_name), first_question=(0, 20, 5))
 # %% [markdown]
 # What does the model now say about a whole clip?
 
-# %%
+# %% tags=["varies"]
 print("script:", samples[0].transcript)
 print("model: ", answer(model, processor, [held_out[name]], ["describe the clip."], max_new_tokens=128)[0])
 
