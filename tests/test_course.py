@@ -156,10 +156,10 @@ MAP = re.findall(r"^\| ([^|]+) \| ([^|]+) \| `(favor_mini\.[\w.]+)` \| `(tests/\
 @pytest.mark.parametrize("row", MAP, ids=lambda row: row[2])
 def test_the_map_from_paper_to_code_leads_somewhere(row):
     _, _, function, file, test, number, notebook = row
-    found = pydoc.locate(function)
-    assert callable(found)
+    assert pydoc.locate(function) is not None
     assert f"def {test}(" in (notebooks.FOLDER.parent / file).read_text(encoding="utf-8")
-    assert notebook.startswith(number) and function.rsplit(".", 1)[1] in words(notebook.removesuffix(".ipynb"), "code")
+    name = notebook.removesuffix(".ipynb")
+    assert notebook.startswith(number) and function.rsplit(".", 1)[1] in words(name, "code") + words(name)
 
 
 def test_the_map_is_there():

@@ -276,7 +276,7 @@ with torch.no_grad():
 config = model.config
 print("visual tokens      ", tuple(visual.shape), "(batch, T, V, D_v)")
 print("audio tokens       ", tuple(audio.shape), "(batch, 50 a second, Whisper's width)")
-print("time step           P =", config.step_tokens, f"tokens, the greater of V={config.visual_tokens} and A={config.audio_tokens}")
+print("tokens of a step    ", f"P = max(V = {config.visual_tokens}, A = {config.audio_tokens}) = {config.step_tokens}")
 print("output queries     ", tuple(output.queries.shape), "(batch, W, N, width)")
 trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
 print(f"parameters          {sum(p.numel() for p in model.parameters()):,}, of which trained {trained:,}")

@@ -144,7 +144,8 @@ print("after it:          ", [round(total, 2) for total in (scores.softmax(-1) *
 from torch.nn.functional import scaled_dot_product_attention
 
 one = torch.eye(4)[None, None]  # with the identity as values, what comes out are the weights
-heard = scaled_dot_product_attention(scores[None, None] * 2, one, one, attn_mask=allowed)  # * 2: it divides by sqrt(4)
+# twice the scores, as it divides them by the root of the width, 4
+heard = scaled_dot_product_attention(2 * scores[None, None], one, one, attn_mask=allowed)
 print("largest difference from the weights above:", (heard[0, 0] - weights).abs().max().item())
 
 # %% [markdown]

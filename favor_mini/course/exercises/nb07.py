@@ -1,0 +1,184 @@
+"""Exercises of notebook 07: the diversity loss, which way it pushes, and what could stand in its place."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...lab.variants import gram, squared_cosine
+from ...losses import diversity_loss
+from ..exercise import Trial, exercise
+
+NOTEBOOK = "07"
+
+
+def cosine_matrix(queries: Tensor) -> Tensor:
+    """Cosines of all pairs of queries of each window, by torch: queries (W, N, D) -> (W, N, N)."""
+    return F.cosine_similarity(queries[:, :, None], queries[:, None], dim=-1)
+
+
+def push_apart(queries: Tensor) -> Tensor:
+    """The direction in which the diversity loss of one window falls fastest, by autograd: queries (N, D) -> (N, D)."""
+    return -torch.func.grad(lambda q: diversity_loss(q[None]))(queries)
+
+
+def _windows(t: Trial) -> Tensor:
+    """Queries of a few windows, of very different lengths, with a direction in common, so that no two sums agree by chance."""
+    windows, queries, width = t.number(2, 3), t.number(4, 5), t.number(6, 8)
+    lengths = 0.3 + 4 * torch.from_numpy(t.rng.random((windows, queries, 1))).float()
+    return lengths * (t.randn(windows, queries, width) + 0.7 * t.randn(windows, 1, width))
+
+
+def _pairs(queries: Tensor) -> Tensor:
+    """(W, N, D) -> (W, N * (N - 1)) cosines off the diagonal."""
+    cosines = cosine_matrix(queries)
+    return cosines[:, ~torch.eye(cosines.shape[-1], dtype=torch.bool)]
+
+
+@exercise("cosine_matrix", notebook=NOTEBOOK, answer=cosine_matrix, difficulty=1, minutes=7,
+          goal="How alike are the queries of a window? Give for each pair of queries of the same window the cosine of the angle between them. "
+               "Queries of different windows are never compared.",
+          shapes="`queries` (W, N, D) -> (W, N, N); [w, i, j]: the cosine between query i and query j of window w",
+          hints=("Give every query the length 1 first; then a cosine is nothing but a dot product.",
+                 "`unit = F.normalize(queries, dim=-1)`, then `unit @ unit.transpose(1, 2)`: one (N, D) @ (D, N) for each window."))
+def _(t: Trial):
+    queries = _windows(t)
+    norms = queries.norm(dim=-1)
+    products = queries @ queries.transpose(1, 2)
+    axis = F.normalize(queries, dim=1)
+    flat = queries.flatten(0, 1)
+    t.same(t.run(queries), cosine_matrix(queries), {
+        "these are dot products, not cosines: long queries give large numbers; divide by both lengths": products,
+        "only one of the two lengths is divided by; the matrix is not symmetric and its diagonal not 1": products / norms[:, :, None],
+        "the lengths are taken along the wrong axis: a query is a row of D numbers, normalise over `dim=-1`": axis @ axis.transpose(1, 2),
+        "queries of different windows are compared; the result should be (W, N, N)": cosine_matrix(flat[None])[0],
+        "the angles' *sines or distances* are not asked for: 1 should stand on the diagonal": 1 - cosine_matrix(queries)})
+
+
+@exercise("diversity_loss", notebook=NOTEBOOK, answer=diversity_loss, difficulty=3, minutes=15,
+          goal="The paper's loss: the mean cosine over the N * (N - 1) pairs of *different* queries in a window, then the mean over windows. Windows without "
+               "a real frame (`real` is False) do not count. Where nothing can be compared (no real window, or a single query) it is 0, not nan.",
+          shapes="`queries` (B * W, N, D), `real` (B * W,) bool or None -> a scalar tensor",
+          hints=("Drop the windows that do not count before anything else. A boolean mask `~torch.eye(N, dtype=torch.bool)` picks what lies off "
+                 "the diagonal.",
+                 "`queries = queries[real]`; if none is left or N < 2, return `queries.sum() * 0.0`; else "
+                 "`cosine_matrix(queries)[:, off].mean()`. All windows have as many pairs, so one mean does both."))
+def _(t: Trial):
+    queries = _windows(t)
+    windows, num_queries, _ = queries.shape
+    real = torch.ones(windows, dtype=torch.bool)
+    real[t.number(0, windows - 1)] = False
+    kept, cosines = queries[real], cosine_matrix(queries[real])
+    each = _pairs(kept).mean(1)
+    expected = diversity_loss(queries, real)
+    suspects = {
+        "the diagonal counts: each query is compared with itself, and the loss of orthogonal queries is 1 / N instead of 0": cosines.mean(),
+        "windows without a real frame count as well; what the Q-Former made of padding says nothing": _pairs(queries).mean(),
+        "the sum over a window's pairs; divide by their number, N * (N - 1)": _pairs(kept).sum(1).mean(),
+        "each pair is added once but divided by N * (N - 1): that number counts both orders (or divide by half of it)": each.mean() / 2,
+        "these are dot products; give the queries the length 1 first":
+            (kept @ kept.transpose(1, 2))[:, ~torch.eye(num_queries, dtype=torch.bool)].mean(),
+        "the sign is turned: the loss should be 1, its greatest value, where all queries are alike": -expected,
+        "one value a window; the mean over windows is missing": each,
+        "the mean is over the real windows only; yours is divided by the number of all windows": each.sum() / windows,
+        "queries of different windows are compared with one another": _pairs(kept.flatten(0, 1)[None]).mean()}
+    t.same(t.run(queries, real), expected, suspects)
+    t.same(t.run(queries), diversity_loss(queries), what="without `real` (None: all windows count) the result")
+    found = t.run(queries, torch.zeros(windows, dtype=torch.bool))
+    t.that(isinstance(found, Tensor) and found.ndim == 0 and found.item() == 0,
+           "where no window is real the result should be 0, as a scalar tensor; the mean of nothing is nan")
+    found = t.run(queries[:, :1], real)
+    t.that(isinstance(found, Tensor) and found.ndim == 0 and found.item() == 0,
+           "a window with a single query has no pairs: the result should be 0, as a scalar tensor")
+
+
+@exercise("push_apart", notebook=NOTEBOOK, answer=push_apart, difficulty=4, minutes=18,
+          goal="Which way does the loss move each query? For one window, give *minus* the gradient of its diversity loss with respect to "
+               "the queries, by the formula above (no autograd).",
+          shapes="`queries` (N, D) -> (N, D); row i: where query i is pushed",
+          hints=("Three things: the unit vectors, their sum `s`, and for each query the part of `s` that is not along the query itself.",
+                 "`along = (unit @ s)[:, None] * unit`; the push is `-2 / (N * (N - 1)) * (s - along) / lengths`, with `lengths` of shape (N, 1)."))
+def _(t: Trial):
+    queries = _windows(t)[0]
+    count, unit, lengths = len(queries), F.normalize(queries, dim=-1), queries.norm(dim=-1, keepdim=True)
+    total, scale = unit.sum(0), 2 / (count * (count - 1))
+    across = total - (unit @ total)[:, None] * unit
+    expected = push_apart(queries)
+    t.same(t.run(queries), expected, {
+        "this is the gradient, uphill; a step of training goes the other way": -expected,
+        "the part of s along each query is not taken off; turning a query is all that can change a cosine":
+            (-scale * total / lengths).expand_as(queries),
+        "the lengths are missing: the longer a query, the less a step turns it; divide by |q|": -scale * across,
+        "you multiply by the lengths; divide by them": -scale * across * lengths,
+        "the factor 2 is missing: each pair stands twice in the sum over i and j": expected / 2,
+        "divided by N * N; there are N * (N - 1) pairs of different queries": expected * (count - 1) / count,
+        "the number of pairs is missing: this is the push of the sum over pairs, not of their mean": expected / scale * 2,
+        "the sum should be over unit vectors, yours is over the queries as they are": -scale * (
+            queries.sum(0) - (unit @ queries.sum(0))[:, None] * unit) / lengths})
+
+
+@exercise("squared_cosine", notebook=NOTEBOOK, answer=squared_cosine, difficulty=2, minutes=6,
+          goal="A variant: the mean *squared* cosine over pairs of different queries in real windows. Now opposite queries cost as much as "
+               "equal ones, and only orthogonal ones cost nothing. Nothing to compare: 0.",
+          shapes="`queries` (B * W, N, D), `real` (B * W,) bool or None -> a scalar tensor",
+          hints=("Where in your `diversity_loss` do the cosines of the pairs stand, one by one, before they are averaged?",
+                 "The same lines with `.square()` before `.mean()`. After the mean it is too late. The trick with the sum does not help here."))
+def _(t: Trial):
+    queries = _windows(t)
+    windows, num_queries, _ = queries.shape
+    real = torch.ones(windows, dtype=torch.bool)
+    real[t.number(0, windows - 1)] = False
+    pairs = _pairs(queries[real])
+    suspects = {
+        "squared after the mean: cosines of both signs have cancelled by then; square each one": pairs.mean().square(),
+        "the diagonal counts: each query is compared with itself": cosine_matrix(queries[real]).square().mean(),
+        "these are absolute values, not squares": pairs.abs().mean(),
+        "nothing is squared: this is the paper's loss": pairs.mean(),
+        "`real` has no effect: windows of padding count as well": _pairs(queries).square().mean(),
+        "the square root of the mean square; leave it a square": pairs.square().mean().sqrt(),
+        "the mean over windows and pairs is missing": pairs.square().sum(1).mean()}
+    t.same(t.run(queries, real), squared_cosine(queries, real), suspects)
+    t.same(t.run(queries), squared_cosine(queries), what="without `real` (None: all windows count) the result")
+    for nothing in ((queries, torch.zeros(windows, dtype=torch.bool)), (queries[:, :1], real)):
+        found = t.run(*nothing)
+        t.that(isinstance(found, Tensor) and found.ndim == 0 and found.item() == 0,
+               "where there is no pair to compare the result should be 0, as a scalar tensor, not nan")
+
+
+@exercise("gram", notebook=NOTEBOOK, answer=gram, difficulty=3, minutes=12,
+          goal="A variant that also looks at lengths. Scale each window so that the *mean squared length* of its queries is 1, take all N * N dot "
+               "products (the Gram matrix), and give the mean squared difference from the identity, the diagonal included.",
+          shapes="`queries` (B * W, N, D), `real` (B * W,) bool or None -> a scalar tensor; 0 where no window is real",
+          hints=("One number a window scales all of its queries alike; so a query that is longer than the others stays longer.",
+                 "`held / held.square().sum(-1).mean(-1).sqrt()[:, None, None]`, then `(held @ held.transpose(1, 2) - torch.eye(N)).square().mean()`."))
+def _(t: Trial):
+    queries = _windows(t)
+    windows, num_queries, _ = queries.shape
+    real = torch.ones(windows, dtype=torch.bool)
+    real[t.number(0, windows - 1)] = False
+    kept, identity = queries[real], torch.eye(num_queries)
+    off = ~torch.eye(num_queries, dtype=torch.bool)
+
+    def scaled(held):
+        return held / held.square().sum(-1).mean(-1).sqrt()[:, None, None]
+
+    def apart(held):
+        return held @ held.transpose(1, 2) - identity
+
+    alike = queries[real] / queries[real].square().sum(-1).mean().sqrt()
+    suspects = {
+        "each query has been given the length 1: the lengths no longer count. One scale for a whole window": apart(F.normalize(kept, dim=-1)).square().mean(),
+        "nothing is scaled: with long queries the loss is huge, whatever their directions": apart(kept).square().mean(),
+        "one scale for all windows together; each window has its own": apart(alike).square().mean(),
+        "only off the diagonal; there stand the lengths, and they should count here": apart(scaled(kept))[:, off].square().mean(),
+        "the identity is not taken off": (apart(scaled(kept)) + identity).square().mean(),
+        "the sum over a window's N * N entries, not their mean": apart(scaled(kept)).square().sum((1, 2)).mean(),
+        "`real` has no effect: windows of padding count as well": apart(scaled(queries)).square().mean(),
+        "scaled by the mean length; wanted is the root of the mean *squared* length":
+            apart(kept / kept.norm(dim=-1).mean(-1)[:, None, None]).square().mean(),
+        "scaled by the mean squared length itself; take its square root":
+            apart(kept / kept.square().sum(-1).mean(-1)[:, None, None]).square().mean()}
+    t.same(t.run(queries, real), gram(queries, real), suspects)
+    t.same(t.run(queries), gram(queries), what="without `real` (None: all windows count) the result")
+    found = t.run(queries, torch.zeros(windows, dtype=torch.bool))
+    t.that(isinstance(found, Tensor) and found.ndim == 0 and found.item() == 0,
+           "where no window is real the result should be 0, as a scalar tensor, not nan")

@@ -1,0 +1,740 @@
+# %% [markdown]
+# # 07 The diversity loss
+#
+# **You will** see what it looks like when queries collapse, write the loss that is meant to keep them apart, work out which
+# way it pushes, hold it against four alternatives, and find out by measuring what it can *not* see, in the shipped model too.
+#
+# **You need** notebook 04 (queries and cross-attention) and 06 (windows). **Paper:** sections 3.3 and 3.4, the diversity loss
+# and its weight $\lambda$.
+#
+# **Costs:** 40 minutes of reading, 58 minutes of exercises; 30 s of computing, 1.4 GB of memory.
+
+# %%
+import textwrap
+
+import ipywidgets
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from favor_mini.course import card, check
+from favor_mini.course.diversity_figures import arrows, tug, turned
+from favor_mini.course.figures import query_similarity
+from favor_mini.course.plots import bars, curves, flow, matrices
+from favor_mini.course.widgets import explore
+
+# %% [markdown]
+# ## Where we are
+#
+# N queries have looked at a window and summed it up in N vectors. The language model gets nothing else of these five seconds.
+# If all N vectors say the same, it gets *one* vector, N times over.
+
+# %%
+flow([("cut", "windows of K frames", "(W, K * P, D)"),
+      ("causal attention", "each frame takes in the frames before it", "(W, K * P, D)"),
+      ("cross-attention", "N queries look at what came out", "(W, N, width)"),
+      ("diversity loss", "are the N answers different?", "one number"),
+      ("project", "to the language model", "(W * N, 256)")],
+     here="diversity loss", title="It changes nothing on the way, only what is learned")
+
+# %% [markdown]
+# Why should they ever be alike? Because all queries do the same thing: each takes a weighted mean of the *same* tokens. Where
+# the weights are soft, every query is told about the same mean. Here is a fresh connector twice, on one real clip: once with
+# first weights of variance 1 / width, the textbook choice, and once as the package starts it, with sharp cross-attention and
+# quiet outputs.
+#
+# A square shows how alike two queries are, by the cosine of the angle between them: 1 on the diagonal, where each meets
+# itself. What matters lies beside it. Which of the two squares belongs to the textbook's weights?
+
+# %%
+from favor_mini import checkpoint_path, read_clip
+from favor_mini.evaluation import encode_clips
+from favor_mini.lab.compare import fresh_model
+from favor_mini.world.samples import read_samples
+
+samples = [s for s in read_samples() if s.kind == "clip"][:4]
+fresh, processor = fresh_model(checkpoint_path(), 0, {})  # the connector and LoRA are untrained
+clips = {s.name: read_clip(s.path) for s in samples}
+encoded = encode_clips(fresh.eval(), processor, clips)
+
+
+@torch.no_grad()
+def queries_of(model, name=samples[0].name):
+    """The output queries of a clip's windows with a real frame: (W, N, width)."""
+    batch = processor([encoded[name]], ["what was heard first?"])
+    _, queries, window_mask, _ = model.prepare(**{k: v for k, v in batch.items() if k != "attention_mask"})
+    return queries[window_mask]
+
+
+as_shipped = queries_of(fresh)
+torch.manual_seed(0)
+for module in fresh.qformer.modules():
+    if isinstance(module, torch.nn.Linear):
+        torch.nn.init.normal_(module.weight, std=module.in_features**-0.5)
+textbook = queries_of(fresh)
+unit = [F.normalize(q[0], dim=-1) for q in (textbook, as_shipped)]
+matrices({"one fresh connector": unit[0] @ unit[0].T, "the other": unit[1] @ unit[1].T},
+         x="query", y="query", limits=(-1, 1), numbers=False, label="cosine")
+
+# %% [markdown]
+# The bright one. It has not been trained for a single step, and its queries already point much the same way. Training may
+# pull them apart, or let them fall together for good; you will see both below.
+#
+# ## How alike are two vectors?
+#
+# $$\cos(a, b) = \frac{a \cdot b}{|a|\,|b|}$$
+#
+# It asks for the direction alone: 1 the same way, 0 at a right angle, $-1$ the opposite way, however long they are. By hand:
+
+# %%
+a, b = torch.tensor([3.0, 4.0]), torch.tensor([6.0, 8.0])
+c = torch.tensor([-4.0, 3.0])
+for name, other in (("b", b), ("c", c), ("-a", -a)):
+    print(f"a . {name:<2} = {a @ other:6.1f}    lengths {a.norm():.0f} and {other.norm():.0f}"
+          f"    cosine {a @ other / (a.norm() * other.norm()):+.0f}")
+
+# %%
+card("cosine_matrix")
+
+# %% tags=["exercise:cosine_matrix"]
+def cosine_matrix(queries):
+    """queries (W, N, D) -> (W, N, N), the cosines between the queries of each window."""
+    raise NotImplementedError  # your code
+
+# %%
+cosine_matrix = check("cosine_matrix", cosine_matrix)
+
+# %% [markdown]
+# ## The loss
+#
+# One number for a window: the mean cosine over the $N(N-1)$ ordered pairs of *different* queries.
+#
+# $$\mathcal{L}_\text{div} = \frac{1}{N(N-1)} \sum_{i \ne j} \cos(q_i, q_j)$$
+#
+# It is averaged over the windows that hold at least one real frame. Three vectors in the plane, two of them alike and one at
+# a right angle to both: of the three pairs one agrees, so the loss is 1/3.
+
+# %%
+three = torch.tensor([[[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]])
+cosines = cosine_matrix(three)[0]
+pairs = [(0, 1), (0, 2), (1, 2)]
+print("pairs:", {f"{i + 1}-{j + 1}": cosines[i, j].item() for i, j in pairs})
+print(f"their mean: {sum(cosines[i, j].item() for i, j in pairs) / 3:.3f}")
+
+# %% [markdown]
+# **Predict, then move.** Vectors 1 and 2 stand still at 0 and 120 degrees. Vector 3 turns. Where is the loss greatest? Where
+# least? Is it ever 1? And can three vectors in a plane all be at right angles to one another?
+
+# %%
+def at(*degrees):
+    """Unit vectors in the plane at these angles: (N, 2)."""
+    angles = torch.deg2rad(torch.tensor([float(d) for d in degrees]))
+    return torch.stack([angles.cos(), angles.sin()], dim=1)
+
+
+def mean_of_pairs(vectors):
+    square = cosine_matrix(vectors[None])[0]
+    return square[~torch.eye(len(square), dtype=torch.bool)].mean().item()
+
+
+def turn(angle_of_3, angle_of_2=120):
+    angles = np.arange(0, 361, 5)
+    curve = [mean_of_pairs(at(0, angle_of_2, angle)) for angle in angles]
+    return turned(at(0, angle_of_2, angle_of_3), angles, curve, angle_of_3, least=-1 / 2)
+
+
+explore(turn, angle_of_3=(30, 360, 15), angle_of_2=[120, 0, 60, 90, 180])
+
+# %% [markdown]
+# It is least at 240 degrees, where the three form a star and add up to nothing. With vector 2 at 0, the loss reaches 1: all
+# alike. And with vector 2 at 180 degrees the curve is flat! Wherever vector 3 points, what it gains with one it loses with
+# the other. Keep that in mind.
+#
+# Why can it not fall below $-1/(N-1)$? Write $u_i$ for the queries with length 1 and $s = \sum_i u_i$ for their sum. A
+# squared length is never negative:
+#
+# $$0 \le |s|^2 = \sum_{i}\sum_{j} u_i \cdot u_j = \underbrace{N}_{i = j} + \underbrace{N(N-1)\,\mathcal{L}_\text{div}}_{i \ne j}$$
+#
+# So $\mathcal{L}_\text{div} \ge -1/(N-1)$, and it gets there exactly where the unit vectors add up to nothing. Not everything
+# can disagree with everything.
+#
+# ## What never counts
+#
+# Two things must stay out. The **diagonal**: every query agrees with itself, and 16 orthogonal queries would have a loss of
+# 1/16 for it. And **windows of padding**: in a batch of clips of different lengths the shorter ones fill up with windows that
+# hold no real frame. What the Q-Former makes of these says nothing about its queries.
+
+# %%
+card("diversity_loss")
+
+# %% tags=["exercise:diversity_loss"]
+def diversity_loss(queries, real=None):
+    """queries (B * W, N, D), real (B * W,) bool or None -> scalar."""
+    raise NotImplementedError  # your code
+
+# %%
+diversity_loss = check("diversity_loss", diversity_loss)
+
+# %%
+torch.manual_seed(0)
+equal, orthogonal = torch.ones(1, 16, 32), torch.eye(16)[None]
+opposite = torch.cat([torch.ones(1, 8, 16), -torch.ones(1, 8, 16)], dim=1)
+sets = {"all equal": equal, "all orthogonal": orthogonal, "random in 32 dimensions": torch.randn(1, 16, 32),
+        "eight one way, eight the other": opposite}
+for name, q in sets.items():
+    print(f"{name:<32} {diversity_loss(q).item():+.3f}")
+print(f"{'the least possible, -1/15':<32} {-1 / 15:+.3f}")
+
+# %% [markdown]
+# Look at the last two rows again. Eight queries that all say the same and eight that all say the opposite have the **lowest**
+# loss there is, lower than sixteen that all say something different. That is no mistake of yours. It follows from the
+# formula: only the sum counts.
+#
+# ## The package's trick
+#
+# For N = 32 queries there are 992 pairs. But the equation above needs none of them: turned round, it says
+#
+# $$\mathcal{L}_\text{div} = \frac{|s|^2 - N}{N(N-1)}$$
+#
+# One sum of N vectors, one squared length. (The package subtracts $\sum_i |u_i|^2$ instead of N, so that a query of zeros,
+# which has no direction, adds nothing.) The same value, and fewer multiplications:
+
+# %%
+from favor_mini.course.exercise import source
+from favor_mini.losses import diversity_loss as package_loss
+
+q = torch.randn(6, 32, 768)
+all_pairs = cosine_matrix(q)[:, ~torch.eye(32, dtype=torch.bool)]
+print(f"by all pairs {all_pairs.mean():+.5f}    by the sum {package_loss(q):+.5f}")
+N, D = q.shape[1:]
+print(f"multiplications a window, all lengths being 1: {N * N * D:,} by all pairs, {D + N * D:,} by the sum")
+print("\n".join(source(package_loss).split("\n")[-4:]))
+
+# %% [markdown]
+# At mini size neither is worth a thought. It is worth knowing all the same, because the trick shows what the loss *is*: a
+# spring on the sum of the queries, and on nothing else.
+#
+# ## Which way does it push?
+#
+# Training moves queries against the gradient. For a window, with $u_i = q_i / |q_i|$:
+#
+# $$-\frac{\partial \mathcal{L}_\text{div}}{\partial q_i} = -\frac{2}{N(N-1)\,|q_i|}\;\big(\,s - (s \cdot u_i)\,u_i\,\big)$$
+#
+# Read it from the right. All queries are pushed away from one and the same vector: the sum. What lies along the query itself
+# is taken off, since no cosine changes when a query grows longer. And a long query is turned less than a short one.
+
+# %%
+card("push_apart")
+
+# %% tags=["exercise:push_apart"]
+def push_apart(queries):
+    """queries (N, D) -> (N, D): minus the gradient of the window's diversity loss, by the formula."""
+    raise NotImplementedError  # your code
+
+# %%
+push_apart = check("push_apart", push_apart)
+
+# %%
+long_one = torch.tensor([[1.0], [1.5], [1.0], [1.0]])
+sets = {"a fan of four": at(10, 40, 70, 100), "number 2 longer": at(10, 40, 70, 100) * long_one,
+        "all equal": at(50, 50, 50, 50), "two and two": at(20, 20, 200, 200)}
+arrows({title: (v, 3 * push_apart(v)) for title, v in sets.items()}, columns=4)
+
+# %% [markdown]
+# Two resting points deserve a second look (the red arrows are drawn three times as long as they are).
+#
+# - **All equal.** The loss is at its *highest*, and there is no push: what should be turned away lies along every query. A
+#   ball on the top of a hill. Near the top the slope is small, so the loss is a weak cure for queries that have collapsed
+#   already. It is there to keep them from it.
+# - **Two and two.** The loss is at its lowest, and there is no push either, though four queries say only two things.
+#
+# ## Four alternatives
+#
+# Other ways to ask for differing queries, all under names of their own in `favor_mini.lab.variants`:
+#
+# | name | what is averaged | what it asks for |
+# |---|---|---|
+# | `mean_cosine` | $\cos$ | unit vectors that add up to nothing |
+# | `absolute_cosine` | $\lvert\cos\rvert$ | right angles; opposite counts as alike |
+# | `squared_cosine` | $\cos^2$ | right angles; near them it lets go |
+# | `gram` | $(q_i \cdot q_j - \delta_{ij})^2$, lengths included | right angles, and lengths all the same |
+# | `none` | nothing | nothing |
+
+# %%
+card("squared_cosine")
+
+# %% tags=["exercise:squared_cosine"]
+def squared_cosine(queries, real=None):
+    """As `diversity_loss`, with the cosines squared."""
+    raise NotImplementedError  # your code
+
+# %%
+squared_cosine = check("squared_cosine", squared_cosine)
+
+# %%
+card("gram")
+
+# %% tags=["exercise:gram"]
+def gram(queries, real=None):
+    """queries (B * W, N, D) -> scalar: how far the scaled Gram matrix is from the identity."""
+    raise NotImplementedError  # your code
+
+# %%
+gram = check("gram", gram)
+
+# %% [markdown]
+# Two vectors, one turned away from the other. First what each loss says of them, then how hard it pushes. **Predict:** which
+# of the losses pushes hardest near 0, where the queries are as good as equal? Which one goes on pushing at a right angle?
+
+# %%
+from favor_mini.lab.variants import absolute_cosine, no_diversity
+
+LOSSES = {"mean_cosine": diversity_loss, "absolute_cosine": absolute_cosine,
+          "squared_cosine": squared_cosine, "gram": gram, "none": no_diversity}
+angles = np.arange(0, 181, 6)
+
+
+def value_and_push(loss, angle):
+    radians = torch.deg2rad(torch.tensor(float(angle))).requires_grad_()
+    pair = torch.stack([torch.tensor([1.0, 0.0]), torch.stack([radians.cos(), radians.sin()])])
+    value = loss(pair[None])
+    (slope,) = torch.autograd.grad(value, radians, allow_unused=True)
+    return value.item(), 0.0 if slope is None else round(abs(slope.item()), 4)
+
+
+found = {name: np.array([value_and_push(LOSSES[name], a) for a in angles]) for name in list(LOSSES)[:3]}
+curves({name: (angles, both[:, 0]) for name, both in found.items()},
+       x="angle between two queries (degrees)", y="loss", mark={"0: right angles": 0})
+
+# %%
+curves({name: (angles, both[:, 1]) for name, both in found.items()},
+       x="angle between two queries (degrees)", y="strength of the push", zero=True)
+
+# %% [markdown]
+# None of them pushes at 0. The squared one wakes up soonest and falls asleep at a right angle, where its work is done. The
+# absolute one pushes hardest just where it should stop, and then turns round: it can only end in trembling. The paper's goes
+# on pushing through the right angle, until two queries are opposite.
+#
+# ## Let them go: where do they end up?
+#
+# Six free vectors in the plane, no task, nothing but the loss. They start close together and go downhill. Move the slider on
+# to follow them.
+
+# %%
+def descend(loss, vectors, steps=300, strength=0.05):
+    """Plain gradient descent; the rate grows with the number of pairs: a pair weighs the same for any N."""
+    vectors = vectors.clone()
+    for _ in range(steps):
+        vectors.requires_grad_()
+        (slope,) = torch.autograd.grad(loss(vectors[None]), vectors)
+        vectors = (vectors - strength * len(vectors) * (len(vectors) - 1) * slope).detach()
+    return vectors
+
+
+def follow(loss, steps, number_N=6):
+    start = at(*np.linspace(20, 70, number_N))
+    end = descend(LOSSES[loss], start, steps)
+    title = f"{loss}, {steps} steps\nmean cosine {mean_of_pairs(end):+.2f}"
+    return arrows({"start": start, title: F.normalize(end, dim=1)})
+
+
+explore(follow, loss=list(LOSSES),
+        number_N=ipywidgets.IntSlider(6, 2, 8, description="number N", continuous_update=False),
+        steps=ipywidgets.IntSlider(20, 0, 300, 10, description="steps", continuous_update=False))
+
+# %% [markdown]
+# All five, at the end of the road. The number is the mean cosine, which is what the paper's loss would say of each.
+
+# %%
+start = at(*np.linspace(20, 70, 6))
+ends = {name: descend(loss, start) for name, loss in LOSSES.items()}
+arrows({f"{name}\nmean cosine {mean_of_pairs(end):+.2f}": F.normalize(end, dim=1)
+        for name, end in ends.items()})
+
+# %% [markdown]
+# Six vectors in a plane cannot all be orthogonal, so each loss shows what it settles for. The paper's: a fan that adds up to
+# nothing. The absolute one: everybody on one of two axes. The squared one and `gram`: a fan just wide enough that no axis of
+# the plane is favoured. And `none` stays. (Only directions are drawn.)
+#
+# ## A number for "how many different things"
+#
+# The mean cosine is not that number, as we have seen. A better one: take the shares $p_k$ of a window's squared lengths along
+# its principal axes (the eigenvalues of the matrix of cosines, divided by N), and see how evenly they are spread:
+#
+# $$\text{directions} = \exp\Big(-\sum_k p_k \ln p_k\Big)$$
+#
+# It is 1 if all queries lie on one line, either way round, and N if they are orthogonal. Now sixteen vectors in sixteen
+# dimensions, where there is room for everybody. They start in a clump: once a round one, once a long one, in which they
+# differ along one direction far more than along others.
+
+# %%
+def directions(queries):
+    """How many directions queries (..., N, D) take up: from 1, all on a line, to N."""
+    shares = torch.linalg.svdvals(F.normalize(queries, dim=-1)).square() / queries.shape[-2]
+    return torch.special.entr(shares).sum(-1).exp()
+
+
+torch.manual_seed(3)
+noise = torch.randn(16, 16)
+noise[:, 1] = noise[:, 1].sort().values
+common = torch.eye(16)[:1]  # what they have in common
+round_clump = common + 0.1 * noise
+long_clump = common + noise * torch.tensor([0.003, 0.4, *[0.003] * 14])
+ends = {"mean, round clump": descend(diversity_loss, round_clump),
+        "mean, long clump": descend(diversity_loss, long_clump),
+        "squared, long clump": descend(squared_cosine, long_clump),
+        "gram, long clump": descend(gram, long_clump)}
+for name, end in ends.items():
+    print(f"{name:<20} mean cosine {mean_of_pairs(end):+.2f}    directions {directions(end):4.1f}")
+matrices({name: cosine_matrix(end[None])[0] for name, end in ends.items()},
+         x="vector", y="vector", limits=(-1, 1), label="cosine", numbers=False)
+
+# %% [markdown]
+# The paper's loss has fallen as low as it can, both times. From a round clump that made many directions. From a long one it
+# made **two opposed clumps**: it took the direction in which they differed already and stretched it. The others see through
+# that and go on to the end.
+#
+# Does this matter in a real model? There, a task pulls at the queries too. Hold that question until we look at the shipped
+# one.
+
+# %% [markdown]
+# ## Lambda: how loud should it be?
+#
+# $$\mathcal{L} = \mathcal{L}_\text{cross-entropy} + \lambda\,\mathcal{L}_\text{div}$$
+#
+# The weight sets the loss against the task, and the two may disagree. Suppose that three queries are to say three things (the
+# red crosses), and that two of the three *should* be nearly the same. Move $\lambda$. Which query pays?
+
+# %%
+def tug_of_war(log10_of_lambda):
+    weight = 10.0**log10_of_lambda
+    targets = at(30, 50, 180)
+
+    def loss(q):
+        return (q[0] - targets).square().sum(-1).mean() + weight * diversity_loss(q)
+
+    # Strength so that the task alone converges; a louder diversity loss takes smaller steps.
+    queries = descend(loss, targets + 0.01, steps=200, strength=0.1 / (1 + weight))
+    return tug(targets, queries, (queries - targets).square().sum(-1), weight)
+
+
+explore(tug_of_war, log10_of_lambda=ipywidgets.FloatSlider(
+    0.0, min=-2, max=2, step=0.5, description="log10 of lambda", continuous_update=False,
+    style={"description_width": "initial"}))
+
+# %% [markdown]
+# At 0.01 nobody feels it. At 1 the two neighbours are being forced apart; from 3 on, query 1 says something else altogether.
+# That is the first failure signature: **too high a weight makes the model say what is not there.**
+#
+# ## On the connector itself
+#
+# Now a real one, trained for a moment: a fresh connector, eight scenes of one window each, sixteen steps of naming (notebook
+# 09), in which every query learns to come close to the words of its moment. The rate is chosen too high on purpose: this is
+# how connectors collapse. ("Slower": a third of it.)
+
+# %%
+from favor_mini.features import encode_media, scene_clip
+from favor_mini.lab.diagnose import first_window
+from favor_mini.training import lesson
+from favor_mini.world.scene import draw_scene
+
+lessons = []
+for seed in range(10_000_000, 10_000_008):
+    clip = scene_clip(first_window(draw_scene(seed), 5.0))
+    lessons.append({**encode_media(fresh, processor, [processor.media(clip)])[0], "seed": seed})
+
+
+def train_a_little(weight, rate=3e-3, steps=16, batch=4):
+    """Returns the queries of the first clip afterwards, and by step the cross-entropy and the diversity."""
+    model, _ = fresh_model(checkpoint_path(), 0, {"diversity_weight": weight})  # all start from the same
+    learner, data, collate = lesson("name", model.train(), processor, lessons, steps * batch)
+    optimizer = torch.optim.AdamW([p for p in learner.parameters() if p.requires_grad], lr=rate)
+    log = []
+    for step in range(steps):
+        parts = learner(**collate([data[step * batch + i] for i in range(batch)]))
+        parts["loss"].backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        log.append((parts["cross_entropy"].item(), parts["diversity"].item()))
+    return queries_of(model.eval()), np.array(log)
+
+
+WEIGHTS = {"lambda 0": 0.0, "lambda 1": 1.0, "lambda 10": 10.0}
+trained = {name: train_a_little(weight) for name, weight in WEIGHTS.items()}
+trained["lambda 0, slower"] = train_a_little(0.0, rate=1e-3)
+curves({name: (np.arange(1, len(log) + 1), log[:, 1]) for name, (_, log) in trained.items()},
+       x="step", y="mean cosine within windows", mark={"all alike": 1.0, "": 0.0})
+
+# %%
+for name, (q, log) in trained.items():
+    print(f"{name:<17} mean cosine {package_loss(q[:1]):+.2f}   directions {directions(q[0]):3.1f}   "
+          f"cross-entropy {log[0, 0]:.1f} at first, {log[-4:, 0].mean():.1f} at last")
+matrices({name: cosine_matrix(q[:1])[0] for name, (q, _) in trained.items()},
+         x="query", y="query", limits=(-1, 1), label="cosine")
+
+# %% [markdown]
+# Without the loss, at this rate, the queries fall together within a few steps and stay there; with a weight of 10 they do
+# not. A collapsed window has one vector for sixteen queries that should name different words, and its cross-entropy shows it.
+# But a gentler rate does not collapse, even without the loss: the loss is *one* remedy, good first weights and a fitting rate
+# are others. And look at the third square: a few queries on one side face all the others. A weight of 10 is content with
+# that.
+#
+# Sixteen steps on eight scenes are a demonstration, no result. For a result it takes whole trainings, several seeds, and
+# questions that were never seen.
+#
+# ## The sweep
+#
+# Six weights from 0 to 10, everything else the same: same seeds, same data, same questions. The first, which the others are
+# held against, is the shipped recipe's.
+
+# %%
+from favor_mini.course.lab_figures import differences
+from favor_mini.lab.experiments import find_experiment, shipped_results
+
+experiment, sweep = find_experiment("diversity"), shipped_results("diversity")
+print(textwrap.fill(f"asks:  {experiment.asks}", 100, subsequent_indent="       "))
+print(textwrap.fill(f"paper: {experiment.paper}", 100, subsequent_indent="       "))
+print("the shipped recipe's weight:", fresh.config.diversity_weight)
+if sweep is None:
+    print("not run for this version yet: favor-mini experiment diversity --run")
+else:
+    print(textwrap.fill(f"found: {experiment.found}", 100, subsequent_indent="       "))
+
+# %%
+groups = ["both modalities", "one modality, plain", "all"]
+differences(sweep.differences(groups), sweep.arms[0]) if sweep else None
+
+# %%
+if sweep:
+    for row in sweep.differences(["all"]).itertuples():
+        print(f"{row.arm}: {row.difference:+.1f} points ({row.low:+.1f} to {row.high:+.1f}); {row.verdict}")
+    for arm in sweep.arms:
+        cosine = np.mean([run["losses"]["ask"]["diversity"] for run in sweep.results if run["arm"] == arm])
+        print(f"mean cosine at the end of training, {arm}: {cosine:+.3f}")
+
+# %% [markdown]
+# An interval that crosses the red line means *no difference found*, not that there is none; how large a one may have stayed
+# hidden stands beside it. Remember what is compared: clips of a few seconds, sixteen queries a window, and a naming stage
+# that tells every query what to say, so that the task itself pulls them apart. The paper has no such stage; there the loss
+# may do more than it can show here.
+#
+# ## Failure signatures
+#
+# A weight that is wrong shows in what the model *does*. Too high: words that are nowhere in the clip, phrases told again and
+# again. Too low: queries that are all alike. `favor_mini.lab.diagnose` looks for both. First, how it holds a description
+# against a script:
+
+# %%
+from favor_mini.lab.diagnose import compare_texts
+
+script = "see red circle at left, hear bell; see nothing, hear said moon."
+for told in (script, "see red circle at left, hear drum; see nothing, hear said moon.",
+             "see red circle at left, hear bell, hear bell, hear bell."):
+    found = compare_texts(told, script)
+    print(told)
+    print(f"    of {found.phrases} phrases: {found.extra} not there, {found.again} told again; "
+          f"{found.invented} words invented")
+
+# %% [markdown]
+# Now the whole diagnosis, on the shipped model, over a handful of validation scenes. (Sixty, its default, say more and take
+# longer: `favor-mini diagnose`.)
+
+# %%
+from favor_mini.lab.diagnose import diagnose
+
+for sign in diagnose(scenes=5):
+    if "diversity" in sign.points_to:
+        print(textwrap.fill(str(sign), 100, subsequent_indent="    "))
+
+# %% [markdown]
+# ## The component, on a real clip
+#
+# No sign. The mean cosine of the shipped model's queries lies near 0, far below the alarm. All is well, then? Look at the
+# squares.
+
+# %%
+from favor_mini.ask import load_checkpoint
+
+model, _ = load_checkpoint(checkpoint_path())
+queries = queries_of(model)
+query_similarity(queries, title="The shipped model's queries")
+
+# %% [markdown]
+# **A chessboard.** Every other query points one way, the rest the other way, and the mean cosine is near 0 because bright and
+# dark cancel out. (In the last window most queries lie behind the clip's end. They all say so, and should.) The other
+# measures tell at once:
+
+# %%
+real = torch.cat([queries_of(model, s.name) for s in samples])  # [windows, N, width]
+print(f"{len(real)} windows of {len(samples)} clips, N = {real.shape[1]}")
+print(f"mean cosine      {package_loss(real):+.2f}   (0 where orthogonal, and also here)")
+print(f"mean |cosine|     {absolute_cosine(real):.2f}   (0 where orthogonal)")
+print(f"directions        {directions(real).mean():.1f}   (16 where orthogonal)")
+axis = torch.linalg.svd(F.normalize(real, dim=-1).flatten(0, 1), full_matrices=False)
+shares = axis.S.square() / axis.S.square().sum()
+print("share of the squared lengths along the first four axes:", ", ".join(f"{s:.0%}" for s in shares[:4]))
+
+# %% [markdown]
+# Two axes hold nearly all of it. This is what the free vectors did: two opposed clumps, and a loss that is content. (That the
+# loss *made* them, this picture cannot prove; the free vectors and the short trainings show that it can.) And yet this model
+# answers well, as you will see below. How?
+#
+# The language model does not read the queries, it reads their *projection*. A linear map can shrink the loud axes and bring
+# up the quiet ones, in which the queries differ. Beside it, what *should* be read: the sums of the words that the naming
+# stage wants of each query.
+
+# %%
+from favor_mini.naming import bags, query_words
+
+words, _ = query_words(samples[0].scene, processor, processor.num_steps(encoded[samples[0].name]))
+with torch.no_grad():
+    read = model.projection(real)
+    vectors = model.language_model.get_input_embeddings().weight.float()
+    wanted = bags(words, len(processor.tokenizer)) @ vectors
+first = {"the queries": real[0], "what is read": read[0], "what should be read": wanted[:16]}
+matrices({f"{name}: {directions(q):.1f} directions": cosine_matrix(q[None])[0] for name, q in first.items()},
+         x="query", y="query", limits=(-1, 1), label="cosine", numbers=False)
+
+# %% [markdown]
+# The middle square looks like the right one, not like the left. Some of what is read is alike *because it should be*: where
+# two queries are to name the same thing, they have to agree. The loss knows nothing of this. It looks before the projection,
+# and at the sum alone.
+#
+# Let us plug the component in and take things away. If the loudest axis holds no information, then evening it out over all
+# queries should cost nothing, though the mean cosine jumps. And if all queries are replaced by their mean, a collapse by
+# hand, much should be lost. Predict the three bars:
+
+# %%
+from favor_mini.evaluation import evaluate, scores
+
+loudest = axis.Vh[0]
+honest = model.qformer.forward
+
+
+def evened_out(queries):
+    along = queries @ loudest
+    return queries - (along - along.mean())[..., None] * loudest
+
+
+def collapsed(queries):
+    return queries.mean(1, keepdim=True).expand_as(queries)
+
+
+asked = [(s.name, q) for s in samples for q in s.questions[::5]]
+scenes = {s.name: s.scene for s in samples}
+changes = {"as it is": lambda q: q, "loudest axis evened out": evened_out,
+           "all replaced by their mean": collapsed}
+accuracy = {}
+for name, change in changes.items():
+    model.qformer.forward = lambda *a, change=change, **k: (change(honest(*a, **k)[0]), None)
+    row = {r.name: r for r in scores(evaluate(model, processor, encoded, asked, scenes))}["all"]
+    cosine = package_loss(torch.cat([queries_of(model, s.name) for s in samples])).item()
+    accuracy[f"{name} (mean cosine {cosine:+.2f})"] = (row.accuracy, row.low, row.high)
+model.qformer.forward = honest
+bars(accuracy, percent=True,
+     x=f"accuracy over {len(asked)} questions about {len(samples)} clips, with 95 % intervals")
+
+# %% [markdown]
+# What is left in the last bar is what one vector a window can tell, and what can be guessed. The intervals are wide; the drop
+# is wider.
+#
+# So: a collapse costs dearly, and a diversity loss that guards against it is a sound idea. But its *value* is a poor gauge.
+# Near 0 it may mean sixteen directions or two clumps. Look at the matrix, or count directions.
+#
+# ## What to play with
+#
+# - In "On the connector itself", train with `{"diversity_weight": 10.0, "diversity": "squared_cosine"}`. Fewer opposed
+#   clumps? More directions?
+# - Start `descend` from `torch.ones(16, 16)`, exactly equal. Nothing moves. Add noise of 0.001. How many steps until it lets
+#   go?
+# - `favor-mini compare --vary diversity=mean_cosine,squared_cosine,gram,none --seeds 3 --minutes 1`: does it matter for the
+#   answers? (Notebook 11 says how to read what comes out.)
+#
+# ## Recap
+#
+# - The loss is the mean cosine over pairs of different queries in a window; the diagonal and windows of padding never count.
+# - 1 where all are alike, 0 where orthogonal, at least $-1/(N-1)$. It depends on the sum of the unit vectors alone.
+# - It pushes every query away from that sum. At a full collapse the push is zero: it prevents rather than cures.
+# - Two opposed clumps satisfy it. Squared cosines and the Gram matrix are not fooled.
+# - Too high a weight makes queries say what is not there; too low a weight may let them fall together. Whether it does
+#   depends on the first weights, the rate, and the task.
+
+# %% [markdown]
+# ## Quiz
+#
+# **1.** Sixteen queries have a mean cosine of 0.00. What do you know?
+#
+# - a) They are orthogonal
+# - b) Their unit vectors add up to a vector of squared length 16
+# - c) The model has not collapsed
+#
+# <details><summary>Answer</summary>
+#
+# **b.** From $|s|^2 = N + N(N-1)\mathcal{L}$ with a loss of 0. *a:* opposed clumps can give 0 as well, as the shipped model
+# shows. *c:* not into one vector; but perhaps onto one line.
+#
+# </details>
+#
+# **2.** Why does the diagonal stay out?
+#
+# - a) Its N ones say nothing about diversity, and would make the value depend on N
+# - b) Its gradient would explode
+# - c) It would double count each pair
+#
+# <details><summary>Answer</summary>
+#
+# **a.** Orthogonal queries would have 1/N. *b:* the cosine of a query with itself is always 1, its gradient is zero. *c:*
+# each pair stands twice off the diagonal, as (i, j) and (j, i); that has nothing to do with the diagonal.
+#
+# </details>
+#
+# **3.** All queries of a window are exactly equal. What does one training step of the diversity loss do?
+#
+# - a) It pulls them apart at once, as the loss is at its highest
+# - b) It shortens them
+# - c) Nothing
+#
+# <details><summary>Answer</summary>
+#
+# **c.** The sum lies along every query, so nothing is left to turn by. *a:* the highest point of a hill is flat. *b:* lengths
+# never matter: what lies along a query is taken off.
+#
+# </details>
+#
+# **4.** Queries 1 and 2 should both say "nothing was seen". What does a very high $\lambda$ do?
+#
+# - a) It forces them to differ, and one of them says something that is not there
+# - b) It makes both longer
+# - c) It makes training faster, since the loss is larger
+#
+# <details><summary>Answer</summary>
+#
+# **a.** The signature of too high a weight. *b:* the loss does not see lengths. *c:* it drowns the task's gradient.
+#
+# </details>
+#
+# **5.** Which loss sees that eight queries are the exact opposite of the other eight?
+#
+# - a) the mean cosine
+# - b) the squared cosine
+# - c) none of them
+#
+# <details><summary>Answer</summary>
+#
+# **b.** The square of $-1$ is 1: opposite counts as alike. *a:* it calls this its best possible value. *c:* `absolute_cosine`
+# and `gram` see it as well.
+#
+# </details>
+
+# %% [markdown]
+# ## Where this lives
+#
+# `favor_mini/losses.py` (the loss), `favor_mini/lab/variants.py` (the alternatives), `favor_mini/model.py` and
+# `favor_mini/naming.py` (where it is added), `favor_mini/lab/diagnose.py` (the signatures); tests in `tests/test_losses.py`
+# and `tests/test_diagnose.py`.
+#
+# **In the paper:** sections 3.3 and 3.4. **Further reading:** Barlow Twins ([arXiv
+# 2103.03230](https://arxiv.org/abs/2103.03230)) pushes a whole matrix of correlations towards the identity, as `gram` does
+# with queries; BLIP-2 ([arXiv 2301.12597](https://arxiv.org/abs/2301.12597)) trains its queries without such a loss.
+#
+# **Next:** [08 Into the language model](08_into_the_llm.ipynb).

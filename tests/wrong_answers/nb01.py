@@ -1,0 +1,228 @@
+"""Wrong answers to the exercises of notebook 01."""
+
+from dataclasses import replace
+from math import ceil
+
+import librosa
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+
+def _moments(duration, frame_rate):
+    return np.arange(ceil(duration * frame_rate)) / frame_rate
+
+
+def last_picture_first(times, duration, frame_rate=2.0):
+    return np.searchsorted(times, _moments(duration, frame_rate), side="right") - 1
+
+
+def next_picture(times, duration, frame_rate=2.0):
+    return np.searchsorted(times, _moments(duration, frame_rate), side="right").clip(0, len(times) - 1)
+
+
+def nearest_picture(times, duration, frame_rate=2.0):
+    return np.array([np.abs(times - m).argmin() for m in _moments(duration, frame_rate)])
+
+
+def not_yet_begun(times, duration, frame_rate=2.0):
+    return (np.searchsorted(times, _moments(duration, frame_rate)) - 1).clip(0)
+
+
+def evenly_spaced(times, duration, frame_rate=2.0):
+    rate_of_file = len(times) / duration
+    return np.minimum((_moments(duration, frame_rate) * rate_of_file).astype(int), len(times) - 1)
+
+
+def rounded_down(times, duration, frame_rate=2.0):
+    moments = np.arange(int(duration * frame_rate)) / frame_rate
+    return (np.searchsorted(times, moments, side="right") - 1).clip(0)
+
+
+def times_themselves(times, duration, frame_rate=2.0):
+    return times[(np.searchsorted(times, _moments(duration, frame_rate), side="right") - 1).clip(0)]
+
+
+def _placed(clip, shift):
+    wave, length = clip.waveform, len(clip.waveform)
+    moved = np.zeros(length, np.float32)
+    kept = wave[max(0, -shift):max(0, length - shift)]
+    if len(kept):
+        moved[max(0, shift):max(0, shift) + len(kept)] = kept
+    return replace(clip, waveform=moved)
+
+
+def rolled(clip, seconds):
+    return replace(clip, waveform=np.roll(clip.waveform, round(seconds * clip.sampling_rate)))
+
+
+def the_wrong_way(clip, seconds):
+    return _placed(clip, -round(seconds * clip.sampling_rate))
+
+
+def longer_clip(clip, seconds):
+    shift = round(seconds * clip.sampling_rate)
+    gap = np.zeros(abs(shift), np.float32)
+    return replace(clip, waveform=np.concatenate([gap, clip.waveform] if shift > 0 else [clip.waveform, gap]))
+
+
+def waveform_alone(clip, seconds):
+    return _placed(clip, round(seconds * clip.sampling_rate)).waveform
+
+
+def moves_the_given_clip(clip, seconds):
+    clip.waveform = _placed(clip, round(seconds * clip.sampling_rate)).waveform
+    return clip
+
+
+def in_frames(clip, seconds):
+    return _placed(clip, round(round(seconds * 2) / clip.sampling_rate * clip.sampling_rate))
+
+
+def silent_without_shift(clip, seconds):
+    shift = round(seconds * clip.sampling_rate)
+    moved = np.zeros_like(clip.waveform)
+    if abs(shift) < len(moved):
+        if shift > 0:
+            moved[shift:] = clip.waveform[:-shift]
+        else:
+            moved[:shift] = clip.waveform[-shift:] if shift else 0
+    return replace(clip, waveform=moved)
+
+
+def _mel(waveform, **changes):
+    settings = {"sr": 16000, "n_fft": 400, "hop_length": 160, "n_mels": 80, "pad_mode": "reflect", **changes}
+    return librosa.feature.melspectrogram(y=waveform, **settings)[:, :-1]
+
+
+def _scaled(mel, log=np.log10):
+    energy = log(np.maximum(mel, 1e-10))
+    return (np.maximum(energy, energy.max() - 8) + 4) / 4
+
+
+def natural_log(waveform):
+    return _scaled(_mel(waveform), np.log)
+
+
+def magnitudes(waveform):
+    return _scaled(_mel(waveform, power=1.0))
+
+
+def no_floor(waveform):
+    return (np.log10(np.maximum(_mel(waveform), 1e-10)) + 4) / 4
+
+
+def no_scale(waveform):
+    energy = np.log10(np.maximum(_mel(waveform), 1e-10))
+    return np.maximum(energy, energy.max() - 8)
+
+
+def one_more_column(waveform):
+    return _scaled(librosa.feature.melspectrogram(y=waveform, sr=16000, n_fft=400, hop_length=160, n_mels=80, pad_mode="reflect"))
+
+
+def zeros_at_the_ends(waveform):
+    return _scaled(_mel(waveform, pad_mode="constant"))
+
+
+def decibels(waveform):
+    return (librosa.power_to_db(_mel(waveform), amin=1e-10, top_db=80) + 4) / 4
+
+
+def other_scale_of_pitch(waveform):
+    return _scaled(_mel(waveform, htk=True))
+
+
+def time_first(waveform):
+    return _scaled(_mel(waveform)).T
+
+
+def not_halved(mel, kernels):
+    return F.conv1d(mel[None], kernels, padding=1)[0]
+
+
+def odd_columns(mel, kernels):
+    return F.conv1d(mel[None], kernels, padding=1)[0][:, 1::2]
+
+
+def unpadded(mel, kernels):
+    return F.conv1d(mel[None], kernels, stride=2)[0]
+
+
+def flipped(mel, kernels):
+    three = F.pad(mel, (1, 1)).unfold(1, 3, 2)
+    return torch.einsum("cmk,dck->dm", three, kernels.flip(-1))
+
+
+def averaged(mel, kernels):
+    whole = F.conv1d(mel[None], kernels, padding=1)[0]
+    return whole.unflatten(1, (-1, 2)).mean(-1)
+
+
+def channels_kept(mel, kernels):
+    three = F.pad(mel, (1, 1)).unfold(1, 3, 2)
+    return torch.einsum("cmk,dck->dcm", three, kernels)
+
+
+def time_in_front(mel, kernels):
+    return F.conv1d(mel[None], kernels, stride=2, padding=1)[0].T
+
+
+def _counts(clip, tokens, frames=None, steps=None):
+    frames = (-(-tokens // 25) if len(clip.frames) == 1 and tokens else len(clip.frames)) if frames is None else frames
+    steps = max(frames, -(-tokens // 25)) if steps is None else steps
+    return {"num_frames": frames, "audio_tokens": tokens, "steps": steps}
+
+
+def _tokens(clip):
+    return -(-len(clip.waveform) // 320)
+
+
+def tokens_rounded_down(clip):
+    return _counts(clip, len(clip.waveform) // 320)
+
+
+def steps_rounded_down(clip):
+    tokens = _tokens(clip)
+    frames = tokens // 25 if len(clip.frames) == 1 and tokens else len(clip.frames)
+    return _counts(clip, tokens, frames, max(frames, tokens // 25))
+
+
+def still_once(clip):
+    tokens = _tokens(clip)
+    return _counts(clip, tokens, len(clip.frames), max(len(clip.frames), -(-tokens // 25)))
+
+
+def shorter_counts(clip):
+    counts = _counts(clip, _tokens(clip))
+    return {**counts, "steps": min(counts["num_frames"], -(-counts["audio_tokens"] // 25))}
+
+
+def frames_count(clip):
+    return _counts(clip, _tokens(clip), None, len(clip.frames))
+
+
+def sound_counts(clip):
+    return _counts(clip, _tokens(clip), None, -(-_tokens(clip) // 25))
+
+
+def mel_columns(clip):
+    counts = _counts(clip, _tokens(clip))
+    return {**counts, "audio_tokens": -(-len(clip.waveform) // 160)}
+
+
+WRONG = {
+    "grid_frames": [(last_picture_first, "answer -1"), (next_picture, "after* the one on screen"), (nearest_picture, "*nearest*"),
+                    (not_yet_begun, "at that very moment"), (evenly_spaced, "evenly spaced"), (rounded_down, "ceiling"),
+                    (times_themselves, "these are times")],
+    "delay_sound": [(rolled, "np.roll"), (the_wrong_way, "swapped"), (longer_clip, "become longer"), (waveform_alone, "expected a `Clip`"),
+                    (moves_the_given_clip, "given has changed"), (in_frames, "samples a second"), (silent_without_shift, "all is silent")],
+    "log_mel": [(natural_log, "natural"), (magnitudes, "magnitudes"), (no_floor, "nothing is lifted"), (no_scale, "scale is missing"),
+                (one_more_column, "one column too many"), (zeros_at_the_ends, "mirrors"), (decibels, "decibels"),
+                (other_scale_of_pitch, "another mel scale"), (time_first, "bands and time")],
+    "halve_rate": [(not_halved, "not halved"), (odd_columns, "odd columns"), (unpadded, "no padding"),
+                   (flipped, "flipped"), (averaged, "averages"), (channels_kept, "not summed"), (time_in_front, "time comes last")],
+    "count_tokens": [(tokens_rounded_down, "last audio token"), (steps_rounded_down, "last step"), (still_once, "shown in every step"),
+                     (shorter_counts, "*shorter* stream"), (frames_count, "only the frames"), (sound_counts, "only the sound"),
+                     (mel_columns, "not 160")],
+}

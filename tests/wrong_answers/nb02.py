@@ -1,0 +1,187 @@
+"""Wrong answers to the exercises of notebook 02."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+
+def _squares(frames, size):
+    return frames.unflatten(3, (-1, size)).unflatten(2, (-1, size))  # [T, 3, rows, size, columns, size]
+
+
+def down_the_columns(frames, size):
+    return _squares(frames, size).permute(0, 4, 2, 1, 3, 5).flatten(3).flatten(1, 2)
+
+
+def unfold_as_it_is(frames, size):
+    return F.unfold(frames, size, stride=size)
+
+
+def pixel_by_pixel(frames, size):
+    return _squares(frames, size).permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
+
+
+def strips(frames, size):
+    return frames.reshape(len(frames), -1, 3 * size * size)
+
+
+def still_two_axes(frames, size):
+    return _squares(frames, size).permute(0, 2, 4, 1, 3, 5).flatten(3)
+
+
+def _heard(encoder, x):
+    return encoder(x.flatten(0, 1)).last_hidden_state.unflatten(0, x.shape[:2])
+
+
+def not_joined(encoder, input_features):
+    return _heard(encoder, input_features)
+
+
+def batch_lost(encoder, input_features):
+    return encoder(input_features.flatten(0, 1)).last_hidden_state
+
+
+def first_chunk(encoder, input_features):
+    return encoder(input_features[:, 0]).last_hidden_state
+
+
+def mean_of_chunks(encoder, input_features):
+    return _heard(encoder, input_features).mean(1)
+
+
+def interleaved(encoder, input_features):
+    return _heard(encoder, input_features).transpose(1, 2).flatten(1, 2)
+
+
+def side_by_side(encoder, input_features):
+    return torch.cat([encoder(chunk).last_hidden_state for chunk in input_features.unbind(1)], dim=-1)
+
+
+def others_chunks(encoder, input_features):
+    batch, chunks = input_features.shape[:2]
+    heard = encoder(input_features.flatten(0, 1)).last_hidden_state
+    return heard.unflatten(0, (chunks, batch)).transpose(0, 1).flatten(1, 2)
+
+
+def the_object(encoder, input_features):
+    return encoder(input_features.flatten(0, 1))
+
+
+def _queries(encoder, patches):
+    return encoder.query_tokens.expand(len(patches), -1, -1)
+
+
+def _looked(encoder, patches, ids, mask):
+    return encoder.qformer(input_ids=ids, attention_mask=mask, query_embeds=_queries(encoder, patches),
+                           encoder_hidden_states=patches).last_hidden_state
+
+
+def _mask(encoder, patches, question_mask, behind=True):
+    parts = [question_mask.new_ones(len(patches), encoder.query_tokens.shape[1]), question_mask]
+    return torch.cat(parts if behind else parts[::-1], dim=1)
+
+
+def never_looked(encoder, patches, question_ids=None, question_mask=None):
+    return _queries(encoder, patches) + 0
+
+
+def question_ignored(encoder, patches, question_ids=None, question_mask=None):
+    return _looked(encoder, patches, None, None)
+
+
+def padding_seen(encoder, patches, question_ids=None, question_mask=None):
+    return _looked(encoder, patches, question_ids, None)[:, :encoder.query_tokens.shape[1]]
+
+
+def question_returned(encoder, patches, question_ids=None, question_mask=None):
+    mask = None if question_ids is None else _mask(encoder, patches, question_mask)
+    return _looked(encoder, patches, question_ids, mask)
+
+
+def last_tokens(encoder, patches, question_ids=None, question_mask=None):
+    return question_returned(encoder, patches, question_ids, question_mask)[:, -encoder.query_tokens.shape[1]:]
+
+
+def mask_in_wrong_order(encoder, patches, question_ids=None, question_mask=None):
+    mask = None if question_ids is None else _mask(encoder, patches, question_mask, behind=False)
+    return _looked(encoder, patches, question_ids, mask)[:, :encoder.query_tokens.shape[1]]
+
+
+def mask_reversed(encoder, patches, question_ids=None, question_mask=None):
+    mask = None if question_ids is None else _mask(encoder, patches, 1 - question_mask)
+    return _looked(encoder, patches, question_ids, mask)[:, :encoder.query_tokens.shape[1]]
+
+
+def _solve(inputs, targets):
+    return torch.linalg.lstsq(inputs, targets.float()).solution
+
+
+def _with_ones(features):
+    return torch.cat([features, torch.ones(len(features), 1)], dim=1)
+
+
+def no_bias(features, labels, classes):
+    return _solve(features, F.one_hot(labels, classes))
+
+
+def bias_first(features, labels, classes):
+    return _solve(_with_ones(features).roll(1, dims=1), F.one_hot(labels, classes))
+
+
+def numbers_as_targets(features, labels, classes):
+    return _solve(_with_ones(features), labels[:, None])
+
+
+def turned(features, labels, classes):
+    return _solve(_with_ones(features), F.one_hot(labels, classes)).T
+
+
+def plus_and_minus(features, labels, classes):
+    return _solve(_with_ones(features), 2 * F.one_hot(labels, classes) - 1)
+
+
+def outputs(features, labels, classes):
+    inputs = _with_ones(features)
+    return inputs @ _solve(inputs, F.one_hot(labels, classes))
+
+
+def ridge(features, labels, classes):
+    inputs = _with_ones(features)
+    return torch.linalg.solve(inputs.T @ inputs + torch.eye(inputs.shape[1]), inputs.T @ F.one_hot(labels, classes).float())
+
+
+def plain(found, truth):
+    return float((found == truth).mean())
+
+
+def precision(found, truth):
+    return float(np.mean([(truth[found == c] == c).mean() for c in np.unique(found)]))
+
+
+def absent_is_zero(found, truth):
+    shares = [(found[truth == c] == c).mean() if (truth == c).any() else 0.0 for c in range(max(found.max(), truth.max()) + 1)]
+    return float(np.mean(shares))
+
+
+def silence_left_out(found, truth):
+    return float(np.mean([(found[truth == c] == c).mean() for c in np.unique(truth) if c > 0]))
+
+
+def percent(found, truth):
+    return 100 * float(np.mean([(found[truth == c] == c).mean() for c in np.unique(truth)]))
+
+
+WRONG = {
+    "cut_patches": [(down_the_columns, "down the columns"), (unfold_as_it_is, "are swapped"), (pixel_by_pixel, "stand together"),
+                    (strips, "strips"), (still_two_axes, "still apart")],
+    "encode_audio": [(not_joined, "not joined"), (batch_lost, "bring back B"), (first_chunk, "only the first chunk"),
+                     (mean_of_chunks, "averaged"), (interleaved, "interleaved"), (side_by_side, "along the features"),
+                     (others_chunks, "one another's chunks"), (the_object, "returns an object")],
+    "sum_up": [(never_looked, "not looked yet"), (question_ignored, "no effect"), (padding_seen, "padding of the question is seen"),
+               (question_returned, "keep the first V"), (last_tokens, "*last* V"), (mask_in_wrong_order, "queries come first"),
+               (mask_reversed, "reversed")],
+    "fit_probe": [(no_bias, "no bias"), (bias_first, "*last* row"), (numbers_as_targets, "one-hot"), (turned, "swapped"),
+                  (plus_and_minus, "-1 and 1"), (outputs, "not the weights"), (ridge, "least squares, exactly")],
+    "balanced_accuracy": [(plain, "plain accuracy"), (precision, "precision"), (absent_is_zero, "never occurs"),
+                          (silence_left_out, "left out"), (percent, "percent")],
+}

@@ -1,0 +1,274 @@
+"""Wrong answers to the exercises of notebook 04."""
+
+import torch
+import torch.nn.functional as F
+
+from favor_mini.attention import AttentionBlock
+from favor_mini.qformer import CausalQFormerLayer
+
+
+def unscaled(q, k, v):
+    return torch.softmax(q @ k.T, dim=-1) @ v
+
+
+def scaled_by_d(q, k, v):
+    return torch.softmax(q @ k.T / q.shape[1], dim=-1) @ v
+
+
+def over_queries(q, k, v):
+    return torch.softmax(q @ k.T / q.shape[1] ** 0.5, dim=0) @ v
+
+
+def no_softmax(q, k, v):
+    return q @ k.T / q.shape[1] ** 0.5 @ v
+
+
+def weights_only(q, k, v):
+    return torch.softmax(q @ k.T / q.shape[1] ** 0.5, dim=-1)
+
+
+def unheard(q, k, v):
+    q @ k.T / q.shape[1] ** 0.5
+
+
+def reshaped(x, heads):
+    batch, length, width = x.shape
+    return x.view(batch, heads, length, width // heads)
+
+
+def not_moved(x, heads):
+    batch, length, width = x.shape
+    return x.view(batch, length, heads, width // heads)
+
+
+def dealt_out(x, heads):
+    return torch.stack([x[..., h::heads] for h in range(heads)], dim=1)
+
+
+def keys_like(x, heads):
+    batch, length, width = x.shape
+    return x.view(batch, length, heads, width // heads).permute(0, 2, 3, 1)
+
+
+def heads_as_width(x, heads):
+    return torch.stack(x.split(heads, dim=-1), dim=1)
+
+
+def unbiased(x, eps=1e-12):
+    return (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True) + eps).sqrt()
+
+
+def by_variance(x, eps=1e-12):
+    return (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True, unbiased=False) + eps)
+
+
+def no_mean(x, eps=1e-12):
+    return x / (x.var(-1, keepdim=True, unbiased=False) + eps).sqrt()
+
+
+def no_spread(x, eps=1e-12):
+    return x - x.mean(-1, keepdim=True)
+
+
+def whole(x, eps=1e-12):
+    return (x - x.mean()) / (x.var(unbiased=False) + eps).sqrt()
+
+
+def over_tokens(x, eps=1e-12):
+    return (x - x.mean(1, keepdim=True)) / (x.var(1, keepdim=True, unbiased=False) + eps).sqrt()
+
+
+def no_eps(x, eps=1e-12):
+    return (x - x.mean(-1, keepdim=True)) / x.var(-1, keepdim=True, unbiased=False).sqrt()
+
+
+def in_place(x, eps=1e-12):
+    x -= x.mean(-1, keepdim=True)
+    return x / (x.square().mean(-1, keepdim=True) + eps).sqrt()
+
+
+class Block(AttentionBlock):
+    """A learner's block, right but for what the classes below change."""
+
+    def forward(self, x, memory=None, mask=None):
+        memory = x if memory is None else memory
+        q, k, v = self.cut(self.query(x)), self.cut(self.key(memory)), self.cut(self.value(memory))
+        return self.end(x, self.output(self.join(self.attend(q, k, v, mask))))
+
+    def cut(self, x):
+        return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
+
+    def attend(self, q, k, v, mask):
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+    def join(self, heard):
+        return heard.transpose(1, 2).flatten(2)
+
+    def end(self, x, heard):
+        return self.norm(x + heard)
+
+
+class NoResidual(Block):
+    def end(self, x, heard):
+        return self.norm(heard)
+
+
+class NoNorm(Block):
+    def end(self, x, heard):
+        return x + heard
+
+
+class NormFirst(Block):
+    def end(self, x, heard):
+        return x + self.norm(heard)
+
+
+class NoOutput(Block):
+    def forward(self, x, memory=None, mask=None):
+        memory = x if memory is None else memory
+        q, k, v = self.cut(self.query(x)), self.cut(self.key(memory)), self.cut(self.value(memory))
+        return self.norm(x + self.join(self.attend(q, k, v, mask)))
+
+
+class JoinedByReshape(Block):
+    def join(self, heard):
+        batch, heads, length, each = heard.shape
+        return heard.reshape(batch, length, heads * each)
+
+
+class WholeWidth(Block):
+    def attend(self, q, k, v, mask):
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=(self.heads * q.shape[-1]) ** -0.5)
+
+
+class OneHead(Block):
+    def cut(self, x):
+        return x[:, None]
+
+
+class NoMask(Block):
+    def attend(self, q, k, v, mask):
+        return F.scaled_dot_product_attention(q, k, v)
+
+
+class MaskReversed(Block):
+    def attend(self, q, k, v, mask):
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=None if mask is None else ~mask)
+
+
+class MaskLate(Block):
+    def attend(self, q, k, v, mask):
+        weights = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1)
+        return (weights if mask is None else weights * mask) @ v
+
+
+class AlwaysMemory(Block):
+    def forward(self, x, memory=None, mask=None):
+        q, k, v = self.cut(self.query(x)), self.cut(self.key(memory)), self.cut(self.value(memory))
+        return self.norm(x + self.output(self.join(self.attend(q, k, v, mask))))
+
+
+class OwnParts(torch.nn.Module):
+    def __init__(self, width, heads, memory_width=None):
+        super().__init__()
+        self.attention = torch.nn.MultiheadAttention(width, heads)
+
+
+class RawInputs(CausalQFormerLayer):
+    def forward(self, queries, inputs, causal_mask, real, maps):
+        queries = self.self_attention(queries)
+        return self.feed_forward(self.cross_attention(queries, inputs, mask=real))
+
+
+class SeesAhead(CausalQFormerLayer):
+    def forward(self, queries, inputs, causal_mask, real, maps):
+        queries = self.self_attention(queries)
+        return self.feed_forward(self.cross_attention(queries, self.causal_attention(inputs), mask=real))
+
+
+class SeesPadding(CausalQFormerLayer):
+    def forward(self, queries, inputs, causal_mask, real, maps):
+        queries = self.self_attention(queries)
+        return self.feed_forward(self.cross_attention(queries, self.causal_attention(inputs, mask=causal_mask)))
+
+
+class NoSelf(CausalQFormerLayer):
+    def forward(self, queries, inputs, causal_mask, real, maps):
+        return self.feed_forward(self.cross_attention(queries, self.causal_attention(inputs, mask=causal_mask), mask=real))
+
+
+class NoFeedForward(CausalQFormerLayer):
+    def forward(self, queries, inputs, causal_mask, real, maps):
+        queries = self.cross_attention(self.self_attention(queries), self.causal_attention(inputs, mask=causal_mask), mask=real)
+        self.feed_forward(queries)
+        return queries
+
+
+class CrossFirst(CausalQFormerLayer):
+    def forward(self, queries, inputs, causal_mask, real, maps):
+        queries = self.cross_attention(queries, self.causal_attention(inputs, mask=causal_mask), mask=real)
+        return self.feed_forward(self.self_attention(queries))
+
+
+class TwiceResidual(CausalQFormerLayer):
+    def forward(self, queries, inputs, causal_mask, real, maps):
+        return queries + super().forward(queries, inputs, causal_mask, real, maps)
+
+
+def block(own, memory, bias=1, norm=2):
+    return 2 * own * (own + bias) + 2 * own * (memory + bias) + norm * own
+
+
+def count(input_width, window_frames, step_tokens, num_queries, width, layers, hidden, bias=1, norm=2, cross=None, places=None):
+    layer = block(input_width, input_width, bias, norm) + block(width, width, bias, norm) + block(width, cross or input_width, bias, norm)
+    layer += width * hidden + bias * hidden + hidden * width + bias * width + norm * width
+    return (layers * layer + (places or window_frames * step_tokens) * input_width + num_queries * width + norm * (input_width + width))
+
+
+def no_biases(**sizes):
+    return count(**sizes, bias=0)
+
+
+def no_norms(**sizes):
+    return count(**sizes, norm=0)
+
+
+def keys_from_queries(**sizes):
+    return count(**sizes, cross=sizes["width"])
+
+
+def position_per_frame(**sizes):
+    return count(**sizes, places=sizes["window_frames"])
+
+
+def one_layer(**sizes):
+    return count(**{**sizes, "layers": 1})
+
+
+def no_queries(**sizes):
+    return count(**{**sizes, "num_queries": 0})
+
+
+def other_names(d, k, p, n, width, layers, hidden):
+    return count(d, k, p, n, width, layers, hidden)
+
+
+WRONG = {
+    "one_head": [(unscaled, "not divided"), (scaled_by_d, "by d itself"), (over_queries, "over the queries"),
+                 (no_softmax, "as they are"), (weights_only, "these are the weights"), (unheard, "returned None")],
+    "split_heads": [(reshaped, "mixes them"), (not_moved, "behind tokens"), (dealt_out, "in turn"),
+                    (keys_like, "last two axes"), (heads_as_width, "width of a head")],
+    "layer_norm": [(unbiased, "width - 1"), (by_variance, "by the variance"), (no_mean, "mean is not subtracted"),
+                   (no_spread, "spread stays"), (whole, "whole tensor"), (over_tokens, "over the tokens"),
+                   (no_eps, "before* the root"), (in_place, "in place")],
+    "AttentionBlock": [(NoResidual, "residual is missing"), (NoNorm, "at the end is missing"), (NormFirst, "post-norm"),
+                       (NoOutput, "not projected"), (JoinedByReshape, "by a reshape"), (WholeWidth, "one head*"),
+                       (OneHead, "just one head"), (NoMask, "no effect"), (MaskReversed, "wrong way round"),
+                       (MaskLate, "after the softmax"), (AlwaysMemory, "TypeError"), (OwnParts, "part `query`")],
+    "CausalQFormerLayer": [(RawInputs, "raw inputs"), (SeesAhead, "what comes after it"), (SeesPadding, "padded frames"),
+                           (NoSelf, "`self_attention`"), (NoFeedForward, "feed-forward is missing"), (CrossFirst, "order"),
+                           (TwiceResidual, "residual too many")],
+    "qformer_parameters": [(no_biases, "biases"), (no_norms, "LayerNorms are forgotten"),
+                           (keys_from_queries, "not from queries"), (position_per_frame, "each of the K frames"),
+                           (one_layer, "one layer"), (no_queries, "N queries themselves"), (other_names, "as on the card")],
+}

@@ -1,0 +1,270 @@
+"""Wrong answers to the exercises of notebook 08."""
+
+import torch
+import torch.nn.functional as F
+
+
+def one_placeholder(question, placeholders):
+    return f"USER: <Img><av></Img> {question}\nASSISTANT:"
+
+
+def with_spaces(question, placeholders):
+    return f"USER: <Img>{' '.join(['<av>'] * placeholders)}</Img> {question}\nASSISTANT:"
+
+
+def question_first(question, placeholders):
+    return f"USER: {question} <Img>{'<av>' * placeholders}</Img>\nASSISTANT:"
+
+
+def one_line(question, placeholders):
+    return f"USER: <Img>{'<av>' * placeholders}</Img> {question} ASSISTANT:"
+
+
+def space_behind(question, placeholders):
+    return f"USER: <Img>{'<av>' * placeholders}</Img> {question}\nASSISTANT: "
+
+
+def unframed(question, placeholders):
+    return f"USER: {'<av>' * placeholders} {question}\nASSISTANT:"
+
+
+def in_place(embeds, input_ids, vectors, placeholder_id):
+    embeds[input_ids == placeholder_id] = vectors
+    return embeds
+
+
+def first_again(embeds, input_ids, vectors, placeholder_id):
+    made = embeds.clone()
+    for row, ids in enumerate(input_ids):
+        place = ids == placeholder_id
+        made[row, place] = vectors[: place.sum()]
+    return made
+
+
+def added(embeds, input_ids, vectors, placeholder_id):
+    made = embeds.clone()
+    made[input_ids == placeholder_id] += vectors
+    return made
+
+
+def all_alike(embeds, input_ids, vectors, placeholder_id):
+    return torch.where((input_ids == placeholder_id)[..., None], vectors[0], embeds)
+
+
+def forgets_the_rest(embeds, input_ids, vectors, placeholder_id):
+    made = torch.zeros_like(embeds)
+    made[input_ids == placeholder_id] = vectors
+    return made
+
+
+def one_too_far(embeds, input_ids, vectors, placeholder_id):
+    rows, places = (input_ids == placeholder_id).nonzero(as_tuple=True)
+    made = embeds.clone()
+    made[rows, places + 1] = vectors
+    return made
+
+
+def not_used(embeds, input_ids, vectors, placeholder_id):
+    embeds.masked_scatter((input_ids == placeholder_id)[..., None], vectors)
+    return embeds
+
+
+def _fill(rows, value=-100):
+    longest = max(map(len, rows))
+    return torch.tensor([row + [value] * (longest - len(row)) for row in rows])
+
+
+def padding_counts(asked, told):
+    return _fill([[-100] * len(a) + t for a, t in zip(asked, told, strict=True)], 0)
+
+
+def everything_counts(asked, told):
+    return _fill([a + t for a, t in zip(asked, told, strict=True)])
+
+
+def wrong_way(asked, told):
+    return _fill([a + [-100] * len(t) for a, t in zip(asked, told, strict=True)])
+
+
+def padded_left(asked, told):
+    rows = [[-100] * len(a) + t for a, t in zip(asked, told, strict=True)]
+    longest = max(map(len, rows))
+    return torch.tensor([[-100] * (longest - len(row)) + row for row in rows])
+
+
+def moved_by_one(asked, told):
+    return _fill([[-100] * (len(a) - 1) + t + [-100] for a, t in zip(asked, told, strict=True)])
+
+
+def zeros(asked, told):
+    return _fill([[0] * len(a) + t for a, t in zip(asked, told, strict=True)], 0)
+
+
+def ragged(asked, told):
+    return torch.tensor([[-100] * len(a) + t for a, t in zip(asked, told, strict=True)])
+
+
+def not_shifted(logits, labels):
+    return F.cross_entropy(logits.flatten(0, 1), labels.flatten())
+
+
+def shifted_back(logits, labels):
+    return F.cross_entropy(logits[:, 1:].flatten(0, 1), labels[:, :-1].flatten())
+
+
+def by_all_places(logits, labels):
+    return F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), reduction="sum") / labels[:, 1:].numel()
+
+
+def mean_of_means(logits, labels):
+    return torch.stack([F.cross_entropy(one[:-1], two[1:]) for one, two in zip(logits, labels, strict=True)]).mean()
+
+
+def summed(logits, labels):
+    return F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), reduction="sum")
+
+
+def sign(logits, labels):
+    after, following = logits[:, :-1].log_softmax(-1), labels[:, 1:]
+    return after.gather(-1, following.clamp(min=0)[..., None])[..., 0][following >= 0].mean()
+
+
+def token_zero(logits, labels):
+    return F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].clamp(min=0).flatten())
+
+
+def vocabulary_last(logits, labels):
+    return F.cross_entropy(logits[:, :-1], labels[:, 1:])
+
+
+def apart(turn_ids, sees=None, counts=None):
+    batch, length = turn_ids.shape
+    mask = torch.zeros(batch, 1, length, length, dtype=torch.bool)
+    positions = torch.zeros_like(turn_ids)
+    for b, row in enumerate(turn_ids.tolist()):
+        clip = row.count(0)
+        for i in range(length):
+            for j in range(length):
+                usual = j <= i and (row[j] == 0 or row[j] == row[i])
+                mask[b, 0, i, j] = sees(row, i, j) if sees else usual
+            start = row.index(row[i])
+            positions[b, i] = counts(row, i, clip, start) if counts else (i if row[i] == 0 else clip + i - start)
+    return mask, positions
+
+
+def plain_causal(turn_ids):
+    return apart(turn_ids, sees=lambda row, i, j: j <= i)
+
+
+def without_the_clip(turn_ids):
+    return apart(turn_ids, sees=lambda row, i, j: j <= i and row[i] == row[j])
+
+
+def ahead(turn_ids):
+    return apart(turn_ids, sees=lambda row, i, j: row[j] in (0, row[i]))
+
+
+def swapped(turn_ids):
+    return apart(turn_ids, sees=lambda row, i, j: i <= j and row[i] in (0, row[j]))
+
+
+def clip_only(turn_ids):
+    return apart(turn_ids, sees=lambda row, i, j: j <= i and row[j] == 0)
+
+
+def turn_before(turn_ids):
+    return apart(turn_ids, sees=lambda row, i, j: j <= i and (row[j] == 0 or row[j] >= row[i] - 1))
+
+
+def counts_on(turn_ids):
+    return apart(turn_ids, counts=lambda row, i, clip, start: i)
+
+
+def from_zero(turn_ids):
+    return apart(turn_ids, counts=lambda row, i, clip, start: i - start)
+
+
+def stands_still(turn_ids):
+    return apart(turn_ids, counts=lambda row, i, clip, start: i if row[i] == 0 else clip)
+
+
+def one_thing(turn_ids):
+    return apart(turn_ids)[0]
+
+
+def no_factor(x, weight, bias, A, B, alpha):
+    return F.linear(x, weight, bias) + x @ A.T @ B.T
+
+
+def alpha_alone(x, weight, bias, A, B, alpha):
+    return F.linear(x, weight, bias) + alpha * (x @ A.T @ B.T)
+
+
+def upside_down(x, weight, bias, A, B, alpha):
+    return F.linear(x, weight, bias) + A.shape[0] / alpha * (x @ A.T @ B.T)
+
+
+def root(x, weight, bias, A, B, alpha):
+    return F.linear(x, weight, bias) + alpha / A.shape[0] ** 0.5 * (x @ A.T @ B.T)
+
+
+def no_bias(x, weight, bias, A, B, alpha):
+    return F.linear(x, weight) + alpha / len(A) * (x @ A.T @ B.T)
+
+
+def lora_only(x, weight, bias, A, B, alpha):
+    return alpha / len(A) * (x @ A.T @ B.T)
+
+
+def columns(x, weight, bias, A, B, alpha):
+    return F.linear(x, weight, bias) + alpha / A.shape[1] * (x @ A.T @ B.T)
+
+
+def merged_without_factor(weight, A, B, alpha):
+    return weight + B @ A
+
+
+def merged_alpha(weight, A, B, alpha):
+    return weight + alpha * B @ A
+
+
+def change_only(weight, A, B, alpha):
+    return alpha / len(A) * B @ A
+
+
+def subtracted(weight, A, B, alpha):
+    return weight - alpha / len(A) * B @ A
+
+
+def transposed(weight, A, B, alpha):
+    change = alpha / len(A) * A.T @ B.T
+    return weight + (change if change.shape == weight.shape else change.T)
+
+
+def into_the_weight(weight, A, B, alpha):
+    weight += alpha / len(A) * B @ A
+    return weight
+
+
+WRONG = {
+    "write_prompt": [(one_placeholder, "each of the W * N"), (with_spaces, "parted by spaces"),
+                     (question_first, "before the clip"), (one_line, "new line is missing"),
+                     (space_behind, "nothing comes after"), (unframed, "not framed")],
+    "put_vectors": [(in_place, "in place"), (first_again, "go on where"), (added, "*replace*"),
+                    (all_alike, "one and the same"), (forgets_the_rest, "was lost"), (one_too_far, "to the right"),
+                    (not_used, "nothing was replaced")],
+    "answer_labels": [(padding_counts, "padding counts"), (everything_counts, "learn to ask"), (wrong_way, "wrong way round"),
+                      (padded_left, "on the left"), (moved_by_one, "moved by one"), (zeros, "0, which is a token"),
+                      (ragged, "ValueError")],
+    "answer_loss": [(not_shifted, "*sees*"), (shifted_back, "*before*"), (by_all_places, "divided by all places"),
+                    (mean_of_means, "each clip's mean"), (summed, "it is the sum"), (sign, "sign is wrong"),
+                    (token_zero, "taken for a token"), (vocabulary_last, "raised")],
+    "turns_apart": [(plain_causal, "see one another"), (without_the_clip, "do not see the clip"), (ahead, "must be causal"),
+                    (swapped, "are swapped"), (clip_only, "not itself"), (turn_before, "the one before it"),
+                    (counts_on, "count on from"), (from_zero, "start at 0"), (stands_still, "stands still"),
+                    (one_thing, "two things")],
+    "lora_linear": [(no_factor, "is missing"), (alpha_alone, "alpha alone"), (upside_down, "upside down"), (root, "rsLoRA"),
+                    (no_bias, "bias is missing"), (lora_only, "*added*"), (columns, "not of its columns")],
+    "merge_lora": [(merged_without_factor, "is missing"), (merged_alpha, "alpha alone"), (change_only, "change alone"),
+                   (subtracted, "subtracted"), (transposed, "transposed"), (into_the_weight, "in place")],
+}
