@@ -7,7 +7,7 @@ import textwrap
 import numpy as np
 
 from .figures import EVEN, INK, LIGHT, MARK, STRONG, Picture, picture, styled
-from .plots import array
+from .plots import COLOURS, MARKERS, array
 
 
 def _degrees(vectors: np.ndarray) -> str:
@@ -121,4 +121,26 @@ def tug(targets, queries, errors, weight: float) -> Picture:
     bars.set(yticks=range(len(errors)), ylim=(len(errors) - 0.5, -0.5), xlim=(0, max(1.0, errors.max() * 1.2)),
              xlabel="squared distance from what it should say", title=f"lambda = {weight:g}")
     bars.set_yticklabels([f"query {i + 1}" for i in range(len(errors))])
+    return figure
+
+
+@styled
+def clouds(shown: dict, *, x: str, y: str) -> Picture:
+    """Points in the plane, one kind of marker for each name, around the circle of length 1.
+
+    Args:
+        shown: by its name, (points, 2).
+    """
+    sets = {name: array(points) for name, points in shown.items()}
+    told = "; ".join(f"{name}: {len(p)} points around {p[:, 0].mean():+.2f}, {p[:, 1].mean():+.2f}" for name, p in sets.items() if len(p))
+    figure = picture(9, 5.6, f"Points, {x} and {y}. {told}.")
+    axis = figure.subplots()
+    round_ = np.linspace(0, 2 * np.pi, 200)
+    axis.plot(np.cos(round_), np.sin(round_), color=LIGHT, linewidth=1.5, zorder=0)
+    for i, (name, points) in enumerate(sets.items()):
+        axis.plot(*points.T, MARKERS[i % 5], color=COLOURS[i % 5], markersize=8, label=name, linestyle="", alpha=0.8,
+                  markerfacecolor="none" if i % 2 else COLOURS[i % 5], markeredgewidth=1.6)
+    axis.set(xlabel=x, ylabel=y, aspect="equal", xlim=(-1.15, 1.15), ylim=(-1.15, 1.15), xticks=(-1, 0, 1), yticks=(-1, 0, 1))
+    axis.grid(color="#dddddd")
+    figure.legend(loc="outside right center", frameon=False)
     return figure

@@ -47,8 +47,9 @@ def matrices(shown: dict, *, x: str = "", y: str = "", blocks: int = 1, ticks=No
     for axis in axes[len(values):]:
         axis.set_visible(False)
     for axis, (title, v) in zip(axes, values.items(), strict=False):
-        drawn = axis.imshow(v.astype(float), interpolation="nearest", aspect="auto" if tall != shape[0] / shape[1] else "equal",
-                            vmin=0 if boolean else least, vmax=1 if boolean else most, cmap=ListedColormap(["white", STRONG]) if boolean else EVEN)
+        aspect, span = "auto" if tall != shape[0] / shape[1] else "equal", (0, 1) if boolean else (least, most)
+        drawn = axis.imshow(v.astype(float), interpolation="nearest", aspect=aspect, vmin=span[0], vmax=span[1],
+                            cmap=ListedColormap(["white", STRONG]) if boolean else EVEN)
         axis.set(title=textwrap.fill(title, 30), xlabel=x, ylabel=y)
         axis.spines[:].set_visible(True)
         axis.tick_params(length=0)

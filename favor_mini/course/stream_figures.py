@@ -8,7 +8,7 @@ import librosa
 import matplotlib as mpl
 import numpy as np
 
-from ..world.transcript import seen_phrase
+from ..world.transcript import heard_phrase, seen_phrase
 from .figures import EVEN, INK, LIGHT, MARK, STRONG, Picture, picture, styled
 
 
@@ -109,15 +109,20 @@ def spectrograms(shown: dict, columns: int = 4, label: str = "log-mel", seconds:
 
 
 @styled
-def streams(clips: dict, *, frame_rate: float = 2.0, mark: float | None = None) -> Picture:
+def streams(clips: dict, *, frame_rate: float = 2.0, scene=None, later: dict | None = None, shade: tuple | None = None) -> Picture:
     """Clips below one another on one time axis: a box for every frame, the waveform above it, and what is missing in words.
 
     Args:
-        clips: by its name, a `media.Clip` read at `frame_rate`. mark: a time at which to draw a line through all of them.
+        clips: by its name, a `media.Clip` read at `frame_rate`. scene: the script of them all, to name each sound that is there.
+        later: by a clip's name, by how many seconds its sound has been moved. shade: (start, end) of a stretch to shade in all.
     """
+    sounds = {name: _named(clip, scene, (later or {}).get(name, 0.0)) for name, clip in clips.items()}
     told = "; ".join(f"{name}: {len(c.frames)} frames, {len(c.waveform) / c.sampling_rate:.1f} s of sound"
-                     + (f", no {' and no '.join(c.missing)}" if c.missing else "") for name, c in clips.items())
-    figure = picture(14, 0.8 + 1.05 * len(clips), f"Clips on one time axis. {told}.")
+                     + (f", no {' and no '.join(c.missing)}" if c.missing else "")
+                     + "".join(f", {words} at {start:.1f} s" for start, _, words in sounds[name]) for name, c in clips.items())
+    stretch = f" Shaded: {shade[0]:.1f} to {shade[1]:.1f} s." if shade else ""
+    top = 1.55 if scene else 1.12
+    figure = picture(14, 0.8 + 0.48 * (1.07 + top) * len(clips), f"Clips on one time axis. {told}.{stretch}")
     axes = figure.subplots(len(clips), sharex=True, squeeze=False)[:, 0]
     loudest = max((float(np.abs(c.waveform).max()) for c in clips.values() if len(c.waveform)), default=1.0)
     for axis, (name, clip) in zip(axes, clips.items(), strict=True):
@@ -130,11 +135,52 @@ def streams(clips: dict, *, frame_rate: float = 2.0, mark: float | None = None) 
             if stream in clip.missing:
                 axis.text(0.15, height, {"video": "no picture in this file", "audio": "no sound track in this file"}[stream], va="center",
                           fontsize=12, style="italic", color=MARK)
-        if mark is not None:
-            axis.axvline(mark, color=MARK, linewidth=2, linestyle=(0, (4, 2)), zorder=3)
-        axis.set(ylim=(-1.05, 1.12), yticks=[])
+        for start, end, words in sounds[name]:
+            axis.text(max(0.3, (start + end) / 2), 1.28, words, ha="center", va="center", fontsize=11.5, zorder=4,
+                      bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1})
+        if shade:
+            axis.axvspan(*shade, color=MARK, alpha=0.13, linewidth=0, zorder=0)
+            for border in shade:
+                axis.axvline(border, color=MARK, linewidth=1.6, linestyle=(0, (4, 2)), zorder=3)
+        axis.set(ylim=(-1.05, top), yticks=[])
         axis.set_ylabel(textwrap.fill(name, 22), rotation=0, ha="right", va="center", fontsize=12)
         axis.tick_params(axis="x", length=4 if axis is axes[-1] else 0)
     longest = max(clip.duration for clip in clips.values())
     axes[-1].set(xlim=(0, longest), xticks=np.arange(int(longest) + 1), xlabel="time (s)")
+    return figure
+
+
+def _named(clip, scene, later: float) -> list[tuple[float, float, str]]:
+    """(start, end, what it is) of the script's sounds that this clip holds, where its sound is moved by so many seconds."""
+    rate, found = clip.sampling_rate, []
+    for moment in scene.moments if scene else ():
+        if moment.heard:
+            start, end = moment.heard.start + later, moment.heard.start + later + moment.heard.seconds
+            there = clip.waveform[max(0, round(start * rate)):max(0, round(end * rate))]
+            if len(there) > 0.1 * rate and np.sqrt((there**2).mean()) > 0.02:  # an event is 0.07 or louder, the noise far fainter
+                found.append((max(0.0, start), end, heard_phrase(moment)))
+    return found
+
+
+@styled
+def narrowing(stages: dict) -> Picture:
+    """What becomes of a stream, stage by stage: a dot for each on a logarithmic axis, joined, with the factor between them.
+
+    Args:
+        stages: by the stream, then by the stage, how many numbers a second there are.
+    """
+    told = "; ".join(f"{name}: " + ", ".join(f"{stage} {count:,}" for stage, count in each.items()) for name, each in stages.items())
+    figure = picture(12, 1.2 + 0.52 * sum(map(len, stages.values())), f"Numbers a second, stage by stage. {told}.")
+    axis, place, names = figure.subplots(), 0.0, {}
+    for colour, line, each in zip((STRONG, MARK), ("-", "--"), stages.values(), strict=False):
+        places, counts = place + np.arange(len(each)), np.array(list(each.values()), dtype=float)
+        axis.plot(counts, places, line, color=colour, linewidth=2.2, marker="o", markersize=9)
+        for y, count, before in zip(places, counts, [None, *counts[:-1]], strict=True):
+            words = f"{count:,.0f}" + (f"   (1 / {before / count:.3g})" if before else "")
+            axis.annotate(words, (count, y), xytext=(11, -10), textcoords="offset points", va="center", fontsize=12.5)
+        names |= dict(zip(places, each, strict=True))
+        place += len(each) + 0.6
+    axis.set(yticks=list(names), ylim=(place - 0.9, -0.6), xscale="log", xlim=(1e3, 4e7), xlabel="numbers a second (logarithmic)")
+    axis.set_yticklabels([textwrap.fill(name, 42) for name in names.values()], fontsize=12.5)
+    axis.grid(axis="x", color="#dddddd")
     return figure

@@ -101,23 +101,26 @@ def _mark(code: int) -> str:
 
 @styled
 def clip_steps(scene: Scene, steps, visual_width: int, frame_rate: float = 2.0) -> Picture:
-    """A clip's synchronised steps beside its script: how much the picture's half changes from step to step, and how lively the
-    sound's half is within each.
+    """A clip's synchronised steps beside its script: how much the picture's half changes from step to step, and how far the sound's
+    half is from silence, taken to be the clip's median audio token. Steps whose half is empty have no bar.
 
     Args:
         steps: (T, P, D_v + D_a).
     """
     steps = torch.as_tensor(steps).float()
-    audio = steps[..., visual_width:]
-    seen = torch.nn.functional.cosine_similarity(steps[1:, :, :visual_width].mean(1), steps[:-1, :, :visual_width].mean(1))
-    change, lively = np.concatenate([[0], 1 - seen.numpy()]), audio.std(1).mean(-1).numpy()
-    rows = {"change in\nwhat is seen": change, "liveliness of\nwhat is heard": lively}
-    loud = ", ".join(f"{i / frame_rate:g} s" for i in np.flatnonzero(lively > 0.5))
+    seen, heard = steps[..., :visual_width].mean(1), steps[..., visual_width:]  # [T, D_v], [T, P, D_a]
+    change = 1 - torch.nn.functional.cosine_similarity(seen[1:], seen[:-1])
+    change = np.concatenate([[0], torch.where(seen[1:].any(1) & seen[:-1].any(1), change, 0).numpy()])
+    token = heard.any(-1)  # [T, P]
+    apart = (heard - heard[token].median(0).values).square().sum(-1) * token  # [T, P]
+    sound = (apart.sum(1) / token.sum(1).clamp(min=1)).numpy()
+    rows = {"change in\nwhat is seen": change, "distance\nfrom silence": sound}
+    loud = ", ".join(f"{i / frame_rate:g} s" for i in np.flatnonzero(sound > sound.max() / 2))
     cuts = ", ".join(f"{i / frame_rate:g} s" for i in np.flatnonzero(change > 0.2))
     script = "; ".join(f"{m.start:.1f} s {m.subject}, {m.heard.name if m.heard else 'nothing'} heard" for m in scene.moments)
     figure = picture(13, 5.6, (
-        f"{len(steps)} time steps of a clip beside its script. The picture's half changes at {cuts}; the sound's half is lively in the "
-        f"steps at {loud}. Script: {script}."))
+        f"{len(steps)} time steps of a clip beside its script. The picture's half changes at {cuts}; the sound's half is far from silence "
+        f"in the steps at {loud}. Script: {script}."))
     axes = figure.subplots(4, sharex=True, height_ratios=(0.6, 1, 0.6, 1))
     places = np.arange(len(steps)) / frame_rate
     _boxes(axes[0], [(m.start, m.end, m.subject) for m in scene.moments if m.subject])

@@ -151,7 +151,7 @@ def _visit(page, address: str, pictures: Path, seconds: float) -> tuple[int, lis
 
 def _controls(box) -> list[tuple[str, object]]:
     """A widget's controls, with what they are."""
-    kinds = {"slider": ".noUi-handle", "choice": "select", "box": "input[type=checkbox]"}
+    kinds = {"slider": ".noUi-handle", "choice": "select", "box": "input[type=checkbox]", "text": "input[type=text]"}
     return [(kind, each) for kind, where in kinds.items() for each in box.locator(where).all() if each.is_visible()]
 
 
@@ -164,6 +164,9 @@ def _move(control, kind: str) -> None:
     elif kind == "choice":
         values = control.locator("option").all_inner_texts()
         control.select_option(index=(values.index(control.locator("option:checked").inner_text()) + 1) % len(values))
+    elif kind == "text":
+        control.fill(control.input_value().rsplit(" ", 1)[0])
+        control.press("Enter")
     else:
         control.click()
 

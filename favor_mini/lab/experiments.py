@@ -78,12 +78,12 @@ EXPERIMENTS = [
         _plan({"without": "phone+heart+tiger"}, {"without": "purple"})),
     Experiment(
         "voices", "Does the trained model understand voices that no training clip held, of encoders or connector?",
-        "takes Whisper's encoder as it is, trained on far more voices than any test set holds", None,
+        "takes a pretrained Whisper encoder and leaves it frozen; whether its gains carry over to what is not like the training is left open", None,
         found="no difference found: voices never heard cost few points, if any",
         measure=lambda progress: new_voices(progress=progress)),
     Experiment(
         "forms", "Does it understand questions put in a way that no training question was, in words that it knows?",
-        "leaves it to Vicuna, which has read more ways to ask than can be listed", None,
+        "leaves the questions to a pretrained Vicuna with LoRA; whether its gains carry over to other ways of asking is left open", None,
         found="no: with the clause first, hardly an answer is right, where other words that were met in training cost little. A language "
               "model that has read a few templates has learned templates; what the paper leaves to Vicuna can't be left to this one",
         measure=lambda progress: new_forms(progress=progress)),

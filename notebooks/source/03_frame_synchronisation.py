@@ -67,7 +67,8 @@ two_clocks(num_frames=4, visual_tokens=8, audio_tokens=25)
 # ```
 #
 # The last line is where mistakes live. Throw the half-full step away, and a word at the end of the clip is cut off. Put the
-# zero in front, and all of the sound comes too late.
+# zero in front, and all of the sound comes too late. The tokens are only moved: what comes in as `float64` or `bool` goes out as
+# that, and no sound at all (L = 0) has no steps.
 
 # %%
 card("split_steps")
@@ -141,8 +142,8 @@ matrices({f"step {t}": step for t, step in enumerate(steps)}, x="feature: seen, 
 # Every step has its own little table: rows are tokens, the left column is what is seen, the right one what is heard. The second
 # token of steps 0 and 1 has no picture, for there is but one visual token a frame; in step 2 there is no frame at all.
 #
-# How much of such a tensor is zeros? Move the sliders. Where do you find the paper's sizes (V = 32, A = 25), where the mini
-# model's (V = 8)? What happens to the *sound's* half when V grows beyond 25? And when the sound is shorter than the picture?
+# How much of such a tensor is zeros? Move the sliders to the mini model's sizes (V = 8, A = 25) and to the paper's (V = 32). What
+# becomes of the *sound's* half when V grows beyond 25? And when the sound is shorter than the picture?
 
 # %%
 from ipywidgets import IntSlider
@@ -157,9 +158,11 @@ explore(lambda frames, V, sound, A: step_map(frames, V, sound, A),
         sound=slider(282, 1, 600, "sound, L"), A=slider(25, 5, 50, "A"))
 
 # %% [markdown]
-# Padding within a step costs arithmetic, not truth: with V = 8 and A = 25 two thirds of the picture's half are zeros that the
-# Q-Former computes with all the same. And it is a place to be careful: nothing *marks* these zeros. A token whose picture half
-# is zero says "no picture here" just as a step without a frame does.
+# With the paper's V, P is 32, and the last 7 tokens of every step have no sound. With the mini model's, 17 of 25 have no
+# picture. A sound shorter than the picture ends in empty steps.
+#
+# Padding within a step costs arithmetic, not truth. But be careful: nothing *marks* it. A token whose picture half is zero says
+# "no picture here" just as a step without a frame does.
 #
 # ## Trust nothing, measure
 #
@@ -188,8 +191,8 @@ print("without picture, zeros:    ", not blind[..., :D_v].any(), " shape", tuple
 # ## Which steps are real?
 #
 # Clips of one batch differ in length. The shorter ones are padded, and *these* zeros must be told from a black picture and from
-# silence: nobody may attend to them, and no window of nothing else may reach the language model. So a mask travels along, one
-# boolean for each time step. A step is real if it holds a real frame **or** at least one real audio token:
+# silence: nobody may attend to them, and a window that holds only them must not be handed to the language model. So a mask
+# travels along, one boolean for each time step. A step is real if it holds a real frame **or** at least one real audio token:
 #
 # $$r_t = f_t \ \lor\ \bigvee_{p < A} h_{tA + p}$$
 #
@@ -238,15 +241,25 @@ for name, tensor in {"visual": visual, "audio": audio, "steps": steps}.items():
 
 # %% [markdown]
 # Is it in step? A tensor of 22 x 25 x 256 numbers shows nothing to the eye, but two things about it can be drawn. How much
-# does the picture's half change from one step to the next? It should do so where the script changes the scene. And how much do
-# the sound's tokens differ *within* a step? Sounds should make them lively, silence should not.
+# does the picture's half change from one step to the next? It should do so where the script changes the scene. And how far are
+# the sound's tokens from silence? (Most of this clip is silent, so its median token stands for silence here.)
 
 # %%
 clip_steps(sample.scene, steps[0], model.config.visual_width)
 
 # %% [markdown]
-# Both follow the script, on one time axis. (The shape that turns its colour changes half-way through its moment.) Had we cut
-# the sound with another A, the lower bars would drift away from their boxes, and nothing would raise an error.
+# Both follow the script, on one time axis. (At 6 s the green circle turns its colour.) Now cut the sound with a wrong A. Nothing
+# raises an error; but look at the lower bars, and at where the drum has come to lie.
+
+# %%
+def cut_with(A, seen=visual, heard=audio, scene=sample.scene, width=model.config.visual_width):
+    return clip_steps(scene, synchronise(seen, heard, audio_tokens=A)[0], width)
+
+
+explore(cut_with, A=slider(20, 15, 35, "A"))
+
+# %% [markdown]
+# Too small an A stretches the sound: the later, the further it lags behind its picture. Too large an A lets it hurry ahead.
 #
 # ## What is missing, and what stands still
 #
@@ -271,6 +284,9 @@ for name, found in queries.items():
     print(f"{name:18} same queries as a: {torch.allclose(found, queries['a: no audio'], atol=1e-4)}")
 
 # %% [markdown]
+# (b) is (a): what the mask declares not real is zero after the projection, whatever stood there. (c) is another clip: one with a
+# silence that is really heard.
+#
 # A **still image with sound** has one frame and many steps. The processor repeats the frame, once for each step of sound, so
 # that every sound has its picture. A still image without sound is one step long. A file of sound alone has no frame, and its
 # steps are counted by the sound.
@@ -299,8 +315,9 @@ print(f"Whisper's tokens {mask.shape[1]}, real {int(mask.sum())}, after trim {ke
 # %% [markdown]
 # ## Plug yours in
 #
-# The model finds its synchronisation by name, in the slot `sync`. Register yours (or what stands in for it), run it
-# through the contract of its slot, and let the trained model use it:
+# Parts of the model can be exchanged. The place of such a part is a *slot*, here `sync`; the model finds by name what fills it.
+# What a part must do to fit is the slot's *contract*: promises about shapes, dtypes, empty streams, padding and causality, each
+# tried out on random numbers. Register yours (or what stands in for it) and let the trained model use it:
 
 # %%
 from favor_mini.lab.contract import check as contract  # with the lab come its other variants
@@ -315,7 +332,7 @@ def mine(visual, audio, frame_mask, audio_mask, *, audio_tokens):
 
 
 findings = contract("sync", "mine", show=False)
-print(f"{len(findings.all)} promises, kept: {sum(f.kept for f in findings.all)}")
+print(f"{len(findings.all)} promises, kept: {sum(f.kept for f in findings.all)}", *findings.broken, sep="\n")
 
 question = "what was shown when the whistle was heard?"
 for name in ("concat", "mine"):
@@ -327,14 +344,16 @@ model.config.sync = "concat"
 # ## Other ways to join
 #
 # Is *side by side* the only way? The lab keeps three others. The picture below was found out, not drawn by hand: marked tokens
-# went through each function. `v2` is a token of frame 2, `a2` was heard during it, thick lines end a step.
+# went through each function, four steps of V = 2 and A = 3. `v2` is a token of frame 2, `a2` was heard during it (counted from
+# 0), thick lines end a step.
 
 # %%
-layouts(["concat", "interleave", "add", "append"])
+layouts(["concat", "interleave", "add", "append"], num_frames=4, visual_tokens=2, audio_tokens=3)
 
 # %% [markdown]
 # - `concat`, the paper's: what belongs together is one token.
-# - `interleave`: still in step, but a picture's token and its sound's are neighbours, not one. Attention has to join them.
+# - `interleave`: still in step, but first the step's picture tokens, then its sound's, each its own token. Attention has to join
+#   them.
 # - `add`: the halves are summed, so the width halves as well; the Q-Former must tell apart what was poured together.
 # - `append`: all of the picture, then all of the sound. What happened together stands far apart, and "a step" is just a
 #   stretch of tokens. This is how one would feed two streams to a language model without thinking of time.
@@ -353,55 +372,68 @@ def interleave(visual, audio, frame_mask, audio_mask, *, audio_tokens):
 # %%
 interleave = check("interleave", interleave)
 
+
+@register("sync", "interleaved", causal=True)
+def interleaved(visual, audio, frame_mask, audio_mask, *, audio_tokens):
+    """The one above, under a name of its own."""
+    return interleave(visual, audio, frame_mask, audio_mask, audio_tokens=audio_tokens)
+
+
+findings = contract("sync", "interleaved", show=False)
+print(f"{len(findings.all)} promises, kept: {sum(f.kept for f in findings.all)}", *findings.broken, sep="\n")
+
 # %% [markdown]
 # What do they cost? A window holds K * P tokens of width D, and attention compares every token with every other. `step_shape`
 # asks a variant for its P and D; the rest is arithmetic, for the windows of K = 10 frames. And do they keep time? The contract
-# measures it: change *one* time step of both streams, and look which steps of the result move.
+# measures it: change *one* time step of both streams, and look which steps of the result move. (The figure calls the steps
+# frames, and counts them from 1.)
 
 # %%
 from favor_mini.course.lab_figures import reach
+from favor_mini.lab import contract as trial
 from favor_mini.sync import step_shape
 
 sizes = {"mini": {"visual_tokens": 8, "visual_width": 128, "audio_tokens": 25, "audio_width": 128},
          "paper": {"visual_tokens": 32, "visual_width": 768, "audio_tokens": 25, "audio_width": 768}}
 print(f"{'':22}{'P':>4}{'D':>7}{'tokens a window':>17}{'pairs, thousands':>18}")
 for size, known in sizes.items():
-    for name in ("concat", "interleave", "add", "append"):
+    for name in ("concat", "interleaved", "add", "append"):
         P, D = step_shape(name, **known)
         print(f"{size:7}{name:15}{P:4}{D:7}{10 * P:17}{(10 * P) ** 2 / 1e3:18.1f}")
 
-reach({name: contract("sync", name, show=False).reach for name in ("concat", "interleave", "append")})
+print(f"\nthe contract's clip: {trial.FRAMES} frames, V = {trial.V}, A = {trial.A}")
+reach({name: contract("sync", name, show=False).reach for name in ("concat", "interleaved", "add", "append")})
 
 # %% [markdown]
 # At the paper's sizes V and A are nearly equal, so that concatenation wastes little; a row of separate tokens would be nearly
 # twice as long, and pairs go with its square.
 #
-# In the picture, a clean diagonal: step by step. `append` moves steps that lie before and after. So under `append` no mask
-# over steps, however causal, can keep the future out: the future has moved in before the mask is laid on. (That is why it is
-# declared `causal=False`.)
+# In the picture, three clean diagonals: step by step. Not so `append`. Take its row 4: the 9 frames are 27 picture tokens and a
+# step is 8 tokens long, so row 4 holds the last three picture tokens, of frame 9, and behind them the sound of frame 1. Under
+# `append` no mask over steps, however causal, can keep the future out: it has moved in before the mask is laid on. (That is why
+# it is declared `causal=False`.)
 #
 # ## An experiment with known offsets
 #
 # How would you find out whether a *trained* model uses the synchronisation, and does not just get by without? Take pairs whose
-# alignment is known, move the sound, and watch. It is the first experiment that the paper's method asks for, and here the
-# world is made by script, so alignment is known exactly. In one hundred clips the sound was moved by up to 1.5 s, and
-# everything was asked again. The results ship:
+# alignment is known, move the sound, and watch. Here the world is made by script, so alignment is known exactly. In one hundred
+# clips the sound was moved by up to 1.5 s, and everything was asked again. The results ship:
 
 # %%
 from favor_mini.course.lab_figures import differences, offsets
 from favor_mini.lab.experiments import find_experiment, shipped_results
 
 experiment, results = find_experiment("offset"), shipped_results("offset")
-print("asks: ", experiment.asks)
-print("paper:", experiment.paper)
-found = f"found: {experiment.found}" if results else "not run yet: favor-mini experiment offset --run"
-print(textwrap.fill(found, 100))
+print("asks:      ", experiment.asks)
+print("the paper: ", experiment.paper)
+told = f"found, beside the paper: {experiment.found}"
+print(textwrap.fill(told, 100) if results else "not run yet: favor-mini experiment offset --run")
 offsets(results) if results else None
 
 # %% [markdown]
-# Two curves, two stories. Questions that one stream can answer hardly notice (a little they do: what is moved out of the clip
-# cannot be heard). Questions that need both fall to chance, which here means: what somebody scores at best who takes in one
-# stream whole and nothing of the other. The bands are 95 % intervals.
+# Two curves, two stories. Questions that one stream can answer lose far less: only what is moved out of the clip cannot be heard.
+# Questions that need both fall to chance. Chance means here: as often as somebody deaf, or somebody blind, could be right at
+# best who misses nothing of the stream that is left. The bands are 95 % intervals.
 
 # %% [markdown]
 # ## Move the sound yourself
@@ -429,25 +461,30 @@ late = FloatSlider(value=1.5, min=-3, max=3, step=0.5, description="late (s)", c
 explore(lambda late: moved(sample.scene, late, asked, answers_at(late)), late=late)
 
 # %% [markdown]
-# **Predict, then run.** At +1.5 s, what will the model say was shown when the *horn* was heard? And at -1.5 s? (Look at the
-# script: which picture is on screen at the sound's new time?)
+# **Predict, then run.** At +1.5 s, what will the model say was shown when the *horn* was heard? And at -1.5 s, when the
+# *whistle* was heard? (Look at the script: which picture is on screen at the sound's new time?) What can it say about the horn
+# at -1.5 s, when all but the last of the horn has left the clip?
 
 # %%
 shifts = [float(s) for s in np.arange(-4, 5) * 0.5]
 answers_by_shift(asked, {shift: answers_at(shift) for shift in shifts})
 
 # %% [markdown]
-# Look closely at the answers that changed. Few are noise. Most are *neighbours*: the picture that is on screen at the time to
-# which the sound was moved. The model is not broken, it answers the clip that it is given. That can be counted. For each
-# sound, each shift: does the answer equal what the untouched clip showed? Does it equal what the *moved* clip shows?
+# Look closely at the answers that changed. Many are *neighbours*: what is on screen, or heard, at the new time. The model is not
+# broken, it answers the clip that it is given. (Of the horn there is nothing to say at -1.5 and -2 s; it names a picture all the
+# same.) For the pictures this can be counted: does the answer equal what the untouched clip showed? Or what the *moved* clip
+# shows?
 
 # %%
 told = [(q.answer, shown_now(sample.scene, q, shift), answers_at(shift)[i])  # untouched, moved, answered
         for i, q in enumerate(asked) for shift in shifts if q.family == "shown_when"]
-elsewhere = [(still, now, said) for still, now, said in told if still != now]
-print(f"{len(told)} answers; in {len(elsewhere)} of them the sound has reached another picture. Of these")
-print("   as in the untouched clip:", sum(said == still for still, _, said in elsewhere))
+gone = sum(now == "nothing" for _, now, _ in told)
+elsewhere = [(still, now, said) for still, now, said in told if now not in (still, "nothing")]
+print(f"{len(told)} answers; in {gone} the sound has left the clip")
+print(f"in {len(elsewhere)} it has reached another picture; of these")
 print("   as in the moved clip:    ", sum(said == now for _, now, said in elsewhere))
+print("   as in the untouched clip:", sum(said == still for still, _, said in elsewhere))
+print("   neither:                 ", sum(said not in (still, now) for still, now, said in elsewhere))
 
 # %% [markdown]
 # (Nor is it right about everything: look at the column of 0.) One clip is an anecdote, not a statistic; but it says *how* the
@@ -455,12 +492,13 @@ print("   as in the moved clip:    ", sum(said == now for _, now, said in elsewh
 #
 # ## Recover an unknown offset
 #
-# Turn it round. Somebody hands you a film whose sound is off, and does not say by how much. But you know a few true things
-# about the film. Then move the sound back and forth, and ask the model under each shift $s$ how likely the true answers are:
+# Turn it round. Somebody hands you a film whose sound is off, nobody knows by how much. But you know a few true things about the
+# film. Then move the sound back and forth, and ask the model under each shift $s$ how likely the true answers are:
 #
 # $$\hat{s} = \arg\max_s \sum_i \log p\big(\text{true answer}_i \mid \text{clip moved by } s\big)$$
 #
-# Where everything fits, the truth is likeliest. `likelihood` gives the log probabilities, `FAMILIES` what a question needs.
+# Where everything fits, the truth is likeliest. `likelihood` gives the log probabilities, `FAMILIES` what a question needs: ears,
+# eyes, and `sync` where the answer hangs on which sound lies beside which picture.
 
 # %%
 from favor_mini.world.questions import FAMILIES
@@ -514,47 +552,56 @@ curves({f"{name}, hidden {hidden[name]:+.1f} s": (tried, [total(name, s) for s i
 # %%
 if results:
     print(str(results).split("\n\n")[1])
+    alone = results.recovered("one modality, plain")
+    print("by questions that one stream answers instead")
+    print(f"  at the right place: {(alone == 0).sum()} of {len(alone)} clips")
+    print(f"  at most 0.5 s beside it: {(alone.abs() <= 0.5).sum()} of {len(alone)} clips")
 
 # %% [markdown]
-# The exact place is found more often than by guessing, if not often; its neighbours count, and within one step of it the
-# offset is found in most clips. Much finer than a step it cannot be: a picture stands for its whole half second, and a moment
-# of this world lasts about four of them, so that a sound moved by half a second mostly stays with its picture.
+# The exact place is found more often than by guessing, if not often; within one step of it the offset is found in most clips.
+# Much finer it cannot be: a picture stands for its whole half second, and a moment of this world lasts about four of them, so
+# that a sound moved by half a second mostly stays with its picture.
+#
+# Questions that one stream answers are little or no better than guessing. Deaf to the shift they are not (the blue curve above):
+# sound moved out of the clip is lost. But that tells where least is lost, not where the sound belongs.
 #
 # ## Does it help to learn with it?
 #
-# So far: a model that was trained *with* synchronisation depends on it. Whether one trained *without* would be worse is
-# another question. It takes trainings, from the same first random numbers, on the same clips, under each of the four ways to
-# join. (One window holds the whole clip there, so that `append` can reach everything as well.)
+# So far: a model trained *with* synchronisation depends on it. Whether one trained *without* would be worse is another question.
+# It takes trainings, from the same first random numbers, on the same clips, under each of the four ways to join. (One
+# window holds the whole clip there, so that `append` can reach everything as well.)
 
 # %%
 experiment, results = find_experiment("sync"), shipped_results("sync")
-print("asks: ", experiment.asks)
-print("paper:", experiment.paper)
+print("asks:      ", experiment.asks)
+print("the paper: ", experiment.paper)
 if results is None:
     print("not run for this version yet: favor-mini experiment sync --run")
 else:
-    print(textwrap.fill(f"found: {experiment.found}", 100))
-groups = ["both modalities", "one modality, plain", "all"]
-differences(results.differences(groups), results.arms[0]) if results else None
-
-# %%
-if results:
+    print(textwrap.fill(f"found, beside the paper: {experiment.found}", 100))
     for row in results.differences(["both modalities", "all"]).itertuples():
         print(f"{row.arm}, {row.questions}: {row.difference:+.1f} points ({row.low:+.1f} to {row.high:+.1f})")
         print("   ", row.verdict)
+groups = ["both modalities", "one modality, plain", "all"]
+differences(results.differences(groups), results.arms[0]) if results else None
 
 # %% [markdown]
-# How far can this speak? An interval that holds 0 means *no difference found*, not that there is none. These are clips of 8 to
-# 12 s, a world in which a moment lasts about four frames, and trainings of minutes. It can show that a claim need not hold, or
-# that the machinery can show the effect; no more.
+# How far can such a comparison speak? An interval that holds 0 means *no difference found*, not that there is none. The clips
+# last 8 to 12 s, the trainings minutes. It can show that a claim need not hold, or that the machinery can show the effect.
 #
 # ## What to play with
 #
-# - Write `late`, a variant that joins frame t with the sound of step t - 1. Register it, put its name into
-#   `model.config.sync`, and ask again. Does the model answer as at +0.5 s?
+# - Write `late`, a variant that joins frame t with the sound of step t - 3 and keeps T and the mask, so that the last three steps
+#   of sound fall off the end. Register it, see which promise it breaks, put its name into `model.config.sync`, call
+#   `answers_at.cache_clear()` and look at `answers_at(0)`. Is it what `concat` answered at +1.5 s?
+#   <details><summary>Answer</summary>Nearly. One thing differs: Whisper has heard the sound where it was. The broken
+#   promise is to take notice of every stretch of sound.</details>
 # - In "Recover an unknown offset", use the questions that *one* stream answers. What does the curve look like, and why?
-# - Read the clip at another rate: `read_clip(path, frame_rate=5)`. What is A then? What does the processor say, and why does it
-#   refuse?
+#   <details><summary>Answer</summary>Not flat, and its top may lie near the right place: what you were handed has lost the
+#   sound at one end already; a shift back loses nothing more up to the right one, then the other end goes.</details>
+# - Read the clip at another rate: `read_clip(sample.path, frame_rate=5)`. What would A be? What does `processor.media` say to it?
+#   <details><summary>Answer</summary>A would be 50 / 5 = 10. It refuses: the model takes every frame for half a second, so
+#   that the picture would run slower than its sound.</details>
 # - `favor-mini compare --vary sync=concat,interleave --seeds 3 --minutes 1` trains a comparison of your own (notebook 11).
 #
 # ## Recap
@@ -570,16 +617,16 @@ if results:
 # %% [markdown]
 # ## Quiz
 #
-# **1.** A clip has 12 frames (6 s) and 280 audio tokens. How many time steps does it have?
+# **1.** A clip has 10 frames (5 s) and 280 audio tokens. How many time steps does it have?
 #
-# - a) 11
+# - a) 10
 # - b) 12
-# - c) 280
+# - c) 11
 #
 # <details><summary>Answer</summary>
 #
-# **b.** The sound fills ceil(280 / 25) = 12 steps, the picture 12. *a:* that loses the last step of sound, which is not full.
-# *c:* a step holds 25 audio tokens.
+# **b.** The sound fills ceil(280 / 25) = 12 steps, and the longer stream counts. *a:* the sound goes on where the picture ends.
+# *c:* that loses the last step of sound, which is not full.
 #
 # </details>
 #
@@ -622,7 +669,7 @@ if results:
 #
 # </details>
 #
-# **5.** Which questions tell something about an unknown offset?
+# **5.** Which questions tell whether a sound lies beside its *own* picture?
 #
 # - a) all of them
 # - b) those that sound alone answers
@@ -630,8 +677,8 @@ if results:
 #
 # <details><summary>Answer</summary>
 #
-# **c.** Only they depend on how the two lie to each other. *a:* the others add noise, and may pull to where the least is cut
-# off. *b:* moved sound still says the same words.
+# **c.** Only they depend on how the two lie to each other. *a:* the others feel a shift only by what is cut off at an end. *b:*
+# moved sound still says the same words, but for that.
 #
 # </details>
 

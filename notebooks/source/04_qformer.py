@@ -372,7 +372,7 @@ from favor_mini.course.figures import query_similarity
 def draw_start(size, layer_norm, start):
     with torch.no_grad():
         out, _ = fresh(start, layer_norm, size=size)(toys[:1], all_real[:1])
-    return query_similarity(out, f"queries of size {size}")
+    return query_similarity(out, f"size {size}, {'with' if layer_norm else 'without'} LayerNorm")
 
 
 explore(draw_start, size=[0.02, 0.1, 0.3, 1.0, 3.0], layer_norm=False,

@@ -1,6 +1,7 @@
 """Wrong answers to the exercises of notebook 03."""
 
 import math
+import statistics
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +38,22 @@ def last_token_repeated(audio, audio_tokens):
     return torch.cat([audio, audio[:, -1:].repeat(1, missing, 1)], dim=1).unflatten(1, (-1, audio_tokens))
 
 
+def float32_steps(audio, audio_tokens):
+    steps = -(-audio.shape[1] // audio_tokens)
+    whole = torch.zeros(audio.shape[0], steps * audio_tokens, audio.shape[2])
+    whole[:, : audio.shape[1]] = audio
+    return whole.unflatten(1, (-1, audio_tokens))
+
+
+def joined_with_float32(audio, audio_tokens):  # float64 stays, bfloat16 does not
+    missing = torch.zeros(audio.shape[0], -audio.shape[1] % audio_tokens, audio.shape[2])
+    return torch.cat([audio, missing], dim=1).unflatten(1, (-1, audio_tokens))
+
+
+def stacked(audio, audio_tokens):  # right, but for a clip without sound
+    return torch.stack(F.pad(audio, (0, 0, 0, -audio.shape[1] % audio_tokens)).split(audio_tokens, dim=1), dim=1)
+
+
 def padded_in_front(stream, num_frames, step_tokens):
     return F.pad(stream, (0, 0, step_tokens - stream.shape[2], 0, num_frames - stream.shape[1], 0))
 
@@ -64,6 +81,27 @@ def copies(stream, num_frames, step_tokens):
     return stream[:, time][:, :, torch.arange(step_tokens).clamp(max=stream.shape[2] - 1)]
 
 
+def last_step_repeated(stream, num_frames, step_tokens):
+    time = torch.arange(num_frames).clamp(max=stream.shape[1] - 1)
+    return F.pad(stream[:, time], (0, 0, 0, step_tokens - stream.shape[2]))
+
+
+def last_token_of_each_step_repeated(stream, num_frames, step_tokens):
+    place = torch.arange(step_tokens).clamp(max=stream.shape[2] - 1)
+    return F.pad(stream[:, :, place], (0, 0, 0, 0, 0, num_frames - stream.shape[1]))
+
+
+def sizes_swapped(stream, num_frames, step_tokens):
+    return pad_steps(stream, step_tokens, num_frames)
+
+
+def float32_zeros(stream, num_frames, step_tokens):
+    batch, t, p, width = stream.shape
+    padded = torch.zeros(batch, num_frames, step_tokens, width)
+    padded[:, :t, :p] = stream
+    return padded
+
+
 def needs_a_frame(stream, num_frames, step_tokens):
     if stream.shape[1] == 0:
         return stream
@@ -88,6 +126,33 @@ def a_step_late(visual, audio, *, audio_tokens):
 def along_tokens(visual, audio, *, audio_tokens):
     seen, heard = _both(visual, audio, audio_tokens)
     return torch.cat([F.pad(seen, (0, heard.shape[-1])), F.pad(heard, (seen.shape[-1], 0))], dim=2)
+
+
+def along_tokens_as_they_are(visual, audio, *, audio_tokens):
+    return torch.cat(_both(visual, audio, audio_tokens), dim=2)
+
+
+def along_time(visual, audio, *, audio_tokens):
+    return torch.cat(_both(visual, audio, audio_tokens), dim=1)
+
+
+def added(visual, audio, *, audio_tokens):
+    return sum(_both(visual, audio, audio_tokens))
+
+
+def step_of_a(visual, audio, *, audio_tokens):
+    return torch.cat([half[:, :, :audio_tokens] for half in _both(visual, audio, audio_tokens)], dim=-1)
+
+
+def step_of_v(visual, audio, *, audio_tokens):
+    return torch.cat([half[:, :, : visual.shape[2]] for half in _both(visual, audio, audio_tokens)], dim=-1)
+
+
+def float32_result(visual, audio, *, audio_tokens):
+    seen, heard = _both(visual, audio, audio_tokens)
+    steps = torch.zeros(*seen.shape[:3], seen.shape[3] + heard.shape[3])
+    steps[..., : seen.shape[3]], steps[..., seen.shape[3] :] = seen, heard
+    return steps
 
 
 def shorter_stream(visual, audio, *, audio_tokens):
@@ -123,6 +188,33 @@ def full_steps(frame_mask, audio_mask, *, audio_tokens):
 
 def first_token(frame_mask, audio_mask, *, audio_tokens):
     heard = audio_mask[:, ::audio_tokens]
+    length = max(frame_mask.shape[1], heard.shape[1])
+    return F.pad(frame_mask, (0, length - frame_mask.shape[1])) | F.pad(heard, (0, length - heard.shape[1]))
+
+
+def last_token(frame_mask, audio_mask, *, audio_tokens):
+    heard = split_steps(audio_mask[..., None], audio_tokens)[:, :, -1, 0]
+    length = max(frame_mask.shape[1], heard.shape[1])
+    return F.pad(frame_mask, (0, length - frame_mask.shape[1])) | F.pad(heard, (0, length - heard.shape[1]))
+
+
+def either_not_both(frame_mask, audio_mask, *, audio_tokens):
+    heard = split_steps(audio_mask[..., None], audio_tokens).any(2)[..., 0]
+    length = max(frame_mask.shape[1], heard.shape[1])
+    return F.pad(frame_mask, (0, length - frame_mask.shape[1])) ^ F.pad(heard, (0, length - heard.shape[1]))
+
+
+def sound_only(frame_mask, audio_mask, *, audio_tokens):
+    heard = split_steps(audio_mask[..., None], audio_tokens).any(2)[..., 0]
+    return F.pad(heard, (0, max(0, frame_mask.shape[1] - heard.shape[1])))
+
+
+def as_long_as_the_picture(frame_mask, audio_mask, *, audio_tokens):
+    return step_mask(frame_mask, audio_mask, audio_tokens=audio_tokens)[:, : frame_mask.shape[1]]
+
+
+def pooled(frame_mask, audio_mask, *, audio_tokens):  # right, but for a clip without sound
+    heard = F.max_pool1d(audio_mask[:, None].float(), audio_tokens, ceil_mode=True)[:, 0] > 0
     length = max(frame_mask.shape[1], heard.shape[1])
     return F.pad(frame_mask, (0, length - frame_mask.shape[1])) | F.pad(heard, (0, length - heard.shape[1]))
 
@@ -169,6 +261,38 @@ def same_features(visual, audio, frame_mask, audio_mask, *, audio_tokens):
     return torch.cat([F.pad(seen, (0, heard.shape[-1])), F.pad(heard, (0, seen.shape[-1]))], dim=2), real
 
 
+def swapped_halves(visual, audio, frame_mask, audio_mask, *, audio_tokens):
+    seen, heard, real = _halves(visual, audio, frame_mask, audio_mask, audio_tokens)
+    return torch.cat([F.pad(seen, (heard.shape[-1], 0)), F.pad(heard, (0, seen.shape[-1]))], dim=2), real
+
+
+def in_turns(visual, audio, frame_mask, audio_mask, *, audio_tokens):
+    seen, heard, real = _halves(visual, audio, frame_mask, audio_mask, audio_tokens)
+    seen, heard = F.pad(seen, (0, heard.shape[-1])), F.pad(heard, (seen.shape[-1], 0))
+    both = min(seen.shape[2], heard.shape[2])
+    turns = torch.stack([seen[:, :, :both], heard[:, :, :both]], dim=3).flatten(2, 3)
+    return torch.cat([turns, seen[:, :, both:], heard[:, :, both:]], dim=2), real
+
+
+def in_turns_with_zeros(visual, audio, frame_mask, audio_mask, *, audio_tokens):
+    seen, heard, real = _halves(visual, audio, frame_mask, audio_mask, audio_tokens)
+    size = real.shape[1], max(seen.shape[2], heard.shape[2])
+    seen, heard = F.pad(pad_steps(seen, *size), (0, heard.shape[-1])), F.pad(pad_steps(heard, *size), (seen.shape[-1], 0))
+    return torch.stack([seen, heard], dim=3).flatten(2, 3), real
+
+
+def zeroed_by_step(visual, audio, frame_mask, audio_mask, *, audio_tokens):
+    steps = no_mask(visual, audio, frame_mask, audio_mask, audio_tokens=audio_tokens)
+    real = step_mask(frame_mask, audio_mask, audio_tokens=audio_tokens)
+    return steps * real[..., None, None], real
+
+
+def zeroed_by_token(visual, audio, frame_mask, audio_mask, *, audio_tokens):
+    visual, audio = visual.masked_fill(~frame_mask[..., None, None], 0), audio.masked_fill(~audio_mask[..., None], 0)
+    real = step_mask(frame_mask, audio_mask, audio_tokens=audio_tokens)
+    return no_mask(visual, audio, frame_mask, audio_mask, audio_tokens=audio_tokens), real
+
+
 def one_width(visual, audio, frame_mask, audio_mask, *, audio_tokens):
     seen, heard, real = _halves(visual, audio, frame_mask, audio_mask, audio_tokens)
     width = max(seen.shape[-1], heard.shape[-1])
@@ -208,6 +332,14 @@ def surest_question(rows):
     return _by_clip([r for r in rows if _needs_both(r)], lambda part: max(r["logp"] for r in part))
 
 
+def least_sure_question(rows):
+    return _by_clip([r for r in rows if _needs_both(r)], lambda part: min(r["logp"] for r in part))
+
+
+def middle_question(rows):
+    return _by_clip([r for r in rows if _needs_both(r)], lambda part: statistics.median(r["logp"] for r in part))
+
+
 def without_logs(rows):
     return _by_clip([r for r in rows if _needs_both(r)], lambda part: math.prod(math.exp(r["logp"]) for r in part))
 
@@ -232,19 +364,31 @@ def one_for_all(rows):
 
 WRONG = {
     "split_steps": [(rest_lost, "thrown away"), (zeros_in_front, "before the sound"), (one_step_too_many, "empty step"),
-                    (swapped, "swapped"), (dealt_round, "neighbours"), (last_token_repeated, "silence is zeros")],
+                    (swapped, "swapped"), (dealt_round, "neighbours"), (last_token_repeated, "silence is zeros"),
+                    (float32_steps, "given float64 it returns float32"), (joined_with_float32, "given bfloat16 it returns float32"),
+                    (stacked, "0 steps, each of A tokens")],
     "pad_steps": [(padded_in_front, "in front"), (features_padded, "counts axes from the last"), (time_only, "each step needs P"),
                   (tokens_only, "only the steps have grown"), (too_much, "what is *missing*"), (copies, "not copies"),
+                  (last_step_repeated, "copies of the last one"), (last_token_of_each_step_repeated, "copies of its last token"),
+                  (sizes_swapped, "taken for one another"), (float32_zeros, "the dtype must stay"),
                   (needs_a_frame, "missing stream")],
     "synchronise": [(sound_first, "picture, then sound"), (a_step_late, "one step late"), (along_tokens, "along the features"),
-                    (shorter_stream, "*shorter* stream"), (floor_steps, "not floor"), (positional_only, "TypeError")],
+                    (shorter_stream, "*shorter* stream"), (floor_steps, "not floor"), (positional_only, "TypeError"),
+                    (along_tokens_as_they_are, "features: `dim=-1`"), (along_time, "2 T in all"), (added, "were added"),
+                    (step_of_a, "a step is A tokens long"), (step_of_v, "a step is V tokens long"),
+                    (float32_result, "the dtype must stay")],
     "step_mask": [(both_needed, "one of the two is enough"), (picture_only, "only the picture counts"), (full_steps, "not `all`"),
-                  (first_token, "one token of each step"), (padded_with_true, "False, not True"), (floor_mask, "is lost"),
-                  (padding_true, "True where a step is padding"), (summed, "booleans")],
+                  (first_token, "first token of each step"), (padded_with_true, "False, not True"), (floor_mask, "is lost"),
+                  (padding_true, "True where a step is padding"), (summed, "booleans"), (last_token, "last token of each step"),
+                  (either_not_both, "not with `^`"), (sound_only, "only the sound counts"),
+                  (as_long_as_the_picture, "ends with the picture"), (pooled, "without sound (L = 0): it raised")],
     "interleave": [(audio_first, "come first in each step"), (side_by_side, "side by side, as in the paper"),
                    (same_features, "behind the picture's"), (one_width, "squeezed"),
-                   (clip_by_stream, "step by step"), (no_mask, "is missing")],
+                   (clip_by_stream, "step by step"), (no_mask, "is missing"), (swapped_halves, "halves are swapped"),
+                   (in_turns, "token by token; here"), (in_turns_with_zeros, "filled up with zeros"),
+                   (zeroed_by_step, "steps that are not real were"), (zeroed_by_token, "frames and audio tokens that")],
     "recover_offset": [(all_questions, "one stream answers"), (least_likely, "*least* likely"), (surest_question, "one single question"),
                        (without_logs, "without logs"), (turned_round, "turned round"), (place_in_list, "place of the shift"),
-                       (one_for_all, "each clip has its own")],
+                       (one_for_all, "each clip has its own"), (least_sure_question, "*least* sure"),
+                       (middle_question, "its middle answer")],
 }

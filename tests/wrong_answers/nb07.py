@@ -8,7 +8,6 @@ def dot_products(queries):
     return queries @ queries.transpose(1, 2)
 
 
-
 def one_length_of_rows(queries):
     return queries @ queries.transpose(1, 2) / queries.norm(dim=-1)[:, :, None]
 
@@ -221,22 +220,150 @@ def gram_of_nothing(queries, real=None):
     return _gram(_scaled(_kept(queries, real))).square().mean()
 
 
+def one_length_of_columns(queries):
+    return queries @ queries.transpose(1, 2) / queries.norm(dim=-1)[:, None, :]
+
+
+def one_length_a_window(queries):
+    unit = queries / queries.norm(dim=(1, 2), keepdim=True)
+    return unit @ unit.transpose(1, 2)
+
+
+def one_length_for_all(queries):
+    unit = queries / queries.norm()
+    return unit @ unit.transpose(1, 2)
+
+
+def cosines_detached(queries):
+    return _cosines(queries).detach()
+
+
+def lengths_detached(queries):
+    unit = queries / queries.norm(dim=-1, keepdim=True).detach()
+    return unit @ unit.transpose(1, 2)
+
+
+def by_numpy(queries):
+    unit = queries.detach().numpy()
+    unit = unit / (unit**2).sum(-1, keepdims=True) ** 0.5
+    return torch.from_numpy(unit @ unit.swapaxes(1, 2))
+
+
+def loss_over_n_squared(queries, real=None):
+    queries = _kept(queries, real)
+    return (_cosines(queries) * _off(queries)).mean()
+
+
+def loss_of_absolute(queries, real=None):
+    queries = _kept(queries, real)
+    return _cosines(queries)[:, _off(queries)].abs().mean()
+
+
+def loss_of_squares(queries, real=None):
+    queries = _kept(queries, real)
+    return _cosines(queries)[:, _off(queries)].square().mean()
+
+
+def _loss(queries, real=None):
+    queries = _kept(queries, real)
+    return queries.sum() * 0.0 if _nothing(queries) else _cosines(queries)[:, _off(queries)].mean()
+
+
+def loss_as_a_number(queries, real=None):
+    return torch.tensor(_loss(queries, real).item())
+
+
+@torch.no_grad()
+def loss_without_grad(queries, real=None):
+    return _loss(queries, real)
+
+
+def along_raw(queries):
+    unit, n, lengths = F.normalize(queries, dim=-1), len(queries), queries.norm(dim=-1, keepdim=True)
+    s = unit.sum(0)
+    return -2 / (n * (n - 1)) * (s - (queries @ s)[:, None] * queries) / lengths
+
+
+def last_raw(queries):
+    unit, n, lengths = F.normalize(queries, dim=-1), len(queries), queries.norm(dim=-1, keepdim=True)
+    s = unit.sum(0)
+    return -2 / (n * (n - 1)) * (s - (unit @ s)[:, None] * queries) / lengths
+
+
+def divided_by_one_norm(queries):
+    return _push(queries, lengths=False) / queries.norm()
+
+
+def units_by_one_norm(queries):
+    length, n = queries.norm(), len(queries)
+    unit = queries / length
+    s = unit.sum(0)
+    return -2 / (n * (n - 1)) * (s - (unit @ s)[:, None] * unit) / length
+
+
+def units_by_one_norm_only(queries):
+    unit, n = queries / queries.norm(), len(queries)
+    s = unit.sum(0)
+    return -2 / (n * (n - 1)) * (s - (unit @ s)[:, None] * unit) / queries.norm(dim=-1, keepdim=True)
+
+
+def square_of_window_means(queries, real=None):
+    queries = _kept(queries, real)
+    return _cosines(queries)[:, _off(queries)].mean(1).square().mean()
+
+
+def squares_over_n_squared(queries, real=None):
+    queries = _kept(queries, real)
+    return (_cosines(queries).square() * _off(queries)).mean()
+
+
+def squares_detached(queries, real=None):
+    queries = _kept(queries, real)
+    if _nothing(queries):
+        return torch.tensor(0.0)
+    return _cosines(queries).detach()[:, _off(queries)].square().mean()
+
+
+def rms_of_elements(queries, real=None):
+    held = _kept(queries, real)
+    return _gram(held / held.square().mean((1, 2), keepdim=True).sqrt()).square().mean()
+
+
+def gram_detached(queries, real=None):
+    held = _kept(queries, real)
+    return _gram(_scaled(held)).detach().square().mean() if len(held) else torch.tensor(0.0)
+
+
+def scale_detached(queries, real=None):
+    held = _kept(queries, real)
+    if not len(held):
+        return torch.tensor(0.0)
+    return _gram(held / held.square().sum(-1).mean(-1).detach().sqrt()[:, None, None]).square().mean()
+
+
 WRONG = {
     "cosine_matrix": [(dot_products, "dot products"), (one_length_of_rows, "only one of the two lengths"), (wrong_axis, "wrong axis"),
                       (across_windows, "different windows"), (distances, "1 should stand on the diagonal"),
-                      (normalised_in_place, "in place")],
+                      (normalised_in_place, "in place"), (one_length_of_columns, "query j"), (one_length_a_window, "for a whole window"),
+                      (one_length_for_all, "of all windows"), (cosines_detached, "`.detach()`"), (by_numpy, "numpy or"),
+                      (lengths_detached, "lengths have lost")],
     "diversity_loss": [(with_diagonal, "diagonal counts"), (padding_counts, "made of padding"), (half_of_the_pairs, "both orders"),
                        (summed, "divide by their number"), (lengths_left, "dot products"), (turned, "sign is turned"),
                        (per_window, "mean over windows is missing"), (masked_to_zero, "divided by the number of all windows"),
                        (all_windows_in_one, "different windows"), (mean_of_nothing, "mean of nothing"),
-                       (single_query_is_nan, "no pairs")],
+                       (single_query_is_nan, "no pairs"), (loss_over_n_squared, "N * N"), (loss_of_absolute, "absolute values"),
+                       (loss_of_squares, "squares"), (loss_as_a_number, "`.item()`"), (loss_without_grad, "`no_grad`")],
     "push_apart": [(uphill, "uphill"), (straight_away, "not taken off"), (without_lengths, "divide by |q|"),
                    (times_lengths, "you multiply"), (half, "factor 2"), (over_n_squared, "N * N"), (of_the_sum, "not of their mean"),
-                   (sum_of_queries, "over the queries as they are")],
+                   (sum_of_queries, "over the queries as they are"), (along_raw, "both u_i"), (last_raw, "one of the two u_i"),
+                   (divided_by_one_norm, "divided by one length"),
+                   (units_by_one_norm, "are made with one length"), (units_by_one_norm_only, "there, too")],
     "squared_cosine": [(square_of_mean, "after the mean"), (squares_with_diagonal, "diagonal counts"), (absolute, "absolute values"),
                        (mean_of_nothing, "paper's loss"), (squares_of_padding, "no effect"), (root, "square root"),
-                       (squares_of_nothing, "not nan")],
+                       (squares_of_nothing, "not nan"), (square_of_window_means, "mean over each window"),
+                       (squares_over_n_squared, "N * N"), (squares_detached, "gradient is lost")],
     "gram": [(directions_only, "One scale for a whole window"), (unscaled, "nothing is scaled"),
              (one_scale, "each window has its own"), (off_diagonal_only, "off the diagonal"), (no_identity, "identity"),
-             (gram_summed, "not their mean"), (gram_of_padding, "no effect"), (no_root, "square root"), (gram_of_nothing, "not nan")],
+             (gram_summed, "not their mean"), (gram_of_padding, "no effect"), (no_root, "square root"), (gram_of_nothing, "not nan"),
+             (rms_of_elements, "single numbers"), (gram_detached, "gradient is lost"), (scale_detached, "scale has lost")],
 }

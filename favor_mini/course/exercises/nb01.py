@@ -1,6 +1,7 @@
 """Exercises of notebook 01: the 2 Hz grid, sound on the clip's clock, Whisper's log-mel, half its rate, and counting tokens."""
 
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 from math import ceil, floor
 
 import librosa
@@ -27,80 +28,91 @@ def grid_frames(times: np.ndarray, duration: float, frame_rate: float = 2.0) -> 
           goal="A file's pictures come on screen at `times`, not always evenly. Say for each moment 0, 1 / frame_rate, 2 "
                "/ frame_rate, ... before the clip ends which picture is *on screen*: the last one that has begun, one "
                "that begins at that very moment included. Before the first picture has come, the first one is shown.",
-          shapes="`times` (n,) seconds, rising; `duration` seconds; `frame_rate` a second -> (T,) whole numbers, T = "
-                 "ceil(duration * frame_rate)",
+          shapes="`times` (n,) seconds, rising; `duration` seconds; `frame_rate` a second -> (T,) whole numbers, a numpy array, "
+                 "T = ceil(duration * frame_rate)",
           hints=("How many times are at or before a moment? The picture on screen is that many, less one.",
                  "`np.searchsorted(times, moments, side=\"right\")` counts them for all moments at once; mind the -1 "
                  "where there is none."))
 def _(t: Trial):
     rate = float([2, 4, 5][t.number(0, 2)])
     steps = t.number(6, 9)
-    duration = (steps - t.rng.uniform(0.3, 0.7)) / rate  # never a whole number of steps
-    times = t.rng.uniform(0.35 / rate, duration, 3 * steps)
     moments = np.arange(steps) / rate
-    times = np.sort(np.append(times[np.abs(times[:, None] - moments).min(1) > 0.01], moments[[2, 4]]))  # two that begin on the grid
-    begun = np.searchsorted(times, moments, side="right")
-    nearest = np.abs(times[:, None] - moments).argmin(0)
-    even = (np.arange(steps) * len(times) / duration / rate).astype(int).clip(0, len(times) - 1)
-    expected = grid_frames(times, duration, rate)
-    found = t.run(times, duration, rate)
-    t.that(isinstance(found, np.ndarray | Tensor | list), "expected a numpy array of whole numbers, one for each moment")
-    t.same(np.asarray(found), expected, {
-        "before the first picture you answer -1, which Python takes for the *last* picture; show the first one": begun - 1,
-        "this is the picture *after* the one on screen: of the pictures that have begun, the last":
-            begun.clip(0, len(times) - 1),
-        "this is the picture that begins *nearest* to the moment; it may not have begun yet": nearest,
-        "a picture that begins at that very moment is on screen, too (`side=\"right\"`)":
-            (np.searchsorted(times, moments) - 1).clip(0),
-        "you take the pictures for evenly spaced; phones and screen recorders do not space them so. Look at `times`": even,
-        "the last, begun step is missing: T is the ceiling of duration * frame_rate": expected[: floor(duration * rate)],
-        "these are times; what is wanted are the pictures' numbers": times[expected]}, what="the pictures' numbers")
-
-
-class _Given(Clip):
-    """A clip that is handed over as it is, so that a change to it shows."""
-
-    def __deepcopy__(self, memo):
-        return self
+    for duration in ((steps - t.rng.uniform(0.3, 0.7)) / rate, steps / rate):  # the last step begun, then whole
+        times = t.rng.uniform(0.35 / rate, duration, 3 * steps)
+        off_grid = times[np.abs(times[:, None] - moments).min(1) > 0.01]
+        times = np.sort(np.append(off_grid, moments[[2, 4]]))  # two begin on the grid
+        begun = np.searchsorted(times, moments, side="right")
+        nearest = np.abs(times[:, None] - moments).argmin(0)
+        even = (np.arange(steps) * len(times) / duration / rate).astype(int).clip(0, len(times) - 1)
+        expected = grid_frames(times, duration, rate)
+        found = t.run(times, duration, rate)
+        t.that(isinstance(found, np.ndarray),
+               "expected a numpy array of whole numbers, one for each moment (`np.array(...)` makes one of a list)")
+        t.same(found, expected, {
+            "before the first picture you answer -1, which Python takes for the *last* picture; show the first one": begun - 1,
+            "this is the picture *after* the one on screen: of the pictures that have begun, the last":
+                begun.clip(0, len(times) - 1),
+            "this is the picture that begins *nearest* to the moment; it may not have begun yet": nearest,
+            "a picture that begins at that very moment is on screen, too (`side=\"right\"`)":
+                (np.searchsorted(times, moments) - 1).clip(0),
+            "you take the pictures for evenly spaced; phones and screen recorders do not space them so. Look at `times`":
+                even,
+            "the last, begun step is missing: T is the ceiling of duration * frame_rate": expected[: floor(duration * rate)],
+            f"one moment too many: {duration:.3g} s at {rate:g} a second are {steps} moments, as the clip is over at the "
+            "next. `int(...) + 1` is no ceiling":
+                np.append(expected, len(times) - 1),
+            "these are times; what is wanted are the pictures' numbers": times[expected]}, what="the pictures' numbers")
 
 
 @exercise("delay_sound", notebook=NOTEBOOK, answer=delay_sound, difficulty=2, minutes=10,
-          goal="A new clip with its sound moved against the picture: later by `seconds`, earlier where they are negative. "
-               "It stays as long as it was: what leaves at one end is gone, and silence stands in the gap at the other. "
-               "The clip you are given stays as it is (`dataclasses.replace` makes a changed copy).",
+          goal="A new clip with its sound moved against the picture: later by `seconds`, earlier where they are negative, to "
+               "the nearest whole sample. It stays as long as it was: what leaves at one end is gone, and silence stands in "
+               "the gap at the other. A shift longer than the clip leaves nothing but silence. The clip you are given stays "
+               "as it is (`dataclasses.replace` makes a changed copy).",
           shapes="`clip` with `waveform` (samples,) and `sampling_rate`; `seconds` float -> a `Clip`, `waveform` "
                  "(samples,) float32",
-          hints=("Turn seconds into samples. Start from zeros of the same length and copy what stays into its new place.",
+          hints=("Turn seconds into samples and `round`. Start from zeros of the same length and copy what stays into its new "
+                 "place.",
                  "For a shift s of 0 or more: `moved[s:] = wave[:length - s]`; for a negative one: "
                  "`moved[:s] = wave[-s:]`. Mind shifts beyond the length, and s = 0: `moved[:0]` is empty."))
 def _(t: Trial):
-    rate, length = t.number(90, 110), t.number(300, 400)
+    rate, length = t.number(9000, 11000), t.number(42000, 48000)
     wave = t.randn(length).numpy()
-    clip = _Given(np.zeros((2, 3, 4, 3), np.uint8), np.arange(2) / 2, wave.copy(), rate, length / rate)
-    shift = t.number(40, 80)
-    for way in (shift, -shift, 0, length + 30, -length - 30):
-        seconds, before = way / rate, clip.waveform.copy()
+    shift = t.number(14000, 22000)
+    for way in (shift + 0.7, -shift - 0.7, 0, length + 30, -length - 30):
+        clip = Clip(np.zeros((2, 3, 4, 3), np.uint8), np.arange(2) / 2, wave.copy(), rate, length / rate)
+        mine, seconds = clip.waveform, way / rate
         expected = delay_sound(clip, seconds).waveform
-        found = t.run(clip, seconds)
+        handed = partial(t.attempt, clip, seconds)  # the clip itself and no copy of it, so that a change to it shows
+        handed.forward = t.attempt
+        found = t.call(handed)
         t.that(isinstance(found, Clip),
                "expected a `Clip`: return `dataclasses.replace(clip, waveform=...)`, not the waveform alone")
-        t.that(clip.waveform.shape == before.shape and np.array_equal(clip.waveform, before),
+        t.that(clip.waveform is mine and np.array_equal(mine, wave) and not clip.frames.any(),
                "the clip that was given has changed: its waveform is for others to use; write into a new array")
         t.that(isinstance(found.waveform, np.ndarray), "the new clip's waveform should be a numpy array")
-        steps, gap = round(seconds * 2), np.zeros(abs(way), np.float32)
+        frames, gap = round(seconds * 2), np.zeros(abs(round(way)), np.float32)
         t.same(found.waveform, expected, {
             "what leaves at one end comes back at the other (`np.roll`): the end of the clip is heard at its beginning":
-                np.roll(wave, way),
+                np.roll(wave, round(way)),
             "later and earlier are swapped: positive seconds make the sound come *later*":
                 delay_sound(clip, -seconds).waveform,
             "the clip has become longer: cut off what is moved beyond its end":
                 np.concatenate([gap, wave] if way > 0 else [wave, gap]),
             "nothing moved": wave,
-            "all is silent; with a shift of 0 nothing should happen. `wave[:-0]` is empty": np.zeros_like(wave),
+            "with a shift of 0 nothing should happen, and all is silent: `wave[:-0]` is empty" if way == 0 else
+            "all is silent; only a shift longer than the clip leaves nothing": np.zeros_like(wave),
+            f"you take 16,000 samples a second; this clip has {rate:,}: ask `clip.sampling_rate`":
+                delay_sound(replace(clip, sampling_rate=16000), seconds).waveform,
+            f"`int` cuts off: {way:.1f} samples are moved by {int(way)}; take the nearest whole number (`round`)":
+                delay_sound(clip, int(way) / rate).waveform,
             "you moved by a number of samples that is the number of *seconds*, or of frames; there are "
             "`clip.sampling_rate` samples a second":
-                delay_sound(clip, steps / rate).waveform},
+                delay_sound(clip, frames / rate).waveform},
             what=f"the waveform moved by {seconds:+.2f} s")
+        t.that(found.waveform.dtype == np.float32,
+               f"the waveform moved rightly, but is {found.waveform.dtype} now and was float32: `np.zeros` makes float64, "
+               "`np.zeros_like(clip.waveform)` does not")
         t.that(np.array_equal(found.frames, clip.frames), "the frames have changed; only the sound moves")
 
 
@@ -125,43 +137,72 @@ def _scaled(spectrum: np.ndarray, log=np.log10, floor_at: float = 8.0) -> np.nda
 
 
 @exercise("log_mel", notebook=NOTEBOOK, answer=log_mel, difficulty=3, minutes=18,
-          goal="Whisper's features with librosa: the mel *power* spectrogram of windows of 400 samples, every 160, in 80 "
-               "bands, with the last column left away; then log10 of at least 1e-10, lifted to at least 8 below the "
-               "greatest value of the whole piece, plus 4, divided by 4.",
-          shapes="`waveform` (samples,) float32 at 16 kHz -> numpy (80, samples // 160)",
+          goal="Whisper's features with librosa: the mel *power* spectrogram of windows of 400 samples, one centred at every "
+               "160th, the sound mirrored at its ends, in 80 bands, with the last column left away; then log10 of at least "
+               "1e-10, lifted to at least 8 below the greatest value of what is left, plus 4, divided by 4.",
+          shapes="`waveform` (samples,) float32 at 16 kHz -> a numpy array (80, samples // 160) float32",
           hints=("`librosa.feature.melspectrogram` does the first half: look at its `n_fft`, `hop_length`, `n_mels` and "
-                 "`pad_mode`. Whisper mirrors the sound at its ends (`pad_mode=\"reflect\"`), librosa by default fills up "
-                 "with zeros.",
+                 "`pad_mode`: Whisper mirrors the sound at its ends (`\"reflect\"`), librosa by default fills up with zeros.",
                  "`mel = melspectrogram(y=waveform, sr=16000, n_fft=400, hop_length=160, n_mels=80, pad_mode=\"reflect\")[:, :-1]`; "
                  "then `np.log10(np.maximum(mel, 1e-10))`, `np.maximum(..., ....max() - 8)`, and the scale."))
 def _(t: Trial):
     length = 160 * t.number(22, 30) + t.number(1, 159)
     clock = np.arange(length) / 16000
     tone = np.sin(2 * np.pi * t.number(300, 3000) * clock) * np.exp(-12 * clock)
-    wave = (tone + 0.1 * t.randn(length).numpy() * (clock < 0.1)).astype(np.float32)
-    expected = log_mel(wave)
+    fading = (tone + 0.1 * t.randn(length).numpy() * (clock < 0.1)).astype(np.float32)
+    for wave in (fading, fading[::-1].copy()):  # the second is loudest in the column that is left away
+        found = t.run(wave)
+        t.that(isinstance(found, np.ndarray), "expected a numpy array (80, samples // 160) (`.numpy()` makes one of a tensor)")
+        t.same(found, log_mel(wave), _mel_suspects(wave), what="the spectrogram", tolerance=1e-3)
+    t.that(found.dtype == np.float32,
+           f"the values are right, but {found.dtype}; the encoder's weights are float32, and torch does not mix the two: "
+           "`.astype(np.float32)`")
+    silence = log_mel(0 * fading)
+    t.same(t.run(0 * fading), silence, {"silence became minus infinity: take at least 1e-10 before the logarithm":
+                                        np.full_like(silence, -np.inf)}, what="the spectrogram of silence", tolerance=1e-3)
+
+
+def _mel_suspects(wave: np.ndarray) -> dict[str, np.ndarray]:
+    """By what went wrong, the spectrogram that comes of it."""
     whole = _spectrum(wave)
-    mel = whole[:, :-1]
+    mel, begun = whole[:, :-1], _spectrum(wave, center=False)
     energy = np.log10(np.maximum(mel, 1e-10))
-    lifted = np.maximum(energy, energy.max() - 8)
-    found = t.run(wave)
-    t.that(isinstance(found, np.ndarray | Tensor), "expected a numpy array (80, samples // 160)")
-    t.same(np.asarray(found), expected, {
+    below, lifted = energy - energy.max(), np.maximum(energy, energy.max() - 8)
+    filled = _spectrum(np.pad(wave, (0, 400)), center=False)[:, : mel.shape[1]]
+    not_centred = "the pieces *begin* at sample 160 m; Whisper's have their middle there, with the sound mirrored at its ends"
+    return {
         "the natural logarithm was taken (`np.log`); Whisper takes the one to base 10": _scaled(mel, np.log),
         "these are magnitudes, not powers: `power=2.0` is librosa's default, leave it":
             _scaled(_spectrum(wave, power=1.0)[:, :-1]),
         "nothing is lifted: values more than 8 below the greatest (80 dB) are raised to that": (energy + 4) / 4,
+        "each column is lifted by its *own* greatest value; take the greatest of the whole piece":
+            (np.maximum(energy, energy.max(0) - 8) + 4) / 4,
         "the scale is missing: plus 4, then divided by 4": lifted,
         "first plus 4, then divided by 4; you divide the energy alone": lifted / 4 + 4,
         "one column too many: librosa makes one more at the end, Whisper leaves it away": _scaled(whole),
+        "the greatest value is that of the column left away: leave it away first, then look for the greatest":
+            _scaled(whole)[:, :-1],
         "the *first* column is left away; it should be the last": _scaled(whole[:, 1:]),
         "the ends differ: librosa fills up with zeros, Whisper mirrors the sound (`pad_mode=\"reflect\"`)":
             _scaled(_spectrum(wave, pad_mode="constant")[:, :-1]),
+        f"{not_centred} (with `center=True`, librosa's default; yours are {begun.shape[1]} columns)": _scaled(begun),
+        f"{not_centred} (yours are {begun.shape[1] - 1} columns)": _scaled(begun[:, :-1]),
+        f"{not_centred} (yours are half a window late)": _scaled(filled),
+        "the window is another: `np.hanning(400)` ends on a second zero; a periodic Hann window, which Whisper takes, is "
+        "`np.hanning(401)[:-1]`":
+            _scaled(_spectrum(wave, window=np.hanning(400))[:, :-1]),
         "these are decibels (10 times log10): Whisper's floor and scale are made for log10":
             _scaled(mel, lambda v: 10 * np.log10(v), 80.0),
+        "these are decibels below the greatest value (`ref`); Whisper takes log10 of the energy itself":
+            (np.maximum(10 * below, -80) + 4) / 4,
+        "all is measured from the greatest value, which is only needed for the floor": (np.maximum(below, -8) + 4) / 4,
+        "the filters are for 22,050 samples a second, librosa's default; the sound has 16,000 (`sr=16000`)":
+            _scaled(_spectrum(wave, sr=22050)[:, :-1]),
+        "the filters are not scaled by their width (`norm=None`); Whisper's are, as by librosa's default":
+            _scaled(_spectrum(wave, norm=None)[:, :-1]),
         "another mel scale: librosa's default (Slaney's) is Whisper's, `htk=True` is not":
             _scaled(_spectrum(wave, htk=True)[:, :-1]),
-        "bands and time are swapped: (80, samples // 160)": expected.T}, what="the spectrogram", tolerance=1e-3)
+        "bands and time are swapped: (80, samples // 160)": log_mel(wave).T}
 
 
 def halve_rate(mel: Tensor, kernels: Tensor) -> Tensor:
@@ -172,29 +213,37 @@ def halve_rate(mel: Tensor, kernels: Tensor) -> Tensor:
 @exercise("halve_rate", notebook=NOTEBOOK, answer=halve_rate, difficulty=3, minutes=12,
           goal="A convolution with stride 2, by hand. Output i is a weighted sum over the columns 2 i - 1, 2 i and 2 i + "
                "1 and over all channels; a column of zeros stands before the first and behind the last. So 100 columns a "
-               "second become 50.",
-          shapes="`mel` (C, M), M even; `kernels` (D, C, 3) -> (D, M / 2)",
+               "second become 50. Where M is odd, the last column is the middle of the last output.",
+          shapes="`mel` (C, M); `kernels` (D, C, 3) -> (D, ceil(M / 2))",
           hints=("Put the zeros there (`F.pad`), then take three views of it, each with every second column: the left, "
                  "middle and right neighbours.",
-                 "`three = F.pad(mel, (1, 1)).unfold(1, 3, 2)` is (C, M / 2, 3); then sum over c and k: "
+                 "`three = F.pad(mel, (1, 1)).unfold(1, 3, 2)` is (C, ceil(M / 2), 3); then sum over c and k: "
                  "`torch.einsum(\"cmk,dck->dm\", three, kernels)`."))
 def _(t: Trial):
-    channels, width, columns = t.number(3, 5), t.number(6, 8), 2 * t.number(5, 9)
-    mel, kernels = t.randn(channels, columns), t.randn(width, channels, 3)
-    whole = F.conv1d(mel[None], kernels, padding=1)[0]
-    found = t.run(mel, kernels)
-    t.same(found, halve_rate(mel, kernels), {
-        "the rate is not halved: this is stride 1": whole,
-        "the odd columns are in the middle: output 0 belongs to columns -1, 0 and 1. One column of zeros goes in front":
-            whole[:, 1::2],
-        "there is no padding: the first output is missing": F.conv1d(mel[None], kernels, stride=2)[0],
-        "the weights run backwards in time (flipped): kernel 0 belongs to the column before":
-            halve_rate(mel, kernels.flip(2)),
-        "this averages neighbouring results of stride 1; a stride skips, it does not average":
-            (whole[:, ::2] + whole[:, 1::2]) / 2,
-        "channels are not summed over: each output mixes all of them":
-            torch.einsum("cmk,dck->dcm", F.pad(mel, (1, 1)).unfold(1, 3, 2), kernels),
-        "time comes last: (D, M / 2)": halve_rate(mel, kernels).T})
+    channels, width = t.number(3, 5), t.number(6, 8)
+    for columns in (2 * t.number(5, 9), 2 * t.number(5, 9) + 1):
+        mel, kernels = t.randn(channels, columns), t.randn(width, channels, 3)
+        whole, expected = F.conv1d(mel[None], kernels, padding=1)[0], halve_rate(mel, kernels)
+        found = t.run(mel, kernels)
+        t.same(found, expected, {
+            "the rate is not halved: this is stride 1": whole,
+            "the odd columns are in the middle: output 0 belongs to columns -1, 0 and 1. One column of zeros goes in front":
+                whole[:, 1::2],
+            "both columns of zeros are in front: output 0 belongs to columns -1, 0 and 1. One goes in front, one behind":
+                F.conv1d(F.pad(mel, (2, 0))[None], kernels, stride=2)[0],
+            "there is no padding: the first output is missing": F.conv1d(mel[None], kernels, stride=2)[0],
+            f"the last output is lost: {columns} columns make {(columns + 1) // 2} outputs, the last of them with the "
+            "column of zeros behind the end": expected[:, : columns // 2],
+            "the weights run backwards in time (flipped): kernel 0 belongs to the column before":
+                halve_rate(mel, kernels.flip(2)),
+            "this averages neighbouring results of stride 1; a stride skips, it does not average":
+                F.avg_pool1d(whole, 2),
+            "channels are not summed over: each output mixes all of them":
+                torch.einsum("cmk,dck->dcm", F.pad(mel, (1, 1)).unfold(1, 3, 2), kernels),
+            "one channel's weights are used for all channels; each has its own, `kernels[:, c]`":
+                halve_rate(mel, kernels[:, :1].expand_as(kernels)),
+            "only the first channel is heard; sum over all of them": halve_rate(mel[:1], kernels[:, :1]),
+            "time comes last: (D, ceil(M / 2))": expected.T})
 
 
 @cache
@@ -254,3 +303,5 @@ def _(t: Trial):
                 {**expected, "steps": -(-tokens // 25)},
             "a token is 320 samples (20 ms), not 160: that is a mel column": {**expected, "audio_tokens": -(-samples // 160)}},
             what=f"{name}:")
+        t.that(all(isinstance(count, int | np.integer) for count in found.values()),
+               "the counts are right, but not whole numbers: `np.ceil` gives floats, `-(-a // b)` and `math.ceil` do not")

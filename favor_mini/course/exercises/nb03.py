@@ -8,6 +8,7 @@ from ...lab.statistics import Offsets
 from ...lab.variants import interleave
 from ...sync import pad_steps, split_steps, step_mask, synchronise
 from ..exercise import Trial, exercise
+from ..trial import Mistake
 
 NOTEBOOK = "03"
 
@@ -17,9 +18,29 @@ def recover_offset(rows: list[dict]) -> dict[str, float]:
     return Offsets(rows).recovered("both modalities").to_dict()
 
 
+def _run(t: Trial, where: str, *args, **kwargs):
+    """What the attempt returns; where it fails, the message begins with what was special about this try."""
+    try:
+        return t.run(*args, **kwargs)
+    except Mistake as mistake:
+        raise Mistake(f"{where}: {mistake}") from None
+
+
+def _keeps_dtypes(t: Trial, ours, stream: torch.Tensor, *sizes, dtypes=(torch.float64, torch.bfloat16)) -> None:
+    """The attempt on streams of other dtypes than float32: what goes in comes out."""
+    for dtype in dtypes:
+        name = str(dtype).removeprefix("torch.")
+        given = stream > 0 if dtype == torch.bool else (9 * stream).to(dtype)
+        found = _run(t, f"given {name}", given, *sizes)
+        t.that(isinstance(found, torch.Tensor), "expected a tensor")
+        t.that(found.dtype == dtype, f"given {name} it returns {str(found.dtype).removeprefix('torch.')}: the dtype must stay what it is. "
+                                     "`F.pad` and `x.new_zeros(...)` keep it, `torch.zeros(...)` alone does not")
+        t.same(found, ours(given, *sizes), what=f"given {name}, the result")
+
+
 @exercise("split_steps", notebook=NOTEBOOK, answer=split_steps, difficulty=2, minutes=8,
           goal="Cut the audio tokens into time steps of A. Where the last step is not full, fill it up with zeros *at its end*: no token may be lost.",
-          shapes="`audio` (B, L, D_a), `audio_tokens` A -> (B, ceil(L / A), A, D_a)",
+          shapes="`audio` (B, L, D_a) of any dtype, which stays; L may be 0. `audio_tokens` A -> (B, ceil(L / A), A, D_a)",
           hints=("How many tokens are missing to the next multiple of A? Add them first, then cut: cutting alone moves nothing.",
                  "`-L % A` is what is missing, 0 where nothing is. `F.pad(audio, (0, 0, 0, missing))` pads the last axis but one at its end; "
                  "then `unflatten(1, (-1, A))`."))
@@ -39,16 +60,19 @@ def _(t: Trial):
             "the tokens are dealt round like cards: a step must hold A *neighbours* in time": whole.unflatten(1, (tokens, -1)).transpose(1, 2),
             "the last step is filled up with copies of a real token; silence is zeros":
                 torch.cat([audio, audio[:, -1:].expand(-1, -rest % tokens, -1)], 1).unflatten(1, (-1, tokens))})
+    t.same(_run(t, "without sound (L = 0)", audio[:, :0], tokens), split_steps(audio[:, :0], tokens),
+           what="without sound (L = 0) there are 0 steps, each of A tokens; the result")
+    _keeps_dtypes(t, split_steps, audio[:, 1:], tokens, dtypes=(torch.float64, torch.bfloat16, torch.int64, torch.bool))
 
 
 @exercise("pad_steps", notebook=NOTEBOOK, answer=pad_steps, difficulty=2, minutes=6,
           goal="Bring one stream to the common size: zeros behind its last *step*, and zeros behind the last *token* of each step.",
-          shapes="`stream` (B, t, p, D), `num_frames` T >= t, `step_tokens` P >= p -> (B, T, P, D)",
+          shapes="`stream` (B, t, p, D) of any dtype, which stays; `num_frames` T >= t, `step_tokens` P >= p -> (B, T, P, D)",
           hints=("Two axes grow, one call does it. Nothing that stands there already may move.",
                  "`F.pad` counts axes from the last one backwards, two numbers each (before, after): `(0, 0, 0, P - p, 0, T - t)`."))
 def _(t: Trial):
-    batch, frames, tokens, width = t.number(2, 3), t.number(3, 4), t.number(5, 6), t.number(7, 9)
-    more, longer = t.number(1, 2), t.number(3, 4)
+    batch, frames, tokens, width = 2, t.number(4, 5), t.number(2, 3), t.number(11, 12)
+    more, longer = t.number(1, 2), t.number(6, 7)
     stream = t.randn(batch, frames, tokens, width)
     t.same(t.run(stream, frames + more, tokens + longer), pad_steps(stream, frames + more, tokens + longer), {
         "the zeros stand in front: everything moves to a later step and token": F.pad(stream, (0, 0, longer, 0, more, 0)),
@@ -56,11 +80,18 @@ def _(t: Trial):
         "only the time axis has grown; each step needs P tokens as well": F.pad(stream, (0, 0, 0, 0, 0, more)),
         "only the steps have grown; the clip needs T of them as well": F.pad(stream, (0, 0, 0, longer)),
         "padding is zeros, not copies of the last step and token": stream[:, [*range(frames), *[-1] * more]][:, :, [*range(tokens), *[-1] * longer]],
+        "the steps behind the end are copies of the last one; nothing is seen or heard there: zeros":
+            F.pad(stream[:, [*range(frames), *[-1] * more]], (0, 0, 0, longer)),
+        "a step is filled up with copies of its last token; zeros belong there":
+            F.pad(stream[:, :, [*range(tokens), *[-1] * longer]], (0, 0, 0, 0, 0, more)),
+        "T and P are taken for one another: axis 1 grows to `num_frames`, axis 2 to `step_tokens`":
+            F.pad(stream, (0, 0, 0, frames + more - tokens, 0, tokens + longer - frames)),
         "you add T steps and P tokens; what must be added is what is *missing* to T and P":
             F.pad(stream, (0, 0, 0, tokens + longer, 0, frames + more))})
-    t.same(t.run(stream[:, :0], frames, tokens + longer), pad_steps(stream[:, :0], frames, tokens + longer),
+    t.same(_run(t, "of a missing stream (t = 0)", stream[:, :0], frames, tokens + longer), pad_steps(stream[:, :0], frames, tokens + longer),
            what="of a missing stream (t = 0) what should come back is all zeros: the result")
     t.same(t.run(stream, frames, tokens), stream, what="where nothing is missing the result should be the stream itself; it")
+    _keeps_dtypes(t, pad_steps, stream, frames + more, tokens + longer, dtypes=(torch.float64, torch.bfloat16, torch.bool))
 
 
 @exercise("synchronise", notebook=NOTEBOOK, answer=synchronise, difficulty=2, minutes=10,
@@ -71,69 +102,101 @@ def _(t: Trial):
           hints=("You have written both tools. The longer stream says what T is, the fuller step what P is.",
                  "`steps = split_steps(audio, A)`; T and P are two `max`; `torch.cat([pad_steps(visual, T, P), pad_steps(steps, T, P)], dim=-1)`."))
 def _(t: Trial):
-    for visual_longer in (True, False):
+    for visual_longer, wide in ((True, True), (False, False), (True, False)):
         batch, frames, V, A = 2, t.number(4, 5), t.number(3, 4), t.number(5, 6)
         if not visual_longer:
             V, A = A, V
         D_v, D_a = t.number(7, 8), t.number(9, 10)
+        if wide:  # of one width, so that a wrong axis gives a tensor, which can be told, and no error
+            D_v = D_a
         length = (frames - 2 if visual_longer else frames + 1) * A + t.number(1, A - 1)
         visual, audio = t.randn(batch, frames, V, D_v), t.randn(batch, length, D_a)
         steps = split_steps(audio, A)
         T, P, both = max(frames, steps.shape[1]), max(V, A), min(frames, steps.shape[1])
         seen, heard = pad_steps(visual, T, P), pad_steps(steps, T, P)
-        side = torch.cat([F.pad(seen, (0, D_a)), F.pad(heard, (D_v, 0))], dim=2)
-        t.same(t.run(visual, audio, audio_tokens=A), synchronise(visual, audio, audio_tokens=A), {
+        widened = F.pad(seen, (0, D_a)), F.pad(heard, (D_v, 0))
+        behind = "tokens are lined up behind one another (2 P of them); they should stand side by side, along the features"
+        suspects = {
+            behind: torch.cat(widened, 2),
+            behind + ": `dim=-1`": torch.cat([seen, heard], 2) if wide else None,
+            "the sound's steps stand behind the picture's, 2 T in all; they should stand side by side, along the features":
+                torch.cat([seen, heard], 1) if wide else None,
+            "picture and sound were added; side by side means that each keeps its own features": seen + heard if wide else None,
             "the sound stands first; the order is picture, then sound": torch.cat([heard, seen], -1),
             "the sound comes one step late: step 0 of the sound belongs to frame 0": torch.cat([seen, heard.roll(1, 1)], -1),
-            "tokens are lined up behind one another (2 P of them); they should stand side by side, along the features": side,
             "the clip ends with its *shorter* stream; T is the longer one's length, and the rest of the other is zeros":
                 torch.cat([seen, heard], -1)[:, :both],
+            "a step is A tokens long, so that picture tokens beyond A are lost; P is the larger of V and A":
+                torch.cat([seen, heard], -1)[:, :, :A],
+            "a step is V tokens long, so that audio tokens beyond V are lost; P is the larger of V and A":
+                torch.cat([seen, heard], -1)[:, :, :V],
             "the last step of the sound, which is not full, is lost: ceil(L / A) steps, not floor":
-                torch.cat([pad_steps(visual, max(frames, length // A), P), pad_steps(audio[:, : length // A * A].unflatten(1, (-1, A)), max(frames, length // A), P)], -1),
+                synchronise(visual, audio[:, : length // A * A], audio_tokens=A),
             "each half is stretched to P with copies; what is missing is zeros":
                 torch.cat([F.pad(visual, (0, 0, 0, 0, 0, T - frames))[:, :, torch.arange(P).clamp(max=V - 1)],
-                           F.pad(steps, (0, 0, 0, 0, 0, T - steps.shape[1]))[:, :, torch.arange(P).clamp(max=A - 1)]], -1)})
-    for name, one, other in (("picture", visual[:, :0], audio), ("sound", visual, audio[:, :0])):
-        t.same(t.run(one, other, audio_tokens=A), synchronise(one, other, audio_tokens=A), what=f"without {name} the result")
+                           F.pad(steps, (0, 0, 0, 0, 0, T - steps.shape[1]))[:, :, torch.arange(P).clamp(max=A - 1)]], -1)}
+        found = _run(t, f"with {frames} frames, {steps.shape[1]} steps of sound, V = {V}, A = {A}, D_v = {D_v}, D_a = {D_a}",
+                     visual, audio, audio_tokens=A)
+        t.same(found, torch.cat([seen, heard], -1), {told: wrong for told, wrong in suspects.items() if wrong is not None})
+    for name, one, other in (("picture (T_v = 0)", visual[:, :0], audio), ("sound (L = 0)", visual, audio[:, :0])):
+        t.same(_run(t, f"without {name}", one, other, audio_tokens=A), synchronise(one, other, audio_tokens=A), what=f"without {name} the result")
+    for dtype in (torch.float64, torch.bfloat16):
+        name = str(dtype).removeprefix("torch.")
+        found = _run(t, f"given {name}", visual.to(dtype), audio.to(dtype), audio_tokens=A)
+        t.that(found.dtype == dtype, f"given {name} it returns {str(found.dtype).removeprefix('torch.')}: the dtype must stay what it is")
 
 
 @exercise("step_mask", notebook=NOTEBOOK, answer=step_mask, difficulty=3, minutes=12,
           goal="Say which time steps are *real*: those with a real frame, or with at least one real audio token. The others are padding that nobody may "
                "look at.",
-          shapes="`frame_mask` (B, T_v) bool, `audio_mask` (B, L) bool, keyword `audio_tokens` A -> (B, T) bool with T = max(T_v, ceil(L / A))",
+          shapes="`frame_mask` (B, T_v) bool, `audio_mask` (B, L) bool, keyword `audio_tokens` A -> (B, T) bool with T = max(T_v, ceil(L / A)); T_v or L "
+                 "may be 0",
           hints=("A mask is a stream without features: cut it into steps as the sound was cut, then ask of each step whether any token is real.",
                  "`split_steps(audio_mask[..., None], A).any(dim=2)[..., 0]` is (B, T_a). Pad both masks with False to T (`F.pad`), then join them with `|`."))
 def _(t: Trial):
     A = t.number(4, 6)
+    # One clip a row, two steps each. Step 0 is padding; in step 1 stands one real token (first, in the middle, last), a full step of
+    # them, a frame alone, both.
+    token = torch.zeros(6, 2, A, dtype=torch.bool)
+    for row, place in enumerate((0, A // 2, -1)):
+        token[row, 1, place] = True
+    token[[3, 5], 1] = True
+    frame = torch.zeros(6, 2, dtype=torch.bool)
+    frame[4:, 1] = True
+    any_real, full = token.any(-1), token.all(-1)
+    t.same(_run(t, "with two steps", frame, token.flatten(1), audio_tokens=A), frame | any_real, {
+        "you look at the first token of each step only; sound may begin in the middle of a step": frame | token[..., 0],
+        "you look at the last token of each step only; sound may end in the middle of a step": frame | token[..., -1],
+        "you look at the middle token of each step only; any one of its A tokens is enough": frame | token[..., A // 2],
+        "a step's sound counts only where the step is *full* of it; one real token is enough (`any`, not `all`)": frame | full,
+        "a step counts only where it has both picture and sound; one of the two is enough": frame & any_real,
+        "a step that has picture *and* sound comes out as not real: join with `|` (or), not with `^` (either, but not both)": frame ^ any_real,
+        "only the picture counts; a step with sound alone is real, too": frame,
+        "only the sound counts; a step with a picture alone is real, too": any_real,
+        "yours is True where a step is padding; it should be True where it is real": ~(frame | any_real),
+        "it should be a mask of booleans; yours holds numbers": (frame | any_real).float(),
+        "it should be a mask of booleans; yours holds whole numbers": (frame | any_real).long()}, what="the mask of two steps")
     for frames, audio_steps in ((t.number(5, 6), t.number(3, 4)), (t.number(3, 4), t.number(5, 6))):
         rest = t.number(1, A - 1)
         length = (audio_steps - 1) * A + rest
         seen = torch.arange(frames)[None] < torch.tensor([[frames], [frames - 2], [1], [0]])
         heard = torch.arange(length)[None] < torch.tensor([[length], [length - rest - A + 1], [A + 1], [2 * A]])
         T = max(frames, audio_steps)
-        steps = split_steps(heard[..., None], A)[..., 0]  # [B, T_a, A]
-        full = steps.all(-1)
+        steps = split_steps(heard[..., None], A)[..., 0].any(-1)  # [B, T_a]
 
         def long(mask, value=False, T=T):
             return F.pad(mask, (0, T - mask.shape[1]), value=value)
 
-        seen_long, heard_long = long(seen), long(steps.any(-1))
+        real = long(seen) | long(steps)
         floor = heard[:, : length // A * A].unflatten(1, (-1, A)).any(-1)
         T_floor = max(frames, length // A)
-        t.same(t.run(seen, heard, audio_tokens=A), step_mask(seen, heard, audio_tokens=A), {
-            "a step counts only where it has both picture and sound; one of the two is enough": seen_long & heard_long,
-            "only the picture counts; a step with sound alone is real, too": seen_long,
-            "only the sound counts; a step with a picture alone is real, too": heard_long,
-            "a step's sound counts only where the step is *full* of it; one real token is enough (`any`, not `all`)": seen_long | long(full),
-            "what is added to the shorter mask is padding: False, not True": long(seen, True) | long(steps.any(-1), True),
+        t.same(_run(t, f"with {frames} frames and {audio_steps} steps of sound", seen, heard, audio_tokens=A), real, {
+            "what is added to the shorter mask is padding: False, not True": long(seen, True) | long(steps, True),
             "the last step of the sound, which is not full, is lost": long(seen, T=T_floor) | long(floor, T=T_floor),
-            "yours is True where a step is padding; it should be True where it is real": ~(seen_long | heard_long),
-            "it should be a mask of booleans; yours holds numbers": (seen_long | heard_long).float()})
-    late = torch.zeros(1, 2 * A, dtype=torch.bool)
-    late[0, A + A // 2] = True  # one real token in the middle of the second step
-    t.same(t.run(torch.zeros(1, 1, dtype=torch.bool), late, audio_tokens=A), torch.tensor([[False, True]]), {
-        "you look at one token of each step only; sound may begin or end in the middle of a step": torch.tensor([[False, False]])},
-        what="with one real token alone, in the middle of step 1 (counted from 0), the mask")
+            "the mask ends with the picture; where the sound goes on, so do the steps: T is the longer of the two": real[:, :frames],
+            "the mask ends with the sound; where the picture goes on, so do the steps: the longer of the two is T": real[:, :audio_steps]})
+    for name, one, other in (("picture (T_v = 0)", seen[:, :0], heard), ("sound (L = 0)", seen, heard[:, :0])):
+        t.same(_run(t, f"without {name}", one, other, audio_tokens=A), step_mask(one, other, audio_tokens=A), what=f"without {name} the mask")
 
 
 @exercise("interleave", notebook=NOTEBOOK, answer=interleave, difficulty=3, minutes=14,
@@ -150,15 +213,29 @@ def _(t: Trial):
         batch, frames, V, A, D_v, D_a = 2, t.number(3, 4), t.number(2, 3), t.number(4, 5), t.number(6, 7), t.number(8, 9)
         length = (frames + 1 - more) * A - 1
         visual, audio = t.randn(batch, frames, V, D_v), t.randn(batch, length, D_a)
-        masks = torch.arange(frames)[None] < torch.tensor([[frames], [1]]), torch.arange(length)[None] < torch.tensor([[length], [A]])
+        masks = torch.arange(frames)[None] < torch.tensor([[frames], [1]]), torch.arange(length)[None] < torch.tensor([[length], [A - 2]])
         expected = interleave(visual, audio, *masks, audio_tokens=A)
         real = expected[1]
         T = real.shape[1]
         seen, heard = pad_steps(visual, T, V), pad_steps(split_steps(audio, A), T, A)
         left, right = F.pad(seen, (0, D_a)), F.pad(heard, (D_v, 0))
         widest = max(D_v, D_a)
-        found = t.run(visual, audio, *masks, audio_tokens=A)
+        far = F.pad(seen, (D_a, 0)), F.pad(heard, (0, D_v))  # the halves swapped
+        dealt = [tokens[:, :, p] for p in range(max(V, A)) for tokens in (left, right) if p < tokens.shape[2]]
+        equal = (F.pad(tokens, (0, 0, 0, max(V, A) - tokens.shape[2])) for tokens in (left, right))
+        zeroed = torch.cat([left, right], 2) * real[..., None, None]
+        heard_real = pad_steps(split_steps(audio * masks[1][..., None], A), T, A)
+        masked = torch.cat([left * F.pad(masks[0], (0, T - frames))[..., None, None], F.pad(heard_real, (D_v, 0))], 2)
+        found = _run(t, f"with V = {V}, A = {A}, D_v = {D_v}, D_a = {D_a}", visual, audio, *masks, audio_tokens=A)
         t.same(found, expected, {
+            "the halves are swapped: visual tokens keep the *left* half of the features (zeros on the right), audio tokens the right one":
+                (torch.cat(far, 2), real),
+            "picture and sound take turns token by token; here all V tokens of a step's picture come first, then its A of sound":
+                (torch.stack(dealt, 2), real),
+            "picture and sound take turns token by token, filled up with zeros; all V tokens of a step's picture come first, then its A of sound":
+                (torch.stack(list(equal), 3).flatten(2, 3), real),
+            "steps that are not real were set to zero; leave them as they are, the mask that you return says enough": (zeroed, real),
+            "frames and audio tokens that are not real were set to zero; leave them as they are, the mask says enough": (masked, real),
             "the sound's tokens come first in each step; visual ones should": (torch.cat([right, left], 2), real),
             "tokens still stand side by side, as in the paper; here they should come one after another": (synchronise(visual, audio, audio_tokens=A), real),
             "both streams use the same features (zeros on the right of both): shift the sound's behind the picture's":
@@ -174,7 +251,8 @@ def _(t: Trial):
 
 @exercise("recover_offset", notebook=NOTEBOOK, answer=recover_offset, difficulty=4, minutes=15,
           goal="You have moved a clip's sound by many shifts and asked a model, under each, how likely the *true* answers are. Find for each clip the shift under "
-               "which its answers are likeliest together. Only questions that need picture *and* sound tell about the offset; leave the others out.",
+               "which its answers are likeliest together. Take only the questions that need picture *and* sound: the others hang on the "
+               "offset through no more than what is cut off at an end.",
           shapes="`rows`, a list of dicts with `clip`, `family`, `shift` (s) and `logp` (log probability of the true answer) -> dict, by clip, the shift (float)",
           hints=("Answers that are given independently have a joint probability that is a product, so their *log* probabilities are added. "
                  "`FAMILIES[row[\"family\"]]` says what a question needs.",
@@ -184,15 +262,15 @@ def _(t: Trial):
     shifts = [float(s) for s in np.arange(-3, 4) * 0.5]
     rows, truth = [], {}
     for clip in ("clip_a", "clip_b", "clip_c"):
-        wrong, truth[clip] = (float(s) for s in t.rng.choice(shifts, 2, replace=False))
+        wrong, other, truth[clip] = (float(s) for s in t.rng.choice(shifts, 3, replace=False))
         worst = float(t.rng.choice([s for s in shifts[1:-1] if s != truth[clip]]))
-        for q in range(t.number(3, 5)):
-            best = truth[clip] if q else wrong  # one question points elsewhere, strongly
-            rows += [{"clip": clip, "family": both[q % 3], "shift": s, "right": bool(t.rng.random() < 0.5),
-                      "logp": -400.0 - (8.0 if q else 6.0) * abs(s - best) - float(t.rng.random()) - 60.0 * (s == worst) - (0 if q else -399.0)}
+        for q in range(t.number(4, 6)):
+            best, level = (wrong, -1.0) if q == 0 else (other, -450.0) if q == 1 else (truth[clip], -400.0)  # the surest, the least sure
+            rows += [{"clip": clip, "family": both[q % 3], "shift": s,
+                      "logp": level - (8.0 if q > 1 else 6.0) * abs(s - best) - 9.0 * float(t.rng.random()) - 60.0 * (s == worst)}
                      for s in shifts]
         lure = float(t.rng.choice([s for s in shifts if s != truth[clip]]))
-        rows += [{"clip": clip, "family": one[q % 4], "shift": s, "right": s == lure, "logp": -60.0 * abs(s - lure)} for q in range(4) for s in shifts]
+        rows += [{"clip": clip, "family": one[q % 4], "shift": s, "logp": -60.0 * abs(s - lure)} for q in range(4) for s in shifts]
     t.rng.shuffle(rows)
     asked = [r for r in rows if r["family"] in both]
 
@@ -208,9 +286,11 @@ def _(t: Trial):
     found = t.run(rows)
     t.that(isinstance(found, dict), "expected a dict that gives the shift by the clip's name")
     t.same(found, expected, {
-        "questions that one stream answers are in the sum; they say nothing about the offset. Keep those whose needs hold both streams": best(rows, total),
+        "questions that one stream answers are in the sum; they hardly tell where the sound belongs. Keep those whose needs hold both streams": best(rows, total),
         "this is where the true answers are *least* likely; larger log probabilities (nearer to 0) are likelier": best(asked, total, min),
         "one single question decides, the surest one; add up the log probabilities of all": best(asked, lambda part: max(r["logp"] for r in part)),
+        "each shift is judged by the one answer that is *least* sure there; add up the log probabilities of all": best(asked, lambda part: min(r["logp"] for r in part)),
+        "each shift is judged by its middle answer; every answer counts: add up": best(asked, lambda part: float(np.median([r["logp"] for r in part]))),
         "probabilities were multiplied without logs: exp of a large negative number is 0, and all shifts look alike": dict.fromkeys(truth, shifts[0]),
         "the sign is turned round: the dict should hold the shift of the rows": {c: -s for c, s in expected.items()},
         "you return the place of the shift in the list, not the shift": index,
