@@ -78,7 +78,7 @@ EXPERIMENTS = [
         _plan({"without": "phone+heart+tiger"}, {"without": "purple"})),
     Experiment(
         "voices", "Does the trained model understand voices that no training clip held, of encoders or connector?",
-        "takes a pretrained Whisper encoder and leaves it frozen; whether its gains carry over to what is not like the training is left open", None,
+        "takes a pretrained Whisper encoder, frozen; whether its gains carry over to what is not like the training is left open", None,
         found="no difference found: voices never heard cost few points, if any",
         measure=lambda progress: new_voices(progress=progress)),
     Experiment(

@@ -7,7 +7,7 @@
 # **You need** Python and a little PyTorch; nothing about audio, video or language models. No network, no GPU.
 # **Paper:** sections 1 and 3, as an overview.
 #
-# **Costs:** 25 minutes of reading, 12 minutes of exercises; 35 s of computing, 1.3 GB of memory.
+# **Costs:** 25 minutes of reading, 12 minutes of exercises; 40 s of computing, 1.3 GB of memory.
 #
 # The model is **FAVOR** ([arXiv 2310.05863](https://arxiv.org/abs/2310.05863)) in small: the same parts in the same order,
 # sized for two CPU cores. It lives in a *mini world* of coloured shapes, sounding things, spoken and written words. The
@@ -276,7 +276,8 @@ with torch.no_grad():
 config = model.config
 print("visual tokens      ", tuple(visual.shape), "(batch, T, V, D_v)")
 print("audio tokens       ", tuple(audio.shape), "(batch, 50 a second, Whisper's width)")
-print("tokens of a step    ", f"P = max(V = {config.visual_tokens}, A = {config.audio_tokens}) = {config.step_tokens}")
+greater = f"the greater of V = {config.visual_tokens} and A = {config.audio_tokens}"
+print("tokens of a step    ", f"P = {config.step_tokens},", greater)
 print("output queries     ", tuple(output.queries.shape), "(batch, W, N, width)")
 trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
 print(f"parameters          {sum(p.numel() for p in model.parameters()):,}, of which trained {trained:,}")

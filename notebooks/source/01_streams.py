@@ -8,7 +8,7 @@
 # **You need** notebook 00, numpy and a little PyTorch; nothing about audio or video. **Paper:** section 3.1, what goes into
 # the model.
 #
-# **Costs:** 35 minutes of reading, 62 minutes of exercises; 25 s of computing, 1.2 GB of memory.
+# **Costs:** 35 minutes of reading, 62 minutes of exercises; 20 s of computing, 1.1 GB of memory.
 
 # %%
 import textwrap

@@ -1,13 +1,13 @@
 # %% [markdown]
 # # 07 The diversity loss
 #
-# **You will** see what it looks like when queries collapse, write the loss that is meant to keep them apart, work out which
-# way it pushes, hold it against four alternatives, and find out by measuring what it can *not* see, in the shipped model too.
+# **You will** see queries collapse, write the loss that is meant to keep them apart, work out which way it pushes, hold it
+# against four alternatives, and measure what it can *not* see, in the shipped model too.
 #
 # **You need** notebook 04 (queries and cross-attention) and 06 (windows). **Paper:** sections 3.3 and 3.4, the diversity loss
 # and its weight $\lambda$.
 #
-# **Costs:** 40 minutes of reading, 50 minutes of exercises; 30 s of computing, 1.4 GB of memory.
+# **Costs:** 40 minutes of reading, 50 minutes of exercises; 45 s of computing, 1.4 GB of memory.
 
 # %%
 import textwrap
@@ -26,8 +26,8 @@ from favor_mini.course.widgets import explore
 # %% [markdown]
 # ## Where we are
 #
-# N queries have looked at a window and summed it up in N vectors. The language model gets nothing else of these five seconds.
-# If all N vectors say the same, it gets *one* vector, N times over.
+# N queries have looked at a window and summed it up in N vectors. The language model gets nothing else of these five
+# seconds. If all say the same, it gets *one* vector, N times over.
 
 # %%
 flow([("cut", "windows of K frames", "(W, K * P, D)"),
@@ -38,13 +38,12 @@ flow([("cut", "windows of K frames", "(W, K * P, D)"),
      here="diversity loss", title="It changes nothing on the way, only what is learned")
 
 # %% [markdown]
-# Why should they ever be alike? Because all queries do the same thing: each takes a weighted mean of the *same* tokens. Where
-# the weights are soft, every query is told about the same mean. Here is a fresh connector twice, on one real clip: once with
-# first weights of variance 1 / width, the textbook choice, and once as the package starts it, with sharp cross-attention and
-# quiet outputs.
+# Why should they ever be alike? Because each of them takes a weighted mean of the *same* tokens. Where the weights are
+# soft, all are told about the same mean. Here is a fresh connector twice, on one real clip: once with first weights of
+# variance 1 / width, the textbook choice, and once as the package starts it, with sharp cross-attention and quiet outputs.
 #
 # A square shows how alike two queries are, by the cosine of the angle between them: 1 on the diagonal, where each meets
-# itself. What matters lies beside it. Which of the two squares belongs to the textbook's weights? (Which is A is drawn by lot.)
+# itself. What matters lies beside it. Which square is the textbook's? (The letters are drawn by lot.)
 
 # %%
 from favor_mini import checkpoint_path, read_clip
@@ -78,11 +77,11 @@ matrices({letter: u @ u.T for letter, u in unit.items()},
          x="query", y="query", limits=(-1, 1), numbers=False, label="cosine")
 
 # %%
-print(lot)
+print("   ".join(f"{letter}: {name}" for letter, name in lot.items()))
 
 # %% [markdown]
-# The bright one is the textbook's. It has not been trained for a single step, and its queries already point much the same
-# way. Training may pull them apart, or let them fall together for good; you will see both below.
+# The bright one. Not trained for a single step, its queries already point much the same way. Training may pull them apart,
+# or let them fall together for good; you will see both.
 #
 # ## How alike are two vectors?
 #
@@ -115,8 +114,8 @@ cosine_matrix = check("cosine_matrix", cosine_matrix)
 #
 # $$\mathcal{L}_\text{div} = \frac{1}{N(N-1)} \sum_{i \ne j} \cos(q_i, q_j)$$
 #
-# It is averaged over the windows that hold at least one real frame. Three vectors in the plane, two of them alike and one at
-# a right angle to both: of the three pairs one agrees, so the loss is 1/3.
+# It is averaged over the windows that hold a real frame. Three vectors in the plane, two of them alike and one at a right
+# angle to both: of the three pairs one agrees, so the loss is 1/3.
 
 # %%
 three = torch.tensor([[[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]])
@@ -150,26 +149,25 @@ def turn(angle_of_3, angle_of_2=120):
 explore(turn, angle_of_3=(30, 360, 15), angle_of_2=[120, 0, 60, 90, 180])
 
 # %% [markdown]
-# It is least at 240 degrees, where the three form a star and add up to nothing. With vector 2 at 0, the loss reaches 1: all
-# alike. And with vector 2 at 180 degrees the curve is flat! Wherever vector 3 points, what it gains with one it loses with
-# the other. Keep that in mind.
+# Greatest at 60 degrees, between the two; least at 240, where the three form a star and add up to nothing. Only with vector
+# 2 at 0 does it reach 1. All at right angles they never are: a plane has room for two. And with vector 2 at 180 degrees the
+# curve is flat! What vector 3 gains with one it loses with the other. Keep that in mind.
 #
 # Why can it not fall below $-1/(N-1)$? Write $u_i$ for the queries with length 1 and $s = \sum_i u_i$ for their sum. A
 # squared length is never negative:
 #
 # $$0 \le |s|^2 = \sum_{i}\sum_{j} u_i \cdot u_j = \underbrace{N}_{i = j} + \underbrace{N(N-1)\,\mathcal{L}_\text{div}}_{i \ne j}$$
 #
-# So $\mathcal{L}_\text{div} \ge -1/(N-1)$, and it gets there exactly where the unit vectors add up to nothing. Not everything
-# can disagree with everything.
+# So $\mathcal{L}_\text{div} \ge -1/(N-1)$, and it gets there exactly where the unit vectors add up to nothing.
 #
 # ## What never counts
 #
 # Two things must stay out. The **diagonal**: every query agrees with itself, and 16 orthogonal queries would have a loss of
-# 1/16 for it. And **windows of padding**: in a batch of clips of different lengths the shorter ones fill up with windows that
-# hold no real frame. What the Q-Former makes of these says nothing about its queries.
+# 1/16 for it. And **windows of padding**: in a batch, shorter clips fill up with windows that hold no real frame, and what
+# the Q-Former makes of these says nothing.
 #
-# And one thing must stay *in*: the gradient. A loss is there to be trained with, so from the scalar back to the queries all
-# has to be torch's own arithmetic.
+# One thing must stay *in*: the gradient. A loss is there to be trained with, so from the scalar back to the queries all has
+# to be torch's own arithmetic.
 
 # %%
 card("diversity_loss")
@@ -193,18 +191,17 @@ for name, q in sets.items():
 print(f"{'the least possible, -1/15':<32} {-1 / 15:+.3f}")
 
 # %% [markdown]
-# Look at the last two rows again. Eight queries that all say the same and eight that all say the opposite have the **lowest**
-# loss there is, lower than sixteen that all say something different. That is no mistake of yours. It follows from the
-# formula: only the sum counts.
+# Look at the last two rows. Eight queries that say the same and eight that say the opposite have the **lowest** loss there
+# is, lower than sixteen different ones. No mistake of yours: only the sum counts.
 #
 # ## The package's trick
 #
-# For N = 32 queries there are 992 pairs. But the equation above needs none of them: turned round, it says
+# For N = 32 queries there are 992 pairs. But the equation above, turned round, needs none of them:
 #
 # $$\mathcal{L}_\text{div} = \frac{|s|^2 - N}{N(N-1)}$$
 #
-# One sum of N vectors, one squared length. (The package subtracts $\sum_i |u_i|^2$ instead of N, so that a query of zeros,
-# which has no direction, adds nothing.) The same value, and fewer multiplications:
+# One sum, one squared length. (The package subtracts $\sum_i |u_i|^2$ instead of N, so that a query of zeros adds nothing.)
+# The same value, and fewer multiplications:
 
 # %%
 from favor_mini.course.exercise import source
@@ -218,8 +215,8 @@ print(f"multiplications a window, all lengths being 1: {N * N * D:,} by all pair
 print("\n".join(source(package_loss).split("\n")[-4:]))
 
 # %% [markdown]
-# At mini size neither is worth a thought. It is worth knowing all the same, because the trick shows what the loss *is*: a
-# spring on the sum of the queries, and on nothing else.
+# At mini size neither is worth a thought. But it shows what the loss *is*: a spring on the sum of the queries, and on
+# nothing else.
 #
 # ## Which way does it push?
 #
@@ -227,8 +224,8 @@ print("\n".join(source(package_loss).split("\n")[-4:]))
 #
 # $$-\frac{\partial \mathcal{L}_\text{div}}{\partial q_i} = -\frac{2}{N(N-1)\,|q_i|}\;\big(\,s - (s \cdot u_i)\,u_i\,\big)$$
 #
-# Read it from the right. All queries are pushed away from one and the same vector: the sum. What lies along the query itself
-# is taken off, since no cosine changes when a query grows longer. And a long query is turned less than a short one.
+# Read it from the right. All queries are pushed away from one and the same vector, the sum. What lies along the query
+# itself is taken off, since no cosine changes when a query grows longer. And a long query is turned less.
 
 # %%
 card("push_apart")
@@ -251,12 +248,12 @@ arrows({title: (v, 3 * push_apart(v)) for title, v in sets.items()}, columns=4)
 # Two resting points deserve a second look (the red arrows are drawn three times as long as they are).
 #
 # - **All equal.** The loss is at its *highest*, and there is no push: what should be turned away lies along every query. A
-#   ball on the top of a hill. Near the top the slope is small. How long does it take to roll down? You will measure it.
-# - **Two and two.** The loss is at its lowest, and there is no push either, though four queries say only two things.
+#   ball on the top of a hill. How long does it take to roll down from beside the top? You will measure it.
+# - **Two and two.** The loss is at its lowest. No push either, though four queries say only two things.
 #
 # ## Four alternatives
 #
-# Other ways to ask for differing queries, all under names of their own in `favor_mini.lab.variants`:
+# Other ways to ask for differing queries, all to be found in `favor_mini.lab.variants`:
 #
 # | name | what is averaged | what it asks for |
 # |---|---|---|
@@ -290,8 +287,8 @@ gram = check("gram", gram)
 
 # %% [markdown]
 # Two vectors, one turned away from the other. First what each loss says of them, then how hard it pushes: above 0 apart,
-# below 0 together. **Predict:** which of the losses pushes hardest near 0 degrees, where the queries are as good as equal?
-# Which one goes on pushing apart beyond a right angle?
+# below 0 together. **Predict:** which pushes hardest near 0 degrees, where the two are as good as equal? Which one goes on
+# pushing apart beyond a right angle?
 
 # %%
 from favor_mini.lab.variants import absolute_cosine, no_diversity
@@ -315,17 +312,16 @@ curves({name: (angles, both[:, 0]) for name, both in found.items()},
 
 # %%
 curves({name: (angles, both[:, 1]) for name, both in found.items()},
-       x="angle between two queries (degrees)", y="push", mark={"apart above, together below": 0})
+       x="angle between two queries (degrees)", y="push (above 0: apart)", mark={"": 0})
 
 # %% [markdown]
-# None of them pushes at 0. The squared one wakes up soonest and falls asleep at a right angle, where its work is done; beyond
-# it, it pulls back. So does `gram`, half as hard: the lengths are equal here, and the diagonal has nothing to say. The
-# absolute one goes with the paper's up to the right angle, is at its strongest there, and turns round in one jump: it can
-# only end in trembling. The paper's goes on pushing until two queries are opposite.
+# None pushes at 0. The squared one wakes up soonest and falls asleep at a right angle, where its work is done; beyond it,
+# it pulls back. So does `gram`, half as hard. The absolute one goes with the paper's up to the right angle, is strongest
+# there, and turns round in one jump: it can only end in trembling. The paper's goes on until two queries are opposite.
 #
 # ## Let them go: where do they end up?
 #
-# Six free vectors in the plane, no task, nothing but the loss. They start close together and go downhill. Move the slider on
+# Six free vectors in the plane, no task, nothing but the loss. They start close together and go downhill. Move the slider
 # to follow them.
 
 # %%
@@ -351,7 +347,7 @@ explore(follow, loss=list(LOSSES),
         steps=ipywidgets.IntSlider(20, 0, 300, 10, description="steps", continuous_update=False))
 
 # %% [markdown]
-# All five, at the end of the road. The number is the mean cosine, which is what the paper's loss would say of each.
+# All five, at the end of the road, each with the mean cosine, which is what the paper's loss would say of it.
 
 # %%
 ends = {name: descend(loss, at(*np.linspace(20, 70, 6))) for name, loss in LOSSES.items()}
@@ -364,12 +360,11 @@ arrows({f"{name}\nmean cosine {mean_of_pairs(end):+.2f}": end / end.square().sum
         for name, end in ends.items()})
 
 # %% [markdown]
-# Six vectors in a plane cannot all be orthogonal, so each loss shows what it settles for. The paper's: a fan that adds up to
+# Six vectors in a plane cannot all be orthogonal, so each loss settles for something. The paper's: a fan that adds up to
 # nothing. The absolute one: everybody on one of two axes. The squared one: a fan just wide enough that no axis of the plane
-# is favoured. `gram` wants the same with lengths counted (drawn here as they came out, on one scale): its fan stays
-# narrower, and the arrows at its rim are longer. And `none` stays.
+# is favoured. `gram` wants the same with lengths counted: a narrower fan, with longer arrows at its rim. And `none` stays.
 #
-# Now the ball on the hill. Sixteen vectors that are nearly equal, and how equal they still are after so many steps:
+# Now the ball on the hill. Sixteen vectors start nearly equal. How equal are they after so many steps?
 
 # %%
 torch.manual_seed(0)
@@ -383,19 +378,19 @@ for size in (0.1, 0.01, 0.001, 0.0):
     print(f"noise of {size:<6}", "".join(f"{cosine:+7.2f}" for cosine in row))
 
 # %% [markdown]
-# Ten times as near the top takes some twenty steps more, since each step multiplies what sets the vectors apart. Only exactly
-# equal ones stay for ever. So free vectors come back, if late. Whether a *connector* does will be tried below.
+# Ten times as near takes some twenty steps more, since each step multiplies what sets the vectors apart. Only exactly equal
+# ones stay. So free vectors come back. A *connector*? We will try.
 #
 # ## A number for "how many different things"
 #
-# The mean cosine is not that number, as we have seen. A better one: take the shares $p_k$ of a window's squared lengths along
-# its principal axes (the eigenvalues of the matrix of cosines, divided by N), and see how evenly they are spread:
+# The mean cosine is not that number. A better one: take the shares $p_k$ of a window's squared lengths along its principal
+# axes (the eigenvalues of the matrix of cosines, divided by N), and see how evenly they are spread:
 #
 # $$\text{directions} = \exp\Big(-\sum_k p_k \ln p_k\Big)$$
 #
 # It is 1 if all queries lie on one line, either way round, and N if they are orthogonal. Now sixteen vectors in sixteen
-# dimensions, where there is room for everybody. They start in a clump: once a round one, once a long one, in which they
-# differ along one direction far more than along others.
+# dimensions, room for everybody. They start in a clump: once a round one, once a long one, in which they differ along one
+# direction far more than along others.
 
 # %%
 def directions(queries):
@@ -420,20 +415,17 @@ matrices({name: cosine_matrix(end[None])[0] for name, end in ends.items()},
          x="vector", y="vector", limits=(-1, 1), label="cosine", numbers=False)
 
 # %% [markdown]
-# The paper's loss has fallen as low as it can, both times. From a round clump that made many directions. From a long one it
-# made **two opposed clumps**: it took the direction in which they differed already and stretched it. The others see through
-# that and go on to the end.
-#
-# Does this matter in a real model? There, a task pulls at the queries too. Hold that question until we look at the shipped
-# one.
+# The paper's loss has fallen as low as it can, both times. From a round clump that made many directions, from a long one
+# **two opposed clumps**: it stretched the direction in which they differed already. The others see through that. Does this
+# matter in a real model, where a task pulls at the queries too? Hold that question.
 
 # %% [markdown]
 # ## Lambda: how loud should it be?
 #
 # $$\mathcal{L} = \mathcal{L}_\text{cross-entropy} + \lambda\,\mathcal{L}_\text{div}$$
 #
-# The weight sets the loss against the task, and the two may disagree. Suppose that three queries are to say three things (the
-# red crosses), and that two of the three *should* be nearly the same. Move $\lambda$. Which query pays?
+# Loss and task may disagree. Suppose that three queries are to say three things (the red crosses), and that two of the
+# three *should* be nearly the same. Move $\lambda$. Which query pays?
 
 # %%
 def tug_of_war(log10_of_lambda):
@@ -458,36 +450,38 @@ explore(tug_of_war, log10_of_lambda=ipywidgets.FloatSlider(
     style={"description_width": "initial"}))
 
 # %% [markdown]
-# At 0.01 nobody feels it. At 1 the two neighbours are being forced apart. Query 2, in the middle, pays nothing; query 3, which
-# was never too near to anybody, pays almost as much as query 1. From 10 on the three form a star: the loss has all it can
-# get, nobody says what it should, and query 1 says something else altogether. That is the argument behind the paper's
-# warning that too high a weight makes a model say what is not there. It is an argument in a plane, no evidence. What does a
-# connector do?
+# At 0.01 nobody feels it. At 1 the two neighbours are being forced apart. Query 2, in the middle, pays nothing; query 3,
+# which was near to nobody, pays almost as much as query 1. From 10 on the three form a star: the loss has all it can get,
+# and query 1 says something else altogether. So too high a weight might make a model say what is not there, as the paper
+# warns. An argument in a plane is no evidence. What does a connector do?
 #
 # ## On the connector itself
 #
-# Now a real one, trained for a moment. In the mini model's first stage, *naming* (notebook 09), a window's sixteen queries
-# are handed out in fours along its five seconds. Each four has a moment of the clip, and each of its queries must come close
-# to words for it: what is **seen**, what it **does**, what is **beside** it, what is **heard**. A query whose time lies
-# behind the clip's end has to say ".".
+# In the mini model's first stage, *naming* (notebook 09), a window's sixteen queries are handed out in fours along its five
+# seconds. Each four has a moment of the clip, and its queries must come close to words for it: what is **seen**, what it
+# **does**, what is **beside** it, what is **heard**. A query whose time lies behind the clip's end has to say ".".
 #
-# We take a fresh connector, eight clips of one window each, and sixteen steps of that: at a rate that is too high on purpose
-# ("fast"), since this is how connectors collapse, and at a third of it ("slow").
+# We take a fresh connector, eight clips of one window each, and sixteen steps of that: at a rate that is too high on
+# purpose ("fast"), since this is how connectors collapse, and at a third of it ("slow").
 
 # %%
 from favor_mini.features import encode_media, scene_clip
 from favor_mini.lab.diagnose import first_window
+from favor_mini.naming import query_words
 from favor_mini.training import lesson
 from favor_mini.world.scene import draw_scene
 
-lessons = []
+lessons, behind = [], 0
 for seed in range(10_000_000, 10_000_008):
-    clip = scene_clip(first_window(draw_scene(seed), 5.0))
-    lessons.append({**encode_media(fresh, processor, [processor.media(clip)])[0], "seed": seed})
+    scene = first_window(draw_scene(seed), 5.0)
+    lessons.append({**encode_media(fresh, processor, [processor.media(scene_clip(scene))])[0], "seed": seed})
+    _, numbers = query_words(scene, processor, processor.num_steps(lessons[-1]))  # of each query's moment
+    behind += numbers[12:16].count(len(scene.moments))
+print(f"of {len(lessons)} clips' last four queries {behind} of {4 * len(lessons)} lie behind the end")
 
 
 def train_a_little(changes, rate=3e-3, steps=16, batch=4, model=None):
-    """Trains a fresh connector with these changes to its settings, or `model`; also its cross-entropy and diversity by step."""
+    """Trains a fresh connector with these settings, or `model`; returns its losses by step, too."""
     if model is None:
         model, _ = fresh_model(checkpoint_path(), 0, changes)  # all start from the same
     learner, data, collate = lesson("name", model.train(), processor, lessons, steps * batch)
@@ -522,36 +516,36 @@ matrices({name: cosine_matrix(q[None])[0] for name, q in after.items()},
          x="query", y="query", limits=(-1, 1), label="cosine", columns=3, numbers=False)
 
 # %% [markdown]
-# **Fast.** Without the loss the queries fall together within a few steps. With a weight of 1 they nearly do, too; it takes 10,
-# a hundred times the shipped weight, to keep them apart. One vector cannot name what sixteen should, and the cross-entropy
-# shows it: here the highest weight has the lowest. (In its square a few queries face all the others: the last four, which in
-# these short clips lie behind the end nearly always and are all to say ".". The loss is content with that.)
+# **Fast.** Without the loss the queries fall together within a few steps. With a weight of 1 they nearly do, too; it takes
+# 10, a hundred times the shipped weight, to keep them apart. One vector cannot name what sixteen should, and the
+# cross-entropy shows it: here the highest weight does best. (In its square the last four face many others. They nearly
+# always lie behind the end and all have to say ".".)
 #
-# **Slow.** Nothing collapses, even without the loss: it is *one* remedy, good first weights and a fitting rate are others. A
-# weight of 1 spreads the queries further, at no cost that sixteen steps could show. A weight of 100 spreads them hardly more,
-# and they name much worse: it drowns the task.
+# **Slow.** Nothing collapses, even without the loss: it is *one* remedy, first weights and a fitting rate are others. A
+# weight of 1 spreads the queries further, at no cost that sixteen steps could show. With 100 they are spread hardly more
+# and name much worse: it drowns the task.
 #
-# And when it has happened already? We take the collapsed connector and give it all we have: the slow rate, a weight of 100.
+# And when it has happened already? We give the collapsed connector all we have: the slow rate, a weight of 100.
 
 # %%
 collapsed.config.diversity_weight = 100.0
 _, log = train_a_little({}, slow, model=collapsed)
-print(f"after {len(log)} steps more: mean cosine {log[-1, 1]:.3f}, directions {directions(queries_of(collapsed)[0]):.1f}")
+number = directions(queries_of(collapsed)[0])
+print(f"after {len(log)} steps more: mean cosine {log[-1, 1]:.3f}, directions {number:.1f}")
 
 # %% [markdown]
-# It does not come back. The free vectors did; but these queries all pass through the same layers, and only through their
-# weights can the loss reach them. So here it prevents and does not cure.
+# It does not come back. The free vectors did; but the loss can reach these queries only through the weights of layers that
+# they all share. So here it prevents, and does not cure.
 #
-# What all this shows: a weight can be too low for a rate, and it can be so high that the task suffers. What it does *not*
-# show is a model that says what is not there: nothing was told here, only named. That sign is the paper's. And sixteen steps
-# on eight clips are a demonstration, no result. For a result it takes whole trainings, several seeds, and questions that were
-# never seen.
+# In short, a weight can be too low for a rate, and so high that the task suffers. A model that says what is not there we
+# have *not* seen: nothing was told here, only named. And sixteen steps on eight clips are a demonstration. A result takes
+# whole trainings, several seeds, and questions never seen.
 #
 # ## The sweep
 #
-# Six weights from 0 to 10, everything else the same: same seeds, same data, same questions. The first, which the others are
-# held against, is the shipped recipe's. Where its results have come with your version, they stand below: points are how much
-# better or worse an arm did, and an interval that crosses the red line means *no difference found*, not that there is none.
+# Six weights from 0 to 10, everything else the same. The first, which the others are held against, is the shipped recipe's.
+# If its results have come with your version, they stand below: points are how much better or worse the others did; an
+# interval that crosses the red line means *no difference found*, not that there is none.
 
 # %%
 from favor_mini.course.lab_figures import differences
@@ -578,15 +572,14 @@ if sweep:
         print(f"mean cosine at the end of training, {arm}: {cosine:+.3f}")
 
 # %% [markdown]
-# With results or without: remember what is compared. Clips of a few seconds, sixteen queries a window, and a naming stage that
-# tells every query what to say, so that the task itself pulls them apart. The paper has no such stage; there the loss may do
-# more than it can show here. And what is counted is right answers, not words that are made up.
+# With results or without, remember what is compared: clips of a few seconds, and a naming stage that tells every query what
+# to say, so that the task itself pulls them apart. The paper has no such stage; there the loss may do more. And right
+# answers are counted, not words that are made up.
 #
 # ## Failure signatures
 #
-# The paper's sign of too high a weight: descriptions with things that were never there, and too many insertions. Ours of too
-# low a one: queries that are all alike. `favor_mini.lab.diagnose` looks for both. First, how it holds a description against a
-# script:
+# The paper's sign of too high a weight: things told that were never there, and too many insertions. Ours of too low a one:
+# queries that are all alike. `favor_mini.lab.diagnose` looks for both. This is how it holds a description against a script:
 
 # %%
 from favor_mini.lab.diagnose import compare_texts
@@ -600,9 +593,8 @@ for told in (script, "see red circle at left, hear drum; see nothing, hear said 
           f"{found.invented} words invented")
 
 # %% [markdown]
-# Now the whole diagnosis, on the shipped model, over a handful of validation scenes. (Sixty, its default, say more and take
-# longer: `favor-mini diagnose`.) Of the two limits in the first line the lower is for words that are invented, the higher for
-# phrases said again.
+# Now on the shipped model, over a handful of validation scenes. Of the two limits in the first line the lower is for words
+# that are nowhere, the higher for phrases said again.
 
 # %%
 from favor_mini.lab.diagnose import diagnose
@@ -614,8 +606,7 @@ for sign in diagnose(scenes=5):
 # %% [markdown]
 # ## The component, on a real clip
 #
-# No sign. The mean cosine of the shipped model's queries lies near 0, far below the alarm. All is well, then? Look at the
-# squares.
+# No sign. The mean cosine of the shipped model's queries lies near 0. All is well, then? Look at the squares.
 
 # %%
 from favor_mini.ask import load_checkpoint
@@ -625,20 +616,17 @@ queries = queries_of(model)
 query_similarity(queries, title="The shipped model's queries")
 
 # %% [markdown]
-# **A chessboard.** Every other query points one way, the rest the other way, and the mean cosine is near 0 because bright and
-# dark cancel out. The last window looks different: there most queries lie behind the clip's end. The other measures tell at
-# once; and since every query was trained to name one kind of thing, we also look where the kinds lie, on the two axes that
-# hold the most.
+# **A chessboard.** Every other query points one way, the rest the other way, and the mean cosine is near 0 because bright
+# and dark cancel out. (In the last window most queries lie behind the clip's end.) The other measures tell at once. And
+# since every query was taught to name one *kind* of thing, we look where the kinds lie on the two loudest axes.
 
 # %%
-from favor_mini.naming import bags, query_words
-
 named = [query_words(s.scene, processor, processor.num_steps(encoded[s.name])) for s in samples]
 behind = torch.cat([torch.tensor(numbers) == len(s.scene.moments)
                     for s, (_, numbers) in zip(samples, named, strict=True)]).view(-1, 16)  # [windows, N]
 real = torch.cat([queries_of(model, s.name) for s in samples])  # [windows, N, width]
 whole = ~behind.any(1)
-print(f"{len(real)} windows of {len(samples)} clips, {whole.sum()} of them without a query behind the clip's end")
+print(f"{len(real)} windows of {len(samples)} clips, {whole.sum()} without a query behind the clip's end")
 print(f"mean cosine      {package_loss(real):+.2f}   (0 where orthogonal, and also here)")
 print(f"mean |cosine|     {absolute_cosine(real):.2f}   (0 where orthogonal)")
 print(f"directions        {directions(real).mean():.1f}   (16 where orthogonal)")
@@ -654,23 +642,26 @@ kinds = {kind: places[(place == i) & ~behind] for i, kind in enumerate(("seen", 
 clouds({**kinds, "behind the end": places[behind]}, x="along the first axis", y="along the second axis")
 
 # %%
-print([processor.tokenizer.decode(word) for word in named[0][0][:16]])  # what window 1 of the first clip should name
+told = [processor.tokenizer.decode(word) for word in named[0][0][:16]]  # to be named in window 1
+for first in range(0, 16, 4):
+    print("  ".join(f"{i + 1:4}: {told[i]:<16}" for i in range(first, first + 4)).rstrip())
 
 # %% [markdown]
-# In the whole windows the first axis alone holds most: two opposed clumps, like the free vectors'. On one side lie the first
-# and third of each four, *seen* and *beside*, which mostly have the same to name, as the words above show; on the other side
-# *does* and *heard*. That makes the chessboard. The second axis sets *heard* apart, and what lies behind the end, where all
-# queries say the same, and should.
+# In the whole windows the first axis alone holds most: two opposed clumps, like the free vectors'. On one side lie the
+# first and third of each four, *seen* and *beside*, which mostly have the same to name, as the words above show; on the
+# other *does* and *heard*. Hence the chessboard. The second axis sets *heard* apart, and what lies behind the end, where
+# all say the same, and should.
 #
-# So the loud axes tell what *kind* of word a query names, which is always the same, and hardly which word. That the loss
-# *made* the clumps, this picture cannot prove, and none of our short trainings went as far; the free vectors show that it is
-# content with them. And yet this model answers well, as you will see below. How?
+# So the loud axes seem to tell what *kind* of word a query names, hardly which word. Whether the loss *made* the clumps,
+# this picture cannot tell, and none of our short trainings went as far; the free vectors show that it is content with them.
+# And yet this model answers well, as you will see. How?
 #
 # The language model does not read the queries, it reads their *projection*. A linear map can shrink the loud axes and bring
-# up the quiet ones, in which the queries differ. Beside it, what *should* be read: the sums of the words that the naming
-# stage wants of each query.
+# up the quiet ones. Beside it, what *should* be read: the sums of the words that naming wants.
 
 # %%
+from favor_mini.naming import bags
+
 with torch.no_grad():
     read = model.projection(real)
     vectors = model.language_model.get_input_embeddings().weight.float()
@@ -680,14 +671,12 @@ matrices({f"{name}: {directions(q):.1f} directions": cosine_matrix(q[None])[0] f
          x="query", y="query", limits=(-1, 1), label="cosine", numbers=False)
 
 # %% [markdown]
-# The middle square looks like the right one, not like the left. Some of what is read is alike *because it should be*: where
-# two queries are to name the same thing, they have to agree. The loss knows nothing of this. It looks before the projection,
-# and at the sum alone.
+# The middle square looks like the right one, not like the left. Where two queries are to name the same thing, they *have*
+# to agree. The loss knows nothing of this: it looks before the projection, and at the sum alone.
 #
-# Let us plug the component in and take things away. If the two loud axes tell next to nothing of the clip, then evening them
-# out, so that all queries are alike along them, should cost little, though it sets the mean cosine far up. Keeping these two
-# axes *alone* should cost nearly everything, and so should a collapse by hand, all queries replaced by their mean. Predict
-# the four bars:
+# Let us plug the component in and take things away. If the two loud axes tell next to nothing of the clip, then evening
+# them out, so that all queries are alike along them, should cost little, far as it moves the mean cosine. Keeping them
+# *alone* should cost nearly everything, and so should a collapse by hand. Predict the four bars:
 
 # %%
 from favor_mini.evaluation import evaluate, scores
@@ -708,7 +697,8 @@ def collapsed_to_one(queries):
 asked = [(s.name, q) for s in samples for q in s.questions[::4]]
 scenes = {s.name: s.scene for s in samples}
 changes = {"as it is": lambda q: q, "loud axes evened out": lambda q: q - loud(q),
-           "loud axes alone": lambda q: q.mean((0, 1)) + loud(q), "all replaced by their mean": collapsed_to_one}
+           "loud axes alone": lambda q: q.mean((0, 1)) + loud(q),
+           "all replaced by their mean": collapsed_to_one}
 accuracy = {}
 for name, change in changes.items():
     model.qformer.forward = lambda *a, change=change, **k: (change(honest(*a, **k)[0]), None)
@@ -720,33 +710,33 @@ bars(accuracy, percent=True, mark={"guessing": row.chance},
      x=f"accuracy over {len(asked)} questions about {len(samples)} clips, with 95 % intervals")
 
 # %% [markdown]
-# With the loud axes evened out the mean cosine lies above the limit at which `diagnose` raises its alarm, and the model still
-# answers nearly as well: the intervals overlap, so whether it lost anything, so few questions cannot tell. What looked like
-# the whole of the queries, the two loud axes alone, is worth no more than guessing. And neither is one vector a window.
+# With the loud axes evened out the mean cosine lies above the limit at which `diagnose` raises its alarm, and the model
+# answers nearly as well: whether it lost anything, these wide intervals cannot tell. The loud axes alone, nearly the whole
+# of the queries by length, are worth no more than guessing; one vector a window hardly more.
 #
-# So: a collapse costs dearly, and a diversity loss that guards against it is a sound idea. But its *value* is a poor gauge.
-# Near 0 it may mean sixteen directions or two clumps, and far above 0 the answers may be fine. Look at the matrix, count
-# directions, and try what an axis is good for.
+# So: a collapse costs dearly, and a loss that guards against it is a sound idea. But its *value* is a poor gauge. Near 0 it
+# may mean sixteen directions or two clumps, and far above 0 the answers may be fine. Look at the matrix, count directions,
+# try what an axis is good for.
 #
 # ## What to play with
 #
-# - `train_a_little({"diversity_weight": 10.0, "diversity": "squared_cosine"})`, as in "On the connector itself". Are the last
-#   four still opposed to the others? How many directions?
-# - Start `descend` from eight equal vectors and eight opposite ones, with noise of 0.01. Nothing moves far. Now with
-#   `squared_cosine`: how many steps until it lets go?
+# - `train_a_little({"diversity_weight": 10.0, "diversity": "squared_cosine"})`: do the last four still face the others? How
+#   many directions?
+# - Start `descend` from eight equal vectors and eight opposite ones, with noise of 0.01: they stay. How soon do they let go
+#   with `squared_cosine`?
 # - `favor-mini compare --vary diversity=mean_cosine,squared_cosine,gram,none --seeds 3 --minutes 1`: does it matter for the
-#   answers? (Notebook 11 says how to read what comes out.)
+#   answers? (Notebook 11 says how to read it.)
 #
 # ## Recap
 #
 # - The loss is the mean cosine over pairs of different queries in a window; the diagonal and windows of padding never count.
 # - 1 where all are alike, 0 where orthogonal, at least $-1/(N-1)$. It depends on the sum of the unit vectors alone.
-# - It pushes every query away from that sum. At a full collapse the push is zero. Free vectors next to it come back; the
+# - It pushes every query away from that sum. At a full collapse the push is zero. Free vectors beside it come back; the
 #   collapsed connector did not.
 # - Two opposed clumps satisfy it. Squared cosines and the Gram matrix are not fooled.
-# - Too low a weight may let queries fall together; whether it does depends on the first weights, the rate, and the task. Too
-#   high a weight drowns the task, as one short training showed. That the model then says what is not there is the paper's
-#   warning; no run of this notebook shows it.
+# - Too low a weight may let queries fall together; that depends on the first weights, the rate, and the task. Too high a
+#   weight drowns the task, as one short training showed. That a model then says what is not there is the paper's warning,
+#   not seen here.
 
 # %% [markdown]
 # ## Quiz
@@ -772,8 +762,8 @@ bars(accuracy, percent=True, mark={"guessing": row.chance},
 #
 # <details><summary>Answer</summary>
 #
-# **a.** Orthogonal queries would have 1/N. *b:* the cosine of a query with itself is always 1, its gradient is zero. *c:*
-# each pair stands twice off the diagonal, as (i, j) and (j, i); that has nothing to do with the diagonal.
+# **a.** Orthogonal queries would have 1/N. *b:* the cosine of a query with itself is always 1, its gradient zero. *c:* each
+# pair does stand twice, as (i, j) and (j, i), but off the diagonal.
 #
 # </details>
 #
@@ -785,8 +775,8 @@ bars(accuracy, percent=True, mark={"guessing": row.chance},
 #
 # <details><summary>Answer</summary>
 #
-# **c.** The sum lies along every query, so nothing is left to turn by. *a:* the highest point of a hill is flat. *b:* lengths
-# never matter: what lies along a query is taken off.
+# **c.** The sum lies along every query, so nothing is left to turn by. *a:* the top of a hill is flat. *b:* what lies along a
+# query is taken off.
 #
 # </details>
 #
@@ -819,12 +809,11 @@ bars(accuracy, percent=True, mark={"guessing": row.chance},
 # %% [markdown]
 # ## Where this lives
 #
-# `favor_mini/losses.py` (the loss), `favor_mini/lab/variants.py` (the alternatives), `favor_mini/model.py` and
-# `favor_mini/naming.py` (where it is added), `favor_mini/lab/diagnose.py` (the signatures); tests in `tests/test_losses.py`
-# and `tests/test_diagnose.py`.
+# `favor_mini/losses.py` (the loss), `favor_mini/lab/variants.py` (the alternatives), `favor_mini/naming.py` (where it is
+# added), `favor_mini/lab/diagnose.py` (the signatures); tests in `tests/test_losses.py` and `tests/test_diagnose.py`.
 #
 # **In the paper:** sections 3.3 and 3.4. **Further reading:** Barlow Twins ([arXiv
-# 2103.03230](https://arxiv.org/abs/2103.03230)) pushes a whole matrix of correlations towards the identity, as `gram` does
-# with queries; BLIP-2 ([arXiv 2301.12597](https://arxiv.org/abs/2301.12597)) trains its queries without such a loss.
+# 2103.03230](https://arxiv.org/abs/2103.03230)) pushes a matrix of correlations towards the identity, as `gram` does;
+# BLIP-2 ([arXiv 2301.12597](https://arxiv.org/abs/2301.12597)) trains its queries without such a loss.
 #
 # **Next:** [08 Into the language model](08_into_the_llm.ipynb).
