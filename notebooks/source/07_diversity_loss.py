@@ -7,7 +7,7 @@
 # **You need** notebook 04 (queries and cross-attention) and 06 (windows). **Paper:** sections 3.3 and 3.4, the diversity loss
 # and its weight $\lambda$.
 #
-# **Costs:** 40 minutes of reading, 50 minutes of exercises; 45 s of computing, 1.4 GB of memory.
+# **Costs:** 40 minutes of reading, 50 minutes of exercises; 40 s of computing, 1.4 GB of memory.
 
 # %%
 import textwrap

@@ -6,7 +6,7 @@
 #
 # **You need** notebooks 00 and 08; 07 for the diversity loss. **Paper:** sections 3.3 and 3.4, and the training set-up of section 4.
 #
-# **Costs:** 30 minutes of reading, 35 minutes of exercises; 345 s of computing, 2.5 GB of memory.
+# **Costs:** 30 minutes of reading, 35 minutes of exercises; 250 s of computing, 2.5 GB of memory.
 #
 # This notebook trains for real. On two CPU cores it stays under five minutes; the scores are those of *this* run.
 
