@@ -8,7 +8,7 @@
 # **You need** notebook 00, numpy and a little PyTorch; nothing about audio or video. **Paper:** section 3.1, what goes into
 # the model.
 #
-# **Costs:** 35 minutes of reading, 62 minutes of exercises; 20 s of computing, 1.1 GB of memory.
+# **Costs:** 35 minutes of reading, 62 minutes of exercises; 25 s of computing, 1.1 GB of memory.
 
 # %%
 import textwrap
@@ -496,7 +496,8 @@ def attempt(name, **settings):
     try:
         read_clip(folder / name, **settings)
     except MediaError as error:
-        print(textwrap.fill(f"{error}", 100, subsequent_indent="    "), "\n")
+        told = str(error).replace(str(folder.resolve()), str(folder)).replace("../build/01_streams/", "")
+        print(textwrap.fill(told, 100, subsequent_indent="    "), "\n")
 
 
 for name in ("cut_off.mp4", "page.mp4", "empty.mp4", "silnt.mp4"):

@@ -464,7 +464,7 @@ explore(tug_of_war, log10_of_lambda=ipywidgets.FloatSlider(
 # We take a fresh connector, eight clips of one window each, and sixteen steps of that: at a rate that is too high on
 # purpose ("fast"), since this is how connectors collapse, and at a third of it ("slow").
 
-# %%
+# %% tags=["varies"]
 from favor_mini.features import encode_media, scene_clip
 from favor_mini.lab.diagnose import first_window
 from favor_mini.naming import query_words
@@ -507,7 +507,7 @@ for name, (weight, rate) in RUNS.items():
 curves({name: (np.arange(1, 17), logs[name][:, 1]) for name in list(RUNS)[:5]},
        x="step", y="mean cosine within windows", mark={"all alike": 1.0, "": 0.0})
 
-# %%
+# %% tags=["varies"]
 print("the shipped recipe's weight:", fresh.config.diversity_weight)
 for name, q in after.items():
     print(f"{name:<17} mean cosine {package_loss(q[None]):+.2f}   directions {directions(q):4.1f}   "
@@ -527,7 +527,7 @@ matrices({name: cosine_matrix(q[None])[0] for name, q in after.items()},
 #
 # And when it has happened already? We give the collapsed connector all we have: the slow rate, a weight of 100.
 
-# %%
+# %% tags=["varies"]
 collapsed.config.diversity_weight = 100.0
 _, log = train_a_little({}, slow, model=collapsed)
 number = directions(queries_of(collapsed)[0])

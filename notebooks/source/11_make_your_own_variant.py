@@ -400,7 +400,7 @@ out = "../build/notebook-compare"
 for line in dry_run(tiny, out, progress=False).split("\n")[:-1]:
     print(line[:66])
 
-# %%
+# %% tags=["varies"]
 results = compare(tiny, out, progress=False)
 print(len(results.results), "runs;", results.right.shape[-1], "questions each")
 for row in results.differences(["all"]).itertuples():
@@ -412,7 +412,7 @@ for row in results.differences(["all"]).itertuples():
 # width at all, which is no better), and the verdict does not hand you the number as if it meant something. Each line is one
 # seed, a pair:
 
-# %%
+# %% tags=["varies"]
 from favor_mini.course.variant_figures import pairs
 
 pairs(results)
