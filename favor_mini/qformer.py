@@ -86,7 +86,8 @@ class CausalQFormer(nn.Module):
         self.input_norm = nn.LayerNorm(input_width, eps=1e-12)
         self.positions = nn.Parameter(torch.empty(window_frames * step_tokens, input_width))
         self.queries = nn.Parameter(torch.empty(num_queries, width))
-        # Without this LayerNorm on the (small) queries, post-norm makes them all alike from the first step.
+        # The queries are small: without this LayerNorm, whatever post-norm adds to all of them, such as biases that are not
+        # zero, makes them all alike.
         self.query_norm = nn.LayerNorm(width, eps=1e-12)
         self.layers = nn.ModuleList(self.layer_class(input_width, width, heads, hidden, dropout)
                                     for _ in range(layers))

@@ -94,6 +94,17 @@ def test_results_that_do_not_ship_are_asked_for_by_their_command(monkeypatch, tm
     assert "make them: favor-mini experiment attention --run" in capsys.readouterr().err
 
 
+def test_it_is_told_what_was_found_or_that_it_has_not_been_run(monkeypatch, tmp_path, capsys):
+    found = experiments.tell("attention")
+    told = capsys.readouterr().out
+    assert "asks:" in told and "found: not seen here" in told and found.arms[0] == "as shipped"
+    lines = found.verdicts(["all"]).replace("\n    ", " ").split("\n")
+    assert len(lines) == len(found.arms) - 1 and all("all: " in line and "difference found" in line for line in lines)
+    monkeypatch.setattr(experiments, "RESULTS", tmp_path)
+    assert experiments.tell("attention") is None
+    assert "favor-mini experiment attention --run" in " ".join(capsys.readouterr().out.split())
+
+
 def test_ones_own_results_are_shown(tmp_path, capsys):
     (tmp_path / "offset").mkdir()
     Offsets(rows({"mine": 1.0})).save(tmp_path / "offset" / "results.json")

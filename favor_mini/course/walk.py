@@ -23,7 +23,7 @@ from pathlib import Path
 from .notebooks import FOLDER, KERNEL_ENVIRONMENT, sources
 
 VIEW = {"width": 1366, "height": 768}
-QUIET = ("favicon", "ResizeObserver", "listings", "translations", "api/kernels")  # what a JupyterLab says by itself, offline
+QUIET = ("favicon", "ResizeObserver", "listings", "translations")  # what a JupyterLab says by itself, offline
 RUN_ALL = "() => jupyterapp.commands.execute('notebook:run-all-cells')"
 BUSY = "() => jupyterapp.shell.currentWidget.context.sessionContext.session?.kernel?.status !== 'idle'"
 ERRORS = """() => jupyterapp.shell.currentWidget.content.widgets.filter(c => c.model.type === 'code').flatMap(c =>

@@ -8,6 +8,7 @@ A mini result speaks about this mechanism on this world, trained for minutes. It
 the machinery can show the effect; it cannot confirm what a model a thousand times larger does.
 """
 
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,6 +149,15 @@ def run_experiment(name: str, out="build/experiments", *, progress: bool = True)
 def shipped_results(name: str) -> Comparison | Offsets | None:
     """What came out when it was run for this version of the package; None where it has not been."""
     return _load(find_experiment(name), RESULTS / f"{name}.json")
+
+
+def tell(name: str) -> Comparison | Offsets | None:
+    """Print what an experiment asks, what the paper says, and what came out where its results ship; returns these."""
+    e, results = find_experiment(name), shipped_results(name)
+    found = e.found if results else f"not run for this version yet: favor-mini experiment {name} --run"
+    for what, text in (("asks:  ", e.asks), ("paper: ", e.paper), ("found: ", found)):
+        print(textwrap.fill(what + text, 100, subsequent_indent="       "))
+    return results
 
 
 def known_results(name: str, out="build/experiments") -> Comparison | Offsets | None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,12 @@ class Comparison:
                 rows.append({"arm": arm, "questions": group, "difference": gained.mean(), "low": low, "high": high,
                              "seeds": seeds, "verdict": verdict(gained.mean(), low, high, seeds)})
         return pd.DataFrame(rows)
+
+    def verdicts(self, groups=None) -> str:
+        """The differences in words, one an arm and group."""
+        return "\n".join(textwrap.fill(
+            f"{r.arm}, {r.questions}: {r.difference:+.1f} points ({r.low:+.1f} to {r.high:+.1f}); {r.verdict}", 100,
+            subsequent_indent="    ") for r in self.differences(groups).itertuples())
 
     def __str__(self) -> str:
         wide = self.table[self.table.questions.isin(self.groups)].pivot_table(

@@ -8,11 +8,9 @@
 # **You need** notebooks 01 (frames and sound as tensors) and 02 (what the two encoders make of them). **Paper:** section 3.1,
 # temporal synchronisation.
 #
-# **Costs:** 40 minutes of reading, 65 minutes of exercises; 20 s of computing, 1.0 GB of memory.
+# **Costs:** 40 minutes of reading, 65 minutes of exercises; 20 s of computing, 1.1 GB of memory.
 
 # %%
-import textwrap
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -421,13 +419,9 @@ reach({name: contract("sync", name, show=False).reach for name in ("concat", "in
 
 # %%
 from favor_mini.course.lab_figures import differences, offsets
-from favor_mini.lab.experiments import find_experiment, shipped_results
+from favor_mini.lab.experiments import tell
 
-experiment, results = find_experiment("offset"), shipped_results("offset")
-print("asks:      ", experiment.asks)
-print("the paper: ", experiment.paper)
-told = f"found, beside the paper: {experiment.found}"
-print(textwrap.fill(told, 100) if results else "not run yet: favor-mini experiment offset --run")
+results = tell("offset")
 offsets(results) if results else None
 
 # %% [markdown]
@@ -572,16 +566,9 @@ if results:
 # window holds the whole clip there, so that `append` can reach everything as well.)
 
 # %%
-experiment, results = find_experiment("sync"), shipped_results("sync")
-print("asks:      ", experiment.asks)
-print("the paper: ", experiment.paper)
-if results is None:
-    print("not run for this version yet: favor-mini experiment sync --run")
-else:
-    print(textwrap.fill(f"found, beside the paper: {experiment.found}", 100))
-    for row in results.differences(["both modalities", "all"]).itertuples():
-        print(f"{row.arm}, {row.questions}: {row.difference:+.1f} points ({row.low:+.1f} to {row.high:+.1f})")
-        print("   ", row.verdict)
+results = tell("sync")
+if results:
+    print(results.verdicts(["both modalities", "all"]))
 groups = ["both modalities", "one modality, plain", "all"]
 differences(results.differences(groups), results.arms[0]) if results else None
 

@@ -7,7 +7,7 @@
 #
 # **You need** notebook 04 (one head of attention, queries, cross-attention). **Paper:** section 3.2, the causal attention module.
 #
-# **Costs:** 35 minutes of reading, 46 minutes of exercises; 30 s of computing, 1.2 GB of memory.
+# **Costs:** 35 minutes of reading, 46 minutes of exercises; 25 s of computing, 1.3 GB of memory.
 
 # %%
 import torch
@@ -386,15 +386,9 @@ bars(accuracy, x=f"accuracy over {len(asked)} questions about {len(samples)} hel
 
 # %%
 from favor_mini.course.lab_figures import differences
-from favor_mini.lab.experiments import find_experiment, shipped_results
+from favor_mini.lab.experiments import tell
 
-experiment, results = find_experiment("attention"), shipped_results("attention")
-print("asks: ", experiment.asks)
-print("paper:", experiment.paper)
-if results is None:
-    print("not run for this version yet: favor-mini experiment attention --run")
-else:
-    print("found:", experiment.found)
+results = tell("attention")
 
 # %%
 groups = ["what comes next", "both modalities", "all"]
@@ -406,10 +400,7 @@ differences(results.differences(groups), results.arms[0]) if results else None
 
 # %%
 if results:
-    found = results.differences(["what comes next", "all"])
-    for row in found.itertuples():
-        print(f"{row.arm}, {row.questions}: {row.difference:+.1f} points ({row.low:+.1f} to {row.high:+.1f})")
-        print("   ", row.verdict)
+    print(results.verdicts(["what comes next", "all"]))
 
 # %% [markdown]
 # How far can this speak? These are clips of 8 to 12 s, windows of 5 s, a language model that has learned to reason over timelines before, and

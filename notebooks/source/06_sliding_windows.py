@@ -540,15 +540,9 @@ for name, (frames, queries_N, P, D, width) in settings.items():
 
 # %%
 from favor_mini.course.lab_figures import differences
-from favor_mini.lab.experiments import find_experiment, shipped_results
+from favor_mini.lab.experiments import tell
 
-experiment, results = find_experiment("windows"), shipped_results("windows")
-print("asks: ", experiment.asks)
-print("paper:", experiment.paper)
-if results is None:
-    print("not run for this version yet: favor-mini experiment windows --run")
-else:
-    print("found:", experiment.found)
+results = tell("windows")
 groups = ["both modalities", "what comes next", "all"]
 differences(results.differences(groups), results.arms[0]) if results else None
 
@@ -556,8 +550,7 @@ differences(results.differences(groups), results.arms[0]) if results else None
 if results:
     overall = results.table[results.table.questions == "all"].groupby("arm", sort=False)
     print(overall[["accuracy", "gflop"]].mean().round(3).to_string())
-    for row in results.differences(["all"]).itertuples():
-        print(f"{row.arm}: {row.difference:+.1f} points ({row.low:+.1f} to {row.high:+.1f}); {row.verdict}")
+    print(results.verdicts(["all"]))
 
 # %% [markdown]
 # How far can this speak? An interval that holds 0 means *no difference found*, not that there is none. Clips here last 8 to 12

@@ -8,7 +8,7 @@
 # **You need** notebooks 00 and 08; the libraries jiwer and pycocoevalcap (`pip install 'favor-mini[aveb]'`). **Paper:**
 # section 4, the benchmark AVEB and the ablations.
 #
-# **Costs:** 40 minutes of reading, 67 minutes of exercises; 35 s of computing, 1.5 GB of memory.
+# **Costs:** 40 minutes of reading, 67 minutes of exercises; 30 s of computing, 1.4 GB of memory.
 
 # %%
 import json
@@ -509,18 +509,7 @@ pd.DataFrame({f"{clips} clips": {plan: found_share(seeds, clips, paired)
 
 # %%
 from favor_mini.course.lab_figures import differences
-from favor_mini.lab.experiments import find_experiment, shipped_results
-
-
-def tell(name):
-    """What an experiment asks, and what came of it, if its results ship with this version; returns these."""
-    experiment, results = find_experiment(name), shipped_results(name)
-    missing = f"not run for this version yet: favor-mini experiment {name} --run"
-    found = experiment.found if results else missing
-    for what, text in (("asks:  ", experiment.asks), ("paper: ", experiment.paper), ("found: ", found)):
-        print(textwrap.fill(what + text, 100, subsequent_indent="       "))
-    return results
-
+from favor_mini.lab.experiments import tell
 
 by_task = tell("tasks")
 
@@ -547,11 +536,10 @@ if by_task:
 
 # %%
 novelty = tell("novelty")
-found = novelty.differences(["about what was left out", "about the rest"]) if novelty else pd.DataFrame()
-for row in found.itertuples():
-    said = f"{row.arm}, {row.questions}: {row.difference:+.1f} ({row.low:+.1f} to {row.high:+.1f}); "
-    print(textwrap.fill(said + row.verdict, 100, subsequent_indent="    "))
-differences(found, novelty.arms[0]) if novelty else None
+groups = ["about what was left out", "about the rest"]
+if novelty:
+    print(novelty.verdicts(groups))
+differences(novelty.differences(groups), novelty.arms[0]) if novelty else None
 
 # %% [markdown]
 # Both rows matter. A drop on what was left out says that it was not learned by other means; the row about the rest says

@@ -584,15 +584,12 @@ curves({"by arithmetic": (count, 1 - 0.95**count), "simulated": (count, simulate
 
 # %%
 from favor_mini.course.lab_figures import differences
-from favor_mini.lab.experiments import find_experiment, shipped_results
+from favor_mini.lab.experiments import find_experiment, shipped_results, tell
 
 experiment, shipped = find_experiment("attention"), shipped_results("attention")
-print("asks: ", experiment.asks)
-print("paper:", experiment.paper)
 plan = experiment.plan
+print("asks: ", experiment.asks)
 print("plan: ", len(plan.arms), "arms,", plan.seeds, "seeds,", plan.steps, "steps")
-if shipped is None:
-    print("not run for this version yet: favor-mini experiment attention --run")
 
 # %% [markdown]
 # Before you look: the group judged by is *what comes next*, since that is what the paper's argument is about. All others are
@@ -625,8 +622,7 @@ for row in judged.differences([group]).itertuples():
     times = 2 * (by_clips / 2.0) ** 2
     advice = f"{needed} seeds" if needed else f"first ask about {times:.0f} times as many clips"
     print(f"    seeds scatter by {spread:.1f}, the clips' share is {by_clips:.1f}; for +-2 points: {advice}")
-if shipped:
-    print(textwrap.fill(f"found: {experiment.found}", 105))
+tell("attention");
 
 # %% [markdown]
 # Where it says *no difference found*, look at the number behind it: a gain of that many points could be there, and these runs

@@ -360,10 +360,10 @@ WRONG = {
                    (units_by_one_norm, "are made with one length"), (units_by_one_norm_only, "there, too")],
     "squared_cosine": [(square_of_mean, "after the mean"), (squares_with_diagonal, "diagonal counts"), (absolute, "absolute values"),
                        (mean_of_nothing, "paper's loss"), (squares_of_padding, "no effect"), (root, "square root"),
-                       (squares_of_nothing, "not nan"), (square_of_window_means, "mean over each window"),
+                       (squares_of_nothing, "mean of nothing"), (square_of_window_means, "mean over each window"),
                        (squares_over_n_squared, "N * N"), (squares_detached, "gradient is lost")],
     "gram": [(directions_only, "One scale for a whole window"), (unscaled, "nothing is scaled"),
              (one_scale, "each window has its own"), (off_diagonal_only, "off the diagonal"), (no_identity, "identity"),
-             (gram_summed, "not their mean"), (gram_of_padding, "no effect"), (no_root, "square root"), (gram_of_nothing, "not nan"),
+             (gram_summed, "not their mean"), (gram_of_padding, "no effect"), (no_root, "square root"), (gram_of_nothing, "mean of nothing"),
              (rms_of_elements, "single numbers"), (gram_detached, "gradient is lost"), (scale_detached, "scale has lost")],
 }

@@ -63,6 +63,12 @@ def _constant_lengths(queries: Tensor) -> Tensor:
     return unit @ unit.transpose(1, 2)
 
 
+def _nothing_is_zero(t: Trial, queries: Tensor, real: Tensor, where: str) -> None:
+    found = t.run(queries, real)
+    t.that(isinstance(found, Tensor) and found.ndim == 0 and found.item() == 0,
+           f"{where} the result should be 0, as a scalar tensor; the mean of nothing is nan")
+
+
 @exercise("cosine_matrix", notebook=NOTEBOOK, answer=cosine_matrix, difficulty=1, minutes=7,
           goal="How alike are the queries of a window? Give for each pair of queries of the same window the cosine of the angle between them. "
                "Queries of different windows are never compared. A loss will be built on it, so its gradient has to lead back to the queries.",
@@ -101,8 +107,7 @@ def _(t: Trial):
 def _(t: Trial):
     queries = _windows(t)
     windows, num_queries, _ = queries.shape
-    real = torch.ones(windows, dtype=torch.bool)
-    real[t.number(0, windows - 1)] = False
+    real = torch.arange(windows) != t.number(0, windows - 1)
     kept, cosines = queries[real], cosine_matrix(queries[real])
     each = _pairs(kept).mean(1)
     expected = diversity_loss(queries, real)
@@ -123,12 +128,8 @@ def _(t: Trial):
         "queries of different windows are compared with one another": _pairs(kept.flatten(0, 1)[None]).mean()}
     t.same(t.run(queries, real), expected, suspects)
     t.same(t.run(queries), diversity_loss(queries), what="without `real` (None: all windows count) the result")
-    found = t.run(queries, torch.zeros(windows, dtype=torch.bool))
-    t.that(isinstance(found, Tensor) and found.ndim == 0 and found.item() == 0,
-           "where no window is real the result should be 0, as a scalar tensor; the mean of nothing is nan")
-    found = t.run(queries[:, :1], real)
-    t.that(isinstance(found, Tensor) and found.ndim == 0 and found.item() == 0,
-           "a window with a single query has no pairs: the result should be 0, as a scalar tensor")
+    _nothing_is_zero(t, queries, torch.zeros_like(real), "where no window is real")
+    _nothing_is_zero(t, queries[:, :1], real, "a window with a single query has no pairs:")
     _trainable(t, diversity_loss, queries, real)
 
 
@@ -179,8 +180,7 @@ def _(t: Trial):
 def _(t: Trial):
     queries = _windows(t)
     windows, num_queries, _ = queries.shape
-    real = torch.ones(windows, dtype=torch.bool)
-    real[t.number(0, windows - 1)] = False
+    real = torch.arange(windows) != t.number(0, windows - 1)
     pairs = _pairs(queries[real])
     suspects = {
         "squared after the mean: cosines of both signs have cancelled by then; square each one": pairs.mean().square(),
@@ -194,10 +194,8 @@ def _(t: Trial):
         "the mean over windows and pairs is missing": pairs.square().sum(1).mean()}
     t.same(t.run(queries, real), squared_cosine(queries, real), suspects)
     t.same(t.run(queries), squared_cosine(queries), what="without `real` (None: all windows count) the result")
-    for nothing in ((queries, torch.zeros(windows, dtype=torch.bool)), (queries[:, :1], real)):
-        found = t.run(*nothing)
-        t.that(isinstance(found, Tensor) and found.ndim == 0 and found.item() == 0,
-               "where there is no pair to compare the result should be 0, as a scalar tensor, not nan")
+    for nothing in ((queries, torch.zeros_like(real)), (queries[:, :1], real)):
+        _nothing_is_zero(t, *nothing, "where there is no pair to compare")
     _trainable(t, squared_cosine, queries, real)
 
 
@@ -211,8 +209,7 @@ def _(t: Trial):
 def _(t: Trial):
     queries = _windows(t)
     windows, num_queries, _ = queries.shape
-    real = torch.ones(windows, dtype=torch.bool)
-    real[t.number(0, windows - 1)] = False
+    real = torch.arange(windows) != t.number(0, windows - 1)
     kept, identity = queries[real], torch.eye(num_queries)
     off = ~torch.eye(num_queries, dtype=torch.bool)
 
@@ -239,9 +236,7 @@ def _(t: Trial):
             apart(kept / kept.square().sum(-1).mean(-1)[:, None, None]).square().mean()}
     t.same(t.run(queries, real), gram(queries, real), suspects)
     t.same(t.run(queries), gram(queries), what="without `real` (None: all windows count) the result")
-    found = t.run(queries, torch.zeros(windows, dtype=torch.bool))
-    t.that(isinstance(found, Tensor) and found.ndim == 0 and found.item() == 0,
-           "where no window is real the result should be 0, as a scalar tensor, not nan")
+    _nothing_is_zero(t, queries, torch.zeros_like(real), "where no window is real")
 
     def constant_scale(held, real):
         held = held[real]
