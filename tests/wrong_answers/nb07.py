@@ -364,6 +364,7 @@ WRONG = {
                        (squares_over_n_squared, "N * N"), (squares_detached, "gradient is lost")],
     "gram": [(directions_only, "One scale for a whole window"), (unscaled, "nothing is scaled"),
              (one_scale, "each window has its own"), (off_diagonal_only, "off the diagonal"), (no_identity, "identity"),
-             (gram_summed, "not their mean"), (gram_of_padding, "no effect"), (no_root, "square root"), (gram_of_nothing, "mean of nothing"),
+             (gram_summed, "not their mean"), (gram_of_padding, "no effect"), (no_root, "square root"),
+             (gram_of_nothing, "mean of nothing"),
              (rms_of_elements, "single numbers"), (gram_detached, "gradient is lost"), (scale_detached, "scale has lost")],
 }
