@@ -111,6 +111,13 @@ def test_a_failing_cell_leaves_the_old_notebook(folder, capsys):
     assert (folder / "00_first.ipynb").read_bytes() == before
 
 
+@pytest.mark.slow
+def test_a_child_of_the_kernel_does_not_count_with_what_its_parent_holds(folder):
+    put(folder, "# %%\nimport subprocess, sys\nheld = b'1' * 10**9\nsubprocess.run([sys.executable, '-c', '1'], check=True);\n")
+    run = notebooks.execute(notebooks.read_source(folder / "source" / "00_first.py"), folder)
+    assert 1.0 < run.gigabytes < 1.5
+
+
 def written(folder):
     """A notebook as `build` would write it, without the seconds that a kernel takes."""
     put(folder, "# %% [markdown]\n# Words\n\n# %%\n1 + 1\n\n# %%\n2 + 2\n")
