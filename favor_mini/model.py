@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.tuners_utils import cast_adapter_dtype
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, WhisperModel
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
@@ -274,7 +275,7 @@ class FavorForConditionalGeneration(PreTrainedModel):
         """Join any pretrained Whisper, InstructBLIP and causal LM, by hub name or local folder; add a fresh connector.
 
         Args:
-            dtype: of the frozen parts; the connector is float32.
+            dtype: of the frozen parts; what learns is float32, as bfloat16 would lose its small steps.
             settings: further fields of `FavorConfig`. `placeholder_id` defaults to a new token behind the vocabulary.
 
         Raises:
@@ -304,6 +305,7 @@ class FavorForConditionalGeneration(PreTrainedModel):
             model._init_weights(getattr(model, name).to_empty(device=model.device))
         config.lora_rank = lora_rank
         model.add_lora()
+        cast_adapter_dtype(model.language_model, "default")
         model.freeze()
         return model.eval()
 

@@ -71,6 +71,12 @@ def test_only_connector_and_lora_learn(joined):
     assert all(p.isfinite().all() for p in joined.parameters())
 
 
+def test_what_learns_is_float32_where_the_frozen_parts_are_not(parts):
+    model = FavorForConditionalGeneration.from_parts(**parts[0], **SIZES, dtype=torch.bfloat16)
+    for name, parameter in model.named_parameters():
+        assert parameter.dtype == (torch.float32 if parameter.requires_grad else torch.bfloat16), name
+
+
 def test_joined_then_saved_then_loaded_answers_alike(parts, joined, tmp_path):
     processor = FavorProcessor.from_parts(joined.config, **parts[0])
     joined.save_pretrained(tmp_path)

@@ -120,9 +120,9 @@ full.requires_grad_(True)
 plans["everything learns, float32"] = in_parts(full)
 full.freeze()
 plans["connector and LoRA learn, float32"] = in_parts(full)
-for part in (full.audio_encoder, full.visual_encoder, full.language_model):
-    part.to(torch.bfloat16)
-plans["the same, frozen parts and LoRA in bfloat16"] = in_parts(full)
+for p in full.parameters():
+    p.data = p.data if p.requires_grad else p.data.to(torch.bfloat16)
+plans["the same, frozen parts in bfloat16"] = in_parts(full)
 stacked(plans, x="GB, without activations", mark={"a card of 80 GB": 80.0})
 
 # %% [markdown]
@@ -502,15 +502,9 @@ for part, (total, trained) in count_parameters(model).items():
 
 # %% [markdown]
 # Whisper's decoder and InstructBLIP's own language model were in the files and are not here: they are never read. The connector
-# is fresh. And look at the types: the connector is float32, as it should be, but **LoRA learns in bfloat16**, since it was put
-# into a bfloat16 model. You have seen above what becomes of small steps there. One line mends it; peft casts on the way:
-
-# %%
-for p in model.parameters():
-    p.data = p.data.float() if p.requires_grad else p.data
-print({str(p.dtype) for name, p in model.named_parameters() if "lora_" in name})
-
-# %% [markdown]
+# is fresh. And look at the types: what is frozen is bfloat16, the connector **and LoRA** are float32. Left to itself, LoRA takes
+# the type of the model it is put into, and you have seen above what becomes of its small steps there; `from_parts` has peft cast it.
+#
 # `placeholder_id` is 6 since this tokenizer knows `<av>` as token 6. Vicuna's does not: leave the setting out, and a new token
 # behind the vocabulary is made, in the model and in the processor alike. What if a name is wrong, or of the wrong kind?
 
@@ -746,7 +740,7 @@ explore(what_it_costs, thousand_clips=slider(200, 10, 2000, 10, "thousand clips"
 # - The same classes serve both sizes; a config and three names change.
 # - On the meta device, parameters, arithmetic and even activations are counted without being allocated.
 # - Freezing saves gradients and states. It does not save the way back through what stands after the connector.
-# - Frozen parts in bfloat16, what learns in float32. Look at the types; LoRA takes those of the model it is put into.
+# - Frozen parts in bfloat16, what learns in float32. Look at the types: left to itself, LoRA takes those of its model.
 # - The eyes cost most, the connector next to nothing, and N queries a window keep the language model's share small.
 # - Accumulated and averaged gradients are those of the whole batch, if parts are weighed rightly.
 # - Costs worked out are arithmetic with assumptions. Only a run measures.
