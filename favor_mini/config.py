@@ -78,9 +78,9 @@ class FavorConfig(PreTrainedConfig):
         if frame_rate <= 0 or 50 / frame_rate % 1:
             raise ValueError(f"frame_rate={frame_rate} does not cut 50 audio tokens a second into whole steps; choose "
                              "a divisor of 50 such as 1, 2, 2.5, 5 or 10")
-        if min(window_frames, num_queries, visual_tokens, qformer_layers) < 1:
-            raise ValueError("window_frames, num_queries, visual_tokens and qformer_layers must be at least 1, found "
-                             f"{window_frames}, {num_queries}, {visual_tokens} and {qformer_layers}")
+        for name in ("window_frames", "num_queries", "visual_tokens", "qformer_width", "qformer_layers", "qformer_heads", "qformer_hidden"):
+            if not isinstance(count := getattr(self, name), int) or count < 1:
+                raise ValueError(f"{name}={count!r}: it must be a whole number and at least 1")
         super().__init__(**kwargs)
 
     @property
