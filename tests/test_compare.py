@@ -1,5 +1,8 @@
 """Paired comparisons: the sums by hand, the runs repeatable, and nothing trained twice."""
 
+import linecache
+import types
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +12,7 @@ from favor_mini import checkpoint_path, cli
 from favor_mini.aveb.tasks import TASKS
 from favor_mini.features import scene_of
 from favor_mini.lab import compare as compare_module
-from favor_mini.lab.compare import _with_steps, compare, fresh_model, run_folder
+from favor_mini.lab.compare import _source, _with_steps, compare, fresh_model, run_folder
 from favor_mini.lab.plan import FIELDS, Plan, arm_name, left_out, load_parts, named, parse_changes
 from favor_mini.lab.statistics import LEFT_OUT, Comparison, verdict
 from favor_mini.world.scene import SHAPES, THINGS, draw_scene
@@ -242,6 +245,47 @@ def test_an_edited_part_of_ones_own_is_trained_anew(scratch, tmp_path):  # noqa:
         return run_folder(tmp_path, checkpoint_path(), Plan([{}, {"attention": "mine"}], **QUICK), {"attention": "mine"}, 0)
 
     assert folder("full") == folder("full") != folder("block_causal")
+
+
+NOTEBOOK = """
+from torch import nn
+import torch
+
+REACH = 2
+
+def near(apart):
+    return {near}
+
+class Base(nn.Module):
+    def forward(self, x):
+        return {inherited}
+
+class Part(Base):
+    scale = {attribute}
+    def __init__(self, reach=REACH):
+        super().__init__()
+        self.apart = [near(i) for i in range({own})]
+
+def idle():
+    return {idle}
+"""
+
+
+def test_a_part_from_a_notebook_is_known_by_all_that_it_uses_there(monkeypatch):
+    """A notebook's code stands in no file, but Python keeps its lines."""
+    numbers = iter(range(100))
+
+    def told(name="Part", **changes):
+        text = NOTEBOOK.format(**{"near": "apart <= REACH", "inherited": "x", "attribute": 1, "own": 3, "idle": 0, **changes})
+        module, cell = types.ModuleType("notebook"), f"<cell {next(numbers)}>"
+        monkeypatch.setitem(linecache.cache, cell, (len(text), None, text.splitlines(True), cell))
+        exec(compile(text.replace("REACH = 2", f"REACH = {changes.get('reach', 2)}"), cell, "exec"), vars(module))
+        return _source(vars(module)[name])
+
+    assert told() == told() == told(idle=1), "what it does not use may change"
+    others = [told(near="apart < REACH"), told(inherited="2 * x"), told(attribute=2), told(own=4), told(reach=3)]
+    assert len({told(), *others}) == 6
+    assert told("near") == told("near", own=5) != told("near", reach=3)
 
 
 def test_a_file_that_is_no_python_is_refused(tmp_path):

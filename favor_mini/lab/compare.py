@@ -39,6 +39,8 @@ from ..world.scene import SPLITS
 from .plan import WITHOUT, Plan, arm_name, left_out, named
 from .statistics import Comparison
 
+PLAIN = (bool, int, float, str, tuple)  # what a name may hold whose value is told by its repr
+
 
 def compare(plan: Plan, out="build/compare", *, checkpoint=None, progress: bool = True, cache=None) -> Comparison:
     """Make all runs of the plan that are not there yet; returns what they say. Writes `out/results.json`.
@@ -196,18 +198,42 @@ def run_folder(out: Path, folder: Path, plan: Plan, arm: dict, seed: int) -> Pat
 
 def _source(make) -> str:
     """The code of a part that does not come with the package, so that an edited one is trained anew: the file that it stands
-    in, or its own lines where that is a notebook."""
+    in, or where that is a notebook, its own lines and those of all that it uses from there."""
     if make.__module__.startswith("favor_mini."):
         return ""  # `_code` tells
     try:
         file = Path(inspect.getsourcefile(make) or "")
-        return file.read_text() if file.is_file() else inspect.getsource(make)
+        if file.is_file():
+            return file.read_text()
     except (OSError, TypeError):  # a class of a notebook, whose methods alone know their lines
-        methods = [f for f in vars(make).values() if inspect.isfunction(f)]
-        try:
-            return make.__qualname__ + "".join(map(inspect.getsource, methods))
-        except (OSError, TypeError):  # typed into a bare interpreter
-            return f"{make.__module__}.{make.__qualname__}"
+        pass
+    lines: dict[str, str] = {}
+    try:
+        _lines(make, make.__module__, lines)
+    except (OSError, TypeError):  # typed into a bare interpreter
+        pass
+    return f"{make.__qualname__}{lines}"
+
+
+def _lines(what, module: str, known: dict[str, str]) -> None:
+    """Fill `known` with the lines of a function or class of `module`, of what it inherits, and of what it names from there."""
+    for kind in reversed(getattr(what, "__mro__", [])):
+        if kind.__module__ == module:
+            known |= {f"{kind.__qualname__}.{name}": repr(v) for name, v in vars(kind).items() if isinstance(v, PLAIN) and name[:2] != "__"}
+            for method in filter(inspect.isfunction, vars(kind).values()):
+                _lines(method, module, known)
+    if not inspect.isfunction(what) or what.__qualname__ in known:
+        return
+    known[what.__qualname__] = inspect.getsource(what)
+    codes = [what.__code__]
+    for code in codes:  # grows by the functions inside
+        codes += [constant for constant in code.co_consts if inspect.iscode(constant)]
+        for name in code.co_names:
+            value = what.__globals__.get(name)
+            if isinstance(value, PLAIN):
+                known[name] = repr(value)
+            elif (inspect.isfunction(value) or inspect.isclass(value)) and value.__module__ == module:
+                _lines(value, module, known)
 
 
 def _code() -> str:
