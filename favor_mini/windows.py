@@ -11,7 +11,7 @@ from .registry import find, register
 
 
 def num_windows(num_frames: int, window_frames: int, name: str = "sliding") -> int:
-    """W: how many windows of K frames a clip of T frames becomes; ceil(T / K) where they slide by K. None for no frame."""
+    """W: how many windows of K frames a clip of T frames becomes; ceil(T / K) where they slide by K, 0 where there is no frame."""
     if num_frames == 0:
         return 0
     _, real = find("windows", name)(torch.zeros(1, num_frames, 1, 1), torch.ones(1, num_frames).bool(), window_frames)

@@ -1,7 +1,9 @@
 """Paired comparisons: the sums by hand, the runs repeatable, and nothing trained twice."""
 
 import linecache
+import time
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -200,6 +202,21 @@ def test_the_command_tells_what_it_would_cost(scratch, tmp_path, capsys):  # noq
     printed = capsys.readouterr().out
     assert code == 0 and "attention=mine" in printed and "2 seeds, 10 steps a run" in printed
     assert not (tmp_path / "out" / "runs").exists()
+
+
+def test_two_comparisons_at_once_train_a_run_once(tmp_path, monkeypatch):
+    made, file = [], tmp_path / "runs" / "one" / "result.json"
+
+    def slow(*_):
+        made.append(1)
+        time.sleep(0.5)
+        file.write_text('{"seed": 3}')
+        return {"seed": 3}
+
+    monkeypatch.setattr(compare_module, "_run", slow)
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda _: compare_module.run(tmp_path, None, {}, 3, [], file, False), range(2)))
+    assert found == [{"seed": 3}] * 2 and len(made) == 1
 
 
 def test_another_configuration_is_another_run(tmp_path):

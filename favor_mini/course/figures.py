@@ -261,8 +261,9 @@ def score_bars(found: dict[str, list]) -> Picture:
         value = np.array([rows[n].accuracy if n in rows else np.nan for n in names])
         reach = np.array([[v - rows[n].low, rows[n].high - v] if n in rows else [0, 0]
                           for n, v in zip(names, value, strict=True)]).clip(0).T
-        axis.barh(place, value, height, xerr=reach, color=SERIES[-len(found):][i], edgecolor=INK, linewidth=0.7,
-                  label=model, error_kw={"elinewidth": 1.1, "ecolor": "#7d7d7d"})
+        axis.barh(place, value, height, color=SERIES[-len(found):][i], edgecolor=INK, linewidth=0.7, label=model)
+        axis.hlines(place, value - reach[0], value + reach[1], color=INK, linewidth=1.6, label="95 % interval" if i == 0 else None,
+                    path_effects=[withStroke(linewidth=4, foreground="white")])
     chances = {score.name: score.chance for rows in found.values() for score in rows}
     axis.vlines([chances[n] for n in names], np.arange(len(names)) - 0.45, np.arange(len(names)) + 0.45,
                 color=MARK, linewidth=3.5, label="chance", zorder=3,
@@ -272,7 +273,7 @@ def score_bars(found: dict[str, list]) -> Picture:
     axis.xaxis.set_major_formatter("{x:.0%}")
     axis.grid(axis="x", color="#dddddd")
     axis.set_axisbelow(True)
-    figure.legend(loc="outside upper center", ncols=len(found) + 1, frameon=False)
+    figure.legend(loc="outside upper center", ncols=len(found) + 2, frameon=False)
     return figure
 
 

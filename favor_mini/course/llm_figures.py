@@ -74,14 +74,14 @@ def low_rank(change, rank: int) -> Picture:
     reach = np.abs(change).max()
     axes = figure.subplots(1, 4, width_ratios=(1, 1, 1, 1.15))
     shown = {f"wanted: {whole} numbers": change, f"B A, rank {rank}: {few} numbers": closest,
-             f"left out: {missed:.0%}": change - closest}
+             f"left out: {missed:.0%} of the squares": change - closest}
     for axis, (name, values) in zip(axes, shown.items(), strict=False):
         axis.imshow(values, cmap=EVEN, vmin=-reach, vmax=reach)
         axis.set(title=name, xticks=[], yticks=[])
         axis.title.set_fontsize(13)
-    places = np.arange(1, len(sizes) + 1)
-    axes[3].bar(places, sizes, color=[STRONG if p <= rank else "white" for p in places], edgecolor=INK)
-    axes[3].set(title="directions by size", xlabel="direction (blue: kept)", xlim=(0.3, min(len(sizes), 16) + 0.7))
+    places = np.arange(1, min(len(sizes), 16) + 1)
+    axes[3].bar(places, sizes[: len(places)], color=[STRONG if p <= rank else "white" for p in places], edgecolor=INK)
+    axes[3].set(title="directions by size", xlabel="direction (blue: kept)", xlim=(0.3, len(places) + 0.7))
     axes[3].title.set_fontsize(13)
     return figure
 

@@ -77,19 +77,19 @@ def query_map(shown: dict, title: str = "") -> Picture:
 
 
 @styled
-def gaze(frames: np.ndarray, shares, visual_tokens: int, title: str, script: list[tuple[float, float, str, str]] = ()) -> Picture:
+def gaze(frames: np.ndarray, shares, visual_tokens: int, title: str, script: list[tuple[float, float, str, bool]] = ()) -> Picture:
     """The frames of a window, what happens in them, and how one query divides its attention over them.
 
     Args:
         frames: (K', H, W, 3) uint8; a last window may hold fewer than K.
         shares: (K, P), the query's attention to each token, which add up to 1.
         visual_tokens: the first V places of a frame hold picture and sound, those behind them sound alone.
-        script: (first frame, end, seen, heard) of what happens, in frames of this window.
+        script: (first frame, end, what, whether it is heard) of what happens, in frames of this window.
     """
     shares = array(shares)[: len(frames)]
     seen, heard = shares[:, :visual_tokens].sum(1), shares[:, visual_tokens:].sum(1)
-    best, rows = int((seen + heard).argmax()), (1.0, 0.62, 1.5) if script else (1.0, 1.5)
-    happens = "; ".join(f"frames {a + 1:.0f} to {b:.0f}: see {s}, hear {h}" for a, b, s, h in script)
+    best, rows = int((seen + heard).argmax()), (1.0, 0.95, 1.5) if script else (1.0, 1.5)
+    happens = "; ".join(f"frames {a + 1:.0f} to {b:.0f}: {'hear' if heard else 'see'} {what}" for a, b, what, heard in script)
     figure = picture(13, 1.1 + 1.5 * sum(rows), (
         f"{title}: over {len(frames)} frames; most at frame {best + 1} ({seen[best] + heard[best]:.0%}). On places with picture and "
         f"sound {seen.sum():.0%}, on places with sound alone {heard.sum():.0%}. {happens}."))
@@ -97,9 +97,10 @@ def gaze(frames: np.ndarray, shares, visual_tokens: int, title: str, script: lis
     axes[0].imshow(np.concatenate(list(frames), axis=1), extent=(0, len(frames), 0, 1), aspect="auto")
     for border in range(len(frames) + 1):
         axes[0].axvline(border, color="white", linewidth=2)
-    for start, end, what, sound in script:
-        axes[1].barh(0.5, end - start, left=start, height=0.96, align="center", color=LIGHT, edgecolor=INK)
-        axes[1].text((start + end) / 2, 0.5, textwrap.fill(f"{what}; {sound}", max(9, round(9.5 * (end - start)))),
+    for start, end, what, is_heard in script:
+        row, height = (0.16, 0.3) if is_heard else (0.68, 0.62)
+        axes[1].barh(row, end - start, left=start, height=height, color="white" if is_heard else LIGHT, edgecolor=INK)
+        axes[1].text((start + end) / 2, row, textwrap.fill(what, max(9, round(9.5 * (end - start)))),
                      ha="center", va="center", fontsize=11, linespacing=0.95)
     places = np.arange(len(frames)) + 0.5
     axes[-1].bar(places, seen, 0.8, color=STRONG, edgecolor=INK, label="places with picture and sound")

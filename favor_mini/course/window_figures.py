@@ -7,6 +7,7 @@ import textwrap
 
 import numpy as np
 import torch
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ..registry import find
@@ -41,7 +42,7 @@ def windows_of(names: list[str], num_frames: int = 11, window_frames: int = 4) -
         axis.tick_params(length=0)
     figure.legend(handles=[Patch(facecolor=LIGHT, edgecolor=INK, label="a real frame"),
                            Patch(facecolor="white", edgecolor=INK, hatch="///", label="padding"),
-                           Patch(facecolor=MARK, label="the clip's end")],
+                           Line2D([], [], color=MARK, linewidth=2.5, linestyle=(0, (4, 2)), label="the clip's end")],
                   loc="outside lower center", ncols=3, frameon=False)
     return figure
 
@@ -119,7 +120,7 @@ def which_window(labels: list[str], costs, title: str = "") -> Picture:
     axis.set_yticklabels([textwrap.fill(label, 34) for label in labels])
     axis.spines[:].set_visible(True)
     axis.tick_params(length=0)
-    figure.colorbar(drawn, ax=axis, label="loss")
+    figure.colorbar(drawn, ax=axis, label="drop of the log probability")
     return figure
 
 

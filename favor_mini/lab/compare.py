@@ -19,6 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 from safetensors.torch import load_file
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -100,7 +101,13 @@ def dry_run(plan: Plan, out="build/compare", *, checkpoint=None, progress: bool 
 
 
 def run(folder: Path, plan: Plan, arm: dict, seed: int, data: list[dict], file: Path, progress: bool) -> dict:
-    """Train one arm with one seed, ask it, keep the result in `file`."""
+    """Train one arm with one seed, ask it, keep the result in `file`. Where another process is at it, wait for its result."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(file.parent / "busy.lock"):
+        return json.loads(file.read_text()) if file.exists() else _run(folder, plan, arm, seed, data, file, progress)
+
+
+def _run(folder: Path, plan: Plan, arm: dict, seed: int, data: list[dict], file: Path, progress: bool) -> dict:
     changes = {**plan.fixed, **arm}
     model, processor = fresh_model(folder, seed, changes)
     missing, wanted = left_out(changes), len(data) * plan.clips // plan.pool

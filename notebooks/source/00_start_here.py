@@ -4,7 +4,8 @@
 # **You will** ask an audio-visual language model about a real video file, see when it is right and when it is wrong, and
 # get a map of the machinery that the other notebooks take apart.
 #
-# **You need** Python and a little PyTorch; nothing about audio, video or language models. No network, no GPU.
+# **You need** Python and a little PyTorch. Names of machinery that you meet here, such as Whisper or LoRA, are only names for now;
+# the notebooks after this one take each apart. No network, no GPU.
 # **Paper:** sections 1 and 3, as an overview.
 #
 # **Costs:** 25 minutes of reading, 12 minutes of exercises; 50 s of computing, 1.3 GB of memory.
@@ -36,7 +37,8 @@ print(len(found), "checks:", ", ".join(found))
 # which mistake it suspects. Stuck? The card holds two hints and the package's own function, folded. Whatever you leave out, the
 # package's function stands in, so you can skip an exercise and come back.
 #
-# A first one, to see how it goes. A clip is cut into *windows* of K frames, and each window becomes N vectors.
+# A first one, to see how it goes. A clip is cut into *windows* of K frames, and each window, full or not, becomes N vectors, one
+# for each of N learned *queries* that ask what the window holds.
 
 # %%
 from favor_mini.course import card, check, progress
@@ -101,7 +103,7 @@ player(clip, sample.scene, file=sample.path)
 # ## Ask the model
 #
 # **What to expect.** The checkpoint that ships today is right about nearly all that a clip shows and lets hear, and still wrong
-# now and then: what colour a shape turned, which of a sight and a sound came first, what was heard just before something. Below
+# now and then: what colour a shape turned, which of a sight and a sound came first, what was said while something was shown. Below
 # you measure just that.
 #
 # `from_pretrained` loads the model and its processor, as with any model of the `transformers` library. The processor
@@ -161,9 +163,13 @@ print(matches("The red circle.", ("red circle",)), matches("circle", ("red circl
 # ## Right and wrong
 #
 # Let us ask everything that the scripts of six clips can answer and count. Each question family needs other abilities: one
-# stream alone, the order of events, or knowing *which sound belongs to which picture*. Chance is one in
-# the number of possible answers; where both streams are needed, what one could score by taking in one of them only, seeing but
-# not hearing or the reverse, whichever is better.
+# stream alone, the order of events, or knowing *which sound belongs to which picture*. The last four lines sum up. *Both
+# modalities* are the families in which a sight has to be joined with a sound. The rest needs one stream only: *plain* where one look
+# or one listen is enough, *order or cause* where several events have to be compared.
+#
+# **Chance** is one in the number of possible answers. For both modalities it is more: the better one of two people, a deaf one
+# who sees all and a blind one who hears all. The interval says which true accuracies would make such an outcome likely; one
+# question right out of one tells next to nothing.
 
 # %%
 from favor_mini.evaluation import encode_clips, evaluate, score_table, scores
@@ -182,8 +188,8 @@ from favor_mini.course.figures import score_bars
 score_bars({"shipped model": scores(rows)})
 
 # %% [markdown]
-# Where it was wrong (all of it, or the first ten). Look at *how* it is wrong: another event of the same clip, a
-# neighbour in time, a confusion of two words that sound alike?
+# Some of its mistakes. (*Shown* may also be a written word.) Look at *how* it is wrong: does it name things that the clip does not
+# hold, or other events of the same clip, near in time?
 
 # %% tags=["varies"]
 wrong = [row for row in rows if not row.correct]
@@ -192,11 +198,12 @@ for row in wrong[:10]:
     print(f"{row.clip}: {row.question}  said: {row.predicted!r}  truth: {row.answer!r}")
 
 # %% [markdown]
+# Nearly always it is something that *was* there, at another time. What it perceives is right; what it joins or puts in order is not.
+#
 # ## Break it: move the sound
 #
 # If the model really pairs sounds with pictures frame by frame, delaying the sound by a second or more must ruin just those
-# questions that need the pairing, and leave alone those that need one stream only. Look at both lines before you conclude
-# anything.
+# questions that need the pairing, and harm others less. Predict all three lines.
 
 # %%
 from favor_mini.evaluation import delay_sound
@@ -207,17 +214,21 @@ for seconds in delays:
     moved = encode_clips(model, processor, {name: delay_sound(clips[name], seconds) for name in names})
     for score in scores(evaluate(model, processor, moved, asked, scenes)):
         curve.setdefault(score.name, []).append(score.accuracy)
-for name in ("both modalities", "one modality, plain"):
-    print(f"{name:<22}", "  ".join(f"{s} s: {a:.0%}" for s, a in zip(delays, curve[name], strict=True)))
+kinds = ("both modalities", "one modality, order or cause", "one modality, plain")
+for name in kinds:
+    print(f"{name:<29}", "  ".join(f"{s} s: {a:.0%}" for s, a in zip(delays, curve[name], strict=True)))
 
 # %%
 from favor_mini.course.plots import curves
 
-shown = ("both modalities", "one modality, plain")
-curves({name: (delays, curve[name]) for name in shown}, x="delay of the sound (s)", y="accuracy", percent=True,
-       title="Sound that comes late breaks what needs both")
+chance = next(score.chance for score in scores(rows) if score.name == "both modalities")
+curves({name: (delays, curve[name]) for name in kinds}, x="delay of the sound (s)", y="accuracy", percent=True,
+       title="Sound that comes late breaks what needs both", mark={"chance, both modalities": chance})
 
 # %% [markdown]
+# What needs both streams falls deepest, and *below* chance: the model still pairs, but with the wrong neighbour. The other lines fall,
+# too, though they need no pairing: a late sound is cut off at the clip's end, and what is cut off cannot be heard.
+#
 # Try it by hand: choose a question, move the sound, and watch the answer. The figure shows the clip as the model then gets it.
 
 # %%
@@ -247,8 +258,8 @@ explore(ask_delayed, question=choice, delay=(0.0, 3.0, 0.25))
 # %%
 from favor_mini.course.plots import flow
 
-flow([("read", "frames at 2 Hz, sound at 16 kHz", "(T, H, W, 3)"),
-      ("encode", "Whisper, ViT, Q-Former; frozen", "(T, V, D_v) (50 Hz, D_a)"),
+flow([("read", "frames at 2 Hz, sound at 16 kHz", "T frames"),
+      ("encode", "Whisper, ViT, Q-Former; frozen", "(T, V, D_v) and 50 Hz"),
       ("synchronise", "seen and heard, side by side", "(T, P, D)"),
       ("cut", "windows of K frames", "(W, K * P, D)"),
       ("causal Q-Former", "N queries sum up each window", "(W, N, width)"),
@@ -256,11 +267,13 @@ flow([("read", "frames at 2 Hz, sound at 16 kHz", "(T, H, W, 3)"),
       ("answer", "frozen LLM with LoRA", "text")], title="FAVOR, from a film to an answer")
 
 # %% [markdown]
-# Each line is one file of `favor_mini`, short enough to read.
+# Each line names its files in `favor_mini`, short enough to read. Letters: T frames; V visual tokens for each, of D_v numbers; audio
+# tokens 50 times a second, of D_w numbers, then D_a; P tokens in a time step; K frames in a window, W windows; N queries. There are
+# two Q-Formers: InstructBLIP's, frozen, sums up single frames; the causal one, which learns, sums up windows of sight and sound.
 #
 # | step | file | what it does | shape after it |
 # |---|---|---|---|
-# | read | `media` | frames at 2 Hz, sound at 16 kHz, one time axis | (T, H, W, 3) and (samples,) |
+# | read | `media` | frames at 2 Hz, sound at 16 kHz, one time axis | (T, height, width, 3) and (samples,) |
 # | encode (frozen) | `encoders` | Whisper's encoder; InstructBLIP's ViT and Q-Former | (T, V, D_v) and (50 Hz, D_w) |
 # | widen | `model` | a linear map of the audio tokens | (50 Hz, D_a) |
 # | synchronise | `sync` | what is seen and heard in the same half second, side by side | (T, P, D_v + D_a) |
@@ -279,7 +292,7 @@ with torch.no_grad():
     output = model(**processor([clip], [sample.questions[0].text]))
 config = model.config
 print("visual tokens      ", tuple(visual.shape), "(batch, T, V, D_v)")
-print("audio tokens       ", tuple(audio.shape), "(batch, 50 a second, Whisper's width)")
+print("audio tokens       ", tuple(audio.shape), "(batch, 50 a second of 12 s, D_w); what lies behind the clip's end is masked")
 greater = f"the greater of V = {config.visual_tokens} and A = {config.audio_tokens}"
 print("tokens of a step    ", f"P = {config.step_tokens},", greater)
 print("output queries     ", tuple(output.queries.shape), "(batch, W, N, width)")
@@ -323,14 +336,14 @@ print(frames, "frames ->", count_vectors(frames, config.window_frames, config.nu
 # ## Recap
 #
 # - A clip becomes W * N vectors that a language model reads in place of words.
-# - Sound and picture are joined *per time step*, before any attention; delaying the sound breaks the pairing.
+# - Sound and picture are joined *per time step*, before the causal Q-Former looks at them; delaying the sound breaks the pairing.
 # - Chance depends on the question. Where both streams are needed, it is what one stream alone could score.
-# - Everything the model got wrong, you saw: the numbers above come from this notebook's own run.
+# - The numbers above come from this notebook's own run.
 
 # %% [markdown]
 # ## Quiz
 #
-# **1.** The sound of a film is moved by two seconds. Which question suffers?
+# **1.** The sound of a film is moved by two seconds. Which question suffers most?
 #
 # - a) "what was written?"
 # - b) "what was heard while the star was shown?"
@@ -338,8 +351,8 @@ print(frames, "frames ->", count_vectors(frames, config.window_frames, config.nu
 #
 # <details><summary>Answer</summary>
 #
-# **b.** It needs to know which sound belongs to which picture. *a:* the eyes alone answer it. *c:* the ears alone do, unless sound is cut
-# off at the end.
+# **b.** It needs to know which sound belongs to which picture. *a:* the eyes alone answer it. *c:* the ears alone do; only what is cut
+# off at the end is lost.
 #
 # </details>
 #
@@ -389,8 +402,7 @@ print(frames, "frames ->", count_vectors(frames, config.window_frames, config.nu
 #
 # <details><summary>Answer</summary>
 #
-# **b.** The projected queries replace placeholders in the prompt. *a:* nothing is written out, though the mini model has been taught to name what
-# it sees. *c:* pixels end at the visual encoder.
+# **b.** The projected queries replace placeholders in the prompt. *a:* nothing is written out. *c:* pixels end at the visual encoder.
 #
 # </details>
 

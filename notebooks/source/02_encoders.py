@@ -27,13 +27,13 @@ from favor_mini.world.samples import read_samples
 #
 # Notebook 01 ended with pixels and log-mel columns. Between these and the language model stand two encoders that somebody
 # else has trained. FAVOR takes **Whisper's encoder** for all that is heard and **InstructBLIP's ViT and Q-Former** for all
-# that is seen, and leaves them as they are: *frozen*. What they do not pass on, nothing behind them can ever find out.
+# that is seen, and leaves them as they are: *frozen*. What an encoder drops is lost to everything that comes after it.
 
 # %%
 flow([("frames", "two a second", "(T, 3, H, W)"),
       ("patches", "cut each into squares", "(T, patches, 3pp)"),
-      ("ViT", "patches look at one another", "(T, patches, D)"),
-      ("Q-Former", "V queries sum up each frame", "(T, V, D_v)")],
+      ("ViT", "patches look at one another", "(T, 1 + patches, D)"),
+      ("Q-Former", "V queries sum up each frame", "(T, V, width)")],
      here="patches", title="What is seen")
 
 # %% [markdown]
@@ -127,8 +127,8 @@ print("patches", tuple(by_hand.shape), " the same:", torch.allclose(by_convoluti
 # patches, so four small convolutions of stride 2 stand in their place (`ConvStem`); as many vectors come out. The full-size
 # model has the plain cut. Everything behind is the same: attention in which every patch looks at every other.
 #
-# How fine should the cut be? Move the patch size. Attention compares all pairs; what becomes of their number? And at which
-# size is a star no longer a star in any single patch?
+# How fine should the cut be? Move the patch size. Attention compares all pairs; what becomes of their number? And from which
+# size on does no single patch show a whole star? (Frame 2 has one.)
 
 # %%
 import ipywidgets
@@ -143,15 +143,15 @@ def draw_patches(pixels_a_side, frame):
     return [patches(clip.frames[frame], p), said]
 
 
-slider = ipywidgets.IntSlider(value=9, max=len(clip.frames) - 1, description="frame", continuous_update=False)
-explore(draw_patches, pixels_a_side=["16", "8", "32", "4"], frame=slider)
+slider = ipywidgets.IntSlider(value=2, max=len(clip.frames) - 1, description="frame", continuous_update=False)
+explore(draw_patches, pixels_a_side=["32", "16", "8", "4"], frame=slider)
 
 # %% [markdown]
 # ## Ears: Whisper, chunk by chunk
 #
 # Whisper's encoder is two convolutions (notebook 01), positions, and a stack of attention layers over time. Its positions are
 # as many as it was built for: 1,500 tokens, 30 s, and *only* that (600 tokens, 12 s for the mini one). Longer sound is cut
-# into chunks, each encoded for itself, and put together again. In a batch, chunks of different clips do not concern one
+# into chunks (the last one filled up with silence), each encoded for itself, and put together again. In a batch, chunks of different clips do not concern one
 # another either, so they can all go through in one call.
 
 # %%
@@ -173,8 +173,7 @@ encode_audio = check("encode_audio", encode_audio)
 
 # %% [markdown]
 # Two clips one after another make 20.7 s of sound, two chunks of 12 s. **Predict:** change one second of it. Which seconds of
-# *tokens* change, and by how much? In a causal model only later ones would; with convolutions alone only neighbours would.
-# Here it is attention, over the whole chunk.
+# *tokens* change, and by how much?
 
 # %%
 other = read_clip(samples["clip_00"].path, image_size=64)
@@ -195,16 +194,18 @@ matrices({"change of the tokens, relative to their length": moved}, x="second th
          y="second of the tokens", numbers=False)
 
 # %% [markdown]
-# Nothing crosses the border of a chunk: exactly zero. Within a chunk any second *may* act on any other, but what does is
-# mostly the diagonal: these tokens are about their own time, and a little about their neighbours'. How much of the neighbours
-# is in there we will measure below. (Seconds that were silent anyway change little when they fall silent.)
+# Nothing crosses the border of a chunk, at 12: exactly zero. In a causal model only what lies below the diagonal would move, with
+# convolutions alone only what lies right beside it. Here it is attention, and within a chunk any second *may* act on any other.
+# Mostly it is the diagonal, and its neighbours somewhat; in the second chunk, distant seconds also show. How much of the
+# neighbours is in there we will measure below. (Seconds that were silent anyway change little when they fall silent.)
 #
 # ## Queries that sum up a picture
 #
 # A ViT gives 257 vectors of a frame. At two frames a second no language model wants them all. InstructBLIP's **Q-Former**
 # boils them down to V: it holds V learned *queries*, which look at one another, then at the patches (*cross-attention*; in
 # InstructBLIP in every other layer), then pass a small feed-forward network, layer after layer. Notebook 04 builds one from
-# scratch. Here we only *use* one:
+# scratch. Here we only *use* one, `encoder.qformer`, transformers' `InstructBlipQFormerModel`. It takes `input_ids` and
+# `attention_mask` (both may be None), `query_embeds` and `encoder_hidden_states`:
 #
 # $$\mathrm{visual} = \mathrm{QFormer}(Q,\ \mathrm{patches}) \in \mathbb{R}^{V \times D_v}, \qquad
 # Q \in \mathbb{R}^{V \times D_v}\ \text{the same for every frame}$$
@@ -252,7 +253,8 @@ print("padding moves nothing:", torch.allclose(place, padded, atol=1e-5))
 
 # %% [markdown]
 # There is a price. What depends on the question cannot be computed before the question is known. Without it a clip is encoded
-# once and then asked about a hundred times; the mini model's whole training lives on that.
+# once and then asked about a hundred times; the mini model's whole training lives on that. (With InstructBLIP's own weights the
+# question goes in, as they were trained with it: notebook 12.)
 #
 # ## Frozen
 #
@@ -262,7 +264,10 @@ print("padding moves nothing:", torch.allclose(place, padded, atol=1e-5))
 # 2. `eval()`, even while the rest trains: no dropout, so that the same clip gives the same tokens every time.
 # 3. `no_grad()` around the call: nothing trainable lies *below* it, so no activations need be kept for a backward pass.
 #
-# **Predict** for each part of FAVOR: are its parameters trainable? Does it get a gradient in a training step?
+# Six parts make up the model, in the order in which data flows: the two encoders; the `audio_projection`, a linear map that widens
+# audio tokens; FAVOR's own `qformer`, the causal one, over windows of time (not InstructBLIP's, which sits inside the visual
+# encoder); the `projection` into the language model's space; and the language model, in which LoRA adds a few weights of its own
+# (notebook 08). **Predict** for each: are its parameters trainable? Does it get a gradient in a training step?
 
 # %%
 model.train()
@@ -278,9 +283,10 @@ model.zero_grad()
 model.eval();
 
 # %% [markdown]
-# Look at the language model. It is frozen as well, but for LoRA's share; yet the gradient must travel *through* all of it on
-# its way down to the connector. It may therefore not stand under `no_grad`. The encoders may: below them there is nothing but
-# pixels.
+# The encoders are frozen, InstructBLIP's Q-Former among them; what stands between them and the language model, the **connector**,
+# learns. Look at the language model: it is frozen as well, but for LoRA's share; yet the gradient must travel *through* all of it
+# on its way down to the connector. It may therefore not stand under `no_grad`. The encoders may: below them there is nothing but
+# pixels and sound.
 
 # %% [markdown]
 # ## What does a token know?
@@ -320,7 +326,7 @@ for number, row in enumerate(encoded):
     scene = scene_of(row)
     truth = [visual_labels(scene, k / 2) for k in range(row["num_frames"])]
     visual.append(row["visual_features"].float())  # [T, V, D_v]
-    name += [int(t["names"][0]) for t in truth]  # of what the moment is about
+    name += [int(t["names"][0]) for t in truth]  # of the moment's first actor
     colour += [int(t["colours"][0]) for t in truth]
     sound += [sound_of(scene, k / 2) for k in range(row["num_frames"])]
     of_clip += [number] * row["num_frames"]
@@ -349,17 +355,19 @@ def probe(features, labels, classes, train):
 
 train = of_clip < 91  # whole clips
 found, truth = probe(visual.mean(1), name, len(NAMES), train)
-print(f"what the picture is about, one of {len(NAMES)} names:",
+print(f"the picture's first actor, one of {len(NAMES)} names:",
       f"{(found == truth).mean():.1%} of {len(truth)} frames read correctly")
 
 # %% [markdown]
-# One linear map, fitted in a moment, and nearly every shape, thing and *written word* is found. So the ViT did the seeing;
-# its tokens only need reading.
+# One linear map, fitted in a moment, and the first shape, thing or *written word* of nearly every picture is found. No wonder: to
+# name this from the mean of the tokens is just what the mini encoder was trained for (`favor_mini.pretraining`). The test says that
+# it does so on new clips, too. For an encoder that was trained otherwise, the same probe would be a discovery. (The columns of
+# $X$ may depend on one another; leave that to `lstsq`, not to an inverse.)
 #
 # ### Two ways to fool yourself
 #
 # **Classes that are not equally frequent.** A visual token cannot hear. So what will a probe make of the *sound* of the
-# moment? It says "nothing" much of the time, and is often right.
+# moment? It will bet on what is frequent.
 
 # %%
 card("balanced_accuracy")
@@ -373,10 +381,14 @@ def balanced_accuracy(found, truth):
 balanced_accuracy = check("balanced_accuracy", balanced_accuracy)
 found, truth = probe(visual.mean(1), sound, len(SOUNDS), train)
 print(f"the sound, read off the picture: accuracy {(found == truth).mean():.0%},",
-      f"balanced {balanced_accuracy(found, truth):.0%}, by guessing {1 / len(SOUNDS):.0%}")
+      f"balanced {balanced_accuracy(found, truth):.0%}")
+always = np.full_like(truth, np.bincount(truth).argmax())
+print(f"always {SOUNDS[always[0]]!r}: accuracy {(always == truth).mean():.0%},",
+      f"balanced {balanced_accuracy(always, truth):.0%}")
 
 # %% [markdown]
-# Balanced, it is close to guessing. (A little may well be there: a thing that is hit sounds, and things on screen often do.)
+# By plain accuracy, who always says *nothing* beats the probe. Balanced, that is worth one class of all; and the probe is hardly
+# better. (A little may well be in the tokens: a thing that is hit sounds, and things on screen often do.)
 #
 # **Frames of one clip in both halves.** Neighbouring frames are nearly the same. If they are dealt out at random, the probe
 # has seen the test's twins. Then it need not know the sound: it only has to know *the clip* again, by its background, and to
@@ -390,7 +402,8 @@ for what, labels, classes in (("name of what is seen", name, len(NAMES)), ("the 
     print(f"{what:26} split by clips {fair:.0%}, split by frames {unfair:.0%}")
 
 # %% [markdown]
-# What was hardly there becomes a "finding". From here on whole clips are kept apart.
+# What was hardly there becomes a "finding" (plain accuracies here; it is the jump that counts). From here on whole clips are kept
+# apart.
 #
 # ## Which token knows what?
 #
@@ -419,10 +432,10 @@ table([*known, [1 / classes for _, classes in properties.values()]], [*rows, "(g
 # %% [markdown]
 # Seeing and hearing are apart: picture tokens hardly know the sound, sound tokens do not know the picture. *If the two are to
 # meet, the rest of the model has to bring them together*, and that is all that FAVOR's own part is for. The sound of the
-# moment is often not found because most steps of a moment are silent; the token of a step knows its *own* half second.
+# moment is not always found: a moment lasts longer than its sound, and a step far from it knows little of it.
 #
-# And the eight rows of visual tokens are not merely similar. They are **the same**, to the digit. Suspicious. Look at the
-# tokens themselves:
+# And the eight rows of visual tokens are **the same**, column by column. Suspicious, even if scores near 100 % could agree by
+# accident. Look at the tokens themselves:
 
 # %%
 examples = pixels[[2, 5, 9, 12, 15, 18]]  # six frames of the clip
@@ -466,7 +479,7 @@ for title, tokens in zip(titles, layers, strict=True):
 # ## Where along the way does knowledge appear?
 #
 # The same probe at every stage: on raw pixels (averaged to 6 x 6, about as many numbers as a token has), on what comes out of
-# the convolutions, after each layer, after the Q-Former. Patches are averaged. Freshly drawn scenes, one picture of each of
+# the convolutions, after each layer, after each of the Q-Former's. Patches are averaged. Freshly drawn scenes, one picture of each of
 # four moments:
 
 # %%
@@ -482,18 +495,20 @@ frames = pictures["pixel_values"].flatten(0, 1)  # [n, 3, 64, 64]
 with torch.no_grad():
     parts = [eyes.vision_model(part, output_hidden_states=True).hidden_states for part in frames.split(64)]
 seen = [torch.cat(layer) for layer in zip(*parts, strict=True)]  # [n, 1 + patches, D] each
+with torch.no_grad():
+    last = eyes.vision_model.post_layernorm(seen[-1])  # as the Q-Former gets it
 del parts
 stages = {"pixels": F.interpolate(frames, (6, 6), mode="area").flatten(1)}
 stages |= {f"ViT layer {i}" if i else "convolutions": h[:, 1:].mean(1) for i, h in enumerate(seen)}
-stages |= {f"Q-Former layer {i}": h.mean(1) for i, h in enumerate(query_layers(seen[-1])) if i}
+stages |= {f"Q-Former layer {i}": h.mean(1) for i, h in enumerate(query_layers(last)) if i}
 by_stage({what: {stage: balanced_accuracy(*probe(x, labels, classes, learn)) for stage, x in stages.items()}
           for what, labels, classes in (("name", about, len(NAMES)), ("colour", painted, 1 + len(COLOURS)))},
          title="What is in the picture", y="balanced accuracy", mark={"guessing a name": 1 / len(NAMES)})
 
 # %% [markdown]
 # Colour is there as soon as the convolutions have looked; the *name* of a thing, wherever it stands, takes the layers.
-# Half-way through the Q-Former some colours can't be read, and then they can again: in each of its layers the queries look at
-# the patches anew.
+# Half-way through the Q-Former some colours can't be read off the queries, and then they can: in the mini model they look at the
+# patches anew in each layer (InstructBLIP's in every other).
 #
 # And *where* is it known? Probe each of the 16 patches for itself, the map laid out as the picture is:
 
@@ -509,9 +524,9 @@ matrices({"after the convolutions": patch_map(seen[0]), "after layer 1": patch_m
          label="name read correctly")
 
 # %% [markdown]
-# At first a patch knows what lies on it or near it. One layer of attention later most of them have been told, and after four
-# *every* patch knows what the whole picture is about, the corners too. "Patch 3 is about the upper right" holds at the
-# entrance only.
+# (Over all pictures, wherever the thing stood.) From what lies on a patch and near it, the name can be read in a third of the
+# pictures or so. One layer of attention later it is the majority, and after four *every* patch knows what the picture's first actor
+# is, the corners too. "This patch is about the upper right" holds at the entrance only.
 #
 # Now the ears. For every 20 ms: what sounds here, of 8 things and 20 words, or nothing? The probe on log-mel gets the two
 # columns that a token stands for.
@@ -549,9 +564,10 @@ by_stage({kind: {stage: share_found(stage, *bounds) for stage in results} for ki
          title="What is heard, each 20 ms", y="share found, by class")
 
 # %% [markdown]
-# A bell is known by its spectrum, 20 ms will do. A *word* is not: *seven* and *salt* begin alike, and what was said is only
-# clear when it is over. Words appear late, once several layers have looked along the time axis. This is what attention is
-# for, here.
+# A bell is known by its spectrum: 20 ms of log-mel tell more than half of the things, and the convolutions, which hear a little
+# further, nearly all. A *word* is not: *seven* and *salt* begin alike, and what was said is only clear when it is over. Words
+# appear late, once several layers have looked along the time axis. This is what attention is for, here. (Silence is by far the most
+# frequent class, which is why it is hardly ever missed: the first way to fool oneself.)
 #
 # But it comes at a price: a token that has looked along time is no longer about *its* 20 ms alone.
 #
@@ -596,20 +612,18 @@ curves({"the event that has ended": (off, [remembered(True, s) for s in off]),
        mark={"guessing": 1 / (len(SOUNDS) - 1)})
 
 # %% [markdown]
-# A silent token right beside an event knows it almost as well as one within. Half a second on, one *time step*, the majority
-# can still be read; after more than a second hardly anything is left. Events to come show up as well: this encoder is not
-# causal.
+# A silent token right beside an event nearly always tells which it is. Half a second on, one *time step*, the majority can still be
+# read; after 1.2 s one in five, which is well above guessing. Events to come show up as well: this encoder is not causal.
 #
 # So the grid of 0.5 s is cut sharply, but what lies in its cells knows its neighbours. *When* something sounds can still be
-# told, as the probe above does, which hardly ever takes silence for a sound. But whoever asks a step only *which* sound is
-# about may be answered from next door. That fits notebook 01: a sound moved by half a second cost the model few answers, one
+# told, as the probe above does, which hardly ever takes silence for a sound. But whoever asks a step only *which* sound is near
+# may be answered from next door. That fits notebook 01: a sound moved by half a second cost the model few answers, one
 # moved by a second many. (For the real Whisper this is not measured here. Its attention spans 30 s; what it makes of that,
 # only its weights can tell.)
 #
 # ## The component on real clips
 #
-# So far the clips came from memory. Now the mp4 files: the probes, trained on drawn scenes, read the sample files as the
-# encoders see them, through H.264 and AAC. Below the frames stands what the visual token says; the lower part shows, for each
+# The probes were fitted on scenes drawn in memory. Now they read the mp4 files as the encoders see them, through H.264 and AAC. Below the frames stands what the visual token says; the lower part shows, for each
 # 20 ms, how strongly the audio probe votes for which sound. Choose a clip, and look for mistakes. Then choose an earlier
 # layer.
 
@@ -652,8 +666,8 @@ for script in pair:
 # %% [markdown]
 # The mixed clip is nobody's clip, and the model takes it as it comes: written is what clip 00 shows, said is what clip 01
 # lets hear, and with the white square it hears what clip 01 sounds like *at that time*. (Asked about things that a clip does
-# not hold, as what was said in clip 00, it makes something up.) This is also why features can be kept: `encode_media` once,
-# ask as often as you like.
+# not hold, as what was said in clip 00, it makes something up.) This is also why features can be kept: encode once, ask as often
+# as you like.
 
 # %% [markdown]
 # ## What to play with
@@ -662,7 +676,7 @@ for script in pair:
 #   lost?
 # - Fit the probe on things only and read words, or on one half of the colours. Does a probe know what it was not shown?
 # - Put in an encoder with random weights (`model.audio_encoder = WhisperEncoder(mini.audio_config).eval()`) and probe *them*:
-#   how much does a random network give away?
+#   how much does a random network give away? (Load `model` anew afterwards.)
 #
 # ## Recap
 #
@@ -671,7 +685,7 @@ for script in pair:
 # - Frozen means: no gradient to its weights, `eval()` always, and no graph kept, as nothing below it learns.
 # - Linear probes say what can be read off a token. Balance the classes; keep whole clips apart.
 # - Picture tokens know the picture, sound tokens the sound. The mini model's eight visual tokens are copies of one; its audio
-#   tokens know their neighbours, up to about half a second off.
+#   tokens know their neighbours, most of them at half a second, some at a whole one.
 
 # %% [markdown]
 # ## Quiz
@@ -709,13 +723,13 @@ for script in pair:
 #
 # <details><summary>Answer</summary>
 #
-# **b.** What learns lies below the language model and above the encoders. *a:* size has nothing to do with it. *c:* dropout
+# **b.** The connector learns, and it lies below the language model and above the encoders. *a:* size has nothing to do with it. *c:* dropout
 # is about `eval()`, not about gradients.
 #
 # </details>
 #
-# **4.** A probe reads the sound off picture tokens with 34 % accuracy when frames are split at random, with 20 % when clips
-# are. What follows?
+# **4.** A probe reads the sound off picture tokens with 40 % accuracy when frames are split at random, with 14 % when clips
+# are. What does the difference show?
 #
 # - a) Random splits use the data better
 # - b) The tokens know the sound, but only a little
@@ -723,20 +737,20 @@ for script in pair:
 #
 # <details><summary>Answer</summary>
 #
-# **c.** Twins of the test frames were in its training. *a:* they make the test too easy. *b:* perhaps, but only the split by
-# clips can say so, against what guessing and frequent classes give.
+# **c.** Twins of the test frames were in its training. *a:* they make the test too easy. *b:* perhaps, but that would be the 14 %,
+# against what guessing and frequent classes give; the difference is not about sound.
 #
 # </details>
 #
 # **5.** All visual tokens of a frame turn out to be copies of one. What may one conclude?
 #
-# - a) One token would have done for this encoder, and its training rewarded no difference
+# - a) For all that was probed here, one token would have done
 # - b) Q-Formers always do that
 # - c) The probe is broken
 #
 # <details><summary>Answer</summary>
 #
-# **a.** That is what was measured here. *b:* one encoder is no law; another training may keep its queries apart. *c:* the
+# **a.** The mean, and each alone, tell name and colour. *b:* one encoder is no law; another training may keep its queries apart. *c:* the
 # tokens' distances say the same, without any probe.
 #
 # </details>

@@ -28,12 +28,13 @@ from favor_mini.course.widgets import explore
 flow([("synchronise", "seen and heard side by side", "(T, P, D)"),
       ("cut", "windows of K frames", "(W, K * P, D)"),
       ("causal attention", "frames take in the frames before them", "(W, K * P, D)"),
-      ("Q-Former", "N queries look, talk, think", "(W, N, width)"),
+      ("Q-Former", "N queries talk, look, think", "(W, N, width)"),
       ("project", "to the language model", "(W * N, 256)")],
      here="Q-Former", title="From a window's tokens to N vectors")
 
 # %% [markdown]
-# The word *causal* belongs to the box before it, and to notebook 05. Here it is about the queries and how they look.
+# The word *causal* belongs to the box before it. Each layer of the module holds such an attention of its own, the first of three;
+# notebook 05 is about it. Here it is about the queries and how they look.
 #
 # ## One head
 #
@@ -82,8 +83,8 @@ explore(turn, angle=ipywidgets.IntSlider(20, 0, 360, 10, description="angle", **
         length=ipywidgets.FloatSlider(2.0, min=0, max=8, step=0.5, description="length", **still))
 
 # %% [markdown]
-# With length 0 the query knows nothing it wants, and hears the plain mean of all. With length 8 it hears hardly anything but
-# one token. It never hears something *outside* the triangle of the values: attention mixes, it does not invent.
+# With length 0 the query knows nothing it wants, and hears the plain mean of all. With length 8 it hears hardly anything but one
+# token, unless two suit it nearly alike (between the two, at 45°). It never hears something *outside* the triangle of the values: attention mixes, it does not invent.
 
 # %%
 card("one_head")
@@ -99,7 +100,7 @@ print(one_head(query, keys, values))
 
 # %% [markdown]
 # **Why the root of d?** A dot product of two random vectors of width $d$ is a sum of $d$ random numbers, so its spread grows
-# as $\sqrt d$. Without the division a wide head would start out as sure as a long query: all its attention on one token, by
+# as $\sqrt d$. Divided, it stays the same for every width. Without the division a wide head would start out as sure as a long query: all its attention on one token, by
 # accident, and a softmax that is nearly one-hot hardly passes a gradient on. Predict both lines before you run:
 
 # %%
@@ -171,9 +172,10 @@ def layer_norm(x, eps=1e-12):
 layer_norm = check("layer_norm", layer_norm)
 
 # %% [markdown]
-# Post-norm has a consequence that will matter below. After the norm every token has the same length, so what counts is how
-# large a token was *compared with what is added to it*. Two tokens that point away from each other get the same thing added.
-# Predict: at which size of theirs do they stay apart?
+# A consequence will matter below. Two tokens that get the same thing added come to resemble each other, the more, the smaller they
+# were *compared with what is added*. And post-norm makes it last: it brings every token to the same length, so that no later layer
+# could tell the small difference that is left from noise. Predict: at which size do two tokens that point away from each other stay
+# apart?
 
 # %%
 token = torch.randn(2, 64)
@@ -193,8 +195,8 @@ for size in (10, 1, 0.3, 0.1, 0.02):
 # heads at once, with a boolean mask (True: may look) where there is one.
 
 # %%
-flow([("project", "queries from x, keys and values from memory", "3 x (B, ., width)"),
-      ("split", "share out the features", "(B, heads, ., d)"),
+flow([("project", "queries from x, keys and values from memory", "(B, L or M, width)"),
+      ("split", "share out the features", "(B, heads, L or M, d)"),
       ("attend", "each head on its own", "(B, heads, L, d)"),
       ("join, project", "side by side, then mixed", "(B, L, width)"),
       ("add, norm", "residual, then LayerNorm", "(B, L, width)")], title="AttentionBlock")
@@ -238,14 +240,16 @@ AttentionBlock = check("AttentionBlock", AttentionBlock)
 # 16.
 #
 # A query alone could not know what the others ask. So before they look at the window, the queries look at one another
-# (*self-attention*), and after it each of them digests what it heard in a *feed-forward*: two linear maps with a bend (GELU)
-# between them, for each query alone.
+# (*self-attention*), and after it each of them digests what it heard in a *feed-forward*, for each query alone: a linear map to
+# `hidden` features, a bend (GELU), a linear map back. Like the attention block it adds its input to that and ends in a LayerNorm of
+# its own, so that a layer is nothing but the four parts, one after another. `real` says which of the window's tokens are no
+# padding; only these may be looked at.
 #
-# | part of a layer | who looks | at what | width |
+# | part of a layer | who looks | at what | works at width |
 # |---|---|---|---|
 # | `causal_attention` | the window's tokens | at one another, no frame at a later one (notebook 05) | D |
 # | `self_attention` | the queries | at one another | width |
-# | `cross_attention` | the queries | at the tokens that came out of `causal_attention` | width, from D |
+# | `cross_attention` | the queries | at the tokens that came out of `causal_attention` | width (keys and values: from D) |
 # | `feed_forward` | each query | at itself | width |
 #
 # Two small measurements with random weights. Predict them: how many vectors come out of a window of six tokens, and of sixty?
@@ -298,7 +302,7 @@ CausalQFormerLayer = check("CausalQFormerLayer", CausalQFormerLayer)
 #     queries = layer(queries, inputs)             always the same inputs
 # ```
 #
-# **Positions.** Attention sees a *set*: the weighted mean does not care in which order the values come. Shuffle a window's
+# **Positions.** Attention without a mask sees a *set*: the weighted mean does not care in which order the values come. Shuffle a window's
 # tokens and the queries come out unchanged, so they could not tell before from after. Hence every place of the window has a
 # learned vector that is added to its token. Measured, on a small Q-Former without a mask:
 
@@ -363,7 +367,7 @@ bars(alike, x="mean cosine of a window's queries, before any training", form="{:
 # norm then brings the queries to full size. But biases do not stay at zero, and who changes the first weights should not have
 # to think of this. The LayerNorm costs two numbers a feature.
 #
-# Move the size of the queries. Where does the LayerNorm stop being needed?
+# Move the size of the queries. From which size on do they stay apart without the LayerNorm?
 
 # %%
 from favor_mini.course.figures import query_similarity
@@ -372,13 +376,15 @@ from favor_mini.course.figures import query_similarity
 def draw_start(size, layer_norm, start):
     with torch.no_grad():
         out, _ = fresh(start, layer_norm, size=size)(toys[:1], all_real[:1])
-    return query_similarity(out, f"size {size}, {'with' if layer_norm else 'without'} LayerNorm")
+    return query_similarity(out, f"{start} start, size {size}, {'with' if layer_norm else 'without'} LayerNorm")
 
 
 explore(draw_start, size=[0.02, 0.1, 0.3, 1.0, 3.0], layer_norm=False,
         start=["torch's", "BERT's", "the package's"])
 
 # %% [markdown]
+# (Under torch's start it takes a size of 1 or so, which is what the LayerNorm gives them.)
+#
 # Does training mend it? A toy: every frame holds one of eight things, and queries 1 and 2 must name the thing of frame 1,
 # queries 3 and 4 that of frame 2, and so on. Torch's start, the same data, with and without the LayerNorm. Predict the two
 # lines.
@@ -412,8 +418,8 @@ curves({name: (range(1, 151), alike) for name, (alike, _) in learned.items()}, p
 
 # %% [markdown]
 # Without it the queries do come apart in the end, in this toy, which begs for it: each pair has a thing of its own to name.
-# But they set out late, and until then the loss lags behind. How long it would take where nothing but a short answer, far
-# behind a language model, asks them to differ, the toy cannot say.
+# But they set out late, and until then the loss lags behind. In FAVOR nothing so plain asks them to differ, only a short answer
+# behind a whole language model; how long it would take there, the toy cannot say.
 #
 # ## What does a Q-Former learn?
 #
@@ -520,8 +526,8 @@ timeline(first.scene, clips[first.name])
 query_map({f"layer {i + 1}": looks[first.name][i, 0].sum(-1) for i in (0, 1)}, title="First window")
 
 # %% [markdown]
-# In layer 1 the queries look here and there: each of the four heads has a place of its own. In layer 2 there is order, a
-# staircase: queries 1 to 4 look early, 13 to 16 late. Pick a query and see it on the frames. Places with picture hold sound,
+# In layer 1 the queries look here and there, at a few frames each. In layer 2 there is order, a staircase: queries 1 to 4 look early,
+# 13 to 16 late. Pick a query and see it on the frames. Places with picture hold sound,
 # too (25 tokens of sound beside 8 of picture, notebook 03); the other places hold sound alone.
 
 # %%
@@ -535,9 +541,13 @@ def draw_gaze(clip, window, layer, query):
     frames = clips[clip].frames[start : start + K]
     script = []
     for moment in scene.moments:
-        a, b = 2 * moment.start - start, 2 * moment.end - start  # in frames of this window
-        if b > 0.3 and a < len(frames) - 0.3:
-            script.append((max(a, 0), min(b, len(frames)), seen_phrase(moment), heard_phrase(moment)))
+        sound = moment.heard
+        events = [(moment.start, moment.end, seen_phrase(moment), False)]
+        events += [(sound.start, sound.start + sound.seconds, heard_phrase(moment), True)] if sound else []
+        for since, until, what, heard in events:
+            a, b = 2 * since - start, 2 * until - start  # in frames of this window
+            if b > 0.3 and a < len(frames) - 0.3:
+                script.append((max(a, 0), min(b, len(frames)), what, heard))
     title = f"{clip}, window {window}: query {query} in layer {layer}"
     return gaze(frames, looks[clip][layer - 1, window - 1, query - 1], V, title, script)
 
@@ -557,7 +567,8 @@ bars(dict(zip(told, listening.tolist(), strict=True)), percent=True, title="How 
      x=f"share of attention on places with sound alone, layer 2, mean of {len(second)} windows")
 
 # %% [markdown]
-# Three of four send one head in four to listen; the fourth only listens. That is not something the mechanism finds by itself.
+# The first three of a four spend about a quarter of their attention on sound alone, as one head of four would; the fourth spends
+# nearly all of it. (Places with picture hold sound as well, so all of them may hear more than that.) That is not something the mechanism finds by itself.
 # This connector was first *taught to name* (notebook 09): the first query of four had to name what is seen, the next what it
 # does, the third what is beside it, the fourth what is heard. The paper has no such stage. What the mechanism gave is that it
 # *could* be learned: queries that ask for different things, heads that look at different places.
@@ -572,7 +583,8 @@ query_map({"one window": second[0].sum(-1), f"mean of {len(second)} windows": se
           title="Layer 2: one window, and what they have in common")
 
 # %% [markdown]
-# It is hardly blurred at all. **Queries have a favourite place in the window.** Now the test: run the film of the window
+# The early queries blur a little, within the few frames that their four looks at; the others hardly at all. **Queries have a
+# favourite place in the window.** Now the test: run the film of the window
 # *backwards*, frame 10 first. A query that follows the event would look at the mirrored place. Predict, then run.
 
 # %%
@@ -618,8 +630,8 @@ bars({"backwards, same place": agree(forward, backward),
 #
 # ### And its LayerNorm?
 #
-# What if the trained model loses the LayerNorm on its queries? (It says how much the model *relies* on it. What it is to
-# learn without, the toy has shown.)
+# What if the trained model loses the LayerNorm on its queries? (This says how much the model *relies* on it. What learning without it
+# is like, the toy has shown.)
 
 # %%
 cosines = {}
@@ -630,19 +642,20 @@ for name, norm in {"as shipped": shipped.query_norm, "without the LayerNorm": nn
     shipped.query_norm = kept_norm
     cosines[name] = (unit @ unit.transpose(1, 2)).mean(0)
     print(f"{name}: mean cosine of two queries {mean_cosine(unit).item():+.2f}")
-matrices(cosines, x="query, from 0", y="query, from 0", limits=(-1, 1),
+matrices(cosines, x="query", y="query", limits=(-1, 1), ticks=range(1, 17),
          label=f"cosine, mean of {len(windows)} windows")
 
 # %% [markdown]
-# Without it the queries of the trained model come close to one vector, too. And look at the left again: cosines near +1 and
-# near -1, hardly any near 0. The queries stand in two camps that face away from each other, and the *mean* over all pairs
-# comes out near zero. Is that diversity? Keep the question for notebook 07.
+# Without it most queries of the trained model come close to one vector. And look at the left again: most cosines are near +1 or
+# near -1, few near 0. Odd and even queries stand in two camps that face away from each other, and the *mean* over all pairs comes
+# out near zero. Is that diversity? (What tells queries of one camp apart is the small rest, averaged over windows here.) Keep the
+# question for notebook 07.
 
 # %% [markdown]
 # ## What to play with
 #
 # - In "What do its queries look at?" take one head instead of the mean of four. Do heads have favourite places, too?
-# - In the toy, give the frames eight queries each, then one query for two frames. When does the cosine rise?
+# - In the toy, give each frame one query or four in place of two. When do the queries come apart sooner?
 # - `favor-mini compare --vary num_queries=4,8,16 --seeds 3 --minutes 1`: how few queries will do? (Notebook 11.)
 # - `favor_mini/lab/variants.py` holds connectors *without* attention, `mean_pooling` and `mlp`. What can they not learn?
 #
@@ -652,19 +665,19 @@ matrices(cosines, x="query, from 0", y="query, from 0", limits=(-1, 1),
 #   being sure by accident.
 # - Heads share out the features; a reshape alone would share out something else, without an error.
 # - In post-norm, what is small beside what is added disappears. So queries of 0.02 get a LayerNorm before the first layer.
-# - N learned queries look at a window of any length and N vectors come out. Queries travel from layer to layer, inputs do
+# - N learned queries look at a window, however many tokens it holds, and N vectors come out. Queries travel from layer to layer, inputs do
 #   not.
-# - Without positions a window is a set. With them, this model's queries have posts: they stay where they look, whatever
+# - Without positions and without a mask a window is a set. With them, this model's queries have posts: they stay where they look, whatever
 #   happens there.
 
 # %% [markdown]
 # ## Quiz
 #
-# **1.** Keys of 64 features, and the scores are not divided by 8. What happens at the start of training?
+# **1.** Queries and keys of 64 features of variance 1, and the scores are not divided by 8. What happens?
 #
 # - a) The weights are all alike
 # - b) Nothing, a softmax does not care for scale
-# - c) Most weights are close to 0 or 1, whatever the tokens say
+# - c) Most weights are close to 0 or 1, by accident
 #
 # <details><summary>Answer</summary>
 #

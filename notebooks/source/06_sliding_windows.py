@@ -94,6 +94,9 @@ for frames in (100, 101):
 #
 # On the right is the mask. A clip that is shorter than its neighbours in the batch comes with padding of its own; its mask is
 # cut in the same way, and a window may end up with nothing real in it at all.
+#
+# (Mind the words. torch's own `fold` puts windows together and its `unfold` cuts them; here it is the other way round. And the
+# paper's *sliding* windows stand side by side, where elsewhere windows that slide overlap.)
 
 # %%
 card("fold")
@@ -105,13 +108,14 @@ def fold(steps, frame_mask, window_frames):
 
 # %%
 fold = check("fold", fold)
-numbers = torch.arange(1.0, 6)[:, None] * 10 + torch.arange(3)  # [T, P]; token p of frame t is 10 t + p
+numbers = torch.arange(5.0)[:, None] * 10 + torch.arange(3)  # [T, P]; token p of frame t is 10 t + p
 windows, mask = fold(numbers[None, :, :, None], torch.ones(1, 5, dtype=torch.bool), 2)
 matrices({f"window {w + 1}, real: {mask[w].tolist()}": window.unflatten(0, (2, 3))[..., 0]
-          for w, window in enumerate(windows)}, x="token", y="frame")
+          for w, window in enumerate(windows)}, x="token", y="place in the window")
 
 # %% [markdown]
-# 31 is token 1 of frame 3: frames stay whole, in their order.
+# 31 is token 1 of frame 3, which stands in window $\lfloor 3 / 2 \rfloor = 1$ at place $3 \bmod 2 = 1$, counted from 0 as in the
+# formula. (Titles and printouts call the windows 1, 2, 3.) Frames stay whole, in their order.
 #
 # ## Unfold
 #
@@ -150,7 +154,7 @@ print(vectors[0, :, 0].int().tolist())
 #
 # There are K * P such vectors, and every window uses the same ones. So a window knows *when within itself* something happens,
 # but not which window it is. That can be measured. A Q-Former with random weights, a clip of three windows; then the same clip
-# begun K frames later, and one frame later. **Predict** which windows come out as before:
+# with K black and silent frames put in front, and with one. **Predict** which windows come out as before:
 
 # %%
 from favor_mini.qformer import CausalQFormer
@@ -177,10 +181,10 @@ for frames in (K, 1):
     after = summed_up(delayed(frames))
     for w, new in enumerate(after, start=1):
         same = [i for i, old in enumerate(before, start=1) if torch.allclose(new, old)]
-        print(f"begun {frames} later, window {w}:", f"as window {same[0]} was" if same else "new")
+        print(f"{frames} in front, window {w}:", f"as window {same[0]} was" if same else "new")
 
 # %% [markdown]
-# A delay by one window moves the windows' queries along, unchanged. A delay by one frame changes every window: the same events
+# A whole window in front moves the others' queries along, unchanged. One frame in front changes every window: the same events
 # stand at other places, beside other neighbours. *Which* window is which, only the language model knows, from the order of the
 # vectors in its prompt.
 #
@@ -234,11 +238,13 @@ def encoder(frames):
 reach({f"windows of {frames}": measure_reach(encoder(frames), clip_steps) for frames in (K, T)})
 
 # %% [markdown]
-# Staircases that do not touch. Frame 5 knows nothing of frame 4, though they are neighbours in time: between windows there is
-# no attention, in any layer. What lies across a border, each window sums up for its part, and the language model has to join
-# the parts. It can: it is a language model, and reads the vectors of all windows. But it must be *told* enough by either side.
+# Staircases that share no row and no column. Frame 5 (the picture counts from 1) knows nothing of frame 4, its neighbour in
+# time. More layers would not help: windows are separate rows of a batch, and no layer looks from one row to another. If something
+# lies across a border, each of the two windows sums up its own part, and the language model has to join them. It reads the
+# vectors of all windows, so it can, if either side has *told* it enough.
 #
-# Where do borders fall in a real script? Move K, and move the borders themselves by leaving out the clip's first half seconds.
+# Where do borders fall in a real script? Red dashes are borders; dark is what they cut, at least half a second from its ends.
+# Move K, and move the borders themselves: `skip` leaves out the clip's beginning, in steps of half a second.
 
 # %%
 from favor_mini.world.samples import read_samples
@@ -251,8 +257,7 @@ explore(lambda K, skip: borders(sample.scene, K, skip),
         skip=FloatSlider(value=0, min=0, max=4.5, step=0.5, description="skip (s)", continuous_update=False))
 
 # %% [markdown]
-# How often does it happen? Over the scripts of all sample clips, the share of moments that a border cuts at least half a
-# second from their ends:
+# How often does it happen? Over the scripts of all sample clips, the share of moments that are cut:
 
 # %%
 from favor_mini.course.window_figures import is_cut, moment_of, window_edges
@@ -269,6 +274,9 @@ curves({"moments cut in two": (lengths, [share_cut(frames) for frames in lengths
        x="frames of a window, K", y="share", percent=True)
 
 # %% [markdown]
+# Fewer borders cut less, but for chance (a border may fall into a pause, or not). At 24 frames no clip has any: none is longer
+# than 12 s.
+#
 # ## On a real clip
 #
 # The shipped model with your `fold` (or what stands in for it) plugged in under a name, and a batch of two: the whole clip,
@@ -307,9 +315,9 @@ print("vectors in the prompt:    ", held.tolist())
 # The short clip shares the long one's W of 3, but its windows without a real frame never reach the language model: its prompt
 # has places for one window only. (The diversity loss leaves them out, too: notebook 07.)
 #
-# **Which window knows it?** Here are five questions about five moments of the clip. Take the vectors of one window away (zeros
-# in their place), and see what that costs the true answer. Predict: at which time does each thing happen, so which window
-# holds it?
+# **Which window knows it?** "What was shown when the horn was heard?" is asked about each of the clip's five sounds. Take the
+# vectors of one window away (zeros in their place), and see what that costs the true answer. Predict from the script above:
+# which window does each sound fall into, and is the answer lost with that window alone?
 
 # %%
 encoded = encode_clips(model, processor, {"clip": long})["clip"]
@@ -337,13 +345,15 @@ which_window(labels, costs.clip(0).round(1) + 0,
              title="What an answer loses without a window")
 
 # %% [markdown]
-# Bright where the window holds the moment, dark elsewhere. The model's knowledge of the clip really lies in separate packets,
-# each about its own five seconds. The third window holds the last second only, in which nothing begins, and is not missed.
+# Each answer hangs on one window: the one that holds the *sound* it asks about. (Cells below zero, where an answer gains, are
+# drawn as 0.) The model's knowledge of the clip really lies in separate packets, each about its own five seconds. Look at the
+# two moments that the borders above cut: their other half lies in a window that is not missed at all. The third window holds the
+# last second only, in which nothing begins.
 #
 # ## Do borders hurt?
 #
 # A fair question, and one that can be tried: ask about the same moment while a border runs through it, and while none does.
-# Leave out the first half seconds of a clip, and all borders move. (The encoders' features are cut; nothing is encoded twice.)
+# Leave out a little of a clip's beginning, and all borders move. (The encoders' features are cut; nothing is encoded twice.)
 
 # %%
 chosen = samples[:10]
@@ -369,25 +379,28 @@ import pandas as pd
 
 table = pd.DataFrame(rows, columns=["clip", "question", "cut", "probability"])
 pairs = table.pivot_table(index=["clip", "question"], columns="cut", values="probability").dropna()
-by_clip = (pairs[True] - pairs[False]).groupby("clip").mean().to_numpy()  # a clip's questions hang together
+by_clip = pairs.groupby("clip").mean()  # a clip's questions hang together
+gained = (by_clip[True] - by_clip[False]).to_numpy()
 rng = np.random.default_rng(0)
-drawn = rng.choice(by_clip, (4000, len(by_clip))).mean(1)
+drawn = rng.choice(gained, (4000, len(gained))).mean(1)
 low, high = np.quantile(drawn, [0.025, 0.975])
 print(f"{len(pairs)} questions about {len(by_clip)} clips, asked both ways; probability of the true answer")
-print(f"without a border {pairs[False].mean():.2f}, with one {pairs[True].mean():.2f}; "
-      f"difference by clip {by_clip.mean():+.2f} ({low:+.2f} to {high:+.2f})")
+print(f"mean of the clips without a border {by_clip[False].mean():.2f}, with one {by_clip[True].mean():.2f}; "
+      f"difference {gained.mean():+.2f} ({low:+.2f} to {high:+.2f})")
 print("no difference found" if low <= 0 <= high else "a difference")
 
 # %% [markdown]
-# Ten clips are few, and the interval is as wide as that. One reason why borders need not hurt much *here*: a moment of this
-# world lasts about four frames and repeats itself in each, so that either side of a border still sees it. A border would cut
-# deeper where one thing is *one* long movement.
+# A handful of clips is few (in the others no question was asked both ways), and the interval is as wide as that. Nor is the
+# border all that differs: less of the clip is left, and the moment stands at another place in its window. One reason why borders
+# need not hurt much *here*: a moment of this world lasts about four frames and repeats itself in each, so that either side of a
+# border still sees it. A border would cut deeper where one thing is *one* long movement.
 #
 # ## Cut otherwise
 #
 # Two other ways are in `favor_mini.lab`. **Overlapping** windows begin every K / 2, so that what one border cuts, another
-# window holds whole. **Two resolutions**, after the follow-up paper video-SALMONN, run long and short windows through one
-# Q-Former. Change T and K:
+# window holds whole, if it is no longer than about K / 2. **Two resolutions**, after the follow-up paper video-SALMONN, run long
+# and short windows through one Q-Former; a short one is padded to K (its padding is drawn behind it, over frames that another
+# window holds). Change T and K:
 
 # %%
 explore(lambda T, K: windows_of(["sliding", "overlapping", "two_resolutions"], T, K),
@@ -399,7 +412,7 @@ card("overlapping")
 
 # %% tags=["exercise:overlapping"]
 def overlapping(steps, frame_mask, window_frames):
-    """As fold, but a window begins every K // 2 frames: W = ceil(T / (K // 2))."""
+    """As fold, but a window begins every `stride` frames: W = ceil(T / stride)."""
     stride = max(1, window_frames // 2)
     raise NotImplementedError  # your code
 
@@ -414,21 +427,22 @@ card("two_resolutions")
 
 # %% tags=["exercise:two_resolutions"]
 def two_resolutions(steps, frame_mask, window_frames):
-    """All windows of K frames of a clip, then all its windows of K // 2, each padded to K frames."""
+    """All windows of K frames of a clip, then all its windows of max(1, K // 2), each padded to K frames."""
     raise NotImplementedError  # your code
 
 # %%
 two_resolutions = check("two_resolutions", two_resolutions)
 
 # %% [markdown]
-# Which frames can meet in some window? The contract of the slot notes it while it checks that no frame is lost:
+# Which frames can meet in some window? The laboratory's *contract*, a list of checks that every part must pass (notebook 11),
+# notes it while it checks that no frame is lost. The share of pairs of frames that do:
 
 # %%
 from favor_mini.lab.contract import check as contract
 
 cuts = ("sliding", "overlapping", "two_resolutions")
 together = {name: contract("windows", name, show=False).reach for name in cuts}
-matrices({f"{name}: {square.mean():.0%} of the pairs": square for name, square in together.items()},
+matrices({f"{name}: {square.mean():.0%}": square for name, square in together.items()},
          x="frame", y="frame")
 
 # %% [markdown]
@@ -449,19 +463,22 @@ bars(accuracy, x=f"accuracy over {len(questions)} questions about 6 held-out cli
      title="One trained model, asked under three cuts")
 
 # %% [markdown]
-# It minds. The Q-Former is the same, but the language model has never read a clip that was told twice. Learned with from the
-# start it may be another story; that is the experiment at the end.
+# It minds (lines are 95 % intervals). The Q-Former is the same, but the language model has never read a clip that was told twice.
+# Under two resolutions it also reads more windows than ever, most of them half empty, and in the middle of its prompt time begins
+# anew. Learned with from the start it may be another story; the experiment at the end asks that about overlapping windows.
 #
 # ## What it costs
 #
-# Within a window every token is compared with every other, (K * P)² pairs. There are W = T / K windows. Together:
+# Within a window every token is compared with every other, (K * P)² pairs (those that a mask leaves out are computed, too). There
+# are W = T / K windows. Together:
 #
 # $$W \cdot (K P)^2 = \frac{T}{K} K^2 P^2 = T \cdot K \cdot P^2$$
 #
-# **Quadratic in the window, linear in their number.** Twice the clip costs twice as much; twice the window costs twice as many
-# pairs for the same clip. And a single window over the whole clip, K = T, is quadratic in the clip. So much for pairs. But a
-# Q-Former has linear maps as well, and they do not care how tokens are cut. What matters in the end is measured, by counting
-# every multiplication of a forward pass (`lab.compare.connector_cost`). The number of queries a second is held still.
+# **Linear in the clip, and linear in K.** Twice the clip costs twice as much. A window of twice the length has four times the
+# pairs, but there are half as many. Only a single window over the whole clip, K = T, is quadratic in the clip. So much for pairs.
+# But a Q-Former has linear maps as well, and they do not care how tokens are cut. What matters in the end is measured, by
+# counting every multiplication of a forward pass of the connector, which is all from the synchronised steps to the projection
+# (`lab.compare.connector_cost`). The number of queries a second is held still.
 #
 # **Predict:** at the mini model's sizes, from K = 10 to K = 20, does the arithmetic double?
 
@@ -479,23 +496,24 @@ def gigaflop(frames, seconds):
     """GFLOP of the connector for so many seconds in windows of so many frames, with 1.6 queries a frame."""
     config = counted.config
     config.window_frames, config.num_queries = frames, max(1, round(1.6 * frames))
-    P, D = config.step_shape
+    tokens, width = config.step_shape
     counted.qformer = CausalQFormer(
-        input_width=D, window_frames=frames, step_tokens=P, num_queries=config.num_queries,
+        input_width=width, window_frames=frames, step_tokens=tokens, num_queries=config.num_queries,
         width=config.qformer_width, heads=config.qformer_heads, hidden=config.qformer_hidden)
     return connector_cost(counted, seconds)["gflop"]
 
 
-P, D = counted.config.step_shape
-print(f"{'K':>4}{'measured':>10}{'of it pairs':>13}{'the rest':>10}   GFLOP for a clip of 40 s")
+step_tokens, step_width = counted.config.step_shape
+print(f"{'K':>4}{'measured':>10}{'pairs':>13}{'the rest':>10}   GFLOP for a clip of 40 s")
 for frames in (5, 10, 20, 40, 80):
     measured = gigaflop(frames, 40)
-    pairs_part = 2 * 4 * num_windows(80, frames) * (frames * P) ** 2 * D / 1e9  # 2 layers; scores, sums
+    pairs_part = 2 * 4 * num_windows(80, frames) * (frames * step_tokens) ** 2 * step_width / 1e9  # 2 layers
     print(f"{frames:4}{measured:10.2f}{pairs_part:13.2f}{measured - pairs_part:10.2f}")
 
 # %% [markdown]
-# The pairs double, the rest hardly moves (what it grows by are the pairs of queries and tokens). At 5 s windows the linear
-# maps still weigh most; the square takes over as windows grow. Against the length of the clip, the two ways part:
+# No: the pairs double, the rest hardly moves, and all in all it is about a quarter more. (What the rest grows by are the pairs
+# of queries and tokens.) At K = 10 the linear maps still weigh most; with longer windows the pairs do. Against the length of the
+# clip, the two ways part:
 
 # %%
 seconds = (5, 10, 20, 40)
@@ -521,14 +539,14 @@ explore(lambda seconds, K, N: context(seconds, K, N),
         N=IntSlider(value=16, min=1, max=64, description="N", continuous_update=False))
 
 # %% [markdown]
-# What a window goes in with, and comes out with, in numbers:
+# How many numbers go into a window, and how many come out? The last row is the paper's, had it kept only 5 queries:
 
 # %%
 settings = {"mini": (10, 16, 25, 256, 256), "paper": (10, 32, 32, 1536, 768),
-            "with 5 queries": (10, 5, 32, 1536, 768)}
+            "paper, N = 5": (10, 5, 32, 1536, 768)}
 print(f"{'':16}{'vectors a second':>17}{'numbers in':>12}{'numbers out':>13}{'kept':>8}")
-for name, (frames, queries_N, P, D, width) in settings.items():
-    before, after = frames * P * D, queries_N * width
+for name, (frames, queries_N, tokens, wide, width) in settings.items():
+    before, after = frames * tokens * wide, queries_N * width
     print(f"{name:16}{queries_N / (frames / 2):17.1f}{before:12,}{after:13,}{after / before:8.1%}")
 
 # %% [markdown]
@@ -554,16 +572,17 @@ if results:
 
 # %% [markdown]
 # How far can this speak? An interval that holds 0 means *no difference found*, not that there is none. Clips here last 8 to 12
-# s, so a window of 10 s is nearly the whole clip. What windows are *for*, clips of minutes, this world does not have; that a
+# s, so a window of 10 s is nearly the whole clip, and every window's queries are taught to name what it holds. What windows are *for*, clips of minutes, this world does not have; that a
 # longer clip costs in proportion, you have counted yourself.
 #
 # ## What to play with
 #
-# - In the picture of borders: which `skip` makes the green circle whole? Cut the features there, as in "Do borders hurt?", and
+# - In the picture of borders: from which `skip` on is the green circle whole? Cut the features there, as in "Do borders hurt?", and
 #   ask again what was heard while it was shown.
 # - Write a cut that begins with a half-empty window, so that all borders move by K / 2. Register it (`@register("windows",
-#   ...)`), run `contract` over it. Which promise tells you whether you have lost a frame?
-# - `favor_mini.ask.Asker().longest` says how many seconds fit into the context. Compute it yourself from K, N and 1,024.
+#   ...)`), run `contract("windows", ...)` over it, and then lose a frame on purpose. Which promise tells you?
+# - `favor_mini.ask.Asker().longest` says how many seconds fit into the context. Compute it yourself from K, N and 1,024; why is
+#   it a little less?
 # - `favor-mini compare --vary window_frames=10,20 --seeds 3 --minutes 1` trains a comparison of your own (notebook 11).
 #
 # ## Recap
@@ -591,7 +610,7 @@ if results:
 #
 # </details>
 #
-# **2.** All frames of a clip are delayed by exactly K frames. What happens to the queries?
+# **2.** Exactly K empty frames are put in front of a clip. What happens to its queries?
 #
 # - a) They move on by one window and are the same
 # - b) All change, as the positions differ
@@ -599,8 +618,8 @@ if results:
 #
 # <details><summary>Answer</summary>
 #
-# **a.** Positions are counted within a window. *b:* so it would be with positions counted over the clip, or with a delay that
-# is no multiple of K. *c:* they stand one window later in the prompt.
+# **a.** Positions are counted within a window. *b:* so it would be with positions counted over the clip, or with a number of
+# frames that is no multiple of K. *c:* they stand one window later in the prompt.
 #
 # </details>
 #
@@ -625,7 +644,8 @@ if results:
 #
 # <details><summary>Answer</summary>
 #
-# **a.** Four times as many in a window, half as many windows. *b:* that is one window. *c:* that holds for the linear maps.
+# **a.** Four times as many in a window, half as many windows. *b:* so it is for one window alone. *c:* that holds for the linear
+# maps.
 #
 # </details>
 #

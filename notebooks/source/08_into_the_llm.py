@@ -22,8 +22,8 @@ from favor_mini.course.widgets import explore
 #
 # Each window of the clip has become N vectors. A language model reads vectors, too: the *embeddings* of its tokens. So the
 # clip is handed over as if it were words. One linear map takes the Q-Former's width to the embedding width (256 to 256 here,
-# 768 to 4,096 in the paper), and the result stands in the prompt where words would stand. No new attention, no new layer in
-# the language model.
+# 768 to 4,096 in the paper), and the result stands in the prompt where words would stand. The language model needs no new
+# attention for that and no new kind of input. (All that turns a clip into vectors, up to this map, is called the **connector**.)
 
 # %%
 flow([("Q-Former", "N vectors a window", "(W, N, width)"),
@@ -43,7 +43,7 @@ flow([("Q-Former", "N vectors a window", "(W, N, width)"),
 # ```
 #
 # The language model goes on after the colon. `<av>` is one token of the tokenizer. Its own embedding is never read; it keeps
-# a place.
+# a place. (The check below looks at every character; the mini tokenizer drops white space, Llama's does not.)
 
 # %%
 card("write_prompt")
@@ -87,7 +87,7 @@ def named(ids, labels):
     return list(zip(tokenizer.convert_ids_to_tokens(ids), kinds, labels, strict=True))
 
 
-token_strip({"prompt": named(asked, [""] * len(asked))}, f"{len(asked)} tokens")
+token_strip({"prompt": named(asked, [""] * len(asked))}, f"{len(asked)} tokens, 48 of them places for the clip")
 
 # %% [markdown]
 # ## Vectors in place of placeholders
@@ -130,7 +130,7 @@ except ValueError as error:
 #
 # The loss asks: how probable was each token, given all before it? But we do not want to teach the model to *ask*, nor to
 # foresee its clip. So each token gets a **label**: its own id if it counts, -100 if not. -100 is the mark that torch's
-# cross-entropy leaves out. The end of the answer, `</s>`, counts, else the model never learns to stop.
+# cross-entropy leaves out. The end of the answer, `</s>`, counts, else the model never learns to stop. (`told` below ends in it.)
 
 # %%
 card("answer_labels")
@@ -170,8 +170,8 @@ answer_loss = check("answer_loss", answer_loss)
 # %% [markdown]
 # ### Plugged into the model
 #
-# Your four functions are all that stands between the Q-Former and the loss. Put them together for a real clip, and hold the
-# result against the model's own:
+# Between the Q-Former and the loss stand one linear map, the language model, and your four functions. Put them together for a
+# real clip, and hold the result against the model's own:
 
 # %%
 embedding = model.language_model.get_input_embeddings()
@@ -191,11 +191,17 @@ with torch.no_grad():
 #
 # A clip costs much to read, one more question little. So training asks several in one row, a conversation. But in an ordinary
 # conversation each question sees the ones before, *with their answers*: what was asked first would help or mislead what comes
-# next, and no question would be like the single one that is asked later. So the turns are kept apart. Each sees the clip and
-# itself.
+# next. Later, in use, a question comes alone, and it should have been practised as it will be asked. So the turns are kept apart:
+# each sees the clip and itself. Whatever stands before the first question (`<s> USER: <Img>`, too) is turn 0, the clip's.
 #
-# Two things make a turn as good as alone: a mask, and **positions**. The language model knows by rotation how far two tokens
-# stand apart; so the second question must stand right behind the clip, where the first one stands, too.
+# Two things make a turn as good as alone: a mask, and **positions**. The language model knows how far two tokens stand apart
+# (RoPE turns queries and keys by their positions); so the second question must stand right behind the clip, where the first one
+# stands, too. Clips of a batch differ in length. By hand, a clip of three tokens and two turns of three:
+#
+# ```
+#    turn_ids    0 0 0 1 1 1 2 2 2
+#    positions   0 1 2 3 4 5 3 4 5
+# ```
 
 # %%
 card("turns_apart")
@@ -209,14 +215,14 @@ def turns_apart(turn_ids):
 turns_apart = check("turns_apart", turns_apart)
 
 # %% [markdown]
-# A clip of three tokens and two questions of three. Compare the last rows: the second question cannot see the first.
+# The same nine tokens; blue: may be looked at. Compare the last rows: the second turn cannot see the first.
 
 # %%
 turn_ids = torch.tensor([[0, 0, 0, 1, 1, 1, 2, 2, 2]])
 mask, positions = turns_apart(turn_ids)
 plain = torch.ones(9, 9, dtype=torch.bool).tril()
 print("positions:", positions[0].tolist())
-matrices({"plain causal": plain, "turns apart": mask[0, 0]}, x="looked at", y="looks",
+matrices({"plain causal": plain, "turns apart": mask[0, 0]}, x="token looked at", y="token that looks",
          ticks=["clip", "clip", "clip", "Q1", "Q1", "A1", "Q2", "Q2", "A2"])
 
 # %% [markdown]
@@ -247,21 +253,25 @@ for (text, _), *logs in zip(asks, alone, apart, plain, strict=True):
 
 # %% [markdown]
 # Alone and apart agree, but for a trifle: from the second question on a turn begins with `USER:`, while the first one stands
-# right behind the clip. In plain order most answers are lost. This model was *trained* with turns apart, so the third column
-# says only that it depends on it, not that plain order is worse to learn from.
+# right behind the clip. In plain order the second answer still survives; from the third on they are lost. (Why one turn in between
+# does no harm and two do, the table does not tell.) This model was *trained* with turns apart, so the third column says only that
+# it depends on it, not that plain order is worse to learn from.
 #
 # ## LoRA
 #
-# The language model is frozen: it can speak already, and little data could make it forget. Yet it should get used to reading
+# The language model is frozen: it can speak already, and training all of it on a little data could spoil that. Yet it should get used to reading
 # vectors instead of words. LoRA lets a weight change, but only a little and in few directions. Beside the frozen map stand
 # two thin ones, $A$ down to $r$ features and $B$ up again:
 #
 # $$y = Wx + b + \frac{\alpha}{r}\, B A x \qquad A: r \times \text{in}, \quad B: \text{out} \times r$$
 #
 # $BA$ is as large as $W$ but has rank $r$ at most: it can be described with $r\,(\text{in} + \text{out})$ numbers. Whether
-# that is enough depends on the change that is wanted. Here is one of 40 x 40: four directions, and noise. Move the rank:
+# that is enough depends on the change that is wanted. Here is one of 40 x 40: four directions, and noise. Move the rank, and watch
+# what share of the squares is left out:
 
 # %%
+import ipywidgets
+
 from favor_mini.course.llm_figures import low_rank
 
 torch.manual_seed(0)
@@ -269,10 +279,11 @@ wave = torch.linspace(0, torch.pi, 40)
 directions = [size * torch.outer((k * wave).sin(), ((5 - k) * wave).sin())
               for k, size in enumerate((0.6, 0.4, 0.3, 0.2), start=1)]
 change = sum(directions) + 0.1 * torch.randn(40, 40)
-explore(lambda rank: low_rank(change, rank), rank=(1, 16))
+slider = ipywidgets.IntSlider(4, 1, 16, description="rank", continuous_update=False)
+explore(lambda rank: low_rank(change, rank), rank=slider)
 
 # %% [markdown]
-# From rank 4 on what is left is noise: more numbers, little gain. That is the bet of LoRA: *what fine-tuning has to change is
+# What rank 4 leaves out is noise; more numbers would bring little. With fewer, patterns are left. That is the bet of LoRA: *what fine-tuning has to change is
 # of low rank*.
 
 # %%
@@ -334,14 +345,16 @@ print(f"with fresh LoRA and without any: logits differ by at most {same:.4f}")
 
 # %%
 print(config.lora_targets, " rank", config.lora_rank, " alpha", config.lora_alpha)
-one = layers[0]
+one = next(m for m in model.language_model.modules() if hasattr(m, "lora_A"))  # of the shipped model, trained
 print("frozen", tuple(one.base_layer.weight.shape), " A", tuple(one.lora_A["default"].weight.shape),
       " B", tuple(one.lora_B["default"].weight.shape), " layers:", len(layers))
 x = torch.randn(5, 256)
-one.enable_adapters(True)
 thin = one.lora_A["default"].weight, one.lora_B["default"].weight
-yours = lora_linear(x, one.base_layer.weight, one.base_layer.bias, *thin, config.lora_alpha)
-print("yours and peft's agree:", torch.allclose(yours, one(x), atol=1e-4))
+with torch.no_grad():
+    yours = lora_linear(x, one.base_layer.weight, one.base_layer.bias, *thin, config.lora_alpha)
+    theirs, bare = one(x), one.base_layer(x)
+print("yours and peft's agree:", torch.allclose(yours, theirs, atol=1e-4),
+      f" (without B A, outputs would be off by up to {(bare - theirs).abs().max():.3f})")
 
 # %%
 learned, frozen = {}, {}
@@ -351,10 +364,13 @@ for name, parameter in model.named_parameters():
     held[part] = held.get(part, 0) + parameter.numel() / 1e6
 told_apart = {f"{part} (learns)": count for part, count in learned.items()}
 told_apart |= {f"{part} (frozen)": count for part, count in frozen.items()}
-bars(told_apart, x="parameters, millions", form="{:.2f}", title="Who learns, in the mini model")
+bars(dict(sorted(told_apart.items(), key=lambda part: -part[1])), x="parameters, millions", form="{:.2f}",
+     title="Who learns, in the mini model")
 
 # %% [markdown]
-# At full size the share of LoRA is another. A Vicuna of 7 billion has 32 layers with four maps of 4,096 x 4,096 each:
+# Most of what learns is the Q-Former. (The audio projection widens sound before the streams are joined: notebook 02.) LoRA is a
+# tenth of the small language model; of a large one it is far less. A Vicuna of 7 billion has 32 layers with four maps of
+# 4,096 x 4,096 each:
 
 # %%
 lora = 32 * 4 * config.lora_rank * (4096 + 4096)
@@ -389,7 +405,9 @@ for layer in (m for m in merged.language_model.modules() if hasattr(m, "lora_A")
     layer.enable_adapters(False)
 with torch.no_grad():
     before, after = model(**lesson).logits, merged(**lesson).logits
-print("merged equals unmerged:", torch.allclose(before, after, atol=1e-3))
+    without = fresh(**lesson).logits  # its adapters are off
+print("merged equals unmerged:", torch.allclose(before, after, atol=1e-3),
+      f" (with LoRA off, logits would be off by up to {(before - without).abs().max():.2f})")
 
 # %% [markdown]
 # ### What does LoRA do in the shipped model?
@@ -423,15 +441,17 @@ curves({"shipped model": (factors, right_share)}, x="factor before B A (1: as tr
 
 # %% [markdown]
 # **No difference found** between 0 and 1. In this model LoRA has hardly moved, and the language model answers as well without
-# it. (What LoRA has learned is not nothing: sixteen times as loud, it does harm.) That is a finding about this recipe, not
-# about LoRA: the connector has first been taught to speak the language model's own words, and most of the training's steps
-# went there. How well it speaks them is what we look at now.
+# it. (Sixteen times as loud it does harm, but noise of that size might, too.) That is a finding about this recipe, not about
+# LoRA: here the connector is first taught to *name* in the language model's own words what a stretch of the clip holds, and most
+# of the training's steps go there (notebook 09). How well it speaks them is what we look at now.
 #
 # ## What does the language model read?
 #
 # A projected vector is no word, but it may lie close to one. Take the cosine of each of the first window's 16 vectors with
-# the embedding of every word of the vocabulary. A red frame marks what the query had been taught to name (*naming*, notebook
-# 09; several words at once are asked for as their sum).
+# the embedding of every word of the vocabulary; shown are those that are among some query's closest three. Four queries share a
+# quarter of the window: what is seen, what it does, what is beside it (here: as the first), what is heard. A red frame marks what
+# a query had been taught to name; several words are asked for as their sum. So the most that a perfect vector can have of each
+# is $1/\sqrt{2} \approx 0.71$ for two words at right angles, and $1/\sqrt{3} \approx 0.58$ for three.
 
 # %%
 from favor_mini.course.llm_figures import naming_map
@@ -457,9 +477,11 @@ to_name = [tokenizer.decode(words) for words in taught[first.name][:16]]
 naming_map(window[:, shown], to_name, tokenizer.convert_ids_to_tokens(shown), "First window")
 
 # %% [markdown]
-# The clip is handed over as a script: *see purple star*, *at right*, *hear horn*. One query is torn, number 14: what the
-# circle does, it does in the next window, which this one cannot see. Now count, over all clips: of the words that a query
-# should name, how many are among its closest ones?
+# The clip is handed over as a script: *see purple star*, *at right*, *hear horn*. Two queries stand out. Number 14 should tell what
+# the circle *does*. It turns, but its middle lies in the next window, so it is taught to repeat "see green circle" here; and
+# it is torn between *turns*, *at* and *top*. Number 16 should only say *hear*, since the bell comes in the next window; it adds
+# *nothing*, which is not asked for, and true. Now count, over all clips: of the words that a query should name, how many are among
+# its closest ones?
 
 # %%
 hits = total = chance = 0
@@ -472,11 +494,12 @@ for s in samples:
 print(f"{hits} of {total} words ({hits / total:.1%}); by chance it would be {chance / total:.1%}")
 
 # %% [markdown]
-# Look up any query of any clip. Where does one say something that it was not taught to? (Try what *turns* or *moves*.)
+# Look up any query of any clip, beginning with number 14. Where else does one say something that it was not taught to?
 
 # %%
 def draw_words(clip, window, query):
-    row = (window - 1) * config.num_queries + query - 1
+    row = min((window - 1) * config.num_queries + query, len(close[clip])) - 1  # some clips have but two windows
+    window, query = row // config.num_queries + 1, row % config.num_queries + 1
     best = close[clip][row].topk(8)
     words = tokenizer.convert_ids_to_tokens(best.indices.tolist())
     title = f"{clip}, window {window}, query {query}; to be named: {tokenizer.decode(taught[clip][row])}"
@@ -484,7 +507,8 @@ def draw_words(clip, window, query):
                 x="cosine with the word's embedding")
 
 
-explore(draw_words, clip=list(encoded), window=(1, 2), query=(1, 16))
+explore(draw_words, clip=list(encoded), window=(1, 3),
+        query=ipywidgets.IntSlider(14, 1, 16, description="query", continuous_update=False))
 
 # %% [markdown]
 # **Is that so in the paper's model?** There is no reason why it must. There the connector learns from the language model's
@@ -493,7 +517,7 @@ explore(draw_words, clip=list(encoded), window=(1, 2), query=(1, 16))
 # ## An answer, token by token
 #
 # Generation is what you have built, in a loop: read, take the likeliest next token, put its embedding behind, read again.
-# Greedy, since it never looks back.
+# That is called *greedy*.
 
 # %%
 @torch.no_grad()
@@ -518,12 +542,10 @@ generated = written_answers(model, processor, [encoded[first.name]], [question])
 print("as generate does it:", generated == by_hand.strip())
 
 # %% [markdown]
-# Now let it describe a whole clip, and step through. Most tokens are certain, as the grammar leaves no choice. Predict: where
-# it errs, will it have been unsure?
+# Now let it describe a whole clip, and step through. What it should say is the clip's script as a text, `transcript`. Some tokens
+# follow from the grammar (`see`, `,`), the others only the clip can tell. Predict: where it errs, will it have been unsure?
 
 # %%
-import ipywidgets
-
 steps = write(first.name, DESCRIBE, most=60)
 script = tokenizer(transcript(first.scene), add_special_tokens=False).input_ids
 
@@ -543,7 +565,7 @@ print("script: ", tokenizer.decode(script))
 print("written:", tokenizer.decode([t for t, _ in steps], skip_special_tokens=True))
 doubt = min(range(len(steps)), key=lambda i: steps[i][1].max().item())
 slip = next((i for i, (t, _) in enumerate(steps) if i >= len(script) or t != script[i]), None)
-print(f"least sure at token {doubt + 1}, {steps[doubt][1].max():.0%}")
+print(f"least sure at token {doubt + 1}: {tokenizer.decode(steps[doubt][0])!r}, {steps[doubt][1].max():.0%}")
 if slip is not None:
     token, share = steps[slip]
     print(f"leaves the script at token {slip + 1}: {tokenizer.decode(token)!r}, {share.max():.0%}")
@@ -552,14 +574,16 @@ slider = ipywidgets.IntSlider(start + 1, 1, len(steps), description="token", con
 explore(draw_step, token=slider)
 
 # %% [markdown]
-# Greedy never looks back: once a word is written, all that follows builds on it. So one doubtful choice can reorder the rest
-# of a description, though the vectors that it reads have stood in the right order all along.
+# It was unsure where it left the script, but not less sure than at a word that is right: doubt is a hint, no proof. And look
+# what became of the slip. Circle and square have changed places, their sounds have not, so that two pairs are false, though each
+# word of them was among the vectors. At the end it has lost count, and tells the written word twice. Greedy never looks back: what
+# is written stays, and all that follows builds on it.
 #
 # ## What to play with
 #
-# - In `named` and `token_strip`, draw a conversation of three turns from `processor.dialogue`. Which tokens carry labels?
+# - With `named` and `token_strip`, draw the first row of `together` (`input_ids`, `labels`). Which tokens carry labels?
 # - `set_lora(16)`, and let it describe the clip. What does it invent?
-# - Put the vectors of *another* clip behind the prompt: `put_vectors(..., other_vectors, ...)`. Whom does the answer believe?
+# - Put the vectors of *another* clip into the prompt: `put_vectors(..., other_vectors, ...)`. Whom does the answer believe?
 # - Shuffle the 48 vectors before they are put in place. Which questions suffer, and why not all?
 #
 # ## Recap
@@ -579,12 +603,12 @@ explore(draw_step, token=slider)
 #
 # - a) The last 16 keep the embedding of `<av>`
 # - b) The package raises a ValueError
-# - c) The batch is padded
+# - c) Padding fills the gap
 #
 # <details><summary>Answer</summary>
 #
-# **b.** It counts first and says what it found. *a:* `masked_scatter` would look for 16 more vectors, and take them from the
-# next clip or fail. *c:* padding fills rows behind their end; it does not fill a clip.
+# **b.** It counts first and says what it found. *a:* `masked_scatter` would look for 16 more vectors; here none are left. *c:*
+# padding fills rows behind their end; it does not fill a clip.
 #
 # </details>
 #
@@ -597,11 +621,11 @@ explore(draw_step, token=slider)
 # <details><summary>Answer</summary>
 #
 # **a.** Logits are about what comes next. *b:* there it guesses the second word. *c:* there it guesses the question, and the
-# label is -100.
+# next label is -100.
 #
 # </details>
 #
-# **3.** The mask keeps turns apart, but positions count on. What is no longer true?
+# **3.** The mask keeps turns apart, but positions count on. What is no longer sure?
 #
 # - a) That no question sees another
 # - b) That the loss counts answers only

@@ -32,7 +32,8 @@ def _(t: Trial):
 
 @exercise("matches", notebook=NOTEBOOK, answer=matches, difficulty=2, minutes=8,
           goal="When is an answer right? `predicted` is what the model wrote, `answers` are all texts that count. Capitals, punctuation, "
-               "surplus spaces and the articles a, an, the do not matter; all other words and their order do.",
+               "surplus spaces and the articles a, an, the do not matter (take them out); all other words and their order do. Where no word is "
+               "left, nothing matches.",
           shapes="`predicted` str, `answers` a tuple of str -> bool",
           hints=("Bring both sides into the same form first, then compare whole texts.",
                  "`text.lower()`, take out what is in `string.punctuation`, `text.split()`, leave out the articles, join with single spaces."))

@@ -66,8 +66,8 @@ def layer_norm(x: Tensor, eps: float = 1e-12) -> Tensor:
 
 
 @exercise("layer_norm", notebook=NOTEBOOK, answer=layer_norm, difficulty=1, minutes=6,
-          goal="Bring every token to mean 0 and variance 1 *over its own features*: subtract its mean, divide by the root of its variance "
-               "(plus `eps`). The variance is the mean of the squared deviations.",
+          goal="Bring every token to mean 0 and variance 1 *over its own features*: subtract its mean, divide by the root of "
+               "variance + `eps`. The variance is the mean of the squared deviations.",
           shapes="`x` (..., width), `eps` -> the same shape",
           hints=("Means over the last axis alone, which has to stay as an axis of length 1: `keepdim=True`.",
                  "`centred = x - x.mean(-1, keepdim=True)`, then divide by `(centred.square().mean(-1, keepdim=True) + eps).sqrt()`."))

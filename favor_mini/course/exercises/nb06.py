@@ -95,7 +95,7 @@ def _(t: Trial):
 
 @exercise("overlapping", notebook=NOTEBOOK, answer=overlapping, difficulty=4, minutes=18,
           goal="A variant: a window of K frames begins *every K / 2* (rounded down, at least 1), as long as there is a frame for it to begin with. What one border cuts in two, another "
-               "window holds whole. Padding and mask as in `fold`.",
+               "window may hold whole. Padding and mask as in `fold`.",
           shapes="`steps` (B, T, P, D), `frame_mask` (B, T), `window_frames` K -> windows (B * W, K * P, D), mask (B * W, K), with W = ceil(T / stride)",
           hints=("The last window begins at frame (W - 1) * stride and needs K frames: so many frames must there be, in all, before you cut.",
                  "`x.unfold(1, K, stride)` cuts overlapping pieces of axis 1, but puts the K at the *end*: (B, W, P, D, K). Move it back with `movedim(-1, 2)`, then go on "
@@ -130,9 +130,9 @@ def _(t: Trial):
 
 
 @exercise("two_resolutions", notebook=NOTEBOOK, answer=two_resolutions, difficulty=4, minutes=15,
-          goal="Another variant: *every clip* gets all its windows of K frames, then all its windows of K / 2 (rounded down) frames. One Q-Former must take both, so a short window is padded "
+          goal="Another variant: *every clip* gets all its windows of K frames, then all its windows of S = K / 2 (rounded down, at least 1) frames. One Q-Former must take both, so a short window is padded "
                "at its end to K frames, and that padding is not real.",
-          shapes="`steps` (B, T, P, D), `frame_mask` (B, T), `window_frames` K -> windows (B * W, K * P, D), mask (B * W, K), with W = ceil(T / K) + ceil(T / (K / 2))",
+          shapes="`steps` (B, T, P, D), `frame_mask` (B, T), `window_frames` K -> windows (B * W, K * P, D), mask (B * W, K), with W = ceil(T / K) + ceil(T / S)",
           hints=("`fold` twice. What comes back has lost the axis of the clips; bring it back (`unflatten(0, (B, -1))`) before you join long and short windows.",
                  "`windows, mask = fold(steps, frame_mask, length)`; pad windows by `(K - length) * P` tokens and the mask by `K - length` frames; `unflatten` both; `torch.cat([long, "
                  "short], dim=1).flatten(0, 1)`."))
