@@ -59,7 +59,8 @@ def matrices(shown: dict, *, x: str = "", y: str = "", blocks: int = 1, ticks=No
                 for place in np.arange(1, n // blocks) * blocks - 0.5:
                     border(place, color=INK, linewidth=1)
             elif ticks is not None:
-                setter(range(n), ticks, **({"rotation": 90} if setter == axis.set_xticks and max(map(len, map(str, ticks))) > 3 else {}))
+                crowded = setter == axis.set_xticks and (len(ticks) > 12 or max(map(len, map(str, ticks))) > 3)
+                setter(range(n), ticks, **({"rotation": 90} if crowded else {}))
         if blocks == 1 and ticks is None:
             axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
             axis.yaxis.set_major_locator(MaxNLocator(6, integer=True))

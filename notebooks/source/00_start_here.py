@@ -292,7 +292,7 @@ with torch.no_grad():
     output = model(**processor([clip], [sample.questions[0].text]))
 config = model.config
 print("visual tokens      ", tuple(visual.shape), "(batch, T, V, D_v)")
-print("audio tokens       ", tuple(audio.shape), "(batch, 50 a second of 12 s, D_w); what lies behind the clip's end is masked")
+print("audio tokens       ", tuple(audio.shape), "(batch, 50 a second; Whisper hears 12 s at once, D_w)")
 greater = f"the greater of V = {config.visual_tokens} and A = {config.audio_tokens}"
 print("tokens of a step    ", f"P = {config.step_tokens},", greater)
 print("output queries     ", tuple(output.queries.shape), "(batch, W, N, width)")

@@ -10,6 +10,7 @@
 # **Costs:** 40 minutes of reading, 62 minutes of exercises; 35 s of computing, 1.5 GB of memory.
 
 # %%
+import inspect
 import textwrap
 
 import numpy as np
@@ -86,8 +87,8 @@ for name in names("attention"):
 #    frame 3   # . . #
 # ```
 #
-# **Predict** before you write: is it causal? And how many of the K frames do you have to change to move the last frame's
-# encoding?
+# **Predict** before you write: is it causal? And which of the K frames move the last one's encoding? (`frame_index(K, P)` gives the
+# frame of each of the K * P tokens, from 0. Pictures and the contract count frames from 1.)
 
 # %%
 from favor_mini.attention import frame_index
@@ -292,8 +293,9 @@ matrices({f"{name}, measured reach": square.repeat(2, 0).repeat(2, 1) for name, 
 # | `reset_parameters()` | a comparison starts it anew for each seed |
 #
 # `WithoutAttention` in `favor_mini/lab/variants.py` is a base for such modules. It has the Q-Former's LayerNorm and positions
-# (`embed`), a LayerNorm for the end (`norm`), and a rule for which of the K frames each of the N outputs is made of (`places`),
-# spread evenly and in time order, $\lfloor nK/N \rfloor$:
+# (`embed`), a linear map or several (`map`, which a subclass makes in `make_map`), a LayerNorm for the end (`norm`),
+# `reset_parameters`, and a rule for which of the K frames each of the N outputs is made of (`places`), spread evenly and in time
+# order, $\lfloor nK/N \rfloor$. With N below K some frames are read by nobody, so keep N at K or above:
 
 # %%
 from torch import nn  # for your answer
@@ -301,6 +303,8 @@ from torch import nn  # for your answer
 from favor_mini.lab.variants import WithoutAttention
 
 print("5 outputs over 3 frames:", (torch.arange(5) * 3 // 5).tolist())
+for method in (WithoutAttention.__init__, WithoutAttention.places, WithoutAttention.embed):
+    print(textwrap.dedent(inspect.getsource(method)))
 
 # %% [markdown]
 # From there, mean pooling is four lines: mean over a frame's tokens, one linear map, pick, normalise. It is the plainest
@@ -385,15 +389,17 @@ matrices(seen, x="frame looked at", y="frame that looks", ticks=range(1, frames 
 # 3. **Several seeds.** Training is a lottery, too. Without its spread no difference can be judged.
 # 4. **Held-out questions** about scenes that nobody trained on, the same for all.
 #
-# Here is a *tiny* plan: the Q-Former, shrunk to a quarter of its width, against your pooling; two seeds, six steps on sixteen
-# clips. It shows the machinery, and it is far too small to tell anything. `dry_run` says beforehand what a plan would cost (it
+# (`minutes=3` in place of `steps` means: as many steps as the *first* arm makes in three minutes, for all arms.)
+#
+# Here is a *tiny* plan: a Q-Former of one layer and a quarter of the width against your pooling, as narrow; two seeds, six steps on
+# sixteen clips. It shows the machinery, and it is far too small to tell anything. `dry_run` says beforehand what a plan would cost (it
 # also prints seconds a step and minutes a run; they are cut off here, as they are your machine's, not ours).
 
 # %%
 from favor_mini.lab.compare import compare, dry_run, run_folder
 from favor_mini.lab.plan import Plan
 
-small = {"qformer_width": 64, "qformer_hidden": 128, "qformer_layers": 1, "num_queries": 8}
+small = {"qformer_width": 64, "qformer_hidden": 128, "qformer_layers": 1, "num_queries": 10}
 tiny = Plan([{"connector": "causal_qformer"}, {"connector": "my_pooling"}], fixed=small,
             seeds=2, steps=6, clips=16, batch=4, lr=2e-3, scenes=5, questions=7)
 out = "../build/notebook-compare"
@@ -408,8 +414,8 @@ for row in results.differences(["all"]).itertuples():
     print(f"{row.difference:+.1f} points ({row.low:+.0f} to {row.high:+.0f}): {row.verdict}")
 
 # %% [markdown]
-# Of two seeds nobody can tell how much seeds scatter. So the interval is absurdly wide (or, should both happen to agree, has no
-# width at all, which is no better), and the verdict does not hand you the number as if it meant something. Each line is one
+# Of two seeds nobody can tell how much seeds scatter. So the interval is absurdly wide (or, should all answers be alike, has no width
+# at all, which is no better), and the verdict does not hand you the number as if it meant something. Each line is one
 # seed, a pair:
 
 # %% tags=["varies"]
@@ -459,7 +465,8 @@ print("one more step is another run:   ", place(longer, mine, 1) != place(tiny, 
 #
 # $$\bar g \;\pm\; \sqrt{\Big(t_{0.975,\,n-1}\, \frac{\mathrm{sd}_s}{\sqrt{n}}\Big)^2 + c^2}$$
 #
-# with $n$ seeds, $\mathrm{sd}_s$ the spread of the seeds' mean gains, and $c$ the clips' share (a bootstrap over clips). From
+# with $n$ seeds, $\mathrm{sd}_s$ the spread of the seeds' mean gains, $t$ Student's (`scipy.stats.t.ppf(0.975, n - 1)`), and $c$
+# the clips' share (a bootstrap over clips, whose two sides may differ a little, and so may the interval's). From
 # the interval to words is one more step, and here most harm is done. An interval that holds zero does not say "there is no
 # difference". It says how large a difference *may have stayed hidden*.
 
@@ -507,12 +514,12 @@ curves({f"seeds scatter by {spread:g} points": (widths, seeds) for spread, seeds
        title="With a clips' share of 0.8 points")
 
 # %% [markdown]
-# To halve the interval takes three times the seeds or more. And below the clips' share, 0.8 here, no number of seeds will do:
-# then ask about more clips.
+# To halve the interval takes about twice the seeds where there are few (Student's t helps along), three times and more where it
+# comes near the clips' share. Below that share, 0.8 here, no number of seeds will do: then ask about more clips.
 #
-# Now feel it. Forty people run the same comparison, each with seeds of their own. The true difference is yours to set. A dot is
-# filled where the interval misses zero, where they would write "a difference found". **Try:** 2 seeds. Then 5. Then a true
-# difference of 0: how many find one all the same? Then a spread of 1.
+# Now feel it. Forty people run the same comparison, each with seeds of their own (and clips without number, so that their share is
+# left out). The true difference is yours to set. A dot is filled where the interval misses zero, where they would write "a
+# difference found". **Try:** 2 seeds. Then 5. Then a spread of 1. Then a true difference of 0: how many find one all the same?
 
 # %%
 from scipy.stats import t as student
@@ -560,7 +567,8 @@ for seeds in (2, 3, 5, 10, 20):
 #
 # Six arms against a baseline, five groups of questions: thirty intervals. Each misses zero by chance in five of a hundred cases.
 # **Predict** how likely it is that at least one of thirty does, if nothing differs at all. Then run: the full line is $1 -
-# 0.95^m$, the dashed one is simulated, with comparisons of like with like.
+# 0.95^m$, the dashed one is simulated, with comparisons of like with like. (Both take the intervals for independent. Those of one
+# comparison share clips, seeds and the baseline, so a little less often.)
 
 # %%
 count = np.arange(1, 41)
@@ -574,13 +582,14 @@ curves({"by arithmetic": (count, 1 - 0.95**count), "simulated": (count, simulate
 
 # %% [markdown]
 # So: say *beforehand* which question you will judge by ("what comes next", say), and treat all others as hints for the next
-# comparison. Or divide: with $m$ intervals, ask each for $1 - 0.05/m$ in place of 0.95, and pay in width. `print(comparison)`
+# comparison. Or divide: with $m$ intervals, ask each for $1 - 0.05/m$ in place of 0.95, and pay in width. `print(results)`
 # ends with a line that reminds you how many would miss by chance.
 #
 # ## A real example
 #
-# The experiment `attention` holds the paper's mask against the reverse, none, and a connector without causal attention. Its
-# results ship with the package where it has been run for this version.
+# The experiment `attention` holds the paper's mask ("as shipped") against the reverse one, none at all (`full`), inputs that see
+# nobody but themselves (`none`), and a Q-Former without causal attention. Its results ship with the package where it has been run
+# for this version.
 
 # %%
 from favor_mini.course.lab_figures import differences
@@ -625,9 +634,10 @@ for row in judged.differences([group]).itertuples():
 tell("attention");
 
 # %% [markdown]
-# Where it says *no difference found*, look at the number behind it: a gain of that many points could be there, and these runs
-# would miss it. That is the honest size of what was learned. Not "causal attention does nothing", but "on this world, at this
-# size, after this training, it does no more than that".
+# Where it says *no difference found*, look at the number behind it: a difference of that many points, one way or the other, could be
+# there, and these runs would miss it. ("Come out alike" means just that, and the reason given after it is a guess that no run
+# here has put to the test.) That is the honest size of what was learned. Not "causal attention does nothing", but "on this world, at
+# this size, after this training, more than that is unlikely".
 #
 # ## Ideas
 #

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 12 To full size
 #
-# **You will** put real Whisper, InstructBLIP and Vicuna in place of the mini model's parts, with the same three lines that load
-# small ones here, and work out what that takes before anybody rents a GPU: parameters, memory, tokens, arithmetic, each from the
+# **You will** join Whisper, InstructBLIP and a language model by name, small ones that lie on disk, with the very call that loads the
+# real ones, and work out what that takes before anybody rents a GPU: parameters, memory, tokens, arithmetic, each from the
 # configs and none of it allocated. You will see what freezing saves and what it does not, and accumulate gradients without
 # changing them.
 #
@@ -46,7 +46,7 @@ for name, of in rows.items():
 # ## A model without memory
 #
 # How large is the full model? One could multiply by hand. Or build it on torch's **meta device**: tensors there have a shape and
-# a type, but no numbers. Seven billion parameters take no memory, and every operation only works out what shape comes out.
+# a type, but no numbers. Eight billion parameters take no memory, and every operation only works out what shape comes out.
 
 # %%
 def on_meta(config):
@@ -78,11 +78,13 @@ total, trained = (sum(pair[i] for pair in counted.values()) for i in (0, 1))
 print(f"of {total / 1e9:.2f} billion {trained / 1e6:.0f} million learn: {trained / total:.1%}")
 
 # %%
-bars({f"{name}: {part}": pair[0] / 1e6 for name, parts in (("mini", small), ("full", counted))
-      for part, pair in parts.items()}, form="{:,.2f}", x="million parameters (a logarithmic axis)", log=True)
+bars({f"{part}, {name}": parts[part][0] / 1e6 for part in counted
+      for name, parts in (("mini", small), ("full", counted))},
+     form="{:,.2f}", x="million parameters (a logarithmic axis)", log=True)
 
 # %% [markdown]
-# Look at the ratios. The frozen parts grow about a thousandfold, the Q-Former fifteenfold. **What one trains at full size is a
+# Look at the ratios. The encoders grow some eight hundred- to a thousandfold, the language model more than twice that, the Q-Former
+# fifteenfold. What learns, projections, Q-Former and LoRA, makes up a few per cent. **What one trains at full size is a
 # small model**, and that is why this recipe is affordable at all.
 #
 # ## Memory: weights, gradients, states
@@ -134,7 +136,7 @@ stacked(plans, x="GB, without activations", mark={"a card of 80 GB": 80.0})
 # Freezing saves memory. Does it save time? The backward pass has two halves: the gradient with respect to a layer's *input*,
 # which is passed on to what lies before, and the one with respect to its *weights*. Freezing drops the second half. It cannot
 # drop the first: the connector stands *before* the language model, so its gradient has to travel through all of the frozen
-# layers. **Predict** the three numbers, in forward passes.
+# layers. **Predict**, with a forward pass as 1: what do forward and backward cost together if all learns, and what if all is frozen?
 
 # %%
 from torch.utils.flop_counter import FlopCounterMode
@@ -191,7 +193,7 @@ curves(kept, x="steps of 0.001", y="value", points=False)
 
 # %% [markdown]
 # Nothing has arrived. So the rule: **frozen parts in bfloat16, what learns in float32**, and autocast to bfloat16 for the
-# arithmetic. You will meet this again below, where LoRA comes out in the wrong type.
+# arithmetic. You will meet this again below, where parts are joined.
 #
 # ## Tokens: what the language model has to read
 #
@@ -221,7 +223,8 @@ curves({"visual and audio tokens one by one": (minutes, raw),
        mark={"the language model's context": paper.language_config.max_position_embeddings})
 
 # %% [markdown]
-# The connector makes eighteen tokens into one. Without it, the context is full before half a minute is over.
+# The connector makes eighteen tokens into one. Without it, the context is full before half a minute is over. (The config has the
+# 2,048 places of the first Vicuna; version 1.5 has 4,096, which is half a minute and a little.)
 #
 # **The KV cache.** While it answers, the language model keeps keys and values of everything it has read: two vectors for each
 # layer, head and token. Worked out, and measured on the mini model's language model:
@@ -242,7 +245,7 @@ with torch.no_grad():
 measured = sum(t.nbytes for layer in cache.layers for t in (layer.keys, layer.values))
 worked_out = cache_bytes(shipped.config.language_config, 100, 4)
 print(f"mini, 100 tokens in float32: {worked_out:,} bytes worked out, {measured:,} measured")
-lengths = {"one token": 1, "a minute of film": tokens_of_clip(60, **sizes), "a full context": 2048}
+lengths = {"one token": 1, "a minute of film": tokens_of_clip(60, **sizes), "2,048 places": 2048}
 for name, length in lengths.items():
     print(f"7 billion, bfloat16, {name}: {cache_bytes(paper.language_config, length) / 1e6:.1f} MB")
 
@@ -263,7 +266,13 @@ def attention_cost(length, width):
 
 # %%
 attention_cost = check("attention_cost", attention_cost)
+from favor_mini.attention import AttentionBlock
+
 D = paper.step_shape[1]
+with torch.device("meta"):
+    block, window = AttentionBlock(D, 12).eval(), torch.empty(1, 320, D)
+by_torch = flops(lambda: block(window))
+print(f"a window, L = 320, D = {D}: {attention_cost(320, D):,} by the formula, {by_torch:,} counted by torch")
 frames = range(10, 1281, 10)  # of 32 tokens
 seconds, one_window = [n / 2 for n in frames], attention_cost(320, D)
 curves({"one window as long as the clip": (seconds, [attention_cost(n * 32, D) / 1e12 for n in frames]),
@@ -271,7 +280,7 @@ curves({"one window as long as the clip": (seconds, [attention_cost(n * 32, D) /
        x="seconds of film", y="TFLOP of one causal attention", points=False, log="xy")
 
 # %% [markdown]
-# That is a reason for windows beside the paper's: their cost grows with the length of the film, not with its square. Now all the
+# That is a reason for windows beside the even detail that they keep (notebook 06): their cost grows with the length of the film, not with its square. Now all the
 # parts, for one minute of film and a prompt of 64 tokens. **Predict** which part costs most.
 
 # %%
@@ -305,9 +314,9 @@ bars({name: value / 1e12 for name, value in cost.items()}, x="TFLOP forward, for
 
 # %% [markdown]
 # The connector, which all of these notebooks are about, is nearly free. The *eyes* cost most: every frame passes a vision model
-# of a billion weights. In the mini world features are computed once and kept (`encode_scenes`). At full size that works too, but
-# only while the question stays out of the visual Q-Former: with `question_conditioning=True`, as in InstructBLIP, a frame looks
-# different for each question.
+# of a billion weights. In the mini world features are computed once and kept (`encode_scenes`). At full size that works too. With
+# `question_conditioning=True`, as in InstructBLIP, the visual *Q-Former's* tokens differ for each question, so then keep what the ViT
+# gives: 257 vectors of 1,408 numbers a frame in place of 32 of 768, and nearly all of the arithmetic is saved all the same.
 #
 # ## Activations
 #
@@ -583,7 +592,9 @@ asked = processor([clip], [data.items[0].question])
 print("it says:", *processor.decode(model.generate(**asked, max_new_tokens=5, min_new_tokens=5)))
 
 # %% [markdown]
-# With random parts it babbles, of course. The point is that *nothing here has to change* for the real ones.
+# With random parts it babbles, of course. The point is that no code has to change for the real ones, only names and settings: other
+# `num_queries` and `lora_rank`, no `placeholder_id`, rows of your own. (`bf16=False` keeps the arithmetic here exact; left out,
+# `fit` takes bfloat16 where the machine gains by it.)
 #
 # **Keep what learned.** A checkpoint of the whole model would be mostly what everybody can download. Save what learned, and load
 # it into freshly joined parts:
@@ -650,9 +661,8 @@ for name, found in (("halves count alike", equal), ("weighed by tokens", weighed
     print(f"{name}: off by {(found - whole).norm() / whole.norm():.0%} of the gradient")
 
 # %% [markdown]
-# Trainer with `gradient_accumulation_steps` counts parts alike for this model (`accepts_loss_kwargs = False` asks for it): an
-# answer's words weigh more if their half has few. That is a choice, and mostly harmless where parts look alike. Know that it is
-# made.
+# Trainer with `gradient_accumulation_steps` counts parts alike for this model (it is told so by `accepts_loss_kwargs = False`). Then
+# a word weighs more where its part holds few. That is a choice, and mostly harmless where parts look alike. Know that it is made.
 #
 # **Several GPUs** do the same sum side by side. Started by `accelerate launch` or `torchrun`, Trainer runs one process a GPU.
 # Each holds the whole model, takes its own share of every batch, and the gradients are *averaged* before the step, parts
@@ -662,7 +672,7 @@ for name, found in (("halves count alike", equal), ("weighed by tokens", weighed
 #
 # and whoever doubles the GPUs either halves the accumulation or has changed the experiment. Two warnings. Every process must use
 # every weight that learns in every step, or the others wait for it: a batch without a single clip leaves the connector unused.
-# And what is drawn or cached at the start is drawn by every process. *This repository has been run on one device at a time;
+# And whatever a script does at its start, such as computing features to keep, every process does, unless told otherwise. *This repository has been run on one device at a time;
 # nothing in this paragraph has been measured here.*
 
 # %%
@@ -687,8 +697,9 @@ flow([("each GPU", "the whole model, its own clips", "batch b"),
 # favor-mini evaluate --task video_qa --file nextqa_test.json --media-root videos --checkpoint out
 # ```
 #
-# `train_full.py` is what you have just run: `from_parts`, LoRA to float32, `llm.gradient_checkpointing_enable()`, `Rows`, `fit`,
-# `save_pretrained`. **What does not carry over** is the mini recipe's first stage: *naming* needs a script for every clip. At
+# `train_full.py` is yours to write, of what you have just run: `from_parts` and `FavorProcessor.from_parts` with the real names,
+# `model.language_model.gradient_checkpointing_enable()`, `Rows` without the `[:4]`, `fit(model.train(), ..., "out/run")`, and for
+# `favor-mini evaluate`, which reads whole checkpoints, `save_pretrained("out")` of model and processor. **What does not carry over** is the mini recipe's first stage: *naming* needs a script for every clip. At
 # full size its place is taken by plain data with long answers, speech to transcribe, sounds and pictures to describe: align
 # first, then ask. Rates and steps must be found anew, too.
 #
@@ -728,8 +739,7 @@ explore(what_it_costs, thousand_clips=slider(200, 10, 2000, 10, "thousand clips"
 # ## What to play with
 #
 # - In the first widget, find the longest film that trains on 24 GB with the 7 billion model. What had you to give up?
-# - In the second, keep the eyes' features (`question_conditioning=False`) for three passes: which bar would shrink, and by how
-#   much?
+# - In the second, set three passes. If the eyes' features are kept after the first: which bar shrinks, and by how much?
 # - Build `on_meta(FavorConfig.paper(num_queries=96))` and count: how much larger is the connector? Why so little?
 # - Leave `placeholder_id` out of `settings` and read what `FavorProcessor.from_parts` says.
 #
@@ -754,7 +764,7 @@ explore(what_it_costs, thousand_clips=slider(200, 10, 2000, 10, "thousand clips"
 #
 # <details><summary>Answer</summary>
 #
-# **b.** The gradient with respect to the inputs must travel through. *a:* they are frozen as well. *c:* so do the encoders,
+# **b.** The gradient with respect to the inputs must travel through. *a:* they are frozen as well. *c:* of the encoders that is true,
 # which stand before all that learns.
 #
 # </details>

@@ -147,9 +147,9 @@ def _(t: Trial):
 
 @exercise("verdict", notebook=NOTEBOOK, answer=verdict, difficulty=2, minutes=10,
           goal="Say in words what an interval allows. Fewer than `FEW_SEEDS` (3) seeds: `too few seeds to tell (2; at least 3)`. All above zero: "
-               "`better, by 3.1 points`. All below: `worse, by 3.1 points`. Else `no difference found (one of more than 4.2 points is unlikely)`, "
-               "with the largest difference that the interval still holds. Where `low == high` nothing varied at all: `no difference found (all answers "
-               "alike; of how large a one may have stayed hidden, they say nothing)`.",
+               "`better, by 3.1 points`. All below: `worse, by 3.1 points`. Else, where `low == high` (both 0: nothing varied at all), `no difference found "
+               "(all answers alike; of how large a one may have stayed hidden, they say nothing)`. In all other cases `no difference found (one of more "
+               "than 4.2 points is unlikely)`, with the largest difference that the interval still holds. Ask in this order.",
           shapes="`difference`, `low`, `high` in points, `seeds` -> a text, numbers with one digit",
           hints=("The order of the questions matters: seeds first. For what may have stayed hidden look at both ends of the interval.",
                  "`max(-low, high)` is the largest difference, either way, that the interval does not exclude; write it as `{...:.1f}`."))
@@ -189,7 +189,7 @@ def _(t: Trial):
 
 @exercise("seeds_needed", notebook=NOTEBOOK, answer=seeds_needed, difficulty=3, minutes=12,
           goal="Plan ahead: how many seeds until the 95 % interval is no wider than +- `half_width`? The seeds' share is t * spread / sqrt(n), the "
-               "clips' share `by_clips` does not shrink with seeds; the two join as the sides of a right angle. Start at 2 seeds; return 0 where no number will do.",
+               "clips' share `by_clips` does not shrink with seeds; together they make the root of the sum of their squares. Start at 2 seeds; return 0 where no number will do.",
           shapes="`spread` (standard deviation of the paired differences over seeds), `by_clips`, `half_width`, all in points -> a whole number",
           hints=("Try n = 2, 3, 4 ... until `hypot(by_clips, t * spread / sqrt(n))` is small enough. First ask whether it ever can be.",
                  "`scipy.stats.t.ppf(0.975, n - 1)` is Student's t for n seeds; if `by_clips >= half_width`, return 0."))
