@@ -1,5 +1,7 @@
 """Joining pretrained parts: small random Whisper, InstructBLIP and Llama checkpoints saved to disk."""
 
+import json
+
 import pytest
 import torch
 from conftest import scramble, settle, tiny_clip, tiny_config
@@ -13,7 +15,10 @@ from transformers import (
     WhisperForConditionalGeneration,
 )
 
-from favor_mini import FavorForConditionalGeneration, FavorProcessor
+from favor_mini import FavorForConditionalGeneration, FavorProcessor, data_path
+from favor_mini.aveb.files import find_media, read_items, read_media
+from favor_mini.aveb.run import evaluate_file
+from favor_mini.aveb.samples import test_set
 from favor_mini.world.tokenizer import build_tokenizer
 
 
@@ -88,6 +93,22 @@ def test_joined_then_saved_then_loaded_answers_alike(parts, joined, tmp_path):
         torch.testing.assert_close(batch[name], again[name])
     with torch.no_grad():
         assert torch.equal(settle(joined)(**batch).logits, settle(loaded)(**batch).logits)
+
+
+def test_the_benchmark_asks_a_model_whose_eyes_know_the_question(parts, joined, tmp_path):
+    folder, processor = tmp_path / "model", FavorProcessor.from_parts(joined.config, **parts[0])
+    joined.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    rows = json.loads(test_set("vqa").read_text())[:3]
+    (tmp_path / "few.json").write_text(json.dumps(rows))
+    report = evaluate_file(tmp_path / "few.json", data_path(), tmp_path / "told.jsonl", task="vqa", checkpoint=folder, progress=False)
+    assert report.asked == 3
+    told = [json.loads(line) for line in (tmp_path / "told.jsonl").read_text().splitlines()[1:]]
+    for item, row in zip(read_items(tmp_path / "few.json")[0], told, strict=True):
+        settings = processor.settings
+        clip = read_media(find_media(item, data_path()), frame_rate=settings.frame_rate, image_size=settings.image_size)
+        batch = processor([clip], [item.question])
+        assert row["predicted"] == processor.decode(joined.generate(**batch, max_new_tokens=48))[0]
 
 
 def test_the_placeholder_is_a_new_token_by_default(parts):

@@ -222,7 +222,10 @@ class Examinee:
             clip = read_media(find_media(item, root), item.span, frame_rate=settings.frame_rate, image_size=settings.image_size)
             if task:
                 clip = only(clip, TASKS[task].streams)
-            encoded[key] = encode_media(self.model, self.processor, [self.processor.media(clip)])[0]
+            media = self.processor.media(clip)
+            if self.model.config.question_conditioning:
+                return media  # what the encoders make of it hangs on the question
+            encoded[key] = encode_media(self.model, self.processor, [media])[0]
         return encoded[key]
 
 

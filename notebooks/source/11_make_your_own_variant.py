@@ -614,8 +614,7 @@ pairs(shipped, "what comes next") if shipped else None
 # %% [markdown]
 # Read your own results with the same few lines: the verdict, what may have stayed hidden, how much seeds scatter, and what an
 # interval of two points either way would take: seeds, or, where the clips' share alone is too wide, clips. That share shrinks
-# with the root of their number; the advice is for half of the interval's square. (Where no results ship the lines read the tiny
-# comparison above, and tell that it says nothing.)
+# with the root of their number, and should take half of the interval's square at most.
 
 # %%
 judged, group = (shipped, "what comes next") if shipped else (results, "all")
