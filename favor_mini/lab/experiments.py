@@ -69,14 +69,18 @@ EXPERIMENTS = [
         "takes windows of 5 s; an ablation does without windows",
         _plan({"window_frames": 5, "num_queries": 8}, {"window_frames": 20, "num_queries": 32}, WHOLE,
              {"windows": "overlapping", "num_queries": 8}),
-        "agrees with it: without windows, or with longer ones, far fewer answers are right, and most are lost about what comes next. "
-        "Shorter ones than the paper's do a little better still, as far as five seeds can tell. A moment of this world lasts two "
+        "agrees with it: without windows, or with longer ones, far fewer answers are right, most of all about what comes next. "
+        "Shorter ones than the paper's do a little better still, though the recipe was tuned at 5 s. A moment of this world lasts two "
         "seconds, and in a short window a query has less to look through for what it should name. Overlapping windows tell each moment "
         "twice, to a language model that has read of each once"),
     Experiment(
         "diversity", "What does the weight of the diversity loss do?",
         "0.01 is the released default; an ablation leaves the loss out; too high a weight should make it insert and hallucinate",
-        _plan(*({"diversity_weight": weight} for weight in (0.0, 0.001, 0.01, 1.0, 10.0)))),
+        _plan(*({"diversity_weight": weight} for weight in (0.0, 0.001, 0.01, 1.0, 10.0))),
+        "no difference found from 0 to 10, four orders of magnitude, though the loss does what it says: without it the queries of a "
+        "window have a mean cosine of 0.68, with the shipped 0.1 of 0.15, with 10 of -0.05. Neither the paper's gain nor the harm of "
+        "too high a weight shows. The naming stage, which the paper has not, tells each query what to say; there is little left for "
+        "the loss to do"),
     Experiment(
         "novelty", "What becomes of a thing, a shape, a word and a colour that no training clip of the connector holds?",
         "evaluates on benchmarks of its own making; whether the gains carry over to what is not like them is left open",

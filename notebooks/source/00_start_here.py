@@ -8,7 +8,7 @@
 # the notebooks after this one take each apart. No network, no GPU.
 # **Paper:** sections 1 and 3, as an overview.
 #
-# **Costs:** 25 minutes of reading, 12 minutes of exercises; 50 s of computing, 1.3 GB of memory.
+# **Costs:** 25 minutes of reading, 12 minutes of exercises; 40 s of computing, 1.3 GB of memory.
 #
 # The model is **FAVOR** ([arXiv 2310.05863](https://arxiv.org/abs/2310.05863)) in small: the same parts in the same order,
 # sized for two CPU cores. It lives in a *mini world* of coloured shapes, sounding things, spoken and written words. The

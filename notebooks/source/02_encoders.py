@@ -8,7 +8,7 @@
 # **You need** notebook 01 and PyTorch; attention as such (softmax, queries, keys) you should have met. **Paper:** section
 # 3.1, the encoders.
 #
-# **Costs:** 35 minutes of reading, 58 minutes of exercises; 25 s of computing, 1.4 GB of memory.
+# **Costs:** 35 minutes of reading, 58 minutes of exercises; 20 s of computing, 1.3 GB of memory.
 
 # %%
 import textwrap

@@ -7,7 +7,7 @@
 #
 # **You need** notebook 03 (steps of tokens, sound beside picture) and PyTorch. **Paper:** section 3.2, the causal Q-Former.
 #
-# **Costs:** 40 minutes of reading, 70 minutes of exercises; 20 s of computing, 1.2 GB of memory.
+# **Costs:** 40 minutes of reading, 70 minutes of exercises; 20 s of computing, 1.1 GB of memory.
 
 # %%
 import torch

@@ -543,9 +543,9 @@ print(f"after {len(log)} steps more: mean cosine {log[-1, 1]:.3f}, directions {n
 #
 # ## The sweep
 #
-# Six weights from 0 to 10, everything else the same. The first, which the others are held against, is the shipped recipe's.
-# If its results have come with your version, they stand below: points are how much better or worse the others did; an
-# interval that crosses the red line means *no difference found*, not that there is none.
+# Six weights from 0 to 10, everything else the same, five seeds each. The first, which the others are held against, is the shipped
+# recipe's, 0.1. **Predict** two curves over the weight: the queries' mean cosine, and the accuracy. Points are how much better or
+# worse the others did; an interval that crosses the red line means *no difference found*, not that there is none.
 
 # %%
 from favor_mini.course.lab_figures import differences
@@ -565,9 +565,9 @@ if sweep:
         print(f"mean cosine at the end of training, {arm}: {cosine:+.3f}")
 
 # %% [markdown]
-# With results or without, remember what is compared: clips of a few seconds, and a naming stage that tells every query what
-# to say, so that the task itself pulls them apart. The paper has no such stage; there the loss may do more. And right
-# answers are counted, not words that are made up.
+# The loss moves what it measures, and no answers. Remember what is compared: clips of a few seconds, and a naming stage that tells
+# every query what to say. The paper has no such stage; there the loss may do more. And right answers are counted, not words that
+# are made up.
 #
 # ## Failure signatures
 #

@@ -7,7 +7,7 @@
 #
 # **You need** notebook 04 (output queries) and 05 (masks). **Paper:** section 3 (projection, prompt, LoRA).
 #
-# **Costs:** 35 minutes of reading, 79 minutes of exercises; 25 s of computing, 1.3 GB of memory.
+# **Costs:** 35 minutes of reading, 79 minutes of exercises; 20 s of computing, 1.2 GB of memory.
 
 # %%
 import torch

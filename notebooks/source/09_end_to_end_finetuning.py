@@ -7,7 +7,7 @@
 #
 # **You need** notebooks 00 and 08; 07 for the diversity loss. **Paper:** sections 3.3 and 3.4, and the training set-up of section 4.
 #
-# **Costs:** 30 minutes of reading, 35 minutes of exercises; 250 s of computing, 2.5 GB of memory.
+# **Costs:** 30 minutes of reading, 35 minutes of exercises; 210 s of computing, 2.4 GB of memory.
 #
 # This notebook trains for real. On two CPU cores it stays under five minutes; the scores are those of *this* run.
 
@@ -305,11 +305,15 @@ def last_checkpoint(out):
 
 # %%
 last_checkpoint = check("last_checkpoint", last_checkpoint)
+killed = Path("../build/notebook-killed")  # while checkpoint-6 was being written
+for checkpoint in ("checkpoint-3", "checkpoint-6"):
+    (killed / checkpoint).mkdir(parents=True, exist_ok=True)
+(killed / "checkpoint-3" / "trainer_state.json").write_text("{}")
+print("goes on from", Path(last_checkpoint(killed)).name)
 
 # %% [markdown]
 # Called again with the same arguments, `finetune` goes on from there. Six steps in one go, then six steps with a stop after three: the
-# same weights to the last bit. And where a power cut came while `checkpoint-6` was being written, it goes on from 3. (Another model
-# does it here; yours stays as it is.)
+# same weights to the last bit. (Another model does it here; yours stays as it is.)
 
 # %%
 from transformers import TrainerCallback
@@ -339,11 +343,6 @@ whole = short_run("../build/notebook-whole")
 short_run("../build/notebook-parts", callbacks=[StopAfter(3)])
 resumed = short_run("../build/notebook-parts", fresh=False)
 print("same weights:", all(torch.equal(whole[name], resumed[name]) for name in whole))
-for state in Path("../build/notebook-parts").rglob("checkpoint-6/trainer_state.json"):
-    state.unlink()  # as if it had been killed a moment before the end
-    print("goes on from", Path(last_checkpoint(state.parents[1])).name)
-again = short_run("../build/notebook-parts", fresh=False)
-print("same weights:", all(torch.equal(whole[name], again[name]) for name in whole))
 
 # %% [markdown]
 # ## What to play with

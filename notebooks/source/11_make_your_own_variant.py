@@ -7,7 +7,7 @@
 #
 # **You need** notebook 05 (masks, measuring reach); 04 and 06 help. **Paper:** its ablations, which remove one part at a time.
 #
-# **Costs:** 40 minutes of reading, 62 minutes of exercises; 35 s of computing, 1.5 GB of memory.
+# **Costs:** 40 minutes of reading, 62 minutes of exercises; 30 s of computing, 1.4 GB of memory.
 
 # %%
 import inspect
@@ -437,8 +437,7 @@ pairs(results)
 # ```
 #
 # The [README](../README.md) shows one such run, of two masks: 9.0 minutes for three seeds and one minute of training each, and
-# *no difference found*, +3.3 points (-4.3 to +10.8) over 600 questions. It adds that so few seeds of so short a training
-# say little.
+# *no difference found*, +3.3 points (-4.3 to +10.8) over 600 questions.
 #
 # Nothing is trained twice. A run is kept under a name made of all that decides its outcome, your own part's source included:
 
@@ -634,8 +633,7 @@ tell("attention");
 
 # %% [markdown]
 # Where it says *no difference found*, look at the number behind it: a difference of that many points, one way or the other, could be
-# there, and these runs would miss it. ("Come out alike" means just that, and the reason given after it is a guess that no run
-# here has put to the test.) That is the honest size of what was learned. Not "causal attention does nothing", but "on this world, at
+# there, and these runs would miss it. (The reason given after it is a guess that no run here has tested.) That is the honest size of what was learned. Not "causal attention does nothing", but "on this world, at
 # this size, after this training, more than that is unlikely".
 #
 # ## Ideas

@@ -8,7 +8,7 @@
 #
 # **You need** notebook 09 (fine-tuning); 04 and 08 help. **Paper:** section 4, the model's sizes.
 #
-# **Costs:** 40 minutes of reading, 53 minutes of exercises; 35 s of computing, 1.0 GB of memory.
+# **Costs:** 40 minutes of reading, 53 minutes of exercises; 30 s of computing, 1.0 GB of memory.
 
 # %%
 import math
