@@ -128,7 +128,7 @@ def test_score_bars_show_accuracy_intervals_and_chance():
     assert bars == {"before": pytest.approx([0.1, 0.2]), "after": pytest.approx([0.9, 0.8])}
     chance = next(c for c in axis.collections if c.get_label() == "chance")
     assert [segment[0][0] for segment in chance.get_segments()] == pytest.approx([1 / 7, 0.25])
-    assert {t.get_text() for t in figure.legends[0].get_texts()} == {"before", "after", "chance"}
+    assert {t.get_text() for t in figure.legends[0].get_texts()} == {"before", "after", "chance", "95 % interval"}
 
 
 FOUND = pd.DataFrame([

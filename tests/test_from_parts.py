@@ -16,9 +16,9 @@ from transformers import (
 )
 
 from favor_mini import FavorForConditionalGeneration, FavorProcessor, data_path
+from favor_mini.aveb import samples
 from favor_mini.aveb.files import find_media, read_items, read_media
 from favor_mini.aveb.run import evaluate_file
-from favor_mini.aveb.samples import test_set
 from favor_mini.world.tokenizer import build_tokenizer
 
 
@@ -99,7 +99,7 @@ def test_the_benchmark_asks_a_model_whose_eyes_know_the_question(parts, joined, 
     folder, processor = tmp_path / "model", FavorProcessor.from_parts(joined.config, **parts[0])
     joined.save_pretrained(folder)
     processor.save_pretrained(folder)
-    rows = json.loads(test_set("vqa").read_text())[:3]
+    rows = json.loads(samples.test_set("vqa").read_text())[:3]
     (tmp_path / "few.json").write_text(json.dumps(rows))
     report = evaluate_file(tmp_path / "few.json", data_path(), tmp_path / "told.jsonl", task="vqa", checkpoint=folder, progress=False)
     assert report.asked == 3

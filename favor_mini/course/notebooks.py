@@ -42,8 +42,11 @@ PEAK = """\
 try:
     import resource, sys
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    # not their sum: a child that is but started, as by some machines' libraries, counts with all that its parent holds
-    print(max(u.ru_maxrss for u in used) / (1e9 if sys.platform == "darwin" else 1e6), sum(u.ru_utime + u.ru_stime for u in used))
+    try:  # Linux: ru_maxrss counts what the process that started this one held, VmHWM does not
+        peak = int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) / 1e6
+    except (OSError, IndexError):
+        peak = used[0].ru_maxrss / (1e9 if sys.platform == "darwin" else 1e6)
+    print(peak, sum(u.ru_utime + u.ru_stime for u in used))
 except ImportError:  # Windows
     print("nan inf")
 """
