@@ -56,7 +56,7 @@ test-fast: $(READY) ## the tests that take seconds
 	$(RUN)/python -m pytest -m "not slow" tests
 
 lab: $(READY) ## open the course in JupyterLab
-	$(RUN)/jupyter lab notebooks/00_start_here.ipynb
+	$(RUN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" notebooks/00_start_here.ipynb
 
 notebooks: $(READY) ## build notebooks/source/*.py into executed notebooks (ONLY=00 builds one)
 	$(RUN)/python -m favor_mini.course.figures

@@ -75,7 +75,7 @@ from favor_mini.world.samples import read_samples
 samples = {sample.name: sample for sample in read_samples()}
 clip_name = "clip_00"
 sample = samples[clip_name]
-Video(f"../data_samples/clips/{clip_name}.mp4", width=256)
+Video(str(sample.path), embed=True, width=256)  # in the page itself, wherever JupyterLab was opened
 
 # %% [markdown]
 # The model sees two pictures a second and hears 16 kHz sound. `read_clip` reads both onto one time axis: decord decodes the

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 09 End-to-end fine-tuning on a small subset
 #
-# **You will** take the frozen encoders and the frozen language model, put a fresh **connector** between them (the causal Q-Former
+# **You will** take the frozen encoders and the frozen language model, put a fresh *connector* between them (the causal Q-Former
 # and its linear maps) and fresh LoRA into the language model, and teach them to answer questions about video: data, two-part
 # loss, three stages, before and after, stop and resume.
 #
