@@ -16,7 +16,7 @@ from favor_mini.features import scene_of
 from favor_mini.lab import compare as compare_module
 from favor_mini.lab.compare import _source, _with_steps, compare, fresh_model, run_folder
 from favor_mini.lab.plan import FIELDS, Plan, arm_name, left_out, load_parts, named, parse_changes
-from favor_mini.lab.statistics import LEFT_OUT, Comparison, verdict
+from favor_mini.lab.statistics import LEFT_OUT, Comparison, Signatures, verdict
 from favor_mini.world.scene import SHAPES, THINGS, draw_scene
 
 QUICK = {"seeds": 1, "steps": 3, "clips": 8, "batch": 2, "scenes": 2, "questions": 4}
@@ -114,6 +114,51 @@ def test_saved_and_loaded_it_says_the_same(tmp_path):
     after = Comparison.load(tmp_path / "results.json")
     assert str(after) == str(before) and after.arms == ["arm=0", "arm=1", "arm=2"]
     assert after.table.equals(before.table)
+
+
+def told_by(arms):
+    """Signatures of arms that each tell a transcript and a caption, twice: once per seed."""
+    asked = (("asr", "moon king lion salt"), ("avsr", "door fish"), ("ac", "the bell was heard, then moon was said"),
+             ("ic", "the red star was shown at left"), ("avm", "yes"))
+    return [{"arm": arm, "seed": seed, "parameters": 5, "gflop": 1.0, "seconds": 9, "losses": {"ask": {"diversity": 0.25}},
+             "rows": [{"clip": f"c{i}", "family": family, "question": "?", "answer": true, "chance": 0.1, "predicted": told,
+                       "right": told == true} for i, ((family, true), told) in enumerate(zip(asked, tells, strict=True))]}
+            for arm, tells in arms.items() for seed in range(3)]
+
+
+RIGHTLY = ("moon king lion salt", "door fish", "the bell was heard, then moon was said", "the red star was shown at left", "yes")
+BADLY = ("moon and king lion lion salt", "door", "the bell rang, then the bell, the drum, the drum", "the star was at left, it was red",
+         "no")
+
+
+def test_signs_are_counted_by_hand():
+    found = Signatures(told_by({"low": RIGHTLY, "high": BADLY}))
+    signs = found.signs.set_index(["sign", "arm"])["per hundred"]
+    assert [signs[sign, "low"] for sign in Signatures.SIGNS] == [0, 0, 0]
+    put_in, not_there, again = (signs[sign, "high"] for sign in Signatures.SIGNS)
+    assert put_in == pytest.approx(100 * 2 / 6)  # "and" and a second lion, of six words said; a word left out is none put in
+    assert not_there == pytest.approx(100 * 2 / 5)  # two drums, of bell, moon, red, star, left
+    assert again == pytest.approx(100 * 2 / 5)  # a second bell, a second drum
+    row = found.signs.iloc[1]
+    assert row.difference == pytest.approx(put_in) and row.seeds == 3 and not row.verdict.startswith(("better", "worse"))
+    assert "high +0.25" in str(found).splitlines()[-1]
+
+
+def test_signs_survive_saving_as_only_wrong_answers_are_kept(tmp_path):
+    before = Signatures(told_by({"low": RIGHTLY, "high": BADLY}))
+    before.save(tmp_path / "results.json")
+    assert str(Signatures.load(tmp_path / "results.json")) == str(before)
+    assert "yes" in (kept := (tmp_path / "results.json").read_text()) and kept.count("bell rang") == 3
+
+
+def test_signs_need_what_was_told():
+    results = told_by({"low": RIGHTLY, "high": BADLY})
+    for row in results[3]["rows"]:
+        row.pop("predicted")
+    with pytest.raises(ValueError, match="these were not kept"):
+        Signatures(results)
+    with pytest.raises(ValueError, match="not asked ac, asr, avsr, ic"):
+        Signatures(made([[[1]], [[0]]]).results)
 
 
 @pytest.mark.parametrize("text, changes", [

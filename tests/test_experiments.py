@@ -15,7 +15,7 @@ from favor_mini.lab.experiments import (
 )
 from favor_mini.lab.novel import DRAWS
 from favor_mini.lab.plan import arm_name
-from favor_mini.lab.statistics import Comparison, Offsets
+from favor_mini.lab.statistics import Comparison, Offsets, Signatures
 
 SHIPPED = sorted(file.stem for file in RESULTS.glob("*.json"))
 
@@ -29,6 +29,15 @@ def rows(best):
 
 def test_what_ships_is_told_beside_what_the_paper_says():
     assert [e.name for e in EXPERIMENTS if e.found] == [e.name for e in EXPERIMENTS if e.name in SHIPPED] != []
+
+
+def test_signs_are_drawn_where_they_were_counted(monkeypatch, tmp_path):
+    from test_compare import BADLY, RIGHTLY, told_by
+
+    monkeypatch.setattr(experiments, "RESULTS", tmp_path)
+    Signatures(told_by({"as shipped": RIGHTLY, "high": BADLY})).save(tmp_path / "signatures.json")
+    assert isinstance(shipped_results("signatures"), Signatures)
+    assert draw("signatures", tmp_path).read_bytes().startswith(b"\x89PNG")
 
 
 def test_offsets_by_hand():

@@ -12,17 +12,18 @@ from .figures import INK, MARK, STRONG, Picture, picture, styled
 
 
 @styled
-def differences(found, baseline: str) -> Picture:
-    """Paired differences from the baseline, in points of accuracy, with 95 % intervals; filled where the interval misses zero.
+def differences(found, baseline: str, unit: str = "points of accuracy") -> Picture:
+    """Paired differences from the baseline with 95 % intervals; filled where the interval misses zero.
 
     Args:
         found: from `lab.statistics.Comparison.differences`.
         baseline: the arm that the others are held against.
+        unit: of the differences.
     """
     arms, groups = list(dict.fromkeys(found.arm)), list(dict.fromkeys(found.questions))
     told = "; ".join(f"{r.arm}, {r.questions}: {r.difference:+.1f} ({r.low:+.1f} to {r.high:+.1f})" for r in found.itertuples())
     figure = picture(12, 1.6 + 0.32 * len(found) + 0.2 * len(arms),
-                      f"Differences from {baseline} in points of accuracy, with 95 % intervals. {told}.")
+                      f"Differences from {baseline} in {unit}, with 95 % intervals. {told}.")
     axis, marks = figure.subplots(), ("o", "s", "^", "D", "v", "P")
     for g, group in enumerate(groups):
         rows = found[found.questions == group]
@@ -32,7 +33,7 @@ def differences(found, baseline: str) -> Picture:
         axis.scatter(rows.difference, place, s=80, marker=marks[g % len(marks)], edgecolor=INK, linewidth=1.4, zorder=3,
                      color=[STRONG if sure else "white" for sure in clear], label=group)
     axis.axvline(0, color=MARK, linewidth=2, zorder=0)
-    axis.set(yticks=range(len(arms)), ylim=(len(arms) - 0.5, -0.5), xlabel=f"points of accuracy against {baseline}")
+    axis.set(yticks=range(len(arms)), ylim=(len(arms) - 0.5, -0.5), xlabel=f"difference from {baseline!r} in {unit}")
     axis.set_yticklabels([textwrap.fill(arm, 28) for arm in arms])
     axis.grid(axis="x", color="#dddddd")
     axis.set_axisbelow(True)

@@ -24,7 +24,7 @@ from ..world.questions import choose
 from ..world.scene import SPLITS, draw_scene
 from .compare import Plan, compare
 from .novel import new_forms, new_voices
-from .statistics import Comparison, Offsets
+from .statistics import Comparison, Offsets, Signatures
 
 RESULTS = Path(__file__).parent / "results"
 # A minute and a half of training each: well above chance, well below the ceiling, where arms would look alike.
@@ -81,6 +81,11 @@ EXPERIMENTS = [
         "window have a mean cosine of 0.68, with the shipped 0.1 of 0.15, with 10 of -0.05. Neither the paper's gain nor the harm of "
         "too high a weight shows. The naming stage, which the paper has not, tells each query what to say; there is little left for "
         "the loss to do"),
+    Experiment(
+        "signatures", "From which weight of the diversity loss on does harm show, and as words inserted, invented or said again?",
+        "too high a weight should make the model insert and hallucinate; where that begins, it leaves open",
+        _plan({"diversity_weight": 0.0}, {"diversity_weight": 10.0}, {"diversity_weight": 100.0}, tasks=True, seeds=3, steps=240,
+              scenes=24), kind=Signatures),
     Experiment(
         "novelty", "What becomes of a thing, a shape, a word and a colour that no training clip of the connector holds?",
         "evaluates on benchmarks of its own making; whether the gains carry over to what is not like them is left open",
@@ -194,7 +199,14 @@ def draw(name: str, out="build/experiments") -> Path:
     found = known_results(name, out)
     if found is None:
         raise FileNotFoundError(f"no results of {name!r} ship with this version; make them: favor-mini experiment {name} --run")
-    figure = offsets(found) if isinstance(found, Offsets) else differences(found.differences(), found.arms[0])
+    match found:
+        case Offsets():
+            figure = offsets(found)
+        case Signatures():
+            signs = found.signs.dropna().rename(columns={"sign": "questions"})
+            figure = differences(signs, found.arms[0], "a hundred words said or names that are there")
+        case _:
+            figure = differences(found.differences(), found.arms[0])
     file = Path(out) / f"{name}.png"
     file.parent.mkdir(parents=True, exist_ok=True)
     with replacing(file) as unfinished:

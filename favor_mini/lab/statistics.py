@@ -3,6 +3,8 @@
 import json
 import re
 import textwrap
+from collections import Counter
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +13,14 @@ from scipy.stats import binomtest, t
 
 from ..evaluation import GROUPS
 from ..world.questions import FAMILIES
+from ..world.scene import COLOURS, PLACES, SHAPES, THINGS, WORDS
 
 REPEATS = 4000  # of the bootstrap
 NEXT, NEXT_FAMILIES = "what comes next", ("next", "seen_after", "heard_after")  # across the three groups of `evaluation.GROUPS`
 LEFT_OUT = ("about what was left out", "about the rest")
+TRANSCRIPTS, CAPTIONS = ("asr", "avsr"), ("ac", "ic")
+FREE = TRANSCRIPTS + CAPTIONS  # tasks whose answers are free text
+NAMES = {*THINGS, *WORDS, *SHAPES, *COLOURS, *PLACES}  # what a caption can be right or wrong about
 FEW_SEEDS = 3  # below, the spread between trainings is not known
 
 
@@ -95,23 +101,32 @@ class Comparison:
         Paired by seed and question. Two things could have come out otherwise: other trainings, whose share is Student's t of
         the seeds (a bootstrap of so few would spread too little), and other clips, whose share is a bootstrap over clips.
         """
-        rng, rows = np.random.default_rng(0), []
-        seeds, clips = len(self.seeds), self.clip.max() + 1
-        of_clips = rng.multinomial(clips, np.full(clips, 1 / clips), REPEATS)  # how often each is drawn
+        rows = []
         for a, arm in enumerate(self.arms[1:], 1):
             for group in groups or self.groups:
                 chosen = self.chosen(group, arm)
-                if not chosen.any():
-                    continue
-                gained = 100.0 * (self.right[a].astype(float) - self.right[0])[:, chosen]  # [seeds, questions]
-                sums, counts = np.bincount(self.clip[chosen], gained.mean(0), clips), np.bincount(self.clip[chosen], minlength=clips)
-                drawn = (of_clips @ sums) / np.maximum(of_clips @ counts, 1)
-                by_clips = np.quantile(drawn, [0.025, 0.975]) - gained.mean()
-                by_seeds = t.ppf(0.975, max(1, seeds - 1)) * gained.mean(1).std(ddof=min(1, seeds - 1)) / np.sqrt(seeds)
-                low, high = gained.mean() + np.array([-1, 1]) * np.hypot(by_clips, by_seeds)
-                rows.append({"arm": arm, "questions": group, "difference": gained.mean(), "low": low, "high": high,
-                             "seeds": seeds, "verdict": verdict(gained.mean(), low, high, seeds)})
+                if chosen.any():
+                    gained = self.right[a].astype(float) - self.right[0]
+                    rows.append({"arm": arm, "questions": group, **self._paired(gained * chosen, chosen)})
         return pd.DataFrame(rows)
+
+    @cached_property
+    def _drawn(self) -> np.ndarray:
+        """[repeats, clips]: how often the bootstrap draws each clip."""
+        clips = self.clip.max() + 1
+        return np.random.default_rng(0).multinomial(clips, np.full(clips, 1 / clips), REPEATS)
+
+    def _paired(self, gained: np.ndarray, weight: np.ndarray, words=("better", "worse")) -> dict:
+        """The mean of `gained` [seeds, questions] over the sum of `weight` [questions], in hundredths, with its interval."""
+        seeds, clips = len(self.seeds), self.clip.max() + 1
+        of_seeds = 100 * gained.sum(1) / weight.sum()
+        sums, weights = (np.bincount(self.clip, v, clips) for v in (100 * gained.mean(0), weight))
+        drawn = (self._drawn @ sums) / np.maximum(self._drawn @ weights, 1)
+        by_clips = np.quantile(drawn, [0.025, 0.975]) - of_seeds.mean()
+        by_seeds = t.ppf(0.975, max(1, seeds - 1)) * of_seeds.std(ddof=min(1, seeds - 1)) / np.sqrt(seeds)
+        low, high = of_seeds.mean() + np.array([-1, 1]) * np.hypot(by_clips, by_seeds)
+        return {"difference": of_seeds.mean(), "low": low, "high": high, "seeds": seeds,
+                "verdict": verdict(of_seeds.mean(), low, high, seeds, words)}
 
     def verdicts(self, groups=None) -> str:
         """The differences in words, one an arm and group."""
@@ -132,10 +147,15 @@ class Comparison:
         return "\n".join(lines)
 
     def save(self, file) -> None:
-        """Small JSON: the questions once, and each run with a 0 or 1 for each of them."""
+        """Small JSON: the questions once, and each run with a 0 or 1 for each of them; and what it told where it was wrong, if in
+        a transcript or caption."""
         questions = [{k: row[k] for k in ("clip", "family", "question", "answer", "chance")} for row in self.results[0]["rows"]]
         runs = [{**{k: v for k, v in r.items() if k != "rows"}, "right": "".join("01"[row["right"]] for row in r["rows"])}
                 for r in self.results]
+        for run, r in zip(runs, self.results, strict=True):
+            told = {i: row["predicted"] for i, row in enumerate(r["rows"])
+                    if row["family"] in FREE and not row["right"] and "predicted" in row}
+            run |= {"told": told} if told else {}
         lines = ",\n".join(json.dumps(r) for r in runs)
         Path(file).write_text(f'{{"questions": {json.dumps(questions)},\n"runs": [\n{lines}\n]}}\n')
 
@@ -143,8 +163,90 @@ class Comparison:
     def load(cls, file) -> "Comparison":
         """Read what `save` wrote."""
         stored = json.loads(Path(file).read_text())
-        return cls([{**r, "rows": [{**q, "right": bit == "1"} for q, bit in zip(stored["questions"], r["right"], strict=True)]}
-                    for r in stored["runs"]])
+        for r in stored["runs"]:
+            told, right = r.pop("told", {}), r.pop("right")
+            r["rows"] = [{**q, "right": bit == "1", "predicted": q["answer"] if bit == "1" else told.get(str(i))}
+                         for i, (q, bit) in enumerate(zip(stored["questions"], right, strict=True))]
+        return cls(stored["runs"])
+
+
+def put_in(told: str, true: str) -> tuple[int, int]:
+    """Words that a transcript has too many, and words said."""
+    from ..aveb.metrics import word_errors
+
+    found = word_errors([told], [true])
+    return found.insertions, found.words
+
+
+def not_there(told: str, true: str) -> tuple[int, int]:
+    """Names in a caption that are not in the true one, and names in that."""
+    said, there = _names(told), _names(true)
+    return sum(count for name, count in said.items() if name not in there), there.total()
+
+
+def said_again(told: str, true: str) -> tuple[int, int]:
+    """Names that a caption says more often than the true one, and names in that."""
+    said, there = _names(told), _names(true)
+    return sum(max(0, count - max(there[name], 1)) for name, count in said.items()), there.total()
+
+
+def _names(text: str) -> Counter:
+    return Counter(word for word in re.findall(r"\w+", text.lower()) if word in NAMES)
+
+
+class Signatures(Comparison):
+    """A comparison over the eleven tasks that also counts what too high a weight of the diversity loss should bring about.
+
+    Raises:
+        ValueError: the runs were asked for no transcripts or captions, or what they told was not kept.
+    """
+
+    SIGNS = {"words put into transcripts": (put_in, TRANSCRIPTS), "names in captions that are not there": (not_there, CAPTIONS),
+             "names said again in captions": (said_again, CAPTIONS)}
+
+    def __init__(self, results: list[dict]):
+        super().__init__(results)
+        if lacking := set(FREE) - set(self.families):
+            raise ValueError(f"signs are read off transcripts and captions; the runs were not asked {', '.join(sorted(lacking))}")
+        if any(row.get("predicted") is None for r in results for row in r["rows"] if row["family"] in FREE):
+            raise ValueError("signs are read off transcripts and captions; these were not kept")
+
+    def count(self, sign: str) -> tuple[np.ndarray, np.ndarray]:
+        """How often a sign was seen [arms, seeds, questions], and how often it could have been [questions]."""
+        measure, families = self.SIGNS[sign]
+        seen, of = np.zeros(self.right.shape), np.zeros(len(self.families))
+        for a, arm in enumerate(self.arms):
+            for s, seed in enumerate(self.seeds):
+                for i, row in enumerate(self._run(arm, seed)["rows"]):
+                    if row["family"] in families:
+                        seen[a, s, i], of[i] = measure(row["predicted"], row["answer"])
+        return seen, of
+
+    @property
+    def signs(self) -> pd.DataFrame:
+        """By sign and arm: per hundred words said, or names that are there, the mean over seeds; and the difference from the first
+        arm with its 95 % interval, as in `differences`."""
+        rows = []
+        for sign in self.SIGNS:
+            seen, of = self.count(sign)
+            for a, arm in enumerate(self.arms):
+                found = self._paired(seen[a] - seen[0], of, ("more", "fewer")) if a else {}
+                rows.append({"sign": sign, "arm": arm, "per hundred": 100 * seen[a].sum(1).mean() / of.sum(), **found})
+        return pd.DataFrame(rows)
+
+    @property
+    def cosines(self) -> pd.Series:
+        """By arm, the mean cosine of a window's queries at the end of training."""
+        ends = pd.DataFrame([{"arm": r["arm"], "cosine": r["losses"]["ask"]["diversity"]} for r in self.results])
+        return ends.groupby("arm", sort=False).cosine.mean()
+
+    def __str__(self) -> str:
+        lines = [super().__str__(), "", "signs, per hundred words said or names that are there (against the first arm, 95 % interval):"]
+        for row in self.signs.rename(columns={"per hundred": "value"}).itertuples():
+            against = "" if row.arm == self.arms[0] else f"  {row.difference:+6.1f}  ({row.low:+.1f} to {row.high:+.1f})  {row.verdict}"
+            lines.append(f"  {row.sign:<38} {row.arm:<24} {row.value:6.1f}{against}")
+        return "\n".join([*lines, "mean cosine of a window's queries at the end of training: "
+                          + ", ".join(f"{arm} {value:+.2f}" for arm, value in self.cosines.items())])
 
 
 class Offsets:
@@ -204,14 +306,14 @@ class Offsets:
         return cls([dict(zip(stored["columns"], row, strict=True)) for row in stored["rows"]])
 
 
-def verdict(difference: float, low: float, high: float, seeds: int) -> str:
+def verdict(difference: float, low: float, high: float, seeds: int, words=("better", "worse")) -> str:
     """In plain words; a null result is called one, and says how large a difference may have stayed hidden."""
     if seeds < FEW_SEEDS:
         return f"too few seeds to tell ({seeds}; at least {FEW_SEEDS})"
     if low > 0:
-        return f"better, by {difference:.1f} points"
+        return f"{words[0]}, by {difference:.1f} points"
     if high < 0:
-        return f"worse, by {-difference:.1f} points"
+        return f"{words[1]}, by {-difference:.1f} points"
     if low == high:
         return "no difference found (all answers alike; of how large a one may have stayed hidden, they say nothing)"
     return f"no difference found (one of more than {max(-low, high):.1f} points is unlikely)"
