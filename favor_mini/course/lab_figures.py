@@ -43,6 +43,12 @@ def differences(found, baseline: str, unit: str = "points of accuracy") -> Pictu
     return figure
 
 
+def signs(found) -> Picture:
+    """What a `lab.statistics.Signatures` counted, as paired differences from its first arm."""
+    counted = found.signs.dropna().rename(columns={"sign": "questions"})
+    return differences(counted, found.arms[0], "signs per hundred words said, or names that are there")
+
+
 @styled
 def offsets(found) -> Picture:
     """Accuracy while the sound is moved against the picture, one line per group of questions, with 95 % intervals and chance.

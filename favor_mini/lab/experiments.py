@@ -194,23 +194,16 @@ def draw(name: str, out="build/experiments") -> Path:
         FileNotFoundError: there are none.
     """
     from ..course.figures import png
-    from ..course.lab_figures import differences, offsets
+    from ..course.lab_figures import differences, offsets, signs
 
     found = known_results(name, out)
     if found is None:
         raise FileNotFoundError(f"no results of {name!r} ship with this version; make them: favor-mini experiment {name} --run")
-    match found:
-        case Offsets():
-            figure = offsets(found)
-        case Signatures():
-            signs = found.signs.dropna().rename(columns={"sign": "questions"})
-            figure = differences(signs, found.arms[0], "a hundred words said or names that are there")
-        case _:
-            figure = differences(found.differences(), found.arms[0])
+    make = {Offsets: offsets, Signatures: signs}.get(type(found), lambda found: differences(found.differences(), found.arms[0]))
     file = Path(out) / f"{name}.png"
     file.parent.mkdir(parents=True, exist_ok=True)
     with replacing(file) as unfinished:
-        unfinished.write_bytes(png(figure))
+        unfinished.write_bytes(png(make(found)))
     return file
 
 
