@@ -57,9 +57,16 @@ def find_checkpoint(folder=None) -> Path:
 
 
 def checkpoint_digest(folder) -> str:
-    """A name made of all that decides what a checkpoint answers: weights, configs and tokenizers."""
-    return digest(*(file.read_bytes() for file in sorted(Path(folder).rglob("*")) if file.suffix in (".json", ".safetensors")
-                    and file.stem not in ("log", "familiarity") and "run" not in file.relative_to(folder).parts))
+    """A name made of all that decides what a checkpoint answers: weights, configs, tokenizers, and code of one's own that the
+    config names (`registry`)."""
+    from .config import FavorConfig
+    from .registry import SLOTS, find, own_file
+
+    files = [file for file in sorted(Path(folder).rglob("*")) if file.suffix in (".json", ".safetensors")
+             and file.stem not in ("log", "familiarity") and "run" not in file.relative_to(folder).parts]
+    config = FavorConfig.from_pretrained(folder)
+    own = [own_file(find(slot, getattr(config, slot))) for slot in SLOTS]
+    return digest(*(file.read_bytes() for file in [*files, *own] if file))
 
 
 def load_checkpoint(folder) -> tuple:

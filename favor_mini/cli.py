@@ -28,6 +28,10 @@ def main(argv: list[str] | None = None) -> int:
         arguments = vars(_parser().parse_args(argv))
         run: Callable[..., int | None] = arguments.pop("run")
         _quiet()
+        if file := arguments.pop("own_parts", None):
+            from .lab.plan import load_parts
+
+            load_parts(file)
         code = run(**arguments) or 0
         sys.stdout.flush()
         return code
@@ -78,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     ask.add_argument("--json", dest="as_json", action="store_true",
                      help="print one JSON object: answer, confidence, familiar, notes, seconds per stage")
     _checkpoint_option(ask)
+    _parts_option(ask)
 
     demo = command("demo", _demo, "ask about held-out clips, fine-tune a fresh connector, write a report",
                    "  favor-mini demo\n  favor-mini demo --minutes 2 --out build/short-demo")
@@ -116,6 +121,7 @@ def _parser() -> argparse.ArgumentParser:
                        "  favor-mini evaluate --data samples --audio-delay 1\n"
                        "  favor-mini evaluate --task video_qa --file nextqa_test.json --media-root videos")
     _checkpoint_option(evaluate)
+    _parts_option(evaluate)
     chosen = evaluate.add_mutually_exclusive_group()
     chosen.add_argument("--data", choices=["samples"], help="all questions about the clips in data_samples, by kind")
     chosen.add_argument("--scenes", type=_count, metavar="N", help="N validation scenes, written to mp4 and read back, by kind")
@@ -139,11 +145,11 @@ def _parser() -> argparse.ArgumentParser:
                       "  favor-mini compare --arm window_frames=10,num_queries=16 --arm window_frames=5,num_queries=8\n"
                       "  favor-mini compare --parts mine.py --vary attention=block_causal,mine")
     arms = compare.add_mutually_exclusive_group(required=True)
-    arms.add_argument("--vary", metavar="FIELD=A,B,...", help="one field of the config and its values; the first is the baseline")
+    arms.add_argument("--vary", metavar="FIELD=A,B,...", help="one field of the config and its values; the first is the baseline. A wrong "
+                      "FIELD prints the list")
     arms.add_argument("--arm", action="append", dest="arms", metavar="FIELD=A,...",
                       help="changes that go together; repeat for each arm, the baseline first")
     compare.add_argument("--set", dest="fixed", default="", metavar="FIELD=A,...", help="changes that all arms share")
-    compare.add_argument("--parts", metavar="FILE.py", help="a file that registers parts of your own; it is run")
     compare.add_argument("--seeds", type=_count, default=5, metavar="N", help="trainings of each arm (%(default)s)")
     compare.add_argument("--minutes", type=float, default=3.0, metavar="M", help="of training the baseline; all arms take "
                          "as many steps (%(default)s)")
@@ -151,9 +157,11 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--clips", type=_count, default=1600, metavar="N", help="training clips (%(default)s)")
     compare.add_argument("--scenes", type=_count, default=60, metavar="N", help="validation clips to ask about (%(default)s)")
     compare.add_argument("--tasks", action="store_true", help="train on the eleven tasks, too, and ask these")
-    compare.add_argument("--out", default="build/compare", metavar="DIR", help="runs are kept there (%(default)s)")
+    compare.add_argument("--out", default="build/compare", metavar="DIR", help="runs and results.json are kept there (%(default)s)")
+    compare.add_argument("--keep", action="store_true", help="keep the trained models, too (30 MB each), and say where")
     compare.add_argument("--dry-run", action="store_true", help="tell what it would cost, and train nothing")
     _checkpoint_option(compare)
+    _parts_option(compare)
 
     experiment = command("experiment", _experiment, "the paper's claims put to the test: show what was found, or run it anew",
                          "  favor-mini experiment\n  favor-mini experiment attention\n  favor-mini experiment offset --run")
@@ -165,6 +173,7 @@ def _parser() -> argparse.ArgumentParser:
                        "  favor-mini diagnose\n  favor-mini diagnose build/make/favor")
     diagnose.add_argument("checkpoint", nargs="?", metavar="CHECKPOINT", help="its folder (default: the shipped one)")
     diagnose.add_argument("--scenes", type=_count, default=60, metavar="N", help="validation clips to ask about (%(default)s)")
+    _parts_option(diagnose)
 
     doctor = command("doctor", _doctor, "check libraries, codecs, device, checkpoint, samples, memory and disk", "")
     doctor.add_argument("--quick", action="store_true", help="leave out what takes seconds: codecs and the checkpoint")
@@ -192,6 +201,11 @@ TRAINING = {
 
 def _checkpoint_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", metavar="DIR", help="folder of a checkpoint (default: the shipped one)")
+
+
+def _parts_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--parts", dest="own_parts", metavar="FILE.py", help="a file that registers parts of your own, which the "
+                        "model names; it is run")
 
 
 def _count(text: str) -> int:
@@ -285,18 +299,16 @@ def _write_lines(path: str, rows: list[dict]) -> None:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def _compare(vary, arms, fixed: str, parts, out: str, dry_run: bool, checkpoint, **options) -> None:
+def _compare(vary, arms, fixed: str, out: str, dry_run: bool, keep: bool, checkpoint, **options) -> None:
     from .lab import compare
-    from .lab.plan import Plan, load_parts, parse_changes
+    from .lab.plan import Plan, parse_changes
 
-    if parts:
-        load_parts(parts)
     if vary:
         name, _, values = vary.partition("=")
         arms = [f"{name}={value}" for value in values.split(",")]
     plan = Plan([parse_changes(arm) for arm in arms], parse_changes(fixed), **options)
-    todo = compare.dry_run if dry_run else compare.compare
-    print(todo(plan, out, checkpoint=checkpoint, progress=sys.stderr.isatty()))
+    shown = {"checkpoint": checkpoint, "progress": sys.stderr.isatty()}
+    print(compare.dry_run(plan, out, **shown) if dry_run else compare.compare(plan, out, keep=keep, **shown))
 
 
 def _experiment(name, anew: bool, out: str) -> None:

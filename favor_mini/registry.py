@@ -5,13 +5,16 @@
 
     FavorConfig.mini(..., attention="own_frame_and_first")
 
-The mechanism registers the paper's parts where they are defined; `import favor_mini.lab` adds the others that ship. A part
-of your own needs no change to the package, and `lab.contract.check` tells whether it keeps what its slot promises.
+The mechanism registers the paper's parts where they are defined; `favor_mini.lab` adds the others that ship, and is imported
+where a config names one of those. A part of your own needs no change to the package, and `lab.contract.check` tells whether it
+keeps what its slot promises.
 """
 
 import importlib
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 HOMES = {"sync": "sync", "windows": "windows", "attention": "attention", "connector": "qformer", "diversity": "losses"}
 SLOTS = {  # slot: what is registered in it; `HOMES` says which file holds the paper's part
@@ -67,8 +70,10 @@ def register(slot: str, name: str, *, causal: bool | None = None, constant: bool
 def part(slot: str, name: str) -> Part:
     """The part of this name; a ValueError that lists the names where there is none."""
     if name not in names(slot):
-        raise ValueError(f"no {slot} {name!r}; there are {', '.join(names(slot))}. `import favor_mini.lab` adds "
-                         f"the lab's, @register({slot!r}, {name!r}) one of your own")
+        importlib.import_module(".lab", __package__)  # a saved model with a variant that ships needs nothing typed
+    if name not in names(slot):
+        raise ValueError(f"no {slot} {name!r}; there are {', '.join(names(slot))}. @register({slot!r}, {name!r}) adds one of "
+                         "your own: import the file that holds it first, or name it to the command line (--parts FILE.py)")
     return _PARTS[slot, name]
 
 
@@ -87,3 +92,14 @@ def names(slot: str) -> list[str]:
         raise ValueError(f"no slot {slot!r}; the slots are {', '.join(SLOTS)}")
     importlib.import_module(f".{HOMES[slot]}", __package__)
     return [n for s, n in _PARTS if s == slot]
+
+
+def own_file(make: Callable) -> Path | None:
+    """The file that defines a part of one's own; None for what comes with the package or was typed into a notebook."""
+    if make.__module__.startswith("favor_mini."):
+        return None
+    try:
+        file = Path(inspect.getsourcefile(make) or "")
+    except (OSError, TypeError):  # a class of a notebook
+        return None
+    return file if file.is_file() else None

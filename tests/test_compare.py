@@ -1,5 +1,6 @@
 """Paired comparisons: the sums by hand, the runs repeatable, and nothing trained twice."""
 
+import json
 import linecache
 import time
 import types
@@ -10,7 +11,8 @@ import pytest
 import torch
 from test_registry import scratch  # noqa: F401 (a fixture)
 
-from favor_mini import checkpoint_path, cli
+from favor_mini import checkpoint_path, cli, data_path, registry
+from favor_mini.ask import checkpoint_digest
 from favor_mini.aveb.tasks import TASKS
 from favor_mini.features import scene_of
 from favor_mini.lab import compare as compare_module
@@ -247,6 +249,28 @@ def test_the_command_tells_what_it_would_cost(scratch, tmp_path, capsys):  # noq
     printed = capsys.readouterr().out
     assert code == 0 and "attention=mine" in printed and "2 seeds, 10 steps a run" in printed
     assert not (tmp_path / "out" / "runs").exists()
+
+
+@pytest.mark.slow
+def test_a_kept_model_answers_once_it_is_told_of_its_part(scratch, tmp_path, capsys):  # noqa: F811
+    mine, out = tmp_path / "mine.py", tmp_path / "out"
+    mine.write_text(PART.format(name="full"))
+    options = ["--seeds", "1", "--steps", "3", "--clips", "8", "--scenes", "2", "--out", str(out), "--parts", str(mine)]
+    assert cli.main(["compare", "--vary", "attention=block_causal,mine", *options]) == 0
+    assert not list(out.glob("runs/*/model"))
+    assert cli.main(["compare", "--vary", "attention=block_causal,mine", *options, "--keep"]) == 0
+    told = capsys.readouterr().err
+    folders = {json.loads((folder / "config.json").read_text())["attention"]: folder for folder in out.glob("runs/*/model")}
+    assert set(folders) == {"block_causal", "mine"} and all(str(folder) in told for folder in folders.values())
+
+    registry._PARTS.pop(("attention", "mine"))
+    ask = ["ask", str(data_path("clips", "clip_05.mp4")), "what was said first?", "--checkpoint", str(folders["mine"])]
+    assert cli.main(ask) == 1 and "--parts FILE.py" in capsys.readouterr().err
+    assert cli.main([*ask, "--parts", str(mine)]) == 0
+    before = checkpoint_digest(folders["mine"])
+    mine.write_text(PART.format(name="block_causal"))
+    load_parts(mine)
+    assert checkpoint_digest(folders["mine"]) != before, "its predictions would be taken for those of the edited part"
 
 
 def test_two_comparisons_at_once_train_a_run_once(tmp_path, monkeypatch):

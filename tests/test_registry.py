@@ -32,6 +32,12 @@ def test_the_mechanism_does_not_import_the_lab():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_a_config_that_names_the_labs_part_finds_it():
+    code = ("import sys, favor_mini.registry as r\nassert 'local_causal' not in r.names('attention')\n"
+            "assert r.find('attention', 'local_causal').__module__ == 'favor_mini.lab.variants'")
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_a_cell_run_again_replaces_its_part(scratch):
     for value in (1, 2):
         @register("attention", "mine", causal=True)
@@ -55,7 +61,7 @@ def test_another_ones_name_is_not_taken_over(scratch):
 @pytest.mark.parametrize("ask, match", [
     (lambda: register("mask", "mine"), "no slot 'mask'; the slots are sync, windows"),
     (lambda: names("mask"), "no slot 'mask'"),
-    (lambda: find("sync", "concta"), "no sync 'concta'; there are concat.*import favor_mini.lab"),
+    (lambda: find("sync", "concta"), "no sync 'concta'; there are concat, .*add.*--parts FILE.py"),
     (lambda: FavorForConditionalGeneration(tiny_config(connector="qformer")), "no connector 'qformer'")])
 def test_unknown_names_list_the_known_ones(ask, match):
     with pytest.raises(ValueError, match=match):

@@ -34,7 +34,7 @@ from ..files import digest, replacing
 from ..model import FavorForConditionalGeneration
 from ..processor import FavorProcessor
 from ..recipe import task_rows, training_clips, validation_rows
-from ..registry import SLOTS, part
+from ..registry import SLOTS, own_file, part
 from ..training import SHARES, finetune, has_bf16, seconds_per_step, share_out
 from ..world.scene import SPLITS
 from .plan import WITHOUT, Plan, arm_name, left_out, named
@@ -43,11 +43,12 @@ from .statistics import Comparison
 PLAIN = (bool, int, float, str, tuple)  # what a name may hold whose value is told by its repr
 
 
-def compare(plan: Plan, out="build/compare", *, checkpoint=None, progress: bool = True, cache=None) -> Comparison:
+def compare(plan: Plan, out="build/compare", *, checkpoint=None, progress: bool = True, cache=None, keep: bool = False) -> Comparison:
     """Make all runs of the plan that are not there yet; returns what they say. Writes `out/results.json`.
 
     Args:
         cache: where runs and features are kept, `out` by default. Comparisons that share it share the runs that they have in common.
+        keep: leave the trained models, too, each in the folder that is told; a run whose model is gone is made again.
 
     Raises:
         FileNotFoundError: there is no checkpoint to take the frozen parts from.
@@ -63,14 +64,14 @@ def compare(plan: Plan, out="build/compare", *, checkpoint=None, progress: bool 
     results, took = [], []
     for number, (seed, arm) in enumerate(wanted, 1):
         start, file = time.perf_counter(), run_folder(cache, folder, plan, arm, seed) / "result.json"
-        known = file.exists()
-        result = json.loads(file.read_text()) if known else run(folder, plan, arm, seed, data, file, progress)
+        known = file.exists() and (not keep or (file.parent / "model").is_dir())
+        result = json.loads(file.read_text()) if known else run(folder, plan, arm, seed, data, file, progress, keep)
         results.append({**result, "arm": arm_name(arm)})  # it may have been made under another name
         took += [] if known else [time.perf_counter() - start]
         left = f", about {(len(wanted) - number) * sum(took) / len(took) / 60:.0f} min left" if took else ""
         right = sum(row["right"] for row in result["rows"]) / len(result["rows"])
         print(f"run {number} of {len(wanted)}: {arm_name(arm)}, seed {seed}: {right:.1%} right"
-              + (" (was there)" if known else left), file=sys.stderr, flush=True)
+              + (" (was there)" if known else left) + (f"; {file.parent / 'model'}" if keep else ""), file=sys.stderr, flush=True)
     comparison = Comparison(results)
     out.mkdir(parents=True, exist_ok=True)
     with replacing(out / "results.json") as unfinished:
@@ -100,14 +101,16 @@ def dry_run(plan: Plan, out="build/compare", *, checkpoint=None, progress: bool 
     return "\n".join(lines)
 
 
-def run(folder: Path, plan: Plan, arm: dict, seed: int, data: list[dict], file: Path, progress: bool) -> dict:
+def run(folder: Path, plan: Plan, arm: dict, seed: int, data: list[dict], file: Path, progress: bool, keep: bool = False) -> dict:
     """Train one arm with one seed, ask it, keep the result in `file`. Where another process is at it, wait for its result."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(file.parent / "busy.lock"):
-        return json.loads(file.read_text()) if file.exists() else _run(folder, plan, arm, seed, data, file, progress)
+        if file.exists() and (not keep or (file.parent / "model").is_dir()):
+            return json.loads(file.read_text())
+        return _run(folder, plan, arm, seed, data, file, progress, keep)
 
 
-def _run(folder: Path, plan: Plan, arm: dict, seed: int, data: list[dict], file: Path, progress: bool) -> dict:
+def _run(folder: Path, plan: Plan, arm: dict, seed: int, data: list[dict], file: Path, progress: bool, keep: bool) -> dict:
     changes = {**plan.fixed, **arm}
     model, processor = fresh_model(folder, seed, changes)
     missing, wanted = left_out(changes), len(data) * plan.clips // plan.pool
@@ -119,6 +122,11 @@ def _run(folder: Path, plan: Plan, arm: dict, seed: int, data: list[dict], file:
     log = finetune(model, processor, data, file.parent / "run", steps=steps, batch=plan.batch, lr=plan.lr,
                    seed=seed, save_steps=100, log_steps=max(1, min(steps.values()) // 2), progress=progress, callbacks=[clock])
     model.eval()
+    if keep:
+        unfinished = file.parent / "model.part"
+        model.save_pretrained(unfinished)
+        processor.save_pretrained(unfinished)
+        os.replace(unfinished, file.parent / "model")
     rows = task_rows(model, processor, plan.scenes) if plan.tasks else validation_rows(model, processor, plan.scenes, plan.questions)
     losses = {entry["stage"]: {k: entry[k] for k in ("cross_entropy", "diversity")} for entry in log if "cross_entropy" in entry}
     result = {
@@ -208,12 +216,8 @@ def _source(make) -> str:
     in, or where that is a notebook, its own lines and those of all that it uses from there."""
     if make.__module__.startswith("favor_mini."):
         return ""  # `_code` tells
-    try:
-        file = Path(inspect.getsourcefile(make) or "")
-        if file.is_file():
-            return file.read_text()
-    except (OSError, TypeError):  # a class of a notebook, whose methods alone know their lines
-        pass
+    if file := own_file(make):
+        return file.read_text()
     lines: dict[str, str] = {}
     try:
         _lines(make, make.__module__, lines)
