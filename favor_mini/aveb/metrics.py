@@ -40,7 +40,7 @@ def need(metric: str) -> None:
     library = METRICS[metric]
     found = library and importlib.util.find_spec(library)
     if library and found is None:
-        raise OSError(f"{metric} needs {library}, which is not installed; pip install 'favor-mini[aveb]' brings it")
+        raise OSError(f"{metric} needs {library}, which is not installed; `pip install -e '.[aveb]'` in the checkout brings it")
     if metric == "SPIDEr":
         if shutil.which("java") is None:
             raise OSError("SPIDEr needs Java, and no program java is on the PATH; without it there is CIDEr")

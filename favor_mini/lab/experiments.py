@@ -84,12 +84,18 @@ EXPERIMENTS = [
     Experiment(
         "signatures", "From which weight of the diversity loss on does harm show, and as words inserted, invented or said again?",
         "too high a weight should make the model insert and hallucinate; where that begins, it leaves open",
-        _plan({"diversity_weight": 0.0}, {"diversity_weight": 10.0}, {"diversity_weight": 100.0}, tasks=True, seeds=3, steps=240,
-              scenes=24), kind=Signatures),
+        _plan({"diversity_weight": 0.0}, {"diversity_weight": 10.0}, {"diversity_weight": 100.0}, tasks=True, seeds=4, steps=240,
+              scenes=24),
+        "agrees with it in part. With 100, a thousand times the shipped weight, half of the names told in captions are nowhere in the clip, "
+        "speech recognition is lost and a twelfth of all answers or more. Words put into transcripts and names said again do not become "
+        "more for certain. Up to 10 no difference found, and none without the loss, though the queries then have a mean cosine of 0.91",
+        kind=Signatures),
     Experiment(
         "novelty", "What becomes of a thing, a shape, a word and a colour that no training clip of the connector holds?",
         "evaluates on benchmarks of its own making; whether the gains carry over to what is not like them is left open",
-        _plan({"without": "phone+heart+tiger"}, {"without": "purple"})),
+        _plan({"without": "phone+heart+tiger"}, {"without": "purple"}),
+        "most of it is lost, down to near chance, though the frozen encoders and the language model know it all; the rest is as well "
+        "understood as before. What the connector has not been shown, it does not carry over: no thing follows from the others"),
     Experiment(
         "voices", "Does the trained model understand voices that no training clip held, of encoders or connector?",
         "takes a pretrained Whisper encoder, frozen; whether its gains carry over to what is not like the training is left open", None,
@@ -104,7 +110,10 @@ EXPERIMENTS = [
     Experiment(
         "tasks", "What does each of the mechanism's parts give to each of the eleven tasks?",
         "leaves out causal attention, windows, the diversity loss and synchronisation (see sync), one at a time",
-        _plan({"attention": "full"}, {"diversity_weight": 0.0}, WHOLE, tasks=True, seeds=4, steps=240, scenes=24)),
+        _plan({"attention": "full"}, {"diversity_weight": 0.0}, WHOLE, tasks=True, seeds=4, steps=240, scenes=24),
+        "agrees with it on windows: without them a quarter of all answers is lost, on six of the eleven tasks by more than the interval, "
+        "about single pictures too, where nothing is cut: in as many steps a wide window with many queries learns less of everything. No "
+        "difference found without the causal mask or the diversity loss; on a single task one of ten points or more could hide"),
     Experiment(
         "sync", "Does it matter that sound and picture of one moment stand side by side, where one window holds the whole clip?",
         "an ablation does without synchronisation",

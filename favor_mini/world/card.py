@@ -45,7 +45,7 @@ media files, and are never trained on.
 | `sounds/*.flac` | the sound of {sounds} further scenes, 16 kHz, mono, without pictures |
 | `images/*.png` | one frame each of {images} further scenes, without sound |
 | `samples.jsonl` | one line a file: `file`, `kind`, `seed`, `duration`, `time` (of an image, in its scene), `made_with`, `transcript`, `questions`, `script` |
-| `aveb/*.json` | the test sets of mini-AVEB, eleven tasks with {task_questions} questions, in the form of the paper's published files: `image_name`, `question`, `answer`, perhaps `answer_candidates` |
+| `aveb/*.json` | the test sets of mini-AVEB, eleven tasks with {task_questions} questions, in the form of the paper's published files: `image_name`, `question`, `answer`, perhaps `answer_candidates`; `guess` is ours |
 | `aveb/*/` | their media: {task_media} |
 | `speech/` | the spoken words that scenes are made with: {words} words and four questions, many voices |
 | `SHA256SUMS` | checksums of all of this |
@@ -90,7 +90,7 @@ sounds, with their order, but not the other stream (only where a question needs 
 
 - **The honest chance level** of a question that needs both streams is the best of its row, not *guess*: who sees all
   pictures but hears nothing names one of the few shapes shown. `favor_mini.world.questions.one_stream_chance` gives it
-  for each question; its means here are {one_stream}.
+  for each question; its means over those scenes are {one_stream}.
 - A clip is asked such a question only where at least {enough} answers would do for one stream, and `first_mixed` only
   compares neighbouring moments, since what comes early in a clip mostly comes first. The first and last moment still
   give their neighbour away.
@@ -101,7 +101,7 @@ sounds, with their order, but not the other stream (only where a question needs 
 
 ## What they cannot be used for
 To say anything about real films, voices, accents or people; to measure a model that is not made for this small world
-({vocabulary} words, icons on a plain background, one event at a time); or to compare models finely: {clips} clips are few,
+({vocabulary} names, icons on a plain background, one event at a time); or to compare models finely: {clips} clips are few,
 so draw scenes of the split `test` for that. The four directions and places are those of the picture, not of a room.
 
 ## Licence

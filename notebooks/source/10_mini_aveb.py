@@ -5,7 +5,7 @@
 # hold every score against what it takes to score as much without looking, read wrong answers, and learn how little a few
 # questions say, and how pairing helps.
 #
-# **You need** notebooks 00 and 08, and 05 for the masks; the libraries jiwer and pycocoevalcap (`pip install 'favor-mini[aveb]'`). **Paper:**
+# **You need** notebooks 00 and 08, and 05 for the masks; the libraries jiwer and pycocoevalcap (installed with the rest; else `pip install -e '.[aveb]'`). **Paper:**
 # section 4, the benchmark AVEB and the ablations.
 #
 # **Costs:** 40 minutes of reading, 67 minutes of exercises; 35 s of computing, 1.5 GB of memory.
@@ -388,21 +388,23 @@ bars(per_thing, percent=True, mark={"eyes alone": 0.5},
 # The bars differ, and all intervals overlap. Among eight things one always looks worst. Sorting by a reason that
 # you named *before* you looked is evidence; picking the worst of eight afterwards is not.
 #
-# The same for speech: what kind of errors? Speech alone, and speech in noise with the words written on the film two times in
-# three.
+# The same for speech: what kind of errors? Speech alone; speech in noise with the words written on the film two times in
+# three; and that speech again with the film held back, as the task `asr` does.
 
 # %%
-for name in ("asr", "avsr"):
-    its_rows = sat[name]["as it is"]
+noisy = items["avsr"][:: len(items["avsr"]) // SIX][:SIX]
+no_film = examinees["as it is"].ask(test_set("avsr"), noisy, data_path(), Path(folder.name) / "no_film.jsonl",
+                                    task="asr", progress=False)
+for name, its_rows in {"asr": sat["asr"]["as it is"], "avsr": sat["avsr"]["as it is"], "avsr, no film": no_film}.items():
     found = word_errors([r["predicted"] for r in its_rows], [r["answers"][0] for r in its_rows])
-    print(f"{name:<4} {found.words} words said; wrong {found.substitutions}, missing {found.deletions}, "
+    print(f"{name:<13} {found.words} words said; wrong {found.substitutions}, missing {found.deletions}, "
           f"extra {found.insertions}")
 worst = max(sat["avsr"]["as it is"], key=lambda r: word_error_rate([r["predicted"]], [r["answers"][0]]))
 print(f"the worst of avsr: said {worst['answers'][0]!r}, told {worst['predicted']!r}")
 
 # %% [markdown]
-# In speech alone single words are mistaken; in noise, far more. That the words stand in the picture two times in three does not save
-# them: the model has not learned to read along. (Six questions each. You know by now what that is worth.)
+# In speech alone single words are mistaken; in noise, far more, and without the film nearly all. So the model does read along, but
+# far from every word that could be read. (Six questions each. You know by now what that is worth.)
 #
 # ## Paired differences
 #
