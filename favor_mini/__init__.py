@@ -1,7 +1,8 @@
 """favor_mini: frame-level audio-visual synchronisation, a causal Q-Former and LoRA, small enough to read and to train.
 
 The files, in the order in which data flows: media (with media_film below it), processor, encoders, sync, windows, attention,
-qformer, losses, model; then naming, training, evaluation. Importing this package imports none of the heavy libraries; names are looked up on first use.
+qformer, losses, model; then naming, training, evaluation. Importing this package imports none of the heavy libraries; names
+are looked up on first use.
 """
 
 import importlib

@@ -7,7 +7,7 @@
 # **You need** notebook 04 (queries and cross-attention) and 06 (windows). **Paper:** sections 3.3 and 3.4, the diversity loss
 # and its weight $\lambda$.
 #
-# **Costs:** 40 minutes of reading, 50 minutes of exercises; 35 s of computing, 1.4 GB of memory.
+# **Costs:** 40 minutes of reading, 50 minutes of exercises; 45 s of computing, 1.4 GB of memory.
 
 # %%
 import textwrap
@@ -577,16 +577,16 @@ if sweep:
 # %%
 from favor_mini.course.lab_figures import signs
 
-told = tell("signatures")
+counted = tell("signatures")
 
 # %%
-signs(told) if told else None
+signs(counted) if counted else None
 
 # %%
-if told:
-    print(told.signs.pivot(index="sign", columns="arm", values="per hundred")[told.arms].round(0).T)
-    print("\nmean cosine:", ", ".join(f"{arm} {value:+.2f}" for arm, value in told.cosines.items()))
-    print(told.verdicts(["all"]))
+if counted:
+    print(counted.signs.pivot(index="sign", columns="arm", values="per hundred")[counted.arms].round(0).T)
+    print("\nmean cosine:", ", ".join(f"{arm} {value:+.2f}" for arm, value in counted.cosines.items()))
+    print(counted.verdicts(["all"]))
 
 # %% [markdown]
 # So harm needs a thousand times the shipped weight here, and its sign is things that are not there. The cosine could not have told:
