@@ -14,6 +14,7 @@ from time import perf_counter
 from .files import digest
 
 UNSURE = 0.5  # below this confidence the answer comes with a note
+LONGEST_ANSWER = 96  # tokens
 ROOM_FOR_TEXT = 64  # tokens of the language model's context kept free for the question and the answer
 
 
@@ -113,13 +114,15 @@ class Asker:
             clip = self._read(path, start, end)
         with _timed(seconds, "prepare"):
             media = self.processor.media(clip)
+        steered = self.model.config.question_conditioning  # what the encoders make of the clip hangs on the question
         with _timed(seconds, "encode"):
-            encoded = encode_media(self.model, self.processor, [media])[0]
+            encoded = media if steered else encode_media(self.model, self.processor, [media])[0]
         with _timed(seconds, "answer"):
-            text, confidence = self._answer(encoded, question)
-        distances = self.familiarity.distances(encoded) if self.familiarity else {"video": None, "audio": None}
+            text, confidence, whole = self._answer(encoded, question)
+        known = self.familiarity and not steered
+        distances = self.familiarity.distances(encoded) if known else {"video": None, "audio": None}
         familiar = {stream: None if d is None else d <= 1 for stream, d in distances.items()}
-        notes = self._notes(clip, question, confidence, distances)
+        notes = self._notes(clip, question, confidence, distances) + ([] if whole else ["the answer was cut off here: it would go on"])
         return Answer(text, round(confidence, 4), familiar, notes, seconds)
 
     @property
@@ -142,12 +145,15 @@ class Asker:
         return next(iter_clips(path, seconds=self.longest, start=start, end=end, frame_rate=settings.frame_rate,
                                image_size=settings.image_size))
 
-    def _answer(self, encoded: dict, question: str) -> tuple[str, float]:
+    def _answer(self, encoded: dict, question: str) -> tuple[str, float, bool]:
         inputs = {k: v.to(self.model.device) for k, v in self.processor([encoded], [question]).items()}
-        written = self.model.generate(**inputs, return_dict_in_generate=True, output_logits=True)
+        room = self.model.config.language_config.max_position_embeddings - inputs["input_ids"].shape[1]
+        written = self.model.generate(**inputs, max_new_tokens=max(1, min(LONGEST_ANSWER, room)), return_dict_in_generate=True,
+                                      output_logits=True)
         chosen = [logits[0].float().log_softmax(-1)[token] for logits, token in
                   zip(written.logits, written.sequences[0], strict=True)]
-        return self.processor.decode(written.sequences)[0], exp(float(sum(chosen)) / len(chosen))
+        whole = bool(written.sequences[0, -1] == self.processor.tokenizer.eos_token_id)
+        return self.processor.decode(written.sequences)[0], exp(float(sum(chosen)) / len(chosen)), whole
 
     def unknown_words(self, question: str) -> list[str]:
         """The words of a question that the tokenizer does not know, each once, as they were typed."""
@@ -163,8 +169,9 @@ class Asker:
         if unknown := self.unknown_words(question):
             notes.append(f"the model does not know these words and reads them as blanks: {', '.join(unknown)}")
         for stream, name in (("video", "picture"), ("audio", "sound")):
-            if stream in clip.missing:
-                notes.append(f"the file has no {name}; the model answers from the other stream alone")
+            if not len(clip.frames if stream == "video" else clip.waveform):
+                where = "file" if stream in clip.missing else "stretch"
+                notes.append(f"the {where} has no {name}; the model answers from the other stream alone")
             elif distances[stream] is not None and distances[stream] > 1:
                 notes.append(f"the {name} lies outside what the model knows ({distances[stream]:.1f} times as far from "
                              "its training clips as 99 % of mini-world clips): do not trust the answer")
@@ -174,7 +181,7 @@ class Asker:
             notes.append(f"this stretch lasts {clip.duration:.0f} s, the clips the model was trained on up to "
                          f"{self.familiarity.longest:.0f} s: choose a shorter one with --start and --end")
         if clip.duration > self.longest - 0.01:
-            notes.append(f"the model takes in {self.longest:g} s at most: what comes after second "
+            notes.append(f"the model takes in {self.longest:g} s at most: what may come after second "
                          f"{clip.start + clip.duration:.0f} was not looked at")
         if confidence < UNSURE:
             notes.append(f"the model is unsure of this answer (confidence {confidence:.0%})")

@@ -8,7 +8,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -19,6 +18,8 @@ from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 from time import perf_counter
+
+from .files import peak_memory, replacing
 
 PAPER = {"input_width": 1536, "window_frames": 10, "step_tokens": 32, "num_queries": 32, "width": 768}
 QUICK = {"input_width": 96, "window_frames": 4, "step_tokens": 6, "num_queries": 4, "width": 48}
@@ -60,7 +61,9 @@ def bench(*, quick: bool = False, only: str | None = None, repeats: int = 5, thr
             rows.append(row)
             print(row, flush=True)
     if json_file:
-        Path(json_file).write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+        Path(json_file).parent.mkdir(parents=True, exist_ok=True)
+        with replacing(Path(json_file)) as unfinished:
+            unfinished.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     return rows
 
 
@@ -274,8 +277,8 @@ def _run_row(measure: str, options: dict) -> dict:
         torch.set_num_threads(options["threads"])
     measures = (time_qformer, time_read, time_ask, write_random_checkpoint, time_import)
     found = {m.__name__: m for m in measures}[measure](**options)
-    unit = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts bytes, Linux KiB
-    return {**found, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit}
+    peak = peak_memory()
+    return {**found, "memory": None if peak is None else peak / 2**20}
 
 
 if __name__ == "__main__":

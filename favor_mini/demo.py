@@ -8,7 +8,6 @@ Stopped halfway (Ctrl-C, a kill), the same command goes on where the training wa
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import platform
@@ -23,10 +22,10 @@ import numpy as np
 import torch
 from transformers.utils.logging import disable_progress_bar
 
-from .ask import find_checkpoint
+from .ask import checkpoint_digest, find_checkpoint
 from .evaluation import Row, encode_clips, evaluate
 from .features import encode_scenes
-from .files import replacing
+from .files import digest, peak_memory, replacing
 from .media import read_clip
 from .model import FavorForConditionalGeneration
 from .processor import FavorProcessor
@@ -185,9 +184,7 @@ def output_queries(model, processor, encoded: dict) -> torch.Tensor:
 
 def run_folder(out: Path, settings: Settings, checkpoint: Path) -> Path:
     """Where this training keeps its checkpoints: other settings or another model get another folder, so none is mistaken."""
-    weights = hashlib.sha256((checkpoint / "model.safetensors").read_bytes()).hexdigest()
-    name = hashlib.sha256(json.dumps([asdict(settings), weights], sort_keys=True).encode()).hexdigest()[:12]
-    return out / "runs" / name
+    return out / "runs" / digest(json.dumps([asdict(settings), checkpoint_digest(checkpoint)], sort_keys=True).encode())
 
 
 def plan(model, processor, data: list[dict], settings: Settings, file: Path) -> dict[str, int]:
@@ -252,19 +249,9 @@ def _facts(settings: Settings, steps: dict, questions: int, files: int, watch: W
         facts["training"] = "went on where an earlier start of the same command had stopped; its seconds are not in the count"
     facts |= {f"seconds for {stage}": f"{seconds:.0f}" for stage, seconds in watch.seconds.items()}
     facts["seconds in all"] = f"{watch.total():.0f}"
-    if (peak := _peak_memory()) is not None:
+    if (peak := peak_memory()) is not None:
         facts["peak memory"] = f"{peak / 2**30:.1f} GiB"
     return facts
-
-
-def _peak_memory() -> int | None:
-    """Bytes; None where the system does not tell (Windows)."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _command(out: Path, settings: Settings, steps: dict[str, int], checkpoint) -> str:

@@ -55,7 +55,7 @@ class _SceneMedia(Dataset):
             torch.set_num_threads(1)  # the workers share the cores
         size = max(64, self.processor.settings.image_size)  # drawn smaller, icons lose their shape
         scene = (self.task.draw if self.task else draw_scene)(self.seeds[i])
-        return self.processor.media(scene_clip(scene, size, task=self.task))
+        return self.processor.media(scene_clip(scene, size, self.processor.settings.frame_rate, self.task))
 
 
 @torch.no_grad()
@@ -65,6 +65,9 @@ def encode_media(model: FavorForConditionalGeneration, processor: FavorProcessor
     Returns media dictionaries with visual_features (T, V, D_v) and audio_features (L, D_w) in half precision in place
     of pixels and mel spectrograms; what a clip lacks is left out.
     """
+    if model.config.question_conditioning:
+        raise ValueError("this model's pictures are looked at with the question in mind (question_conditioning): what its encoders make "
+                         "of a clip can't be kept for several questions; give the model the processor's batches with their media")
     tensors = {k: v.to(model.device) for k, v in processor.pad_media(media).items()}
     visual, audio = model.encode(tensors.get("pixel_values"), tensors.get("input_features"))
     encoded = []

@@ -218,8 +218,11 @@ def _still_image(name: str) -> np.ndarray | None:
     except Exception as error:
         raise media_error(name, f"this image cannot be read ({error})", COPY_AGAIN) from error
     with reading(name, "this image is truncated or damaged", "copy or download it again"), image:
-        if getattr(image, "is_animated", False) and image.format in ("GIF", "PNG"):
-            return None
+        if getattr(image, "is_animated", False):
+            if image.format in ("GIF", "PNG"):
+                return None
+            raise media_error(name, f"this animated {image.format} of {image.n_frames} pictures can't be read as a film",
+                              "save it as GIF or mp4")
         if image.format == "PNG":
             with Image.open(name) as twin:
                 twin.verify()  # its checksums, which `load` passes over

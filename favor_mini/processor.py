@@ -161,6 +161,7 @@ class FavorProcessor:
     # Prompts.
 
     def prompt(self, question: str, placeholders: int) -> str:
+        _refuse_placeholders(question)
         return PROMPT.format(media=MEDIA_TOKEN * placeholders, question=question)
 
     def dialogue(self, media: str, turns: list[tuple[str, str]]) -> dict[str, list[int]]:
@@ -171,6 +172,7 @@ class FavorProcessor:
         """
         made = {"ids": [], "labels": [], "turn_ids": []}
         for i, (question, answer) in enumerate(turns, start=1):
+            _refuse_placeholders(question, answer)
             start = PROMPT.format(media=media, question=question) if i == 1 else f"USER: {question}\nASSISTANT:"
             asked = self.tokenizer(start, add_special_tokens=i == 1).input_ids
             told = self.tokenizer(f" {answer}{self.tokenizer.eos_token}", add_special_tokens=False).input_ids
@@ -268,6 +270,11 @@ class FavorProcessor:
         settings = ProcessorSettings(**{k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()})
         asker = AutoTokenizer.from_pretrained(folder / QUESTIONS) if (folder / QUESTIONS).is_dir() else None
         return cls(AutoTokenizer.from_pretrained(folder), WhisperFeatureExtractor.from_pretrained(folder), settings, asker)
+
+
+def _refuse_placeholders(*texts: str) -> None:
+    if found := [text for text in texts if MEDIA_TOKEN in text]:
+        raise ValueError(f"{found[0]!r} holds {MEDIA_TOKEN}, which stands for the clip; leave it out")
 
 
 def _pad(rows: list[list[int]], value: int, side: str) -> Tensor:

@@ -74,10 +74,8 @@ def make_part(part: str, out, *, steps: int | None = None, batch: int | None = N
     model = probe(mini_config())
     start, told = time.perf_counter(), []
     for number, (stage, (usual_steps, usual_batch, rate, asked)) in enumerate(STAGES[part].items()):
-        def make(scene, asked=asked):
-            return probe.example(scene, processor, **asked)
-
-        fit(model, Scenes(make, identity=json.dumps(asked)), _collate(part, processor), folder / "run" / stage, steps=steps or usual_steps,
+        scenes = Scenes(partial(probe.example, processor=processor, **asked), identity=json.dumps(asked))
+        fit(model, scenes, _collate(part, processor), folder / "run" / stage, steps=steps or usual_steps,
             batch=batch or usual_batch, lr=rate * lr, seed=seed + number, **options)
         told.append(f"{steps or usual_steps} of {batch or usual_batch} scenes ({stage})")
     seconds = time.perf_counter() - start
@@ -97,6 +95,11 @@ def _collate(part: str, processor: FavorProcessor):
     return stack if part != "language" else partial(LanguageProbe.collate, processor)
 
 
+def _beside(model, batch: dict) -> dict:
+    """A batch on the model's device, where training has left it."""
+    return {name: value.to(next(model.parameters()).device) for name, value in batch.items()}
+
+
 @torch.no_grad()
 def probe_scores(model, part: str, processor: FavorProcessor, batches: int = 12, batch: int = 16) -> dict[str, float]:
     """How often the probe is right on validation scenes: 20 ms pieces of sound, or whole pictures."""
@@ -104,7 +107,7 @@ def probe_scores(model, part: str, processor: FavorProcessor, batches: int = 12,
     held_out = Scenes(lambda scene: type(model).example(scene, processor), split="validation")
     found = defaultdict(list)
     for start in range(0, batches * batch, batch):
-        outputs = model(**_collate(part, processor)([held_out[i] for i in range(start, start + batch)]))
+        outputs = model(**_beside(model, _collate(part, processor)([held_out[i] for i in range(start, start + batch)])))
         for name, value in outputs.items():
             found[name].append(value.item())
     return {name: float(np.mean(values)) for name, values in found.items()}
@@ -129,7 +132,7 @@ def language_scores(model: LanguageProbe, processor: FavorProcessor, scenes: int
     found = defaultdict(list)
     for start in range(0, len(asked), 64):
         families, dialogues = zip(*asked[start : start + 64], strict=True)
-        right = model(**model.collate(processor, dialogues))["right"]
+        right = model(**_beside(model, model.collate(processor, dialogues)))["right"]
         for family, ok in zip(families, right.tolist(), strict=True):
             found[family].append(ok)
     return {family: float(np.mean(found[family])) for family in sorted(found)}
@@ -191,7 +194,7 @@ def validation_rows(model, processor, scenes: int = 100, questions: int = 10) ->
     """Ask about validation scenes drawn in memory (the samples are kept for the end, and are read from mp4)."""
     drawn = [draw_scene(SPLITS["validation"].start + 5000 + i) for i in range(scenes)]
     drawn = {str(scene.seed): scene for scene in drawn}
-    clips = {name: scene_clip(scene, processor.settings.image_size) for name, scene in drawn.items()}
+    clips = {name: scene_clip(scene, processor.settings.image_size, processor.settings.frame_rate) for name, scene in drawn.items()}
     asked = [(name, question) for i, (name, scene) in enumerate(drawn.items())
              for question in choose(scene, np.random.default_rng(i), questions)]
     return evaluate(model, processor, encode_clips(model, processor, clips), asked, drawn)
@@ -235,10 +238,11 @@ def ship(out) -> Path:
     Its tensors go in half precision, as every clone carries them; the config still says float32, so that is what they
     are loaded as. What training clips look and sound like is measured anew (`familiarity`).
     """
-    source, target = Path(out) / "favor", checkpoint_path()
+    source, shipped = Path(out) / "favor", checkpoint_path()
     for file in (source / "model.safetensors", *(Path(out) / part / "README.md" for part in PARTS)):
         if not file.is_file():
             raise FileNotFoundError(f"no {file}; what ships is left as it is. Make all with `favor-mini train all --out {out}`")
+    target = shipped.with_name(f"{shipped.name}.part")
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target, ignore=shutil.ignore_patterns("run"))
     save_file({name: tensor.half() for name, tensor in load_file(source / "model.safetensors").items()},
@@ -246,4 +250,6 @@ def ship(out) -> Path:
     for part in PARTS:
         shutil.copy(Path(out) / part / "README.md", target / f"{part}.md")
     familiarity.make(target)
-    return target
+    shutil.rmtree(shipped, ignore_errors=True)  # not before the new one is whole
+    os.replace(target, shipped)
+    return shipped

@@ -6,6 +6,7 @@ alone teach too little, one short answer a clip.
 """
 
 import json
+import shutil
 import time
 from collections.abc import Callable
 from functools import partial
@@ -217,7 +218,7 @@ def fit(model, data: Dataset, collate, out, *, steps: int, batch: int = 32, lr: 
     """Train on Trainer; returns its log. A run that was stopped goes on from its last checkpoint under `out`.
 
     Raises:
-        ValueError: under `out` lies a run with another batch, rate, seed or data. (More steps are fine: it goes on.)
+        ValueError: under `out` lies a run of another model, batch, rate, seed or data, or of more steps. (Fewer are fine: it goes on.)
 
     Args:
         data: holds at least steps * batch items, so that the run is one pass and its order is fixed by `seed`.
@@ -232,17 +233,32 @@ def fit(model, data: Dataset, collate, out, *, steps: int, batch: int = 32, lr: 
         save_total_limit=1, logging_steps=log_steps, report_to=[], remove_unused_columns=False,
         bf16=has_bf16() if bf16 is None else bf16, use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=torch.cuda.is_available(), disable_tqdm=not progress)
-    _claim(Path(out), {"batch": batch, "lr": lr, "seed": seed, "data": getattr(data, "identity", "")}, resume)
+    if not resume:
+        for old in Path(out).glob("checkpoint-*"):  # Trainer would keep the farthest of all, and a later start would go on from there
+            shutil.rmtree(old)
+    _claim(Path(out), {"model": _identity(model), "batch": batch, "lr": lr, "seed": seed, "data": getattr(data, "identity", "")}, resume)
     trainer = FavorTrainer(model=model, args=arguments, train_dataset=data, data_collator=collate, callbacks=[*callbacks])
     trainer.remove_callback(PrinterCallback)  # what a Trainer without a bar would print; the log is returned
     start = last_checkpoint(out) if resume else None
     if start:
         state = TrainerState.load_from_json(str(Path(start) / TRAINER_STATE_NAME))
-        if state.global_step >= steps:  # Trainer would take one step more
+        if state.global_step > steps:
+            raise ValueError(f"{out} holds a run of {state.global_step} steps, asked for are {steps}; choose another folder, or remove "
+                             "that one")
+        if state.global_step == steps:  # Trainer would take one step more
             trainer._load_from_checkpoint(start)
             return [*state.log_history, {"step": state.global_step}]  # the last logged step may lie before
     trainer.train(resume_from_checkpoint=start)
     return trainer.state.log_history
+
+
+def _identity(model) -> str:
+    """What a model is before it is trained: its kind, its tensors' sizes, and its config where there is one."""
+    config = next((part.config.to_dict() for part in model.modules() if hasattr(part, "config")), {})
+    sizes = {name: list(tensor.shape) for name, tensor in model.named_parameters()}
+    written = ("_name_or_path", "transformers_version", "architectures", "dtype", "use_cache")  # by saving and by Trainer
+    config = {name: value for name, value in config.items() if name not in written}
+    return digest(json.dumps([type(model).__name__, sizes, config], sort_keys=True, default=str).encode())
 
 
 def _claim(out: Path, asked: dict, resume: bool) -> None:

@@ -11,7 +11,7 @@ from favor_mini.aveb import benchmark, run, samples
 from favor_mini.aveb.benchmark import CONSTANT, GUESS, best_constant, run_benchmark
 from favor_mini.aveb.files import find_media, only, read_items, read_media
 from favor_mini.aveb.metrics import cider
-from favor_mini.aveb.run import MODELS, per_row, resampled
+from favor_mini.aveb.run import MODELS, per_row, resampled, score
 from favor_mini.aveb.tasks import TASKS
 from favor_mini.world.samples import build, read_samples
 
@@ -81,6 +81,23 @@ def test_a_difference_is_taken_question_by_question():
     assert 0 < table["near"]["beyond"] < 0.125 < 0.5 < table["far"]["beyond"] < 0.75
     draws = resampled(*per_row("accuracy", ours), ours) - resampled(*per_row("accuracy", better), better)
     assert draws.min() >= 0  # paired: never does the same draw favour the one that is right on fewer of the same questions
+
+
+def test_where_all_answers_are_right_the_lead_still_has_an_interval():
+    ours = [{"answers": ("a",), "predicted": "a", "right": True, "media": [str(i)]} for i in range(19)]
+    other = [{**row, "right": i < 3} for i, row in enumerate(ours)]
+    guess = [{**row, "right": 0.05} for row in ours]
+    table = {r["model"]: r for r in benchmark._compare("ocr", "accuracy", {MODELS[0]: ours, "other": other, GUESS: guess})}
+    # Newcombe 1998, method 10, by hand: Wilson's bounds are 0.832 of 19 in 19, and 0.376 of 3 in 19
+    assert table["other"]["beyond"] == pytest.approx(16 / 19 - np.hypot(1 - 0.8318, 0.3757 - 3 / 19), abs=1e-3)
+    assert table[GUESS]["beyond"] == pytest.approx(0.8318 - 0.05, abs=1e-3)
+
+
+@pytest.mark.parametrize("hits, media, interval", [("11100", "aaaaa", (0.207, 1.0)), ("1010", "aabb", (0.095, 0.905))])
+def test_media_that_tell_nothing_of_a_spread_have_wilsons_interval(hits, media, interval):
+    rows = [{"answers": ("a",), "predicted": "a", "right": h == "1", "media": [m]} for h, m in zip(hits, media, strict=True)]
+    value, *bounds = score("accuracy", rows)
+    assert value == hits.count("1") / len(hits) and bounds == pytest.approx(interval, abs=1e-3)
 
 
 @pytest.mark.slow

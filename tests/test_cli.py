@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from favor_mini import cli, evaluation
-from favor_mini.ask import Asker, find_checkpoint
+from favor_mini.ask import LONGEST_ANSWER, Asker, find_checkpoint
 from favor_mini.familiarity import FILE, Familiarity
 from favor_mini.features import encode_media
+from favor_mini.media import read_clip
 from favor_mini.model import FavorForConditionalGeneration
 from favor_mini.pretraining import mini_config, mini_processor
 from favor_mini.world.video import write_video
@@ -168,17 +169,26 @@ def test_unknown_words_are_named_as_typed(asker):
 
 def test_confidence_is_the_probability_of_what_was_written(asker, clip):
     """Against the model's own forward pass over prompt and answer together."""
-    from favor_mini.media import read_clip
-
     model, processor = asker.model, asker.processor
     encoded = encode_media(model, processor, [processor.media(read_clip(clip))])[0]
     inputs = processor([encoded], [QUESTION])
-    written = model.generate(**inputs, max_new_tokens=24)
+    written = model.generate(**inputs, max_new_tokens=LONGEST_ANSWER)
     both = torch.cat([inputs["input_ids"], written], dim=1)
     with torch.no_grad():
         logits = model(**{**inputs, "input_ids": both, "attention_mask": torch.ones_like(both)}).logits
     chosen = logits[0, -written.shape[1] - 1 : -1].log_softmax(-1).gather(1, written[0][:, None])
     assert asker.ask(clip, QUESTION).confidence == pytest.approx(math.exp(chosen.mean()), abs=2e-4)
+
+
+def test_an_answer_that_is_cut_off_says_so(asker, clip, monkeypatch):
+    def cut():
+        return [note for note in asker.ask(clip, QUESTION).notes if "cut off" in note]
+
+    ends = asker.model.generate(**asker.processor([asker.processor.media(read_clip(clip))], [QUESTION]), max_new_tokens=LONGEST_ANSWER)
+    whole = ends[0, -1] == asker.processor.tokenizer.eos_token_id
+    assert (cut() == []) == bool(whole)
+    monkeypatch.setattr("favor_mini.ask.LONGEST_ANSWER", 1)
+    assert len(cut()) == 1
 
 
 def test_a_long_clip_is_cut_and_said_so(asker, clip, monkeypatch):

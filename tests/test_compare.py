@@ -6,7 +6,6 @@ import time
 import types
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import pytest
 import torch
 from test_registry import scratch  # noqa: F401 (a fixture)
@@ -18,36 +17,10 @@ from favor_mini.features import scene_of
 from favor_mini.lab import compare as compare_module
 from favor_mini.lab.compare import _source, _with_steps, compare, fresh_model, run_folder
 from favor_mini.lab.plan import FIELDS, Plan, arm_name, left_out, load_parts, named, parse_changes
-from favor_mini.lab.statistics import LEFT_OUT, Comparison, Signatures, verdict
+from favor_mini.lab.statistics import LEFT_OUT, Comparison
 from favor_mini.world.scene import SHAPES, THINGS, draw_scene
 
 QUICK = {"seeds": 1, "steps": 3, "clips": 8, "batch": 2, "scenes": 2, "questions": 4}
-
-
-def made(right, families=("shown_when", "read", "cause"), clips=20):
-    """A comparison of arms from `right[arm, seed, question]`; question q is about clip q % clips."""
-    return Comparison([
-        {"arm": f"arm={a}", "seed": s, "parameters": 5, "gflop": 1.0, "seconds": 9,
-         "rows": [{"clip": f"c{q % clips}", "family": families[q % len(families)], "question": f"q{q}", "answer": "moon",
-                   "chance": 0.25, "right": bool(bit)}
-                  for q, bit in enumerate(row)]}
-        for a, rows in enumerate(right) for s, row in enumerate(rows)])
-
-
-def test_what_was_left_out_is_counted_apart_for_each_arm():
-    results = [{"arm": arm, "seed": 0, "changes": changes, "parameters": 5, "gflop": 1.0, "seconds": 9,
-                "rows": [{"clip": "c", "family": "read", "question": q, "answer": a, "chance": 0.1, "right": bool(r)}
-                         for q, a, r in zip(("what was heard while the phone was shown?", "what was written?", "what was seen?"),
-                                            ("bell", "tiger", "telephones"), right, strict=True)]}
-               for arm, changes, right in (("all", {}, (1, 1, 1)), ("some", {"without": "phone+tiger"}, (0, 1, 1)),
-                                           ("one", {"without": "tiger"}, (0, 1, 0)))]
-    found = Comparison(results)
-    assert found.left_out["some"].tolist() == [True, True, False] and found.left_out["one"].tolist() == [False, True, False]
-    assert found.groups[-3:] == (*LEFT_OUT, "all")
-    rows = found.differences().set_index(["arm", "questions"]).difference
-    assert rows["some", LEFT_OUT[0]] == -50 and rows["some", LEFT_OUT[1]] == 0
-    assert rows["one", LEFT_OUT[0]] == 0 and rows["one", LEFT_OUT[1]] == -100
-    assert LEFT_OUT[0] not in made([[[1]], [[0]]]).groups
 
 
 def test_names_left_out_are_the_worlds_own():
@@ -59,108 +32,6 @@ def test_names_left_out_are_the_worlds_own():
     assert parse_changes("without=phone+tiger") == {"without": "phone+tiger"}
     scene = draw_scene(0)
     assert "star" in named(scene) and {"yellow", "white", "bird"} <= named(scene)  # it turns white; a bird is heard
-
-
-def test_differences_by_hand():
-    right = np.zeros((2, 3, 60), int)
-    right[0, :, :30] = 1
-    right[1, :, :45] = 1  # a quarter more, whatever the seed
-    found = made(right).differences().set_index("questions")
-    assert found.loc["all", "difference"] == pytest.approx(25.0)
-    assert found.loc["all", "low"] > 0 and found.loc["all", "high"] < 60
-    assert found.loc["all", "verdict"] == "better, by 25.0 points"
-    both = [q for q in range(60) if q % 3 == 0]  # shown_when needs both modalities
-    assert found.loc["both modalities", "difference"] == pytest.approx(
-        100 * np.mean([right[1, 0, q] - right[0, 0, q] for q in both]))
-
-
-def test_an_arm_that_is_the_same_shows_no_difference():
-    right = np.random.default_rng(0).integers(0, 2, (1, 3, 60)).repeat(2, axis=0)
-    found = made(right).differences().iloc[-1]
-    assert (found.difference, found.low, found.high) == (0, 0, 0)
-    assert found.verdict.startswith("no difference found (all answers alike;")
-
-
-@pytest.mark.parametrize("seeds", [3, 5])
-@pytest.mark.parametrize("scatter", [0.02, 0.08])  # of trainings
-def test_the_interval_covers_what_it_should(scatter, seeds):
-    """Arms that differ by chance alone, trainings and clips both noisy: about 95 of 100 intervals hold zero."""
-    rng, held = np.random.default_rng(1), []
-    for _ in range(60):
-        ease = np.clip(0.7 + rng.normal(0, 0.15, (1, 1, 200)), 0.02, 0.98)
-        right = rng.random((2, seeds, 200)) < np.clip(ease + rng.normal(0, scatter, (2, seeds, 1)), 0, 1)
-        found = made(right, clips=200).differences(("all",)).iloc[0]
-        held.append(found.low <= 0 <= found.high)
-    assert np.mean(held) >= 0.9
-
-
-def test_a_verdict_says_what_it_can():
-    assert verdict(3.0, 1.0, 5.0, 5) == "better, by 3.0 points"
-    assert verdict(-3.0, -5.0, -1.0, 5) == "worse, by 3.0 points"
-    assert verdict(1.0, -2.0, 4.0, 5) == "no difference found (one of more than 4.0 points is unlikely)"
-    assert verdict(9.0, 8.0, 10.0, 2).startswith("too few seeds to tell (2;")
-
-
-def test_runs_that_cannot_be_compared_are_refused():
-    results = made(np.ones((2, 2, 6), int)).results
-    with pytest.raises(ValueError, match="not every arm has one run of every seed"):
-        Comparison(results[:-1])
-    results[1]["rows"] = results[1]["rows"][::-1]
-    with pytest.raises(ValueError, match="asked different questions"):
-        Comparison(results)
-
-
-def test_saved_and_loaded_it_says_the_same(tmp_path):
-    before = made(np.random.default_rng(0).integers(0, 2, (3, 3, 60)))
-    before.save(tmp_path / "results.json")
-    after = Comparison.load(tmp_path / "results.json")
-    assert str(after) == str(before) and after.arms == ["arm=0", "arm=1", "arm=2"]
-    assert after.table.equals(before.table)
-
-
-def told_by(arms):
-    """Signatures of arms that each tell a transcript and a caption, twice: once per seed."""
-    asked = (("asr", "moon king lion salt"), ("avsr", "door fish"), ("ac", "the bell was heard, then moon was said"),
-             ("ic", "the red star was shown at left"), ("avm", "yes"))
-    return [{"arm": arm, "seed": seed, "parameters": 5, "gflop": 1.0, "seconds": 9, "losses": {"ask": {"diversity": 0.25}},
-             "rows": [{"clip": f"c{i}", "family": family, "question": "?", "answer": true, "chance": 0.1, "predicted": told,
-                       "right": told == true} for i, ((family, true), told) in enumerate(zip(asked, tells, strict=True))]}
-            for arm, tells in arms.items() for seed in range(3)]
-
-
-RIGHTLY = ("moon king lion salt", "door fish", "the bell was heard, then moon was said", "the red star was shown at left", "yes")
-BADLY = ("moon and king lion lion salt", "door", "the bell rang, then the bell, the drum, the drum", "the star was at left, it was red",
-         "no")
-
-
-def test_signs_are_counted_by_hand():
-    found = Signatures(told_by({"low": RIGHTLY, "high": BADLY}))
-    signs = found.signs.set_index(["sign", "arm"])["per hundred"]
-    assert [signs[sign, "low"] for sign in Signatures.SIGNS] == [0, 0, 0]
-    put_in, not_there, again = (signs[sign, "high"] for sign in Signatures.SIGNS)
-    assert put_in == pytest.approx(100 * 2 / 6)  # "and" and a second lion, of six words said; a word left out is none put in
-    assert not_there == pytest.approx(100 * 2 / 5)  # two drums, of bell, moon, red, star, left
-    assert again == pytest.approx(100 * 2 / 5)  # a second bell, a second drum
-    row = found.signs.iloc[1]
-    assert row.difference == pytest.approx(put_in) and row.seeds == 3 and not row.verdict.startswith(("better", "worse"))
-    assert "high +0.25" in str(found).splitlines()[-1]
-
-
-def test_signs_survive_saving_as_only_wrong_answers_are_kept(tmp_path):
-    before = Signatures(told_by({"low": RIGHTLY, "high": BADLY}))
-    before.save(tmp_path / "results.json")
-    assert str(Signatures.load(tmp_path / "results.json")) == str(before)
-    assert "yes" in (kept := (tmp_path / "results.json").read_text()) and kept.count("bell rang") == 3
-
-
-def test_signs_need_what_was_told():
-    results = told_by({"low": RIGHTLY, "high": BADLY})
-    for row in results[3]["rows"]:
-        row.pop("predicted")
-    with pytest.raises(ValueError, match="these were not kept"):
-        Signatures(results)
-    with pytest.raises(ValueError, match="not asked ac, asr, avsr, ic"):
-        Signatures(made([[[1]], [[0]]]).results)
 
 
 @pytest.mark.parametrize("text, changes", [
@@ -351,6 +222,20 @@ class Part(Base):
     def __init__(self, reach=REACH):
         super().__init__()
         self.apart = [near(i) for i in range({own})]
+    @staticmethod
+    def make_map(x):
+        return {static}
+    @property
+    def span(self):
+        return {prop}
+
+def closed(value):
+    sizes = [{listed}]
+    def inner(x):
+        return value, sizes
+    return inner
+
+inner = closed({closed})
 
 def idle():
     return {idle}
@@ -362,16 +247,18 @@ def test_a_part_from_a_notebook_is_known_by_all_that_it_uses_there(monkeypatch):
     numbers = iter(range(100))
 
     def told(name="Part", **changes):
-        text = NOTEBOOK.format(**{"near": "apart <= REACH", "inherited": "x", "attribute": 1, "own": 3, "idle": 0, **changes})
+        text = NOTEBOOK.format(**{"near": "apart <= REACH", "inherited": "x", "attribute": 1, "own": 3, "idle": 0, "static": 0, "prop": 0,
+                                  "listed": 1, "closed": 1, **changes})
         module, cell = types.ModuleType("notebook"), f"<cell {next(numbers)}>"
         monkeypatch.setitem(linecache.cache, cell, (len(text), None, text.splitlines(True), cell))
         exec(compile(text.replace("REACH = 2", f"REACH = {changes.get('reach', 2)}"), cell, "exec"), vars(module))
         return _source(vars(module)[name])
 
     assert told() == told() == told(idle=1), "what it does not use may change"
-    others = [told(near="apart < REACH"), told(inherited="2 * x"), told(attribute=2), told(own=4), told(reach=3)]
-    assert len({told(), *others}) == 6
+    others = [told(near="apart < REACH"), told(inherited="2 * x"), told(attribute=2), told(own=4), told(reach=3), told(static=1), told(prop=1)]
+    assert len({told(), *others}) == 8
     assert told("near") == told("near", own=5) != told("near", reach=3)
+    assert len({told("inner"), told("inner", closed=2), told("inner", listed=2)}) == 3
 
 
 def test_a_file_that_is_no_python_is_refused(tmp_path):

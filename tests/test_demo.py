@@ -1,13 +1,15 @@
 """The demo from a checkpoint to its report, with a tiny model of random weights."""
 
+import json
 import re
+import shutil
 
 import pytest
 from conftest import scramble, tiny_config, tiny_processor
 
 pytest.importorskip("seaborn")
 
-from favor_mini import demo
+from favor_mini import checkpoint_path, demo
 from favor_mini.evaluation import Row
 from favor_mini.report import compared, table
 from favor_mini.world.questions import FAMILIES
@@ -57,11 +59,16 @@ def test_other_settings_or_weights_never_share_a_run(tmp_path):
     for name, content in (("a", b"1"), ("b", b"2")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "model.safetensors").write_bytes(content)
+        shutil.copy(checkpoint_path() / "config.json", tmp_path / name)
     settings = demo.Settings()
     folders = {demo.run_folder(tmp_path, s, tmp_path / c) for c in "ab" for s in (
         settings, demo.Settings(seed=1), demo.Settings(steps=10), demo.Settings(minutes=2), demo.Settings(clips=10),
         demo.Settings(batch=8), demo.Settings(lr=1e-4))}
     assert len(folders) == 14
+    config = json.loads((tmp_path / "a" / "config.json").read_text())
+    (tmp_path / "b" / "model.safetensors").write_bytes(b"1")
+    (tmp_path / "b" / "config.json").write_text(json.dumps({**config, "attention": "full"}))
+    assert demo.run_folder(tmp_path, settings, tmp_path / "b") not in folders, "the same weights under another config"
     assert demo.run_folder(tmp_path, demo.Settings(), tmp_path / "a") == demo.run_folder(tmp_path, settings, tmp_path / "a")
 
 

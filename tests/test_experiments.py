@@ -32,7 +32,7 @@ def test_what_ships_is_told_beside_what_the_paper_says():
 
 
 def test_signs_are_drawn_where_they_were_counted(monkeypatch, tmp_path):
-    from test_compare import BADLY, RIGHTLY, told_by
+    from test_statistics import BADLY, RIGHTLY, told_by
 
     monkeypatch.setattr(experiments, "RESULTS", tmp_path)
     Signatures(told_by({"as shipped": RIGHTLY, "high": BADLY})).save(tmp_path / "signatures.json")

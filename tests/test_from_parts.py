@@ -16,9 +16,11 @@ from transformers import (
 )
 
 from favor_mini import FavorForConditionalGeneration, FavorProcessor, data_path
+from favor_mini.ask import Asker
 from favor_mini.aveb import samples
 from favor_mini.aveb.files import find_media, read_items, read_media
 from favor_mini.aveb.run import evaluate_file
+from favor_mini.features import encode_media
 from favor_mini.world.tokenizer import build_tokenizer
 
 
@@ -93,6 +95,16 @@ def test_joined_then_saved_then_loaded_answers_alike(parts, joined, tmp_path):
         torch.testing.assert_close(batch[name], again[name])
     with torch.no_grad():
         assert torch.equal(settle(joined)(**batch).logits, settle(loaded)(**batch).logits)
+
+
+def test_a_model_whose_eyes_know_the_question_answers_and_has_no_features_to_keep(parts, joined, tmp_path):
+    processor = FavorProcessor.from_parts(joined.config, **parts[0])
+    joined.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    found = Asker(tmp_path).ask(data_path("clips", "clip_05.mp4"), "what was said first?", 0, 2)
+    assert 0 < found.confidence <= 1 and set(found.familiar.values()) == {None}
+    with pytest.raises(ValueError, match="question_conditioning.* can't be kept for several questions"):
+        encode_media(joined, processor, [processor.media(tiny_clip(3, 0.3))])
 
 
 def test_the_benchmark_asks_a_model_whose_eyes_know_the_question(parts, joined, tmp_path):

@@ -238,10 +238,15 @@ def test_what_ships_is_half_as_big_and_loads_as_float32(tmp_path, monkeypatch):
         (tmp_path / part).mkdir()
         (tmp_path / part / "README.md").write_text(part)
     monkeypatch.setattr(recipe, "checkpoint_path", lambda: tmp_path / "shipped")
-    measured = []
-    monkeypatch.setattr(recipe.familiarity, "make", measured.append)
+    (tmp_path / "shipped").mkdir()
+    (tmp_path / "shipped" / "old").touch()
+    monkeypatch.setattr(recipe.familiarity, "make", lambda folder: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        recipe.ship(tmp_path)
+    assert (tmp_path / "shipped" / "old").exists(), "what ships stays until the new one is whole"
+    monkeypatch.setattr(recipe.familiarity, "make", lambda folder: (folder / "familiar").touch())
     folder = recipe.ship(tmp_path)
-    assert measured == [folder]
+    assert folder == tmp_path / "shipped" and (folder / "familiar").exists() and not (folder / "old").exists()
     size, full = ((f / "model.safetensors").stat().st_size for f in (folder, tmp_path / "favor"))
     assert size < 0.55 * full and (folder / "vision.md").read_text() == "vision" and not (folder / "run").exists()
     for name, tensor in FavorForConditionalGeneration.from_pretrained(folder).state_dict().items():

@@ -56,6 +56,20 @@ def test_a_finished_run_is_not_trained_on(tmp_path):
     assert all(torch.equal(tensor, done[name]) for name, tensor in trained_state(again).items())
 
 
+def test_a_run_does_not_go_on_with_another_model_or_back(tmp_path):
+    train(fresh(), tmp_path)
+    with pytest.raises(ValueError, match="holds a run with .*'model'"):
+        train(fresh(attention="full"), tmp_path)
+    with pytest.raises(ValueError, match="holds a run of 2 steps, asked for are 1"):
+        train(fresh(), tmp_path, name=1)
+
+
+def test_begun_anew_nothing_of_the_old_run_is_left(tmp_path):
+    train(fresh(), tmp_path, name=4, align=0, ask=0)
+    train(fresh(attention="full"), tmp_path, name=2, align=0, ask=0, resume=False)
+    assert [folder.name for folder in (tmp_path / "name").glob("checkpoint-*")] == ["checkpoint-2"]
+
+
 @pytest.mark.parametrize("change", [{"seed": 1}, {"lr": 2e-3}, {"batch": 3}])
 def test_a_run_does_not_go_on_from_another_kind_of_run(tmp_path, change):
     train(fresh(), tmp_path)

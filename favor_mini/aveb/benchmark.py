@@ -97,6 +97,11 @@ def _compare(name: str, metric: str, told: dict[str, list[dict]]) -> list[dict]:
         beyond = np.nan if model == MODELS[0] else float(np.quantile(sign * (drawn[MODELS[0]] - drawn[model]), 0.025))
         rows.append({"task": name, "title": TASKS[name].title, "metric": metric, "asked": len(answered), "model": model,
                      "value": value, "low": low, "high": high, "beyond": beyond})
+    best, *others = rows
+    for other in others if metric == "accuracy" else ():
+        if {best["value"], other["value"]} & {0.0, 1.0}:  # draws from answers that are all alike have no spread: Newcombe's bound
+            room = np.hypot(best["value"] - best["low"], np.nan_to_num(other["high"] - other["value"]))
+            other["beyond"] = min(other["beyond"], best["value"] - other["value"] - room)
     return rows
 
 

@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from ..ask import checkpoint_digest, find_checkpoint, load_checkpoint
 from ..evaluation import answer, likelihood
 from ..features import encode_media
-from ..files import digest
+from ..files import digest, package_code
 from ..media import MediaError
 from .files import Item, ItemError, find_media, only, read_items, read_media
 from .metrics import METRICS, best_word_errors, cider, matches, need, spider
@@ -82,14 +82,15 @@ def resampled(share: np.ndarray, of: np.ndarray, asked: list[dict], draws: int =
 
 def score(metric: str, asked: list[dict]) -> tuple[float, float, float]:
     """A metric over rows, with the bounds of its 95 % interval: the bootstrap's, and for accuracy where no medium is asked about
-    twice, or all answers are right or all wrong, Wilson's."""
+    twice, or where the media tell nothing of a spread (all answers right, all wrong, as many about each), Wilson's, over media."""
     share, of = per_row(metric, asked)
     value = float(share.sum() / of.sum())
     apart = len({tuple(row["media"]) for row in asked}) == len(asked)
-    if metric == "accuracy" and (apart or value in (0.0, 1.0)):
-        interval = binomtest(int(share.sum()), len(asked)).proportion_ci(method="wilson")
-        return value, interval.low, interval.high
     low, high = np.quantile(resampled(share, of, asked), [0.025, 0.975])
+    if metric == "accuracy" and (apart or value in (0.0, 1.0) or low == high):
+        count = len(asked) if apart or value in (0.0, 1.0) else len({tuple(row["media"]) for row in asked})
+        interval = binomtest(round(value * count), count).proportion_ci(method="wilson")
+        return value, min(value, interval.low), max(value, interval.high)
     return value, float(low), float(high)
 
 
@@ -147,7 +148,7 @@ class Examinee:
         """
         file, root, predictions = Path(file), Path(media_root), Path(predictions)
         head = {"file": file.name, "rows": digest(file.read_bytes()), "task": task, "model": self.kind,
-                "checkpoint": checkpoint_digest(self.folder)}
+                "checkpoint": checkpoint_digest(self.folder), "code": package_code()}
         kept, encoded = _resume(predictions, head), {} if encoded is None else encoded
         now = {item.id: self._sizes(item, root) for item in items}
         done = {item.id: kept[item.id] for item in items if item.id in kept and kept[item.id]["sizes"] == now[item.id]}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -248,13 +249,10 @@ def ask_all(scene: Scene, rng, missing: str | None = None) -> list[Example]:
     return [found[i] for i in rng.permutation(len(found))]
 
 
-def _about_clips(wanted: Callable[[tuple[str, ...]], bool], options: int | None) -> Callable:
-    def asked(scene: Scene, rng) -> list[Example]:
-        questions = [q for q in choose(scene, rng, 30) if wanted(FAMILIES[q.family])]
-        return [Example(q.text, (q.answer,), _options(q, options, rng), 0.0 if q.single_modality else max(
-            one_stream_chance(scene, q, stream) for stream in ("audio", "video"))) for q in questions]
-
-    return asked
+def ask_clip(scene: Scene, rng, wanted: Callable[[tuple[str, ...]], bool], options: int | None) -> list[Example]:
+    questions = [q for q in choose(scene, rng, 30) if wanted(FAMILIES[q.family])]
+    return [Example(q.text, (q.answer,), _options(q, options, rng), 0.0 if q.single_modality else max(
+        one_stream_chance(scene, q, stream) for stream in ("audio", "video"))) for q in questions]
 
 
 def _options(question: Question, count: int | None, rng) -> tuple[str, ...]:
@@ -280,9 +278,9 @@ TASKS = {task.name: task for task in (
     Task("ic", "image captioning", VIDEO, True, "CIDEr", draw_still, caption_picture),
     Task("ocr", "text reading", VIDEO, True, "accuracy", draw_still, read_picture),
     Task("vqa", "questions about a picture", VIDEO, True, "accuracy", draw_still, ask_picture),
-    Task("video_qa", "questions about a silent film", VIDEO, False, "accuracy", draw_scene, _about_clips(_temporal, 5)),
+    Task("video_qa", "questions about a silent film", VIDEO, False, "accuracy", draw_scene, partial(ask_clip, wanted=_temporal, options=5)),
     Task("avsr", "speech in noise, with film", AV, False, "word error rate", draw_subtitled, transcribe),
-    Task("avqa", "questions about film and sound", AV, False, "accuracy", draw_scene, _about_clips(_both, None)),
+    Task("avqa", "questions about film and sound", AV, False, "accuracy", draw_scene, partial(ask_clip, wanted=_both, options=None)),
     Task("isqa", "spoken questions about a picture", AV, True, "accuracy", draw_asked, answer_aloud),
     Task("avssd", "where a sound comes from", AV, True, "accuracy", draw_source, find_source),
     Task("avm", "do sound and picture match?", AV, True, "accuracy", draw_match, tell_match))}

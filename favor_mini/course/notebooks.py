@@ -39,14 +39,11 @@ KERNEL_ENVIRONMENT = {  # a kernel shares the machine with whatever else runs th
     "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false", "PYTHONHASHSEED": "0", "COLUMNS": "100",
 }
 PEAK = """\
+from favor_mini.files import peak_memory
 try:
-    import resource, sys
+    import resource
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    try:  # Linux: ru_maxrss counts what the process that started this one held, VmHWM does not
-        peak = int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) / 1e6
-    except (OSError, IndexError):
-        peak = used[0].ru_maxrss / (1e9 if sys.platform == "darwin" else 1e6)
-    print(peak, sum(u.ru_utime + u.ru_stime for u in used))
+    print(peak_memory() / 1e9, sum(u.ru_utime + u.ru_stime for u in used))
 except ImportError:  # Windows
     print("nan inf")
 """

@@ -26,11 +26,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import TrainerCallback
 from transformers.utils.logging import disable_progress_bar
 
-from .. import data_path
 from ..ask import checkpoint_digest, find_checkpoint
 from ..config import FavorConfig
 from ..features import encode_scenes, scene_of
-from ..files import digest, replacing
+from ..files import digest, package_code, replacing
 from ..model import FavorForConditionalGeneration
 from ..processor import FavorProcessor
 from ..recipe import task_rows, training_clips, validation_rows
@@ -40,7 +39,7 @@ from ..world.scene import SPLITS
 from .plan import WITHOUT, Plan, arm_name, left_out, named
 from .statistics import Comparison
 
-PLAIN = (bool, int, float, str, tuple)  # what a name may hold whose value is told by its repr
+PLAIN = (bool, int, float, str, tuple, list, dict)  # what a name may hold whose value is told by its repr
 
 
 def compare(plan: Plan, out="build/compare", *, checkpoint=None, progress: bool = True, cache=None, keep: bool = False) -> Comparison:
@@ -123,10 +122,12 @@ def _run(folder: Path, plan: Plan, arm: dict, seed: int, data: list[dict], file:
                    seed=seed, save_steps=100, log_steps=max(1, min(steps.values()) // 2), progress=progress, callbacks=[clock])
     model.eval()
     if keep:
-        unfinished = file.parent / "model.part"
+        unfinished, kept = file.parent / "model.part", file.parent / "model"
+        for old in (unfinished, kept):  # of a start that was killed
+            shutil.rmtree(old, ignore_errors=True)
         model.save_pretrained(unfinished)
         processor.save_pretrained(unfinished)
-        os.replace(unfinished, file.parent / "model")
+        os.replace(unfinished, kept)
     rows = task_rows(model, processor, plan.scenes) if plan.tasks else validation_rows(model, processor, plan.scenes, plan.questions)
     losses = {entry["stage"]: {k: entry[k] for k in ("cross_entropy", "diversity")} for entry in log if "cross_entropy" in entry}
     result = {
@@ -206,7 +207,8 @@ def run_folder(out: Path, folder: Path, plan: Plan, arm: dict, seed: int) -> Pat
     changes = {**plan.fixed, **arm}
     own = {slot: _source(part(slot, name).make) for slot, name in changes.items() if slot in SLOTS}
     decides = {**{k: v for k, v in asdict(plan).items() if k not in ("arms", "fixed", "seeds", "minutes")},
-               "changes": changes, "seed": seed, "own": own, "pool": plan.pool, "checkpoint": checkpoint_digest(folder), "code": _code(),
+               "changes": changes, "seed": seed, "own": own, "pool": plan.pool, "checkpoint": checkpoint_digest(folder),
+               "code": package_code(),
                "device": "cuda" if torch.cuda.is_available() else "cpu", "bf16": has_bf16()}
     return out / "runs" / digest(json.dumps(decides, sort_keys=True).encode())
 
@@ -231,11 +233,14 @@ def _lines(what, module: str, known: dict[str, str]) -> None:
     for kind in reversed(getattr(what, "__mro__", [])):
         if kind.__module__ == module:
             known |= {f"{kind.__qualname__}.{name}": repr(v) for name, v in vars(kind).items() if isinstance(v, PLAIN) and name[:2] != "__"}
-            for method in filter(inspect.isfunction, vars(kind).values()):
-                _lines(method, module, known)
+            for method in vars(kind).values():
+                method = getattr(method, "__func__", getattr(method, "fget", method))  # of static methods and properties
+                if inspect.isfunction(method):
+                    _lines(method, module, known)
     if not inspect.isfunction(what) or what.__qualname__ in known:
         return
     known[what.__qualname__] = inspect.getsource(what)
+    known |= {f"{what.__qualname__}.{name}": repr(v) for name, v in inspect.getclosurevars(what).nonlocals.items() if isinstance(v, PLAIN)}
     codes = [what.__code__]
     for code in codes:  # grows by the functions inside
         codes += [constant for constant in code.co_consts if inspect.iscode(constant)]
@@ -245,16 +250,6 @@ def _lines(what, module: str, known: dict[str, str]) -> None:
                 known[name] = repr(value)
             elif (inspect.isfunction(value) or inspect.isclass(value)) and value.__module__ == module:
                 _lines(value, module, known)
-
-
-def _code() -> str:
-    """The package's code that a run may depend on."""
-    package, beside = Path(__file__).parent.parent, {"cli.py", "report.py", "demo.py", "doctor.py", "bench.py"}
-    lab = [package / "lab" / name for name in ("variants.py", "plan.py", "compare.py")]
-    aveb = [package / "aveb" / name for name in ("tasks.py", "metrics.py")]
-    files = [*(f for f in package.glob("*.py") if f.name not in beside), *package.glob("world/*.py"), *aveb, *lab]
-    files += [file for file in data_path("speech").iterdir() if file.suffix in (".ogg", ".json")]
-    return digest(*(file.read_bytes() for file in sorted(files)))
 
 
 def _encode(folder: Path, plan: Plan, out: Path, progress: bool) -> list[dict]:

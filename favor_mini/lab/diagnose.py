@@ -122,8 +122,8 @@ def diagnose(checkpoint=None, scenes: int = 60) -> list[Sign]:
     drawn = [draw_scene(SPLITS["validation"].start + 12000 + i) for i in range(scenes)]
     seconds = processor.settings.window_frames / processor.settings.frame_rate
     short = [first_window(scene, seconds) for scene in drawn]
-    size = processor.settings.image_size
-    whole, cut = (encode_clips(model, processor, {str(s.seed): scene_clip(s, size) for s in group}) for group in (drawn, short))
+    size, rate = processor.settings.image_size, processor.settings.frame_rate
+    whole, cut = (encode_clips(model, processor, {str(s.seed): scene_clip(s, size, rate) for s in group}) for group in (drawn, short))
     asked = [(str(s.seed), q) for s in drawn for q in choose(s, np.random.default_rng([s.seed, 3]), 16)
              if {"audio", "video"} <= set(q.needs) or len(q.needs) == 1]
     found = {s.name: s for s in scores(evaluate(model, processor, whole, asked, {str(s.seed): s for s in drawn}))}

@@ -146,7 +146,7 @@ def sound_offsets(checkpoint=None, *, scenes: int = 100, shifts=SHIFTS, progress
     drawn = {str(scene.seed): scene for scene in (draw_scene(SPLITS["validation"].start + 9000 + i) for i in range(scenes))}
     asked = [(name, q) for name, scene in drawn.items() for q in choose(scene, np.random.default_rng([scene.seed, 7]), 16)
              if {"audio", "video"} <= set(q.needs) or len(q.needs) == 1]
-    clips = {name: scene_clip(scene, processor.settings.image_size) for name, scene in drawn.items()}
+    clips = {name: scene_clip(scene, processor.settings.image_size, processor.settings.frame_rate) for name, scene in drawn.items()}
     rows = []
     for shift in tqdm(shifts, desc="moving the sound", disable=not progress):
         encoded = encode_clips(model, processor, {name: delay_sound(clip, shift) for name, clip in clips.items()})

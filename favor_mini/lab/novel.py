@@ -84,10 +84,10 @@ def _compared(checkpoint, drawn: list[Scene], asked: dict[str, list[Question]], 
     model, processor = load_checkpoint(find_checkpoint(checkpoint))
     scenes = {str(s.seed): s for s in drawn}
     questions = [(clip, q) for clip, found in asked.items() for q in found]
-    cost, results = connector_cost(model), []
+    cost, results, size, rate = connector_cost(model), [], processor.settings.image_size, processor.settings.frame_rate
     for draw in range(DRAWS):
         for name, change in arms.items():
-            clips = {clip: scene_clip(change(s, draw), processor.settings.image_size) for clip, s in scenes.items()}
+            clips = {clip: scene_clip(change(s, draw), size, rate) for clip, s in scenes.items()}
             worded = [(clip, replace(q, text=put(name, q, draw))) for clip, q in questions]
             rows = evaluate(model, processor, encode_clips(model, processor, clips), worded, scenes, progress=progress)
             results.append({"arm": name, "changes": {}, "seed": draw, "seconds": 0, **cost, "machine": machine(), "rows": [
