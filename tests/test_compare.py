@@ -255,7 +255,8 @@ def test_a_part_from_a_notebook_is_known_by_all_that_it_uses_there(monkeypatch):
         return _source(vars(module)[name])
 
     assert told() == told() == told(idle=1), "what it does not use may change"
-    others = [told(near="apart < REACH"), told(inherited="2 * x"), told(attribute=2), told(own=4), told(reach=3), told(static=1), told(prop=1)]
+    others = [told(near="apart < REACH"), told(inherited="2 * x"), told(attribute=2), told(own=4), told(reach=3), told(static=1),
+              told(prop=1)]
     assert len({told(), *others}) == 8
     assert told("near") == told("near", own=5) != told("near", reach=3)
     assert len({told("inner"), told("inner", closed=2), told("inner", listed=2)}) == 3

@@ -8,7 +8,7 @@
 # **You need** notebooks 01 (frames and sound as tensors) and 02 (what the two encoders make of them). **Paper:** section 3.1,
 # temporal synchronisation.
 #
-# **Costs:** 40 minutes of reading, 65 minutes of exercises; 20 s of computing, 1.0 GB of memory.
+# **Costs:** 40 minutes of reading, 65 minutes of exercises; 25 s of computing, 1.0 GB of memory.
 
 # %%
 import numpy as np

@@ -7,7 +7,7 @@
 #
 # **You need** notebook 04 (one head of attention, queries, cross-attention). **Paper:** section 3.2, the causal attention module.
 #
-# **Costs:** 35 minutes of reading, 46 minutes of exercises; 25 s of computing, 1.3 GB of memory.
+# **Costs:** 35 minutes of reading, 46 minutes of exercises; 30 s of computing, 1.3 GB of memory.
 
 # %%
 import torch

@@ -8,7 +8,7 @@
 # **You need** notebooks 00 and 08, and 05 for the masks; the libraries jiwer and pycocoevalcap (installed with the rest; else `pip install -e '.[aveb]'`). **Paper:**
 # section 4, the benchmark AVEB and the ablations.
 #
-# **Costs:** 40 minutes of reading, 67 minutes of exercises; 45 s of computing, 1.5 GB of memory.
+# **Costs:** 40 minutes of reading, 67 minutes of exercises; 40 s of computing, 1.5 GB of memory.
 
 # %%
 import json
