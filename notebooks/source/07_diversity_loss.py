@@ -584,9 +584,10 @@ signs(counted) if counted else None
 
 # %%
 if counted:
-    print(counted.signs.pivot(index="sign", columns="arm", values="per hundred")[counted.arms].round(0).T)
-    print("\nmean cosine:", ", ".join(f"{arm} {value:+.2f}" for arm, value in counted.cosines.items()))
     print(counted.verdicts(["all"]))
+    print("mean cosine:", ", ".join(f"{arm} {value:+.2f}" for arm, value in counted.cosines.items()))
+    print("signs, per hundred words said, or names that are there:")
+counted.signs.pivot(index="sign", columns="arm", values="per hundred")[counted.arms].round(1) if counted else None
 
 # %% [markdown]
 # So harm needs a thousand times the shipped weight here, and its sign is things that are not there. The cosine could not have told:
