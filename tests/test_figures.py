@@ -150,6 +150,15 @@ def test_differences_stand_at_their_values_and_are_filled_where_they_are_clear()
     assert "attention=none, all: +0.5 (-1.0 to +2.0)" in figures.alt(figure)
 
 
+def test_more_groups_than_marks_have_their_names_beside_them():
+    many = pd.DataFrame([{**row, "questions": f"{row['questions']} {i}"} for row in FOUND.to_dict("records") for i in range(4)])
+    figure = lab_figures.differences(many, "attention=block_causal")
+    axis = figure.axes[0]
+    assert not figure.legends and [t.get_text() for t in axis.texts].count("all 3") == 2  # once an arm
+    heights = {c.get_label(): c.get_offsets()[:, 1].tolist() for c in axis.collections if c.get_label() == "all 3"}
+    assert heights["all 3"] == [t.xy[1] for t in axis.texts if t.get_text() == "all 3"]
+
+
 def test_reach_is_drawn_as_measured():
     square = np.tril(np.ones((3, 3), bool))
     figure = lab_figures.reach({"block_causal": square, "reversed": square.T})

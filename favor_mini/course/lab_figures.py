@@ -25,20 +25,24 @@ def differences(found, baseline: str, unit: str = "points of accuracy") -> Pictu
     figure = picture(12, 1.6 + 0.32 * len(found) + 0.2 * len(arms),
                       f"Differences from {baseline} in {unit}, with 95 % intervals. {told}.")
     axis, marks = figure.subplots(), ("o", "s", "^", "D", "v", "P")
+    named = len(groups) > len(marks)  # then each interval has its name beside it
     for g, group in enumerate(groups):
         rows = found[found.questions == group]
         place = np.array([arms.index(arm) for arm in rows.arm]) - 0.36 + 0.72 * (g + 0.5) / len(groups)
         clear = (rows.low > 0) | (rows.high < 0)
         axis.hlines(place, rows.low, rows.high, color=INK, linewidth=1.6)
-        axis.scatter(rows.difference, place, s=80, marker=marks[g % len(marks)], edgecolor=INK, linewidth=1.4, zorder=3,
+        axis.scatter(rows.difference, place, s=80, marker="o" if named else marks[g], edgecolor=INK, linewidth=1.4, zorder=3,
                      color=[STRONG if sure else "white" for sure in clear], label=group)
+        for y in place if named else ():
+            axis.annotate(group, (1.01, y), xycoords=axis.get_yaxis_transform(), va="center", fontsize=12)
     axis.axvline(0, color=MARK, linewidth=2, zorder=0)
     axis.set(yticks=range(len(arms)), ylim=(len(arms) - 0.5, -0.5), xlabel=f"difference from {baseline!r} in {unit}")
     axis.set_yticklabels([textwrap.fill(arm, 28) for arm in arms])
     axis.grid(axis="x", color="#dddddd")
     axis.set_axisbelow(True)
-    shapes = [axis.scatter([], [], s=80, marker=marks[g % len(marks)], color="white", edgecolor=INK, linewidth=1.4)
-              for g in range(len(groups))]
+    if named:
+        return figure
+    shapes = [axis.scatter([], [], s=80, marker=mark, color="white", edgecolor=INK, linewidth=1.4) for mark in marks[: len(groups)]]
     figure.legend(shapes, groups, loc="outside upper center", ncols=min(4, len(groups)), frameon=False)
     return figure
 
