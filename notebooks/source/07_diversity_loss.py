@@ -566,13 +566,12 @@ if sweep:
 
 # %% [markdown]
 # The loss moves what it measures, and no answers. Remember what is compared: clips of a few seconds, and a naming stage that tells
-# every query what to say. The paper has no such stage; there the loss may do more. And right answers are counted, not words that
-# are made up.
+# every query what to say. The paper has no such stage; there the loss may do more.
 #
 # ## Failure signatures
 #
-# The paper's sign of too high a weight: things told that were never there, and too many insertions. So the sweep goes on to 100, on
-# other trainings, for the eleven tasks of notebook 10, and counts what is told, word by word:
+# The paper's sign of too high a weight: things told that were never there, too many insertions. So the sweep goes on to 100, for the
+# eleven tasks of notebook 10, and counts what is told:
 
 # %%
 from favor_mini.course.lab_figures import signs

@@ -395,7 +395,8 @@ bars(per_thing, percent=True, mark={"eyes alone": 0.5},
 noisy = items["avsr"][:: len(items["avsr"]) // SIX][:SIX]
 no_film = examinees["as it is"].ask(test_set("avsr"), noisy, data_path(), Path(folder.name) / "no_film.jsonl",
                                     task="asr", progress=False)
-for name, its_rows in {"asr": sat["asr"]["as it is"], "avsr": sat["avsr"]["as it is"], "avsr, no film": no_film}.items():
+told = {"asr": sat["asr"]["as it is"], "avsr": sat["avsr"]["as it is"], "avsr, no film": no_film}
+for name, its_rows in told.items():
     found = word_errors([r["predicted"] for r in its_rows], [r["answers"][0] for r in its_rows])
     print(f"{name:<13} {found.words} words said; wrong {found.substitutions}, missing {found.deletions}, "
           f"extra {found.insertions}")
