@@ -65,6 +65,7 @@ def jupyterlab(root: Path):
              "--IdentityProvider.token=walk", f"--ServerApp.root_dir={root}", "--ServerApp.allow_remote_access=False"],
             stdout=log, stderr=log,
             env={**os.environ, **KERNEL_ENVIRONMENT, "JUPYTERLAB_SETTINGS_DIR": str(root / ".settings"),
+                 "JUPYTERLAB_WORKSPACES_DIR": str(root / ".workspaces"),  # the learner's own opens where they left it
                  "FAVOR_MINI_PROGRESS": str(root / "progress.json")})
     try:
         for _ in range(120):

@@ -7,7 +7,7 @@
 # **You need** notebook 04 (queries and cross-attention) and 06 (windows). **Paper:** sections 3.3 and 3.4, the diversity loss
 # and its weight $\lambda$.
 #
-# **Costs:** 40 minutes of reading, 50 minutes of exercises; 45 s of computing, 1.4 GB of memory.
+# **Costs:** 40 minutes of reading, 50 minutes of exercises; 40 s of computing, 1.4 GB of memory.
 
 # %%
 import textwrap
@@ -538,8 +538,8 @@ print(f"after {len(log)} steps more: mean cosine {log[-1, 1]:.3f}, directions {n
 # they all share. So here it prevents, and does not cure.
 #
 # In short, a weight can be too low for a rate, and so high that the task suffers. A model that says what is not there we
-# have not seen yet: nothing was told here, only named. And sixteen steps on eight clips are a demonstration. A result takes
-# whole trainings, several seeds, and questions never seen.
+# have not seen yet: nothing was told here, only named. Sixteen steps on eight clips are a demonstration; a result takes
+# whole trainings, several seeds, unseen questions.
 #
 # ## The sweep
 #
