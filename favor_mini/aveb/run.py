@@ -81,8 +81,8 @@ def resampled(share: np.ndarray, of: np.ndarray, asked: list[dict], draws: int =
 
 
 def score(metric: str, asked: list[dict]) -> tuple[float, float, float]:
-    """A metric over rows, with the bounds of its 95 % interval: the bootstrap's, and for accuracy where no medium is asked about
-    twice, or where the media tell nothing of a spread (all answers right, all wrong, as many about each), Wilson's, over media."""
+    """A metric over rows, with the bounds of its 95 % interval: the bootstrap's, and for accuracy Wilson's where no medium is asked
+    about twice, or all answers are right, or all wrong; or, over media, where as many are right about each."""
     share, of = per_row(metric, asked)
     value = float(share.sum() / of.sum())
     apart = len({tuple(row["media"]) for row in asked}) == len(asked)
