@@ -59,12 +59,12 @@ lab: $(READY) ## open the course in JupyterLab
 	$(RUN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" notebooks/00_start_here.ipynb
 
 notebooks: $(READY) ## build notebooks/source/*.py into executed notebooks (ONLY=00 builds one)
-	$(RUN)/python -m favor_mini.course.figures
-	$(RUN)/python -m favor_mini.course.notebooks build $(if $(ONLY),--only $(ONLY))
-	$(RUN)/python -m favor_mini.course.contents
+	$(RUN)/python -m favor_mini.figures.overview
+	$(RUN)/python -m notebooks.tools.build build $(if $(ONLY),--only $(ONLY))
+	$(RUN)/python -m notebooks.tools.contents
 
 walk: $(READY) ## open every notebook in JupyterLab in a browser, run it, move its widgets; pictures in build/walk
-	$(RUN)/python -m favor_mini.course.walk $(if $(ONLY),--only $(ONLY))
+	$(RUN)/python -m notebooks.tools.walk $(if $(ONLY),--only $(ONLY))
 
 lint: $(READY) ## what ruff has to say
 	$(RUN)/ruff check .

@@ -12,8 +12,10 @@ from pathlib import Path
 __version__ = "0.1.0"
 
 _HOME = {
-    "Clip": "media", "MediaError": "media", "read_clip": "media", "iter_clips": "media", "clip_from_arrays": "media",
-    "synchronise": "sync", "fold": "windows", "unfold": "windows", "num_windows": "windows",
+    "Clip": "media.clip", "MediaError": "media.clip", "clip_from_arrays": "media.clip",
+    "read_clip": "media.read", "iter_clips": "media.read",
+    "synchronise": "sync", "split_windows": "windows", "join_windows": "windows", "num_windows": "windows",
+    "fold": "windows", "unfold": "windows",  # the names until version 0.1
     "CausalQFormer": "qformer", "diversity_loss": "losses", "FavorConfig": "config",
     "FavorForConditionalGeneration": "model", "FavorProcessor": "processor",
 }
@@ -22,7 +24,8 @@ __all__ = [*_HOME, "checkpoint_path", "data_path"]
 
 def __getattr__(name: str):
     if name in _HOME:
-        return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+        new = {"fold": "split_windows", "unfold": "join_windows"}.get(name, name)
+        return getattr(importlib.import_module(f".{_HOME[name]}", __name__), new)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -57,7 +57,7 @@ def window_mask(name: str, frame_mask: Tensor, step_tokens: int) -> Tensor:
     return allowed & (real | own)
 
 
-def turns_apart(turn_ids: Tensor) -> tuple[Tensor, Tensor]:
+def isolate_turns_mask(turn_ids: Tensor) -> tuple[Tensor, Tensor]:
     """For the language model: each turn of a conversation sees the clip and itself, and no other turn.
 
     So many questions share one reading of the clip and none leads another astray: what stands beside a word in another

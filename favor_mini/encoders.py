@@ -91,16 +91,16 @@ class VisualEncoder(nn.Module):
         if question_ids is not None:  # the same question to every frame
             question_ids = question_ids.repeat_interleave(num_frames, dim=0)  # [B * T, Q]
             question_mask = question_mask.repeat_interleave(num_frames, dim=0)
-        tokens = self.sum_up(self.see(pixel_values), question_ids, question_mask)
+        tokens = self.query_patches(self.encode_patches(pixel_values), question_ids, question_mask)
         return tokens.unflatten(0, (batch, num_frames))  # [B, T, V, D_v]
 
-    def see(self, pixel_values: Tensor) -> Tensor:
+    def encode_patches(self, pixel_values: Tensor) -> Tensor:
         """The ViT alone: frames (B, T, 3, H, W) to patches (B * T, patches, D)."""
         size = self.vision_model.config.image_size
         expect("pixel_values", pixel_values, B=None, T=None, channels=3, H=size, W=size)
         return self.vision_model(pixel_values.flatten(0, 1)).last_hidden_state
 
-    def sum_up(self, patches: Tensor, question_ids: Tensor | None = None, question_mask: Tensor | None = None) -> Tensor:
+    def query_patches(self, patches: Tensor, question_ids: Tensor | None = None, question_mask: Tensor | None = None) -> Tensor:
         """The Q-Former alone: patches (B * T, patches, D) to visual tokens (B * T, V, D_v)."""
         queries = self.query_tokens.expand(len(patches), -1, -1)  # [B * T, V, D_v]
         attention_mask = None
@@ -111,7 +111,7 @@ class VisualEncoder(nn.Module):
         return tokens[:, : queries.shape[1]]
 
 
-class InstructBlipEyes(InstructBlipPreTrainedModel):
+class InstructBlipVisionTower(InstructBlipPreTrainedModel):
     """What InstructBLIP has below its language model, under the names of its checkpoints: the rest is never read."""
 
     _keys_to_ignore_on_load_unexpected = [r"^language_model", r"^language_projection"]

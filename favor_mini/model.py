@@ -11,13 +11,13 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, Whis
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from transformers.utils import ModelOutput
 
-from .attention import turns_apart
+from .attention import isolate_turns_mask
 from .config import FavorConfig
-from .encoders import InstructBlipEyes, VisualEncoder, encode_audio, expect
+from .encoders import InstructBlipVisionTower, VisualEncoder, encode_audio, expect
 from .qformer import AttentionMaps
 from .registry import SLOTS, find
 from .sync import trim
-from .windows import unfold
+from .windows import join_windows
 
 MEDIA = ("pixel_values", "frame_mask", "input_features", "audio_mask", "visual_features", "audio_features",
          "question_ids", "question_mask")
@@ -135,7 +135,7 @@ class FavorForConditionalGeneration(PreTrainedModel):
 
     def connect(self, visual: Tensor, audio: Tensor, frame_mask: Tensor, audio_mask: Tensor, return_maps: bool = False
                 ) -> tuple[Tensor, Tensor, AttentionMaps | None]:
-        """Synchronise, fold, run the causal Q-Former.
+        """Synchronise, split into windows, run the causal Q-Former.
 
         Args:
             visual: (B, T_v, V, D_v); audio: (B, L, D_w) as Whisper gave it.
@@ -154,7 +154,7 @@ class FavorForConditionalGeneration(PreTrainedModel):
         # steps [B, T, P, D], real [B, T]; D = D_v + D_a
         windows, mask = find("windows", config.windows)(steps, real, config.window_frames)  # [B * W, K * P, D], [B * W, K]
         queries, maps = self.qformer(windows, mask, return_maps)  # [B * W, N, width]
-        queries = unfold(queries, len(visual)).unflatten(1, (-1, config.num_queries))  # [B, W, N, width]
+        queries = join_windows(queries, len(visual)).unflatten(1, (-1, config.num_queries))  # [B, W, N, width]
         return queries, mask.any(dim=1).unflatten(0, (len(visual), -1)), maps
 
     def embed(self, input_ids: Tensor, queries: Tensor | None, window_mask: Tensor | None) -> Tensor:
@@ -214,7 +214,7 @@ class FavorForConditionalGeneration(PreTrainedModel):
         Args:
             input_ids, attention_mask: (B, L) prompt and answer tokens, from `FavorProcessor`.
             labels: (B, L), the token ids that count in the loss, -100 elsewhere.
-            turn_ids: (B, L), from `FavorProcessor`: the turns of a conversation are kept apart (`turns_apart`).
+            turn_ids: (B, L), from `FavorProcessor`: the turns of a conversation are kept apart (`isolate_turns_mask`).
             media: pixel_values (B, T_v, 3, H, W) with frame_mask (B, T_v); input_features (B, C, mels, 2 S) with
                 audio_mask (B, C S); instead of them visual_features (B, T_v, V, D_v) and audio_features (B, L_a, D_w);
                 question_ids and question_mask (B, Q); return_maps (bool). A stream left out is missing in all clips;
@@ -225,7 +225,7 @@ class FavorForConditionalGeneration(PreTrainedModel):
         """
         embeds, queries, window_mask, maps = self.prepare(input_ids, **media)
         if turn_ids is not None:
-            attention_mask, position_ids = turns_apart(turn_ids)
+            attention_mask, position_ids = isolate_turns_mask(turn_ids)
             if self.language_model.config._attn_implementation == "eager":  # it adds the mask, where others look it up
                 attention_mask = torch.zeros_like(attention_mask, dtype=embeds.dtype).masked_fill(~attention_mask, -torch.inf)
         else:
@@ -283,7 +283,7 @@ class FavorForConditionalGeneration(PreTrainedModel):
             ValueError: a part is of another kind.
         """
         whisper = _load(WhisperModel, "audio", audio, dtype, kind="whisper")
-        eyes = _load(InstructBlipEyes, "vision", vision, dtype, kind="instructblip")
+        eyes = _load(InstructBlipVisionTower, "vision", vision, dtype, kind="instructblip")
         llm = _load(AutoModelForCausalLM, "language", language, dtype)
         known = llm.get_input_embeddings().num_embeddings
         settings.setdefault("placeholder_id", known)

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, WhisperFeatureExtractor
 
 from .config import FavorConfig
-from .files import replacing
+from .storage import atomic_write
 from .windows import num_windows
 
 PROMPT = "USER: <Img>{media}</Img> {question}\nASSISTANT:"
@@ -130,7 +130,7 @@ class FavorProcessor:
         if len(waveform) and clip.sampling_rate != rate:
             raise ValueError(f"{clip.source}: the sound has {clip.sampling_rate} samples a second, Whisper hears {rate}; "
                              f"read the clip with sampling_rate={rate}")
-        self.check_pace(clip)
+        self.check_frame_rate(clip)
         audio_tokens = -(-len(waveform) // AUDIO_HOP)
         if len(frames) == 1 and audio_tokens:
             frames = frames.repeat(-(-audio_tokens // self.settings.audio_tokens), axis=0)
@@ -141,7 +141,7 @@ class FavorProcessor:
             media["input_features"] = self.mel(waveform)
         return media
 
-    def check_pace(self, clip) -> None:
+    def check_frame_rate(self, clip) -> None:
         """A clip read at another frame rate would run faster or slower than its sound, and nothing would tell."""
         steps = len(clip.frames) / self.settings.frame_rate  # seconds that the model will take the frames for
         late = len(clip.frames) > 1 and clip.frame_times[-1] - clip.start > steps + 1
@@ -253,7 +253,7 @@ class FavorProcessor:
         if self.qformer_tokenizer is not self.tokenizer:
             self.qformer_tokenizer.save_pretrained(folder / QUESTIONS)
         self.feature_extractor.save_pretrained(folder)
-        with replacing(folder / SETTINGS) as unfinished:
+        with atomic_write(folder / SETTINGS) as unfinished:
             unfinished.write_text(json.dumps(asdict(self.settings), indent=2) + "\n")
 
     @classmethod

@@ -129,7 +129,7 @@ class CausalQFormer(nn.Module):
         if windows.shape[1:] != self.positions.shape or frame_mask.shape != (len(windows), self.window_frames):
             raise ValueError(f"a window is {self.window_frames} frames x {self.step_tokens} tokens = {len(self.positions)}"
                              f" tokens of width {self.positions.shape[1]} with a mask of {self.window_frames}, found "
-                             f"{tuple(windows.shape)} and {tuple(frame_mask.shape)}; fold() cuts clips into windows")
+                             f"{tuple(windows.shape)} and {tuple(frame_mask.shape)}; split_windows() cuts clips into windows")
         causal_mask = window_mask(self.attention, frame_mask, self.step_tokens)
         # A window without any real frame is dropped later; until then its queries look at everything (no NaN).
         seen = frame_mask | ~frame_mask.any(dim=1, keepdim=True)  # [B * W, K]

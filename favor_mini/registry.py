@@ -10,14 +10,13 @@ where a config names one of those. A part of your own needs no change to the pac
 keeps what its slot promises.
 """
 
-import importlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 
-HOMES = {"sync": "sync", "windows": "windows", "attention": "attention", "connector": "qformer", "diversity": "losses"}
-SLOTS = {  # slot: what is registered in it; `HOMES` says which file holds the paper's part
+SLOTS = {  # slot: what is registered in it
     "sync": "f(visual, audio, frame_mask, audio_mask, *, audio_tokens) -> steps (B, T, P, D), real (B, T)",
     "windows": "f(steps, frame_mask, window_frames) -> windows (B * W, K * P, D), real (B * W, K)",
     "attention": "f(num_frames, step_tokens, device=None) -> (K * P, K * P) bool over (looking token, seen token)",
@@ -70,7 +69,8 @@ def register(slot: str, name: str, *, causal: bool | None = None, constant: bool
 def part(slot: str, name: str) -> Part:
     """The part of this name; a ValueError that lists the names where there is none."""
     if name not in names(slot):
-        importlib.import_module(".lab", __package__)  # a saved model with a variant that ships needs nothing typed
+        for provider in entry_points(group="favor_mini.parts"):  # a saved model with a variant that ships needs no import
+            provider.load()
     if name not in names(slot):
         raise ValueError(f"no {slot} {name!r}; there are {', '.join(names(slot))}. @register({slot!r}, {name!r}) adds one of "
                          "your own: import the file that holds it first, or name it to the command line (--parts FILE.py)")
@@ -90,7 +90,6 @@ def names(slot: str) -> list[str]:
     """
     if slot not in SLOTS:
         raise ValueError(f"no slot {slot!r}; the slots are {', '.join(SLOTS)}")
-    importlib.import_module(f".{HOMES[slot]}", __package__)
     return [n for s, n in _PARTS if s == slot]
 
 

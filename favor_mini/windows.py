@@ -19,7 +19,7 @@ def num_windows(num_frames: int, window_frames: int, name: str = "sliding") -> i
 
 
 @register("windows", "sliding")
-def fold(steps: Tensor, frame_mask: Tensor, window_frames: int) -> tuple[Tensor, Tensor]:
+def split_windows(steps: Tensor, frame_mask: Tensor, window_frames: int) -> tuple[Tensor, Tensor]:
     """Cut every clip into windows of K frames; the last one is padded and its padding masked.
 
     Args:
@@ -34,7 +34,7 @@ def fold(steps: Tensor, frame_mask: Tensor, window_frames: int) -> tuple[Tensor,
         ValueError: the steps have the wrong number of axes, the mask is of another length, or there is nothing to fold.
     """
     if steps.ndim != 4 or steps.shape[1] == 0 or frame_mask.shape != steps.shape[:2] or window_frames < 1:
-        raise ValueError("fold wants steps (B, T, P, D) with T >= 1, a mask (B, T) and window_frames >= 1, found "
+        raise ValueError("split_windows wants steps (B, T, P, D) with T >= 1, a mask (B, T) and window_frames >= 1, found "
                          f"{tuple(steps.shape)}, {tuple(frame_mask.shape)} and {window_frames}")
     padding = -steps.shape[1] % window_frames
     steps = F.pad(steps, (0, 0, 0, 0, 0, padding)).unflatten(1, (-1, window_frames))  # [B, W, K, P, D]
@@ -42,6 +42,6 @@ def fold(steps: Tensor, frame_mask: Tensor, window_frames: int) -> tuple[Tensor,
     return steps.flatten(0, 1).flatten(1, 2), mask.flatten(0, 1)  # [B * W, K * P, D], [B * W, K]
 
 
-def unfold(queries: Tensor, batch: int) -> Tensor:
+def join_windows(queries: Tensor, batch: int) -> Tensor:
     """Put the windows' queries (B * W, N, D) back into one sequence a clip, window after window: (B, W * N, D)."""
     return queries.unflatten(0, (batch, -1)).flatten(1, 2)

@@ -22,7 +22,7 @@ def synchronise(visual, audio, audio_tokens):
     return out
 
 
-def fold(steps, window_frames):
+def split_windows(steps, window_frames):
     """(T, P, D) -> a list of windows (K * P, D), and a list of their frames' truth (K,)."""
     windows, masks = [], []
     for start in range(0, len(steps), window_frames):

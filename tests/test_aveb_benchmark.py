@@ -6,14 +6,16 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from favor_mini import cli, data_path
-from favor_mini.aveb import benchmark, run, samples
+from favor_mini import data_path
+from favor_mini.apps import cli
+from favor_mini.aveb import benchmark, run
 from favor_mini.aveb.benchmark import CONSTANT, GUESS, best_constant, run_benchmark
 from favor_mini.aveb.files import find_media, only, read_items, read_media
-from favor_mini.aveb.metrics import cider
 from favor_mini.aveb.run import MODELS, per_row, resampled, score
-from favor_mini.aveb.tasks import TASKS
+from favor_mini.evaluation.metrics import cider
+from favor_mini.world import test_sets as samples
 from favor_mini.world.samples import build, read_samples
+from favor_mini.world.tasks import TASKS
 
 
 @pytest.mark.parametrize("task", list(TASKS))

@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from favor_mini.aveb.metrics import WordErrors, best_word_errors, cider, matches, normal, spider, spoken, word_errors
+from favor_mini.evaluation.metrics import (
+    WordErrors,
+    best_word_errors,
+    cider,
+    matches,
+    normal,
+    spider,
+    spoken,
+    word_errors,
+)
 
 
 def edits(predicted: list[str], said: list[str]) -> int:
@@ -86,7 +95,7 @@ def test_spider_is_the_mean_of_cider_and_spice(monkeypatch):
     from types import SimpleNamespace
 
     spice = pytest.importorskip("pycocoevalcap.spice.spice")
-    monkeypatch.setattr("favor_mini.aveb.metrics.need", lambda metric: None)
+    monkeypatch.setattr("favor_mini.evaluation.metrics.need", lambda metric: None)
     told = SimpleNamespace(compute_score=lambda known, said: (0.5, [{"All": {"f": 1.0 if known[i] == said[i] else 0.2}}
                                                                     for i in sorted(known)]))
     monkeypatch.setattr(spice, "Spice", lambda: told)

@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 
-from favor_mini import cli, data_path
+from favor_mini import data_path
+from favor_mini.apps import cli
 from favor_mini.aveb import run
 from favor_mini.aveb.run import evaluate_file, score
 

@@ -5,7 +5,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from favor_mini.aveb.tasks import (
+from favor_mini.world.rows import scene_clip
+from favor_mini.world.scene import SPLITS, THINGS, split_of
+from favor_mini.world.speech import ASKED, load_voice
+from favor_mini.world.tasks import (
     TASKS,
     TOGETHER,
     ask_all,
@@ -17,9 +20,6 @@ from favor_mini.aveb.tasks import (
     draw_subtitled,
     transcribe,
 )
-from favor_mini.features import scene_clip
-from favor_mini.world.scene import SPLITS, THINGS, split_of
-from favor_mini.world.speech import ASKED, load_voice
 from favor_mini.world.tokenizer import build_tokenizer
 from favor_mini.world.transcript import transcript
 

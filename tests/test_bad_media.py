@@ -17,12 +17,13 @@ import soundfile
 from media_files import RATE, clicks, garbled, write_gif, write_media
 from PIL import Image
 
-from favor_mini.media import MediaError, clip_from_arrays, iter_clips, read_clip
+from favor_mini.media.clip import MediaError, clip_from_arrays
+from favor_mini.media.read import iter_clips, read_clip
 
 TIME_LIMIT = 60  # seconds for one row; it takes far below one, but the machine may be busy
 WORKER = """
 import json, sys
-from favor_mini.media import MediaError, read_clip
+from favor_mini import MediaError, read_clip
 for line in sys.stdin:
     path, options = json.loads(line)
     try:

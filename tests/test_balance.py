@@ -7,12 +7,8 @@ import numpy as np
 import pytest
 from test_questions import scenes
 
-from favor_mini.world import balance
-from favor_mini.world.questions import (
-    FAMILIES,
-    Question,
-    ask,
-)
+from docs.tools import balance
+from favor_mini.world.questions import FAMILIES, Question, ask
 from favor_mini.world.scene import PLACES
 
 BOTH = [family for family, needs in FAMILIES.items() if {"audio", "video"} <= set(needs)]

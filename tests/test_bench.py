@@ -5,8 +5,18 @@ import json
 import pytest
 import torch
 
-from favor_mini import bench as bench_module
-from favor_mini.bench import QUICK, Row, bench, in_process, plain_loop, qformer_rows, repeat, summary, time_qformer
+from favor_mini.apps import bench as bench_module
+from favor_mini.apps.bench import (
+    QUICK,
+    Row,
+    bench,
+    in_process,
+    plain_loop,
+    qformer_rows,
+    repeat,
+    summary,
+    time_qformer,
+)
 from favor_mini.qformer import CausalQFormer
 
 OPTIONS = {"quick": True, "repeats": 2, "threads": None, "checkpoint": None}
@@ -72,7 +82,7 @@ def test_a_process_that_fails_is_named():
 def test_table_and_json(tmp_path, capsys):
     rows = bench(quick=True, only="import", json_file=str(tmp_path / "rows.json"))
     written = json.loads((tmp_path / "rows.json").read_text())
-    assert [row["name"] for row in written] == ["import favor_mini", "import favor_mini.cli"]
+    assert [row["name"] for row in written] == ["import favor_mini", "import favor_mini.apps.cli"]
     assert all(row["least"] <= row["median"] <= row["most"] and row["memory"] > 1 for row in written)
     table = capsys.readouterr().out
     assert all(row.name in table for row in rows) and "median" in table

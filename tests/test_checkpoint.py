@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from favor_mini import checkpoint_path, read_clip
-from favor_mini.evaluation import delay_sound, encode_clips, evaluate, scores
-from favor_mini.world.questions import FAMILIES
+from favor_mini.evaluation.answering import encode_clips, evaluate
+from favor_mini.evaluation.scores import scores
+from favor_mini.media.clip import delay_sound
+from favor_mini.world.questions import FAMILIES, FAMILY_GROUPS, single_modality_chance
 from favor_mini.world.samples import read_samples
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not (checkpoint_path() / "model.safetensors").exists(),
@@ -17,7 +19,7 @@ PER_FAMILY = 8
 
 @pytest.fixture(scope="module")
 def shipped():
-    from favor_mini.ask import load_checkpoint
+    from favor_mini.evaluation.checkpoint import load_checkpoint
 
     return load_checkpoint(checkpoint_path())
 
@@ -48,8 +50,8 @@ def score(shipped, samples, asked):
     scenes = {sample.name: sample.scene for sample in samples}
 
     def found(clips):
-        rows = evaluate(*shipped, encode_clips(*shipped, clips), asked, scenes)
-        return {s.name: s for s in scores(rows)}
+        rows = evaluate(*shipped, encode_clips(*shipped, clips), asked, single_modality_chance(scenes))
+        return {s.name: s for s in scores(rows, FAMILY_GROUPS)}
 
     return found
 

@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from favor_mini import cli, evaluation
-from favor_mini.ask import LONGEST_ANSWER, Asker, find_checkpoint
-from favor_mini.familiarity import FILE, Familiarity
-from favor_mini.features import encode_media
-from favor_mini.media import read_clip
+from favor_mini.apps import cli
+from favor_mini.apps.ask import LONGEST_ANSWER, Asker
+from favor_mini.data.features import encode_media
+from favor_mini.evaluation import scores as evaluation
+from favor_mini.evaluation.checkpoint import find_checkpoint
+from favor_mini.evaluation.familiarity import FILE, Familiarity
+from favor_mini.media.read import read_clip
 from favor_mini.model import FavorForConditionalGeneration
-from favor_mini.pretraining import mini_config, mini_processor
+from favor_mini.world.mini import mini_config, mini_processor
 from favor_mini.world.video import write_video
 
 QUESTION = "what was shown when the bell was heard?"
@@ -51,7 +53,7 @@ def clip(tmp_path_factory):
 
 
 def test_help_comes_without_heavy_libraries():
-    code = ("import sys\nfrom favor_mini.cli import main\ntry:\n    main(['--help'])\nexcept SystemExit as stop:\n"
+    code = ("import sys\nfrom favor_mini.apps.cli import main\ntry:\n    main(['--help'])\nexcept SystemExit as stop:\n"
             "    heavy = {'torch', 'transformers', 'numpy', 'av', 'librosa'} & set(sys.modules)\n"
             "    sys.exit(f'imported {heavy}' if heavy else stop.code)")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -187,7 +189,7 @@ def test_an_answer_that_is_cut_off_says_so(asker, clip, monkeypatch):
     ends = asker.model.generate(**asker.processor([asker.processor.media(read_clip(clip))], [QUESTION]), max_new_tokens=LONGEST_ANSWER)
     whole = ends[0, -1] == asker.processor.tokenizer.eos_token_id
     assert (cut() == []) == bool(whole)
-    monkeypatch.setattr("favor_mini.ask.LONGEST_ANSWER", 1)
+    monkeypatch.setattr("favor_mini.apps.ask.LONGEST_ANSWER", 1)
     assert len(cut()) == 1
 
 
@@ -254,7 +256,7 @@ def test_evaluate_writes_what_it_counts(checkpoint, tmp_path, capsys, monkeypatc
 
 
 def test_train_hands_on_what_was_typed(monkeypatch, capsys):
-    from favor_mini import recipe
+    from favor_mini.pretraining import recipe
 
     called = []
     monkeypatch.setattr(recipe, "make_part", lambda part, out, **options: called.append((part, out, options)) or part)

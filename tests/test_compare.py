@@ -10,15 +10,17 @@ import pytest
 import torch
 from test_registry import scratch  # noqa: F401 (a fixture)
 
-from favor_mini import checkpoint_path, cli, data_path, registry
-from favor_mini.ask import checkpoint_digest
-from favor_mini.aveb.tasks import TASKS
-from favor_mini.features import scene_of
+from favor_mini import checkpoint_path, data_path, registry
+from favor_mini.apps import cli
+from favor_mini.evaluation.checkpoint import checkpoint_digest
 from favor_mini.lab import compare as compare_module
-from favor_mini.lab.compare import _source, _with_steps, compare, fresh_model, run_folder
+from favor_mini.lab.compare import _with_steps, compare
 from favor_mini.lab.plan import FIELDS, Plan, arm_name, left_out, load_parts, named, parse_changes
+from favor_mini.lab.run import _source, fresh_model, run_folder
 from favor_mini.lab.statistics import LEFT_OUT, Comparison
+from favor_mini.world.rows import scene_of
 from favor_mini.world.scene import SHAPES, THINGS, draw_scene
+from favor_mini.world.tasks import TASKS
 
 QUICK = {"seeds": 1, "steps": 3, "clips": 8, "batch": 2, "scenes": 2, "questions": 4}
 

@@ -14,7 +14,7 @@ from favor_mini.losses import diversity_loss
 from favor_mini.qformer import CausalQFormer, CausalQFormerLayer
 from favor_mini.registry import SLOTS, names, register
 from favor_mini.sync import concat
-from favor_mini.windows import fold
+from favor_mini.windows import split_windows
 
 pytestmark = pytest.mark.usefixtures("scratch")
 SHIPPED = [(slot, name) for slot in SLOTS for name in names(slot)]
@@ -155,7 +155,7 @@ def test_a_parameter_that_learns_nothing_is_named():
 def test_windows_that_lose_or_mix_frames_are_caught(spoil, match):
     @register("windows", "mine")
     def mine(steps, frame_mask, window_frames):
-        return spoil(*fold(steps, frame_mask, window_frames), window_frames)
+        return spoil(*split_windows(steps, frame_mask, window_frames), window_frames)
     assert match in broken("windows")
 
 

@@ -9,22 +9,22 @@ import nbformat
 import numpy as np
 import pytest
 
-from favor_mini.course import contents, notebooks
 from favor_mini.course.exercise import exercises
+from notebooks.tools import build as builder, contents
 
-SOURCES = notebooks.sources(notebooks.FOLDER)
+SOURCES = builder.sources(builder.FOLDER)
 NAMES = [source.stem for source in SOURCES]
 MOST_SECONDS, MOST_GIGABYTES = 90, 3.0
 LONGER = {"09_end_to_end_finetuning": 300}  # it trains
-TOOK: dict[str, notebooks.Run] = {}
+TOOK: dict[str, builder.Run] = {}
 
 
 def kept(name):
-    return nbformat.read(notebooks.FOLDER / f"{name}.ipynb", as_version=4)
+    return nbformat.read(builder.FOLDER / f"{name}.ipynb", as_version=4)
 
 
 def source(name):
-    return notebooks.read_source(notebooks.FOLDER / "source" / f"{name}.py")
+    return builder.read_source(builder.FOLDER / "source" / f"{name}.py")
 
 
 def words(name, kind="markdown"):
@@ -34,14 +34,14 @@ def words(name, kind="markdown"):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_unsolved_it_runs_and_shows_what_is_committed(name):
-    TOOK[name] = notebooks.execute(source(name), notebooks.FOLDER)
-    assert notebooks.differing(TOOK[name].notebook, kept(name)) == []
+    TOOK[name] = builder.execute(source(name), builder.FOLDER)
+    assert builder.differing(TOOK[name].notebook, kept(name)) == []
 
 
 def solved(name):
     """What goes wrong in a notebook whose exercises are solved."""
     try:
-        made = notebooks.execute(notebooks.solve(source(name)), notebooks.FOLDER, OMP_NUM_THREADS="1").notebook
+        made = builder.execute(builder.solve(source(name)), builder.FOLDER, OMP_NUM_THREADS="1").notebook
     except Exception as error:
         return f"{name}: {error}"
     told = "".join(output.get("text", "") for cell in made.cells for output in cell.get("outputs", []))
@@ -62,12 +62,12 @@ def test_headers_say_what_it_costs():
     """To within a factor of two, on a machine of another speed too: all are held against the machine's own pace."""
     if len(TOOK) < len(NAMES):
         pytest.skip("needs the runs of all notebooks")
-    ratios = {name: run.seconds / notebooks.costs(source(name))[0] for name, run in TOOK.items()}
+    ratios = {name: run.seconds / builder.costs(source(name))[0] for name, run in TOOK.items()}
     pace = float(np.median(list(ratios.values())))
     for name in [name for name, ratio in ratios.items() if ratio / pace > 2]:  # something else may have run beside it: once more
-        ratios[name] = notebooks.execute(source(name), notebooks.FOLDER).seconds / notebooks.costs(source(name))[0]
+        ratios[name] = builder.execute(source(name), builder.FOLDER).seconds / builder.costs(source(name))[0]
     assert {name: ratio / pace for name, ratio in ratios.items() if not 0.5 <= ratio / pace <= 2} == {}
-    memory = {name: run.gigabytes / notebooks.costs(source(name))[1] for name, run in TOOK.items()}
+    memory = {name: run.gigabytes / builder.costs(source(name))[1] for name, run in TOOK.items()}
     assert {name: ratio for name, ratio in memory.items() if not 0.5 <= ratio <= 2} == {}
 
 
@@ -76,7 +76,7 @@ def test_its_header_says_all(name):
     header = source(name).cells[0].source
     for part in ("**You will**", "**You need**", "**Paper:**", "**Costs:**"):
         assert part in header, part
-    seconds, gigabytes = notebooks.costs(source(name))
+    seconds, gigabytes = builder.costs(source(name))
     assert seconds <= LONGER.get(name, MOST_SECONDS) and gigabytes <= MOST_GIGABYTES
     told = re.search(r"(\d+) minutes of reading, (\d+) minutes of exercises", header)
     assert int(told[2]) == sum(each.minutes for each in exercises().values() if each.notebook == name[:2])
@@ -127,7 +127,7 @@ def test_the_course_is_whole():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_is_small_and_readable(name):
-    file = notebooks.FOLDER / f"{name}.ipynb"
+    file = builder.FOLDER / f"{name}.ipynb"
     assert file.stat().st_size < 1e6
     cells = source(name).cells
     assert 40 <= len(cells) <= 80
@@ -141,30 +141,30 @@ def test_its_links_lead_somewhere(name):
     text = words(name)
     for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", text):
         if not target.startswith("http"):
-            assert (notebooks.FOLDER / target).exists(), target
+            assert (builder.FOLDER / target).exists(), target
     for path in re.findall(r"`((?:favor_mini|tests)/[\w/]+\.py)`", text):
-        assert (notebooks.FOLDER.parent / path).exists(), path
+        assert (builder.FOLDER.parent / path).exists(), path
 
 
 def test_the_table_of_contents_is_that_of_the_notebooks():
-    text = (notebooks.FOLDER / "README.md").read_text(encoding="utf-8")
+    text = (builder.FOLDER / "README.md").read_text(encoding="utf-8")
     assert contents.written(text) == text
 
 
 MAP = re.findall(r"^\| ([^|]+) \| ([^|]+) \| `(favor_mini\.[\w.]+)` \| `(tests/\w+\.py)::(\w+)` \| \[(\d\d)\]\(([\w.]+)\) \|$",
-                 (notebooks.FOLDER / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+                 (builder.FOLDER / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
 
 
 @pytest.mark.parametrize("row", MAP, ids=lambda row: row[2])
 def test_the_map_from_paper_to_code_leads_somewhere(row):
     _, _, function, file, test, number, notebook = row
     assert pydoc.locate(function) is not None
-    assert f"def {test}(" in (notebooks.FOLDER.parent / file).read_text(encoding="utf-8")
+    assert f"def {test}(" in (builder.FOLDER.parent / file).read_text(encoding="utf-8")
     name = notebook.removesuffix(".ipynb")
     assert notebook.startswith(number) and function.rsplit(".", 1)[1] in words(name, "code") + words(name)
 
 
 def test_the_map_is_there():
-    text = (notebooks.FOLDER / "README.md").read_text(encoding="utf-8").split("## From the paper")[1].split("\n## ")[0]
+    text = (builder.FOLDER / "README.md").read_text(encoding="utf-8").split("## From the paper")[1].split("\n## ")[0]
     assert len(MAP) >= 20
     assert len(MAP) == sum(line.startswith("|") for line in text.split("\n")) - 2  # each row is one that is checked

@@ -9,9 +9,10 @@ from conftest import scramble, tiny_config, tiny_processor
 
 pytest.importorskip("seaborn")
 
-from favor_mini import checkpoint_path, demo
-from favor_mini.evaluation import Row
-from favor_mini.report import compared, table
+from favor_mini import checkpoint_path
+from favor_mini.apps import demo
+from favor_mini.apps.report import compared, table
+from favor_mini.evaluation.scores import Row
 from favor_mini.world.questions import FAMILIES
 from favor_mini.world.samples import read_samples
 
@@ -77,7 +78,7 @@ def test_steps_are_shared_out_and_a_measured_plan_is_kept(tmp_path, monkeypatch)
     assert demo.plan(None, None, [], demo.Settings(steps=3), tmp_path / "x") == {"name": 1, "align": 1, "ask": 1}
     monkeypatch.setattr(demo, "seconds_per_step", lambda stage, *_: {"name": 0.5, "align": 1.0, "ask": 2.0}[stage])
     planned = demo.plan(None, None, [], demo.Settings(minutes=10), tmp_path / "run" / "steps.json")
-    assert planned == demo.share_out(814) == {"name": 652, "align": 81, "ask": 81}  # 95 % of 600 s, 0.7 s a step on average
+    assert planned == demo.steps_per_stage(814) == {"name": 652, "align": 81, "ask": 81}  # 95 % of 600 s, 0.7 s a step on average
     monkeypatch.setattr(demo, "seconds_per_step", lambda *_: 100.0)  # a slower moment changes nothing
     assert demo.plan(None, None, [], demo.Settings(minutes=10), tmp_path / "run" / "steps.json") == planned
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from favor_mini import cli
-from favor_mini.evaluation import Score
+from favor_mini.apps import cli
+from favor_mini.evaluation.scores import Score
 from favor_mini.lab.diagnose import Description, compare_texts, first_window, read_signs, skill
 from favor_mini.world.scene import draw_scene
 

@@ -5,8 +5,8 @@ import hashlib
 import pytest
 from packaging.requirements import Requirement
 
-from favor_mini import doctor
-from favor_mini.doctor import Finding
+from favor_mini.apps import doctor
+from favor_mini.apps.doctor import Finding
 
 
 def test_a_failing_check_hides_none_of_the_others(monkeypatch, capsys):
@@ -70,7 +70,7 @@ def test_a_codec_that_crashes_is_a_finding(monkeypatch):
 
 
 def test_threads_policy_is_the_callers_own(monkeypatch):
-    from favor_mini import cli
+    from favor_mini.apps import cli
 
     monkeypatch.setattr(cli, "WAIT_POLICY", None)
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")  # as the command line sets it for itself

@@ -5,8 +5,10 @@ import pytest
 import torch
 from conftest import mixed_clips
 
-from favor_mini.evaluation import Row, answer, delay_sound, encode_clips, evaluate, likelihood, score_table, scores
-from favor_mini.world.questions import Question
+from favor_mini.evaluation.answering import answer, encode_clips, evaluate, likelihood
+from favor_mini.evaluation.scores import Row, score_table, scores
+from favor_mini.media.clip import delay_sound
+from favor_mini.world.questions import FAMILY_GROUPS, Question
 
 
 def row(family, predicted, answer="a", chance=0.5):
@@ -15,7 +17,7 @@ def row(family, predicted, answer="a", chance=0.5):
 
 def test_scores_count_by_family_group_and_in_all():
     rows = [row("shown_when", "a", chance=0.1), row("shown_when", "b", chance=0.3), row("colour", "a"), row("next", "a")]
-    found = {s.name: s for s in scores(rows)}
+    found = {s.name: s for s in scores(rows, FAMILY_GROUPS)}
     assert set(found) == {"shown_when", "colour", "next", "both modalities", "one modality, order or cause",
                           "one modality, plain", "all"}
     assert (found["shown_when"].count, found["shown_when"].accuracy) == (2, 0.5)

@@ -2,12 +2,12 @@
 
 import pytest
 
-from favor_mini import cli
+from favor_mini.apps import cli
+from favor_mini.figures.lab import experiment as draw
 from favor_mini.lab import experiments
 from favor_mini.lab.experiments import (
     EXPERIMENTS,
     RESULTS,
-    draw,
     find_experiment,
     listing,
     shipped_results,
@@ -56,7 +56,8 @@ def test_offsets_saved_and_loaded_say_the_same(tmp_path):
 
 
 def test_offsets_are_drawn():
-    from favor_mini.course import figures, lab_figures
+    from favor_mini.figures import lab as lab_figures
+    from favor_mini.figures import overview as figures
 
     figure = lab_figures.offsets(Offsets(rows({"a": 0.0, "b": 1.0})))
     lines = {line.get_label(): list(line.get_ydata()) for line in figure.axes[0].lines}

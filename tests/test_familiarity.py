@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from favor_mini.familiarity import Familiarity, foreign_clips, make, step_vectors
+from favor_mini.evaluation.familiarity import Familiarity, step_vectors
+from favor_mini.pretraining.familiar import foreign_clips, make
 
 
 def encoded(seed: int, shift: float = 0.0, scale: float = 1.0) -> dict:
@@ -92,7 +93,7 @@ def test_foreign_clips_differ_and_come_again():
 @pytest.mark.slow
 def test_made_beside_a_checkpoint(tmp_path):
     from favor_mini.model import FavorForConditionalGeneration
-    from favor_mini.pretraining import mini_config, mini_processor
+    from favor_mini.world.mini import mini_config, mini_processor
 
     FavorForConditionalGeneration(mini_config()).save_pretrained(tmp_path)
     mini_processor().save_pretrained(tmp_path)

@@ -5,8 +5,9 @@ import pytest
 import torch
 from conftest import mixed_clips, tiny_model, tiny_processor
 
-from favor_mini import features
-from favor_mini.features import encode_media, encode_scenes, scene_clip
+from favor_mini.data import features
+from favor_mini.data.features import encode_media
+from favor_mini.world.rows import encode_scenes, scene_clip
 from favor_mini.world.scene import SPLITS, draw_scene
 
 SEEDS = [SPLITS["train"].start + i for i in range(3)]

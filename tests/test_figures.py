@@ -8,12 +8,13 @@ import torch
 pytest.importorskip("seaborn")
 
 from favor_mini.attention import frame_index
-from favor_mini.course import figures, lab_figures
-from favor_mini.evaluation import Score
-from favor_mini.features import scene_clip
+from favor_mini.evaluation.scores import Score
+from favor_mini.figures import lab as lab_figures
+from favor_mini.figures import overview as figures
 from favor_mini.losses import diversity_loss
-from favor_mini.media import clip_from_arrays
+from favor_mini.media.clip import clip_from_arrays
 from favor_mini.registry import find
+from favor_mini.world.rows import scene_clip
 from favor_mini.world.scene import SPLITS, draw_scene
 from favor_mini.world.transcript import seen_phrase
 

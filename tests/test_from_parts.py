@@ -16,11 +16,11 @@ from transformers import (
 )
 
 from favor_mini import FavorForConditionalGeneration, FavorProcessor, data_path
-from favor_mini.ask import Asker
-from favor_mini.aveb import samples
+from favor_mini.apps.ask import Asker
 from favor_mini.aveb.files import find_media, read_items, read_media
 from favor_mini.aveb.run import evaluate_file
-from favor_mini.features import encode_media
+from favor_mini.data.features import encode_media
+from favor_mini.world import test_sets as samples
 from favor_mini.world.tokenizer import build_tokenizer
 
 

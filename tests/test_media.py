@@ -11,7 +11,8 @@ import soundfile
 from media_files import CLICK_TIMES, RATE, clicks, cut, garbled, numbers, onsets, with_cover, write_gif, write_media
 from PIL import Image
 
-from favor_mini.media import MediaError, clip_from_arrays, iter_clips, read_clip
+from favor_mini.media.clip import MediaError, clip_from_arrays
+from favor_mini.media.read import iter_clips, read_clip
 
 STEADY = np.arange(100) / 25  # 4 s at 25 frames a second
 

@@ -11,11 +11,11 @@ from test_questions import HAND
 from test_training import clips
 
 from favor_mini import FavorForConditionalGeneration
-from favor_mini.naming import FIELDS, Naming, bags, clause, collate_names, query_words
-from favor_mini.pretraining import mini_processor
-from favor_mini.reading import stretch
-from favor_mini.training import NamedClips
-from favor_mini.world.scene import draw_scene
+from favor_mini.training.naming import Naming, collate_names, multi_hot
+from favor_mini.world.clauses import FIELDS, clause, query_words
+from favor_mini.world.lessons import NamedClips
+from favor_mini.world.mini import mini_processor
+from favor_mini.world.scene import draw_scene, stretch
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_a_stretch_of_a_scene_starts_at_second_0(mini):
 def test_the_loss_is_nothing_where_the_right_words_are_read_and_much_where_others_are():
     vocabulary, width = 12, 14
     embeddings = torch.nn.Embedding.from_pretrained(10 * torch.eye(vocabulary, width))
-    named = bags([[3, 5], [7], [1, 2, 4]], vocabulary)
+    named = multi_hot([[3, 5], [7], [1, 2, 4]], vocabulary)
     target = named @ embeddings.weight
 
     def loss(read):

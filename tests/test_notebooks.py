@@ -3,7 +3,7 @@
 import nbformat
 import pytest
 
-from favor_mini.course import notebooks
+from notebooks.tools import build as builder
 
 SOURCE = '''# %% [markdown]
 # # A notebook
@@ -50,47 +50,47 @@ def outputs(folder, name="00_first"):
 
 
 def test_no_notebooks_is_no_fault(folder):
-    assert notebooks.build(folder) == 0
-    assert notebooks.check(folder) == []
+    assert builder.build(folder) == 0
+    assert builder.check(folder) == []
 
 
 def test_ids_follow_from_the_cells_and_are_unique(folder):
     put(folder, SOURCE)
-    before = [cell.id for cell in notebooks.read_source(folder / "source" / "00_first.py").cells]
+    before = [cell.id for cell in builder.read_source(folder / "source" / "00_first.py").cells]
     assert len(set(before)) == len(before) == 7
     put(folder, "# %%\nnew = 1\n\n" + SOURCE)
-    after = [cell.id for cell in notebooks.read_source(folder / "source" / "00_first.py").cells]
+    after = [cell.id for cell in builder.read_source(folder / "source" / "00_first.py").cells]
     assert after[1:] == before  # a cell put in front renames none of the others
 
 
 def test_a_terminal_keeps_what_was_written_last():
-    assert notebooks.last_state("a\n10 %\r100 %\nb\r\n") == "a\n100 %\nb\n"
+    assert builder.last_state("a\n10 %\r100 %\nb\r\n") == "a\n100 %\nb\n"
 
 
 def test_paths_and_addresses_are_hidden_but_nothing_else(tmp_path):
     text = f"{tmp_path}/data/a.mp4 <object at 0x7f0123456789> 0x1f 1/2"
-    assert notebooks.hide_paths(text, tmp_path / "notebooks") == "./data/a.mp4 <object at 0x...> 0x1f 1/2"
-    assert notebooks.hide_paths(f"{tmp_path}-other", tmp_path / "notebooks").endswith("-other")
+    assert builder.hide_paths(text, tmp_path / "notebooks") == "./data/a.mp4 <object at 0x...> 0x1f 1/2"
+    assert builder.hide_paths(f"{tmp_path}-other", tmp_path / "notebooks").endswith("-other")
 
 
 def test_widgets_and_standard_error_are_dropped_and_text_is_joined(tmp_path):
     made = [nbformat.v4.new_output("stream", name="stdout", text="one "),
             nbformat.v4.new_output("stream", name="stderr", text="100%|####|"),
             nbformat.v4.new_output("stream", name="stdout", text="two"),
-            nbformat.v4.new_output("display_data", data={notebooks.WIDGET: {}, "text/plain": "IntSlider()"}),
+            nbformat.v4.new_output("display_data", data={builder.WIDGET: {}, "text/plain": "IntSlider()"}),
             nbformat.v4.new_output("display_data", data={"text/plain": "kept"})]
-    kept = notebooks.clean_outputs(made, tmp_path)
+    kept = builder.clean_outputs(made, tmp_path)
     assert [output.get("text") or output.data["text/plain"] for output in kept] == ["one two", "kept"]
 
 
 @pytest.mark.slow
 def test_build_twice_gives_the_same_bytes_and_check_is_content(folder):
     put(folder, SOURCE)
-    assert notebooks.build(folder) == 0
+    assert builder.build(folder) == 0
     first = (folder / "00_first.ipynb").read_bytes()
-    assert notebooks.build(folder) == 0
+    assert builder.build(folder) == 0
     assert (folder / "00_first.ipynb").read_bytes() == first
-    assert notebooks.check(folder) == []
+    assert builder.check(folder) == []
     printed, error, last, widget = outputs(folder)
     assert [output.text for output in printed] == ["first PASSIVE notebooks\n"]
     assert error[0].ename == "ValueError"
@@ -103,10 +103,10 @@ def test_build_twice_gives_the_same_bytes_and_check_is_content(folder):
 @pytest.mark.slow
 def test_a_failing_cell_leaves_the_old_notebook(folder, capsys):
     put(folder, "# %%\n1 + 1\n")
-    assert notebooks.main(["build", "--folder", str(folder)]) == 0
+    assert builder.main(["build", "--folder", str(folder)]) == 0
     before = (folder / "00_first.ipynb").read_bytes()
     put(folder, "# %%\n1 / 0\n")
-    assert notebooks.main(["build", "--folder", str(folder)]) == 1
+    assert builder.main(["build", "--folder", str(folder)]) == 1
     assert "ZeroDivisionError" in capsys.readouterr().err
     assert (folder / "00_first.ipynb").read_bytes() == before
 
@@ -115,14 +115,14 @@ def test_a_failing_cell_leaves_the_old_notebook(folder, capsys):
 def test_memory_is_the_kernels_own_not_that_of_who_started_it(folder):
     put(folder, "# %%\nimport subprocess, sys\nkept = b'1' * 2 * 10**8\nsubprocess.run([sys.executable, '-c', '1'], check=True);\n")
     held = b"1" * 10**9
-    run = notebooks.execute(notebooks.read_source(folder / "source" / "00_first.py"), folder)
+    run = builder.execute(builder.read_source(folder / "source" / "00_first.py"), folder)
     assert len(held) == 10**9 and 0.2 < run.gigabytes < 0.7
 
 
 def written(folder):
     """A notebook as `build` would write it, without the seconds that a kernel takes."""
     put(folder, "# %% [markdown]\n# Words\n\n# %%\n1 + 1\n\n# %%\n2 + 2\n")
-    notebook = notebooks.read_source(folder / "source" / "00_first.py")
+    notebook = builder.read_source(folder / "source" / "00_first.py")
     for count, cell in enumerate(notebook.cells[1:], 1):
         cell.execution_count = count
     return notebook
@@ -156,20 +156,20 @@ def test_check_names_what_is_wrong(folder, spoil, complaint):
     notebook = written(folder)
     if spoil:
         spoil(notebook)
-    notebooks.write(notebook, folder / "00_first.ipynb")
-    complaints = notebooks.check(folder)
+    builder.write(notebook, folder / "00_first.ipynb")
+    complaints = builder.check(folder)
     assert complaints == [] if spoil is None else any(complaint in line for line in complaints)
 
 
 def test_check_misses_no_source_and_no_notebook(folder):
-    notebooks.write(written(folder), folder / "01_orphan.ipynb")
-    assert [line.split(":")[0] for line in notebooks.check(folder)] == ["01_orphan.ipynb", "00_first.ipynb"]
+    builder.write(written(folder), folder / "01_orphan.ipynb")
+    assert [line.split(":")[0] for line in builder.check(folder)] == ["01_orphan.ipynb", "00_first.ipynb"]
 
 
 def test_only_must_fit_a_source(folder):
     with pytest.raises(FileNotFoundError, match="77"):
-        notebooks.build(folder, only="77")
+        builder.build(folder, only="77")
 
 
 def test_committed_notebooks_agree_with_their_sources():
-    assert notebooks.check() == []
+    assert builder.check() == []

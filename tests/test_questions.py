@@ -8,12 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from favor_mini.world.questions import (
-    ENOUGH,
-    FAMILIES,
-    ask,
-    one_stream_chance,
-)
+from favor_mini.world.questions import ENOUGH, FAMILIES, ask, one_stream_chance
 from favor_mini.world.scene import PLACES, Actor, Heard, Moment, Scene, draw_scene
 
 # A second opinion: reads the question's text with patterns and answers from the script, moment by moment.

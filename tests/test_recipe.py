@@ -6,18 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from favor_mini import FavorForConditionalGeneration, FavorProcessor, pretraining, recipe
-from favor_mini.pretraining import (
-    AudioProbe,
-    Scenes,
-    VisualProbe,
-    audio_labels,
-    mini_config,
-    mini_processor,
-    other_voices,
-    visual_labels,
-)
-from favor_mini.reading import LanguageProbe, drills, script
+from favor_mini import FavorForConditionalGeneration, FavorProcessor
+from favor_mini.pretraining import audio as pretraining
+from favor_mini.pretraining import recipe
+from favor_mini.pretraining.audio import AudioProbe, audio_labels, other_voices
+from favor_mini.pretraining.language import LanguageProbe, drills, script
+from favor_mini.pretraining.scenes import Scenes
+from favor_mini.pretraining.vision import VisualProbe, visual_labels
+from favor_mini.world.mini import mini_config, mini_processor
 from favor_mini.world.questions import ask
 from favor_mini.world.scene import COLOURS, SPLITS, THINGS, WORDS, draw_scene, split_of
 from favor_mini.world.sounds import make_waveform
@@ -217,7 +213,7 @@ def test_from_nothing_to_an_answer(tmp_path, monkeypatch):
         if name.split(".")[0] not in made.CONNECTOR and "lora_" not in name:
             assert torch.equal(tensor, model.state_dict()[name]), name
     assert "steps of stage 'align': 2" in (folder / "README.md").read_text()
-    from favor_mini.features import scene_clip
+    from favor_mini.world.rows import scene_clip
     from favor_mini.world.scene import draw_scene
 
     clip = scene_clip(draw_scene(SPLITS["validation"].start))

@@ -25,7 +25,7 @@ def test_the_papers_parts_come_first():
 
 
 def test_the_mechanism_does_not_import_the_lab():
-    code = ("import sys, favor_mini.model, favor_mini.training, favor_mini.registry as r\n"
+    code = ("import sys, favor_mini.model, favor_mini.training.finetune, favor_mini.registry as r\n"
             "assert not any(m.startswith('favor_mini.lab') for m in sys.modules)\n"
             "before = r.names('attention')\nimport favor_mini.lab\n"
             "assert r.names('attention')[:len(before)] == before and 'local_causal' in r.names('attention')")

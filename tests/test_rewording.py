@@ -6,13 +6,7 @@ from collections import Counter
 import numpy as np
 from test_questions import scenes
 
-from favor_mini.world.questions import (
-    FAMILIES,
-    REWORDINGS,
-    ask,
-    choose,
-    reword,
-)
+from favor_mini.world.questions import FAMILIES, REWORDINGS, ask, choose, reword
 from favor_mini.world.scene import COLOURS, SHAPES, THINGS, WORDS
 
 

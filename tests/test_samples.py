@@ -13,11 +13,17 @@ import soundfile
 from PIL import Image
 
 from favor_mini import data_path
-from favor_mini.media import read_clip
+from favor_mini.media.read import read_clip
 from favor_mini.world import samples
 from favor_mini.world.pictures import draw_frames
 from favor_mini.world.questions import FAMILIES
-from favor_mini.world.samples import questions_for, read_samples, scene_from_dict, verify, write_sample
+from favor_mini.world.samples import (
+    questions_for,
+    read_samples,
+    scene_from_dict,
+    verify,
+    write_sample,
+)
 from favor_mini.world.scene import draw_scene, split_of
 from favor_mini.world.sounds import make_waveform
 
@@ -49,7 +55,7 @@ def test_scenes_are_held_out_and_never_shared():
 
 def test_training_refuses_them():
     pytest.importorskip("torch")
-    from favor_mini.training import Dialogues
+    from favor_mini.world.lessons import Dialogues
 
     with pytest.raises(ValueError, match="samples"):
         Dialogues([{"seed": 5, "num_frames": 20}, {"seed": ALL[0].scene.seed, "num_frames": 20}], count=2)

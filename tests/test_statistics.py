@@ -108,12 +108,12 @@ def test_signs_are_counted_by_hand():
     found = Signatures(told_by({"low": RIGHTLY, "high": BADLY}))
     signs = found.signs.set_index(["sign", "arm"])["per hundred"]
     assert [signs[sign, "low"] for sign in Signatures.SIGNS] == [0, 0, 0]
-    put_in, not_there, again = (signs[sign, "high"] for sign in Signatures.SIGNS)
-    assert put_in == pytest.approx(100 * 2 / 6)  # "and" and a second lion, of six words said; a word left out is none put in
-    assert not_there == pytest.approx(100 * 2 / 5)  # two drums, of bell, moon, red, star, left
+    insertions, hallucinations, again = (signs[sign, "high"] for sign in Signatures.SIGNS)
+    assert insertions == pytest.approx(100 * 2 / 6)  # "and" and a second lion, of six words said; a word left out is none put in
+    assert hallucinations == pytest.approx(100 * 2 / 5)  # two drums, of bell, moon, red, star, left
     assert again == pytest.approx(100 * 2 / 5)  # a second bell, a second drum
     row = found.signs.iloc[1]
-    assert row.difference == pytest.approx(put_in) and row.seeds == 3 and not row.verdict.startswith(("better", "worse"))
+    assert row.difference == pytest.approx(insertions) and row.seeds == 3 and not row.verdict.startswith(("better", "worse"))
     assert "high +0.25" in str(found).splitlines()[-1]
 
 

@@ -12,12 +12,13 @@ import torch
 from conftest import scramble, tiny_config, tiny_processor
 
 from favor_mini import FavorForConditionalGeneration
-from favor_mini.pretraining import mini_processor
-from favor_mini.training import Dialogues, NamedClips, finetune, fit, last_checkpoint
+from favor_mini.training.finetune import finetune
+from favor_mini.training.trainer import fit, last_checkpoint
+from favor_mini.world.lessons import Dialogues, NamedClips, SceneRows
+from favor_mini.world.mini import mini_processor
 from favor_mini.world.questions import ask
 from favor_mini.world.scene import SPLITS, draw_scene
-from favor_mini.world.tokenizer import DESCRIBE
-from favor_mini.world.transcript import transcript
+from favor_mini.world.transcript import DESCRIBE, transcript
 
 FIRST = SPLITS["train"].start
 
@@ -43,7 +44,7 @@ def clips(count=12, split="train"):
 def train(model, out, name=2, align=2, ask=2, **options):
     options = {"batch": 4, "progress": False, "save_steps": 2, "log_steps": 1, "bf16": False, **options}
     steps = {"name": name, "align": align, "ask": ask}
-    return finetune(model, tiny_processor(), clips(), out, steps=steps, **options)
+    return finetune(model, tiny_processor(), SceneRows(clips()), out, steps=steps, **options)
 
 
 def test_a_finished_run_is_not_trained_on(tmp_path):
@@ -80,7 +81,7 @@ def test_a_run_does_not_go_on_from_another_kind_of_run(tmp_path, change):
 def test_a_run_does_not_go_on_with_other_clips(tmp_path):
     train(fresh(), tmp_path)
     with pytest.raises(ValueError, match="holds a run with .*'data'"):
-        finetune(fresh(), tiny_processor(), clips(11), tmp_path, steps={"name": 2}, batch=4, progress=False, bf16=False)
+        finetune(fresh(), tiny_processor(), SceneRows(clips(11)), tmp_path, steps={"name": 2}, batch=4, progress=False, bf16=False)
 
 
 def test_a_batch_is_made_of_like_lengths_of_whichever_stream():

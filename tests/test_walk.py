@@ -2,7 +2,7 @@
 
 import pytest
 
-from favor_mini.course import walk
+from notebooks.tools import walk
 
 
 @pytest.mark.slow

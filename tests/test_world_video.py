@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 
-from favor_mini.media import read_clip
+from favor_mini.media.read import read_clip
 from favor_mini.world import video
 from favor_mini.world.pictures import draw_frames
 from favor_mini.world.scene import draw_scene

@@ -10,13 +10,11 @@ import numpy as np
 import pandas as pd
 
 from .. import data_path
-from ..course.figures import INK, MARK, STRONG, Picture, picture, png, styled
-from ..files import replacing
+from ..evaluation.metrics import need
+from ..world.tasks import TASKS
+from ..world.test_sets import test_set
 from .files import read_items
-from .metrics import need
 from .run import FORMS, MODELS, Examinee, per_row, resampled, score
-from .samples import test_set
-from .tasks import TASKS
 
 CONSTANT, GUESS = "constant", "guessing"
 LOW_IS_GOOD = ("word error rate",)
@@ -103,38 +101,6 @@ def _compare(name: str, metric: str, told: dict[str, list[dict]]) -> list[dict]:
             room = np.hypot(best["value"] - best["low"], np.nan_to_num(other["high"] - other["value"]))
             other["beyond"] = min(other["beyond"], best["value"] - other["value"] - room)
     return rows
-
-
-@styled
-def draw(results: Results) -> Picture:
-    """Every task's score on one scale (right answers, 1 - word errors, a tenth of CIDEr-D), model by model."""
-    table = results.table
-    tasks = list(dict.fromkeys(table.task))
-    figure = picture(12, 1.5 + 0.5 * len(tasks), "Mini-AVEB: " + "; ".join(
-        f"{r.task} {r.value:.2f} {r.metric}" for r in table[table.model == MODELS[0]].itertuples()) + ".")
-    axis = figure.subplots()
-    apart = (0, -0.16, 0.16, -0.16, 0.16)  # where models score alike, their marks stay apart
-    for model, mark, colour, beside in zip((*MODELS, CONSTANT, GUESS), "os^Dv", (STRONG, MARK, *["white"] * 3), apart, strict=True):
-        rows = table[table.model == model]
-        place = [tasks.index(task) + beside for task in rows.task]
-        value, low, high = (_share(rows.metric, rows[field]) for field in ("value", "low", "high"))
-        if model == MODELS[0]:
-            axis.hlines(place, np.minimum(low, high), np.maximum(low, high), color=INK, linewidth=2)
-        axis.scatter(value, place, s=90, marker=mark, color=colour, edgecolor=INK, linewidth=1.4, zorder=3, label=model)
-    axis.set(yticks=range(len(tasks)), ylim=(len(tasks) - 0.5, -0.5), xlim=(-0.03, 1.03),
-             xlabel="accuracy; 1 - word error rate; CIDEr-D / 10\n(a caption just like the first of its references has 0.6 to 0.8)")
-    axis.set_yticklabels([f"{task}: {TASKS[task].title}" for task in tasks])
-    axis.grid(axis="x", color="#dddddd")
-    axis.set_axisbelow(True)
-    figure.legend(loc="outside upper center", ncols=5, frameon=False)
-    return figure
-
-
-def save(results: Results, file) -> None:
-    """Write the figure as a PNG file."""
-    Path(file).parent.mkdir(parents=True, exist_ok=True)
-    with replacing(Path(file)) as unfinished:
-        unfinished.write_bytes(png(draw(results)))
 
 
 def _share(metrics, values):

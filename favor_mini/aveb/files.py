@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..media import Clip, media_error, read_clip
+from ..media.clip import Clip, media_error
+from ..media.read import read_clip
 
 MEDIA = ("image", "image_name")
 SOUNDS = {".wav", ".flac", ".mp3", ".ogg", ".m4a"}

@@ -12,16 +12,16 @@ import numpy as np
 from scipy.stats import binomtest
 from tqdm.auto import tqdm
 
-from ..ask import checkpoint_digest, find_checkpoint, load_checkpoint
-from ..evaluation import answer, likelihood
-from ..features import encode_media
-from ..files import digest, package_code
-from ..media import MediaError
+from ..data.features import encode_media
+from ..evaluation.answering import answer, likelihood
+from ..evaluation.checkpoint import checkpoint_digest, find_checkpoint, load_checkpoint
+from ..evaluation.metrics import METRICS, best_word_errors, cider, matches, need, spider
+from ..keys import code_digest, digest
+from ..media.clip import MediaError
+from ..world.tasks import TASKS
 from .files import Item, ItemError, find_media, only, read_items, read_media
-from .metrics import METRICS, best_word_errors, cider, matches, need, spider
-from .tasks import TASKS
 
-BLIND = {"num_frames": 0, "audio_tokens": 0}  # no clip
+NO_MEDIA = {"num_frames": 0, "audio_tokens": 0}  # no clip
 CHUNK = 32  # questions that are read, encoded and answered together
 FORMS = {"CIDEr": "{:.2f}", "SPIDEr": "{:.2f}"}  # how a metric is printed; the others are shares
 MODELS = ("as it is", "untrained", "text only")  # the checkpoint; with a fresh connector and LoRA; shown no clip at all
@@ -148,7 +148,7 @@ class Examinee:
         """
         file, root, predictions = Path(file), Path(media_root), Path(predictions)
         head = {"file": file.name, "rows": digest(file.read_bytes()), "task": task, "model": self.kind,
-                "checkpoint": checkpoint_digest(self.folder), "code": package_code()}
+                "checkpoint": checkpoint_digest(self.folder), "code": code_digest("aveb.run")}
         kept, encoded = _resume(predictions, head), {} if encoded is None else encoded
         now = {item.id: self._sizes(item, root) for item in items}
         done = {item.id: kept[item.id] for item in items if item.id in kept and kept[item.id]["sizes"] == now[item.id]}
@@ -181,7 +181,7 @@ class Examinee:
         for row, item in zip(rows, items, strict=True):
             try:
                 self._check(item)
-                media[item.id] = BLIND if self.kind == "text only" else self._encode(item, root, task, encoded)
+                media[item.id] = NO_MEDIA if self.kind == "text only" else self._encode(item, root, task, encoded)
             except MediaError as error:
                 row.update(skipped="unreadable", problem=f"item {item.id}: {error}")
             except OSError as error:

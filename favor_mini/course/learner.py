@@ -10,7 +10,7 @@ import os
 import time
 from pathlib import Path
 
-from ..files import replacing
+from ..storage import atomic_write
 
 
 def file() -> Path:
@@ -39,7 +39,7 @@ def note(name: str, *, solved: bool, code: str = "") -> None:
         entry["code"] = code or entry["code"]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as unfinished:
+        with atomic_write(path) as unfinished:
             unfinished.write_text(json.dumps({**known, name: entry}, indent=1, ensure_ascii=False), encoding="utf-8")
     except OSError as error:
         print(f"(progress could not be kept in {path}: {error.strerror}; set FAVOR_MINI_PROGRESS to a file that can be written)")

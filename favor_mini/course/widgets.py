@@ -12,7 +12,8 @@ import ipywidgets
 import matplotlib as mpl
 import numpy as np
 
-from .figures import Picture, png, timeline
+from ..figures.overview import timeline
+from ..figures.style import Picture, png
 
 
 class Explorer(ipywidgets.VBox):

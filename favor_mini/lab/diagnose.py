@@ -15,15 +15,14 @@ import numpy as np
 import torch
 from scipy.stats import norm
 
-from ..ask import find_checkpoint, load_checkpoint
-from ..evaluation import answer, encode_clips, evaluate, scores
-from ..features import scene_clip
+from ..evaluation.answering import answer, encode_clips, evaluate
+from ..evaluation.checkpoint import find_checkpoint, load_checkpoint
+from ..evaluation.scores import scores
 from ..losses import diversity_loss
-from ..reading import stretch
-from ..world.questions import choose
-from ..world.scene import SPLITS, Scene, draw_scene
-from ..world.tokenizer import DESCRIBE
-from ..world.transcript import transcript
+from ..world.questions import FAMILY_GROUPS, choose, single_modality_chance
+from ..world.rows import scene_clip
+from ..world.scene import SPLITS, Scene, draw_scene, stretch
+from ..world.transcript import DESCRIBE, transcript
 
 GAP, EXTRA, INVENTED, AGAIN, ALIKE = 0.15, 0.1, 0.1, 0.25, 0.5  # from here on a sign counts; the shipped model stays well below
 
@@ -126,7 +125,7 @@ def diagnose(checkpoint=None, scenes: int = 60) -> list[Sign]:
     whole, cut = (encode_clips(model, processor, {str(s.seed): scene_clip(s, size, rate) for s in group}) for group in (drawn, short))
     asked = [(str(s.seed), q) for s in drawn for q in choose(s, np.random.default_rng([s.seed, 3]), 16)
              if {"audio", "video"} <= set(q.needs) or len(q.needs) == 1]
-    found = {s.name: s for s in scores(evaluate(model, processor, whole, asked, {str(s.seed): s for s in drawn}))}
+    found = {s.name: s for s in scores(evaluate(model, processor, whole, asked, single_modality_chance({str(s.seed): s for s in drawn})), FAMILY_GROUPS)}
     if not {"both modalities", "one modality, plain"} <= set(found):
         raise ValueError(f"{scenes} scenes hold too few questions to compare; take more")
 

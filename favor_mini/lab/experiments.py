@@ -16,11 +16,12 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from ..ask import find_checkpoint, load_checkpoint
-from ..evaluation import delay_sound, encode_clips, evaluate, likelihood
-from ..features import scene_clip
-from ..files import replacing
-from ..world.questions import choose
+from ..evaluation.answering import encode_clips, evaluate, likelihood
+from ..evaluation.checkpoint import find_checkpoint, load_checkpoint
+from ..media.clip import delay_sound
+from ..storage import atomic_write
+from ..world.questions import choose, single_modality_chance
+from ..world.rows import scene_clip
 from ..world.scene import SPLITS, draw_scene
 from .compare import Plan, compare
 from .novel import new_forms, new_voices
@@ -154,7 +155,7 @@ def sound_offsets(checkpoint=None, *, scenes: int = 100, shifts=SHIFTS, progress
                           [q.answer for _, q in asked])
         rows += [{"shift": shift, "clip": r.clip, "family": r.family, "chance": round(r.chance, 3), "right": r.correct,
                   "logp": round(float(logp), 3)}
-                 for r, logp in zip(evaluate(model, processor, encoded, asked, drawn), told, strict=True)]
+                 for r, logp in zip(evaluate(model, processor, encoded, asked, single_modality_chance(drawn)), told, strict=True)]
     return rows
 
 
@@ -166,7 +167,7 @@ def run_experiment(name: str, out="build/experiments", *, progress: bool = True)
         return compare(plan, folder, progress=progress, cache=out)
     found = find_experiment(name).measure(progress)
     folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder / "results.json") as unfinished:
+    with atomic_write(folder / "results.json") as unfinished:
         found.save(unfinished)
     return found
 
@@ -194,26 +195,6 @@ def _load(experiment: Experiment, file: Path) -> Comparison | Offsets | None:
     if not file.is_file():
         return None
     return experiment.kind.load(file)
-
-
-def draw(name: str, out="build/experiments") -> Path:
-    """Draw one's own results, else those that ship, to `out/name.png`.
-
-    Raises:
-        FileNotFoundError: there are none.
-    """
-    from ..course.figures import png
-    from ..course.lab_figures import differences, offsets, signs
-
-    found = known_results(name, out)
-    if found is None:
-        raise FileNotFoundError(f"no results of {name!r} ship with this version; make them: favor-mini experiment {name} --run")
-    make = {Offsets: offsets, Signatures: signs}.get(type(found), lambda found: differences(found.differences(), found.arms[0]))
-    file = Path(out) / f"{name}.png"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(file) as unfinished:
-        unfinished.write_bytes(png(make(found)))
-    return file
 
 
 def listing() -> str:

@@ -8,13 +8,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..ask import find_checkpoint, load_checkpoint
-from ..evaluation import encode_clips, evaluate
-from ..features import scene_clip
-from ..world.questions import Question, choose, reword
+from ..evaluation.answering import encode_clips, evaluate
+from ..evaluation.checkpoint import find_checkpoint, load_checkpoint
+from ..machine import machine
+from ..world.questions import Question, choose, reword, single_modality_chance
+from ..world.rows import scene_clip
 from ..world.scene import SPLITS, Scene, draw_scene
 from ..world.speech import HELD_OUT, draw_voice
-from .compare import connector_cost, machine
+from .run import connector_cost
 from .statistics import Comparison
 
 DRAWS = 3  # of voices, or of wordings: in place of seeds, as there is no training
@@ -89,7 +90,7 @@ def _compared(checkpoint, drawn: list[Scene], asked: dict[str, list[Question]], 
         for name, change in arms.items():
             clips = {clip: scene_clip(change(s, draw), size, rate) for clip, s in scenes.items()}
             worded = [(clip, replace(q, text=put(name, q, draw))) for clip, q in questions]
-            rows = evaluate(model, processor, encode_clips(model, processor, clips), worded, scenes, progress=progress)
+            rows = evaluate(model, processor, encode_clips(model, processor, clips), worded, single_modality_chance(scenes), progress=progress)
             results.append({"arm": name, "changes": {}, "seed": draw, "seconds": 0, **cost, "machine": machine(), "rows": [
                 {"clip": clip, "family": q.family, "question": q.text, "chance": round(r.chance, 3), "right": r.correct,
                  "predicted": r.predicted, "answer": q.answer} for (clip, q), r in zip(questions, rows, strict=True)]})

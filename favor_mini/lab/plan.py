@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..registry import SLOTS, part
-from ..training import SHARES
+from ..training.finetune import SHARES
 from ..world.scene import COLOURS, SHAPES, THINGS, WORDS, Scene
 
 # Fields of FavorConfig that an arm may set: they leave the frozen parts as they are.

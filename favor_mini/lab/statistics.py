@@ -11,8 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest, t
 
-from ..evaluation import GROUPS
-from ..world.questions import FAMILIES
+from ..world.questions import FAMILY_GROUPS, GROUPS
 from ..world.scene import COLOURS, PLACES, SHAPES, THINGS, WORDS
 
 REPEATS = 4000  # of the bootstrap
@@ -70,14 +69,14 @@ class Comparison:
         if group == "all":
             return np.ones(len(self.families), bool)
         if group in GROUPS:
-            return np.array([f in FAMILIES and GROUPS[group](FAMILIES[f]) for f in self.families])
+            return np.array([FAMILY_GROUPS.get(f) == group for f in self.families])
         return np.array([f == group for f in self.families])
 
     @property
     def groups(self) -> tuple[str, ...]:
         """Groups of questions that are told apart: by what they need, and what comes next; or the eleven tasks, each; then, where
         arms left things out, whether they are about those."""
-        told_apart = (*GROUPS, NEXT) if set(self.families) & set(FAMILIES) else dict.fromkeys(self.families)
+        told_apart = (*GROUPS, NEXT) if set(self.families) & set(FAMILY_GROUPS) else dict.fromkeys(self.families)
         return (*told_apart, *(LEFT_OUT if self.left_out else ()), "all")
 
     @property
@@ -170,21 +169,21 @@ class Comparison:
         return cls(stored["runs"])
 
 
-def put_in(told: str, true: str) -> tuple[int, int]:
+def insertions(told: str, true: str) -> tuple[int, int]:
     """Words that a transcript has too many, and words said."""
-    from ..aveb.metrics import word_errors
+    from ..evaluation.metrics import word_errors
 
     found = word_errors([told], [true])
     return found.insertions, found.words
 
 
-def not_there(told: str, true: str) -> tuple[int, int]:
+def hallucinations(told: str, true: str) -> tuple[int, int]:
     """Names in a caption that are not in the true one, and names in that."""
     said, there = _names(told), _names(true)
     return sum(count for name, count in said.items() if name not in there), there.total()
 
 
-def said_again(told: str, true: str) -> tuple[int, int]:
+def repetitions(told: str, true: str) -> tuple[int, int]:
     """Names that a caption says more often than the true one, and names in that."""
     said, there = _names(told), _names(true)
     return sum(max(0, count - max(there[name], 1)) for name, count in said.items()), there.total()
@@ -201,8 +200,8 @@ class Signatures(Comparison):
         ValueError: the runs were asked for no transcripts or captions, or what they told was not kept.
     """
 
-    SIGNS = {"words put into transcripts": (put_in, TRANSCRIPTS), "names in captions that are not there": (not_there, CAPTIONS),
-             "names said again in captions": (said_again, CAPTIONS)}
+    SIGNS = {"words put into transcripts": (insertions, TRANSCRIPTS), "names in captions that are not there": (hallucinations, CAPTIONS),
+             "names said again in captions": (repetitions, CAPTIONS)}
 
     def __init__(self, results: list[dict]):
         super().__init__(results)
@@ -264,7 +263,7 @@ class Offsets:
         """Accuracy with its 95 % Wilson interval, by group of questions and shift."""
         found, frame = [], pd.DataFrame(self.rows)
         for group in GROUPS:
-            part = frame[[GROUPS[group](FAMILIES[f]) for f in frame.family]]
+            part = frame[[FAMILY_GROUPS[f] == group for f in frame.family]]
             for shift, asked in part.groupby("shift"):
                 interval = binomtest(int(asked.right.sum()), len(asked)).proportion_ci(method="wilson")
                 found.append({"questions": group, "shift": shift, "count": len(asked), "accuracy": asked.right.mean(),
@@ -274,7 +273,7 @@ class Offsets:
     def recovered(self, group: str = "both modalities") -> pd.Series:
         """By clip, the shift under which the true answers to a group's questions are likeliest together."""
         frame = pd.DataFrame(self.rows)
-        frame = frame[[GROUPS[group](FAMILIES[f]) for f in frame.family]]
+        frame = frame[[FAMILY_GROUPS[f] == group for f in frame.family]]
         return frame.pivot_table(index="clip", columns="shift", values="logp", aggfunc="sum").idxmax(axis=1)
 
     def __str__(self) -> str:

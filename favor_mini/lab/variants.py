@@ -8,7 +8,7 @@ from ..attention import block_causal, frame_index
 from ..qformer import AttentionMaps, CausalQFormer, CausalQFormerLayer
 from ..registry import register
 from ..sync import pad_steps, split_steps, step_mask
-from ..windows import fold
+from ..windows import split_windows
 
 # Synchronisation: does it matter that what is seen and heard at the same time stands side by side?
 
@@ -76,7 +76,7 @@ def two_resolutions(steps: Tensor, frame_mask: Tensor, window_frames: int) -> tu
     """
     found = []
     for length in (window_frames, max(1, window_frames // 2)):
-        windows, mask = fold(steps, frame_mask, length)  # [B * W', length * P, D], [B * W', length]
+        windows, mask = split_windows(steps, frame_mask, length)  # [B * W', length * P, D], [B * W', length]
         missing = window_frames - length
         windows = F.pad(windows, (0, 0, 0, missing * steps.shape[2]))  # [B * W', K * P, D]
         found.append([t.unflatten(0, (len(steps), -1)) for t in (windows, F.pad(mask, (0, missing)))])  # [B, W', ...]

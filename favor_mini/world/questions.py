@@ -37,6 +37,11 @@ FAMILIES = {  # family: what it needs
     "said": ("audio",),
     "count_heard": ("audio",),
 }
+FAMILY_GROUPS = {  # family: the group that it is scored in, by what its questions need
+    family: "both modalities" if {"audio", "video"} <= set(needs)
+    else "one modality, order or cause" if len(needs) > 1 else "one modality, plain"
+    for family, needs in FAMILIES.items()}
+GROUPS = ("both modalities", "one modality, order or cause", "one modality, plain")
 LABELS = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
 NUMBERS = tuple(str(n) for n in range(9))
 ENOUGH = 3  # asked about both streams, a clip must hold this many possible answers, or one stream would be enough
@@ -122,6 +127,23 @@ def one_stream_chance(scene: Scene, question: Question, stream: str) -> float:
         return 1 / len(question.candidates)
     told = _alternatives(scene, question)
     return max(map(told.count, told)) / len(told)
+
+
+def single_modality_chance(scenes: dict[str, Scene]):
+    """The chance level of a question about a clip, for `evaluation.answering.evaluate`.
+
+    Where a question needs both streams: the best accuracy of a guesser that has the whole of one stream and nothing of
+    the other. Elsewhere: one in the number of candidate answers.
+
+    Args:
+        scenes: the script of each clip, by its name.
+    """
+    def chance(name: str, question: Question) -> float:
+        if not {"audio", "video"} <= set(question.needs):
+            return 1 / len(question.candidates)
+        return max(one_stream_chance(scenes[name], question, stream) for stream in ("audio", "video"))
+
+    return chance
 
 
 REWORDINGS = (  # (as `ask` words it, other wordings that mean the same)

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from .. import data_path
-from ..files import replacing
+from ..storage import atomic_write
 from .questions import Question, ask
 from .scene import SPLITS, Actor, Heard, Moment, Scene, draw_scene
 from .transcript import transcript
@@ -140,7 +140,7 @@ def _write_sound(scene: Scene, path: Path, time: None) -> None:
 
     from .sounds import make_waveform
 
-    with replacing(path) as unfinished:
+    with atomic_write(path) as unfinished:
         soundfile.write(unfinished, make_waveform(scene, SAMPLING_RATE), SAMPLING_RATE, format="FLAC", subtype="PCM_16")
 
 
@@ -150,7 +150,7 @@ def write_image(scene: Scene, path: Path, time: float, size: int = SIZE) -> None
 
     from .pictures import draw_frames
 
-    with replacing(path) as unfinished:
+    with atomic_write(path) as unfinished:
         Image.fromarray(draw_frames(scene, [time], size)[0]).save(unfinished, format="PNG", optimize=True)
 
 
@@ -172,8 +172,9 @@ def build() -> str:
 
 def make(folder: Path) -> None:
     """Write all samples under `folder`, then the index, the data card, the licence and the checksums."""
-    from ..aveb import samples as aveb
-    from .card import LICENSE, data_card
+    from docs.tools.card import LICENSE, data_card
+
+    from . import test_sets as aveb
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -217,7 +218,7 @@ def _sum(path: Path) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    with replacing(path) as unfinished:
+    with atomic_write(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
 
 

@@ -20,11 +20,9 @@ WORDS = ("apple", "book", "door", "fish", "garden", "hand", "king", "lion", "mil
          "river", "salt", "seven", "sugar", "table", "tiger", "water", "zero")  # written or spoken
 PLACES = {"left": (0.22, 0.5), "right": (0.78, 0.5), "top": (0.5, 0.22), "bottom": (0.5, 0.78)}
 OPPOSITE = {"left": "right", "right": "left", "top": "bottom", "bottom": "top"}
-
 # Seeds of the splits never meet; training may only draw from "train" (tests hold on to it).
 SPLITS = {"train": range(0, 10**9), "validation": range(10**9, 2 * 10**9), "test": range(2 * 10**9, 3 * 10**9),
           "samples": range(3 * 10**9, 4 * 10**9)}
-
 # How often each kind of visible event is drawn.
 SEEN_KINDS = {"show": 0.22, "move": 0.18, "turn": 0.1, "thing": 0.2, "write": 0.16, "hit": 0.09, "nothing": 0.05}
 # ... and of audible event. Most scenes are rich in sounds or rich in words: with as many of each, few would hold the three
@@ -218,3 +216,12 @@ def _draw_heard(rng, moments: list[Moment], duration: float) -> list[Moment]:
         heard = Heard(kind, name, round(onset, 3), round(seconds, 3), int(rng.integers(2**31))) if name else None
         result.append(replace(m, heard=heard))
     return result
+
+
+def stretch(scene: Scene, first: int, count: int) -> Scene:
+    """A clip of `count` of its moments, from second 0."""
+    moments = scene.moments[first : first + count]
+    begin = moments[0].start
+    shifted = tuple(replace(m, start=m.start - begin, end=m.end - begin,
+                            heard=m.heard and replace(m.heard, start=m.heard.start - begin)) for m in moments)
+    return replace(scene, moments=shifted, duration=moments[-1].end - begin)

@@ -9,11 +9,9 @@ from transformers import PreTrainedTokenizerFast
 from . import scene as world
 from .questions import LABELS, NUMBERS, REWORDINGS, ask
 from .scene import SPLITS, draw_scene
-from .transcript import transcript
+from .transcript import DESCRIBE, RETELL, transcript
 
 SPECIAL = ("<pad>", "<unk>", "<s>", "</s>", "<Img>", "</Img>", "<av>", "USER:", "ASSISTANT:")
-DESCRIBE = "describe the clip."
-RETELL = "describe the clip in any order."
 LATER = ("shape", "thing", "that", "then", "answer", "question", "do", "and", "belong", "together")  # came with the tasks of `aveb`
 
 

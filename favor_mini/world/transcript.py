@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from .scene import OPPOSITE, Moment, Scene
 
+DESCRIBE = "describe the clip."
+RETELL = "describe the clip in any order."
+
 
 def seen_phrase(moment: Moment) -> str:
     """What a moment shows, e.g. "red square hits bell beside blue star"."""

@@ -6,6 +6,7 @@ and no dates or version numbers in the file.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import chain
@@ -16,10 +17,13 @@ import av
 import numpy as np
 import soxr
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
+from tqdm.auto import tqdm
 
-from ..files import replacing
+from ..media.clip import Clip
+from ..media.read import read_clip
+from ..storage import atomic_write
 from .pictures import draw_frames
-from .scene import Scene
+from .scene import Scene, draw_scene
 
 # A key frame each second at 24 fps makes seeking quick; quality 20 is hard to tell from the original.
 H264 = {"preset": "slow", "crf": "20", "g": "24", "threads": "1"}
@@ -40,7 +44,7 @@ def write_video(path, frames: Iterable[np.ndarray], fps: int | Fraction, wavefor
     first = next(frames, None)
     if first is None:
         raise ValueError("a video needs at least one frame")
-    with replacing(Path(path)) as unfinished, av.open(
+    with atomic_write(Path(path)) as unfinished, av.open(
             str(unfinished), "w", format="mp4", options={"movflags": "+faststart", "fflags": "+bitexact"}) as file:
         pictures = _add_pictures(file, first.shape, fps)
         sound = None if waveform is None else _add_sound(file, waveform, audio_rate)
@@ -56,7 +60,7 @@ def write_video(path, frames: Iterable[np.ndarray], fps: int | Fraction, wavefor
 
 def write_sound(path, waveform: np.ndarray, sampling_rate: int = 16000) -> None:
     """Write a waveform (samples,) to an Ogg file with Opus sound; the same samples give the same bytes, as for films."""
-    with replacing(Path(path)) as unfinished, av.open(str(unfinished), "w", format="ogg",
+    with atomic_write(Path(path)) as unfinished, av.open(str(unfinished), "w", format="ogg",
                                                       options={"fflags": "+bitexact"}) as file:
         sound = file.add_stream("libopus", rate=sampling_rate, layout="mono", bit_rate=OPUS_BIT_RATE,
                                 options={"flags": "+bitexact"})
@@ -123,3 +127,17 @@ def _pieces(waveform: np.ndarray, sampling_rate: int, audio_rate: int, fps) -> I
                                            _layout(waveform))
         piece.sample_rate, piece.pts, piece.time_base = audio_rate, start, Fraction(1, audio_rate)
         yield piece
+
+
+def film(seeds, *, size: int = 256, fps: int = 24, image_size: int | None = None, progress: bool = False
+         ) -> Iterator[tuple[Scene, Clip]]:
+    """Each scene with what a reader finds in its mp4; the files lie in a temporary folder, one at a time.
+
+    size, fps: of the files. image_size: of the frames that are read back; None keeps `size`.
+    """
+    with tempfile.TemporaryDirectory(prefix="favor-mini-") as folder:
+        for seed in tqdm(seeds, desc="filming scenes", unit="clip", disable=not progress):
+            scene, path = draw_scene(seed), Path(folder) / f"{seed}.mp4"
+            write_scene(scene, path, size=size, fps=fps)
+            yield scene, read_clip(path, image_size=image_size)
+            path.unlink()

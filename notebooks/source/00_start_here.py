@@ -21,7 +21,7 @@
 # terminal shows more, writes and reads a tiny video and loads the checkpoint.)
 
 # %% tags=["varies"]
-from favor_mini.doctor import attempt, checks
+from favor_mini.apps.doctor import attempt, checks
 
 found = {name: attempt(check) for name, check in checks(quick=True)}
 for name, finding in found.items():
@@ -133,7 +133,7 @@ for family in ("heard_while", "shown_when", "seen_after", "first_heard", "read")
 # content or a word lies outside what the model knows.
 
 # %%
-from favor_mini.ask import Asker
+from favor_mini.apps.ask import Asker
 
 asker = Asker()
 answer = asker.ask(sample.path, "what was the weather like?")
@@ -172,20 +172,22 @@ print(matches("The red circle.", ("red circle",)), matches("circle", ("red circl
 # question right out of one tells next to nothing.
 
 # %%
-from favor_mini.evaluation import encode_clips, evaluate, score_table, scores
+from favor_mini.evaluation.answering import encode_clips, evaluate
+from favor_mini.evaluation.scores import score_table, scores
+from favor_mini.world.questions import single_modality_chance, FAMILY_GROUPS
 
 names = [name for name, sample in samples.items() if sample.kind == "clip"][:6]
 clips = {name: read_clip(samples[name].path) for name in names}
 encoded = encode_clips(model, processor, clips)
 asked = [(name, question) for name in names for question in samples[name].questions]
 scenes = {name: samples[name].scene for name in names}
-rows = evaluate(model, processor, encoded, asked, scenes)
-print(score_table(scores(rows)))
+rows = evaluate(model, processor, encoded, asked, single_modality_chance(scenes))
+print(score_table(scores(rows, FAMILY_GROUPS)))
 
 # %%
-from favor_mini.course.figures import score_bars
+from favor_mini.figures.overview import score_bars
 
-score_bars({"shipped model": scores(rows)})
+score_bars({"shipped model": scores(rows, FAMILY_GROUPS)})
 
 # %% [markdown]
 # Some of its mistakes. (*Shown* may also be a written word.) Look at *how* it is wrong: does it name things that the clip does not
@@ -206,22 +208,22 @@ for row in wrong[:10]:
 # questions that need the pairing, and harm others less. Predict all three lines.
 
 # %%
-from favor_mini.evaluation import delay_sound
+from favor_mini.media.clip import delay_sound
 
 delays = [0.0, 1.0, 2.0, 3.0]
 curve = {}
 for seconds in delays:
     moved = encode_clips(model, processor, {name: delay_sound(clips[name], seconds) for name in names})
-    for score in scores(evaluate(model, processor, moved, asked, scenes)):
+    for score in scores(evaluate(model, processor, moved, asked, single_modality_chance(scenes)), FAMILY_GROUPS):
         curve.setdefault(score.name, []).append(score.accuracy)
 kinds = ("both modalities", "one modality, order or cause", "one modality, plain")
 for name in kinds:
     print(f"{name:<29}", "  ".join(f"{s} s: {a:.0%}" for s, a in zip(delays, curve[name], strict=True)))
 
 # %%
-from favor_mini.course.plots import curves
+from favor_mini.figures.plots import curves
 
-chance = next(score.chance for score in scores(rows) if score.name == "both modalities")
+chance = next(score.chance for score in scores(rows, FAMILY_GROUPS) if score.name == "both modalities")
 curves({name: (delays, curve[name]) for name in kinds}, x="delay of the sound (s)", y="accuracy", percent=True,
        title="Sound that comes late breaks what needs both", mark={"chance, both modalities": chance})
 
@@ -232,7 +234,7 @@ curves({name: (delays, curve[name]) for name in kinds}, x="delay of the sound (s
 # Try it by hand: choose a question, move the sound, and watch the answer. The figure shows the clip as the model then gets it.
 
 # %%
-from favor_mini.course.figures import timeline
+from favor_mini.figures.overview import timeline
 from favor_mini.course.widgets import explore
 
 both = {q.text: q for q in sample.questions if {"audio", "video"} <= set(q.needs)}
@@ -256,7 +258,7 @@ explore(ask_delayed, question=choice, delay=(0.0, 3.0, 0.25))
 # What just happened, in the order in which the data flows.
 
 # %%
-from favor_mini.course.plots import flow
+from favor_mini.figures.plots import flow
 
 flow([("read", "frames at 2 Hz, sound at 16 kHz", "T frames"),
       ("encode", "Whisper, ViT, Q-Former; frozen", "(T, V, D_v) and 50 Hz"),
@@ -409,7 +411,7 @@ print(frames, "frames ->", count_vectors(frames, config.window_frames, config.nu
 # %% [markdown]
 # ## Where this lives
 #
-# `favor_mini/media.py`, `favor_mini/model.py`, `favor_mini/evaluation.py`, `favor_mini/ask.py`; tests in `tests/test_media.py`, `tests/test_model.py`,
+# `favor_mini/media/read.py`, `favor_mini/model.py`, `favor_mini/evaluation/answering.py`, `favor_mini/apps/ask.py`; tests in `tests/test_media.py`, `tests/test_model.py`,
 # `tests/test_evaluation.py`.
 #
 # **In the paper:** sections 3.1 to 3.4. **Further reading:** the paper itself, [arXiv 2310.05863](https://arxiv.org/abs/2310.05863).

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 
 from favor_mini import MediaError, read_clip
 from favor_mini.course import card, check
-from favor_mini.course.plots import flow, matrices
+from favor_mini.figures.plots import flow, matrices
 
 # %% [markdown]
 # ## Where we are
@@ -104,7 +104,7 @@ print("frames", frames.shape, frames.dtype, " the same as read_clip's:", np.arra
 # show it on its way? Then move the rate. At which rate can nobody say any more that the ring *turned* orange?
 
 # %%
-from favor_mini.course.stream_figures import taken
+from favor_mini.figures.streams import taken
 from favor_mini.course.widgets import explore
 
 
@@ -162,7 +162,7 @@ def delay_sound(clip, seconds):
 delay_sound = check("delay_sound", delay_sound)
 
 # %%
-from favor_mini.course.stream_figures import streams
+from favor_mini.figures.streams import streams
 
 written = sample.scene.moments[1]  # apple is on screen
 later = {"as filmed": 0.0, "sound 1.5 s later": 1.5, "sound 1.5 s earlier": -1.5}
@@ -190,7 +190,7 @@ streams({name: delay_sound(clip, seconds) for name, seconds in later.items()},
 # what they do for pitch. What is left of 400 samples are 80 numbers: one column.
 
 # %%
-from favor_mini.course.stream_figures import one_column
+from favor_mini.figures.streams import one_column
 
 horn = written.heard
 one_column(clip.waveform, horn.start + 0.2)
@@ -219,7 +219,7 @@ print("log-mel", mel.shape, f" {rate:.0f} columns a second, values {mel.min():.1
 # drawn by lot. **Which is which?** Ask first which are tones, which are clicks, and which change their pitch.
 
 # %%
-from favor_mini.course.stream_figures import spectrograms
+from favor_mini.figures.streams import spectrograms
 from favor_mini.world.scene import THINGS, Heard
 from favor_mini.world.sounds import make_event
 
@@ -396,7 +396,7 @@ matrices({"frame_mask": batch["frame_mask"], "audio_mask, 25 tokens a column": b
 # How many numbers is a second of the clip, at each stage?
 
 # %%
-from favor_mini.course.stream_figures import narrowing
+from favor_mini.figures.streams import narrowing
 
 side, width, visual = 64, model.config.visual_width, model.config.visual_tokens
 narrowing({"pictures": {"pictures in the file, 24 of 256 x 256 x 3": 24 * 256 * 256 * 3,
@@ -603,7 +603,7 @@ explore(draw_shift, sound_later_by=ipywidgets.FloatSlider(
 # One clip is an anecdote. The same over 80 clips has been run and ships with the package:
 
 # %%
-from favor_mini.course.lab_figures import offsets
+from favor_mini.figures.lab import offsets
 from favor_mini.lab.experiments import shipped_results
 
 moved = shipped_results("offset")
@@ -710,8 +710,8 @@ if moved:
 # %% [markdown]
 # ## Where this lives
 #
-# `favor_mini/media.py` (`read_clip`, `Clip`, `MediaError`), `favor_mini/media_film.py` (packets, decord, PyAV),
-# `favor_mini/processor.py` (`media`, `mel`, `pad_media`), `favor_mini/evaluation.py` (`delay_sound`); tests in
+# `favor_mini/media/read.py` (`read_clip`), `favor_mini/media/clip.py` (`Clip`, `MediaError`, `delay_sound`), `favor_mini/media/film.py` (packets, decord, PyAV),
+# `favor_mini/processor.py` (`media`, `mel`, `pad_media`); tests in
 # `tests/test_media.py` and `tests/test_bad_media.py`.
 #
 # **In the paper:** section 3.1, with 2 Hz for video and 50 Hz for audio. **Further reading:** Whisper ([arXiv

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 
 from favor_mini import FavorForConditionalGeneration, FavorProcessor, checkpoint_path, read_clip
 from favor_mini.course import card, check
-from favor_mini.course.plots import bars, curves, flow, matrices
+from favor_mini.figures.plots import bars, curves, flow, matrices
 from favor_mini.world.samples import read_samples
 
 # %% [markdown]
@@ -91,7 +91,7 @@ bars({"ViT and Q-Former, mini": millions(model.visual_encoder),
 # *not* 0 1 2 3: those are neighbours in memory, but a strip, not a square.
 
 # %%
-from favor_mini.course.encoder_figures import patches
+from favor_mini.figures.encoders import patches
 
 samples = {sample.name: sample for sample in read_samples()}
 clip = read_clip(samples["clip_01"].path, image_size=64)
@@ -220,15 +220,15 @@ matrices({"change of the tokens, relative to their length": moved}, x="second th
 # ```
 
 # %%
-card("sum_up")
+card("query_patches")
 
-# %% tags=["exercise:sum_up"]
-def sum_up(encoder, patches, question_ids=None, question_mask=None):
+# %% tags=["exercise:query_patches"]
+def query_patches(encoder, patches, question_ids=None, question_mask=None):
     """The Q-Former alone: patches (n, patches, D), perhaps a question (n, Q) -> visual tokens (n, V, D_v)."""
     raise NotImplementedError  # your code
 
 # %%
-sum_up = check("sum_up", sum_up)
+query_patches = check("query_patches", query_patches)
 
 # %% [markdown]
 # The mini model was trained unasked (`question_conditioning=False`), so we watch a question at work in an encoder with random
@@ -242,7 +242,7 @@ fresh = VisualEncoder(mini.vision_config, mini.visual_qformer_config, 8, conv_st
 def asked(*questions):
     rows = processor.tokenizer(list(questions), padding=True, padding_side="right", return_tensors="pt")
     one_frame = fresh.see(pixels[None, 9:10]).expand(len(questions), -1, -1)
-    return sum_up(fresh, one_frame, rows.input_ids, rows.attention_mask)
+    return query_patches(fresh, one_frame, rows.input_ids, rows.attention_mask)
 
 
 with torch.no_grad():
@@ -304,8 +304,9 @@ model.eval();
 # so that the second run is quicker.)
 
 # %%
-from favor_mini.features import encode_scenes, scene_of
-from favor_mini.pretraining import NAMES, audio_labels, visual_labels
+from favor_mini.world.rows import encode_scenes, scene_of
+from favor_mini.pretraining.vision import NAMES, visual_labels
+from favor_mini.pretraining.audio import audio_labels
 from favor_mini.world.pictures import moment_at
 from favor_mini.world.scene import COLOURS, SPLITS, THINGS, WORDS
 
@@ -411,7 +412,7 @@ for what, labels, classes in (("name of what is seen", name, len(NAMES)), ("the 
 # probe for each token and each property, balanced, beside the audio tokens of the same step (their mean over A = 25):
 
 # %%
-from favor_mini.course.encoder_figures import table
+from favor_mini.figures.encoders import table
 
 A, V = mini.audio_tokens, mini.visual_tokens
 heard = []
@@ -483,8 +484,10 @@ for title, tokens in zip(titles, layers, strict=True):
 # four moments:
 
 # %%
-from favor_mini.course.encoder_figures import by_stage
-from favor_mini.pretraining import AudioProbe, VisualProbe, stack
+from favor_mini.figures.encoders import by_stage
+from favor_mini.pretraining.audio import AudioProbe
+from favor_mini.pretraining.vision import VisualProbe
+from favor_mini.pretraining.scenes import stack
 from favor_mini.world.scene import draw_scene
 
 scenes = [draw_scene(first + 1000 + i) for i in range(220)]
@@ -628,8 +631,8 @@ curves({"the event that has ended": (off, [remembered(True, s) for s in off]),
 # layer.
 
 # %%
-from favor_mini.course.encoder_figures import read_out
-from favor_mini.evaluation import encode_clips
+from favor_mini.figures.encoders import read_out
+from favor_mini.evaluation.answering import encode_clips
 
 reader = fit_probe(visual.mean(1), name, len(NAMES))
 
@@ -758,8 +761,8 @@ for script in pair:
 # %% [markdown]
 # ## Where this lives
 #
-# `favor_mini/encoders.py` (`encode_audio`, `VisualEncoder`, `ConvStem`), `favor_mini/pretraining.py` (how the mini encoders
-# learned), `favor_mini/features.py` (features kept on disk), `favor_mini/model.py` (`encode`, `freeze`, `train`); tests in
+# `favor_mini/encoders.py` (`encode_audio`, `VisualEncoder`, `ConvStem`), `favor_mini/pretraining/vision.py` (how the mini encoders
+# learned), `favor_mini/data/features.py` (features kept on disk), `favor_mini/model.py` (`encode`, `freeze`, `train`); tests in
 # `tests/test_model.py` and `tests/test_features.py`.
 #
 # **In the paper:** section 3.1. **Further reading:** the vision transformer ([arXiv

@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 
 from favor_mini.course import card, check
-from favor_mini.course.plots import curves, flow, matrices
-from favor_mini.course.sync_figures import clip_steps, layouts, step_map, two_clocks
+from favor_mini.figures.plots import curves, flow, matrices
+from favor_mini.figures.sync import clip_steps, layouts, step_map, two_clocks
 from favor_mini.course.widgets import explore
 
 # %% [markdown]
@@ -219,8 +219,9 @@ print(step_mask(frames, heard, audio_tokens=5))
 
 # %%
 from favor_mini import FavorForConditionalGeneration, FavorProcessor, checkpoint_path, read_clip
-from favor_mini.evaluation import answer as ask_model
-from favor_mini.evaluation import delay_sound, encode_clips, likelihood
+from favor_mini.evaluation.answering import answer as ask_model
+from favor_mini.media.clip import delay_sound
+from favor_mini.evaluation.answering import encode_clips, likelihood
 from favor_mini.world.samples import read_samples
 
 model = FavorForConditionalGeneration.from_pretrained(checkpoint_path()).eval()
@@ -294,7 +295,7 @@ for name, found in queries.items():
 # (`sync.trim`).
 
 # %%
-from favor_mini.media import clip_from_arrays
+from favor_mini.media.clip import clip_from_arrays
 from favor_mini.sync import trim
 
 still = clip.frames[:1]
@@ -387,7 +388,7 @@ print(f"{len(findings.all)} promises, kept: {sum(f.kept for f in findings.all)}"
 # frames, and counts them from 1.)
 
 # %%
-from favor_mini.course.lab_figures import reach
+from favor_mini.figures.lab import reach
 from favor_mini.lab import contract as trial
 from favor_mini.sync import step_shape
 
@@ -418,7 +419,7 @@ reach({name: contract("sync", name, show=False).reach for name in ("concat", "in
 # clips the sound was moved by up to 1.5 s, and everything was asked again. The results ship:
 
 # %%
-from favor_mini.course.lab_figures import differences, offsets
+from favor_mini.figures.lab import differences, offsets
 from favor_mini.lab.experiments import tell
 
 results = tell("offset")
@@ -438,7 +439,7 @@ offsets(results) if results else None
 # %%
 from functools import cache
 
-from favor_mini.course.sync_figures import answers_by_shift, moved, shown_now
+from favor_mini.figures.sync import answers_by_shift, moved, shown_now
 from ipywidgets import FloatSlider
 
 asked = [q for q in sample.questions if q.family in ("shown_when", "heard_while")]

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from favor_mini.course import card, check
-from favor_mini.course.plots import bars, curves, flow, matrices
+from favor_mini.figures.plots import bars, curves, flow, matrices
 from favor_mini.course.widgets import explore
 
 # %% [markdown]
@@ -69,7 +69,7 @@ from math import cos, radians, sin
 
 import ipywidgets
 
-from favor_mini.course.qformer_figures import one_query
+from favor_mini.figures.qformer import one_query
 
 
 def turn(angle, length):
@@ -370,7 +370,7 @@ bars(alike, x="mean cosine of a window's queries, before any training", form="{:
 # Move the size of the queries. From which size on do they stay apart without the LayerNorm?
 
 # %%
-from favor_mini.course.figures import query_similarity
+from favor_mini.figures.overview import query_similarity
 
 
 def draw_start(size, layer_norm, start):
@@ -471,7 +471,7 @@ bars(by_part(PAPER, 12), x="parameters, millions", form="{:.2f}", title="The pap
 
 # %%
 from favor_mini import FavorForConditionalGeneration, FavorProcessor, checkpoint_path, read_clip
-from favor_mini.evaluation import answer, encode_clips
+from favor_mini.evaluation.answering import answer, encode_clips
 from favor_mini.world.samples import read_samples
 
 model = FavorForConditionalGeneration.from_pretrained(checkpoint_path()).eval()
@@ -505,8 +505,8 @@ print(f"yours: {right} of {len(asked)} answers right, {same} the same as the shi
 # first window. A row is a query; how does it divide its attention over the ten frames, all tokens and heads taken together?
 
 # %%
-from favor_mini.course.figures import timeline
-from favor_mini.course.qformer_figures import gaze, query_map
+from favor_mini.figures.overview import timeline
+from favor_mini.figures.qformer import gaze, query_map
 
 K, P, V = model.config.window_frames, model.config.step_tokens, model.config.visual_tokens
 

@@ -13,8 +13,8 @@
 import torch
 
 from favor_mini.course import card, check
-from favor_mini.course.figures import masks
-from favor_mini.course.plots import bars, curves, flow, matrices
+from favor_mini.figures.overview import masks
+from favor_mini.figures.plots import bars, curves, flow, matrices
 
 # %% [markdown]
 # ## Where we are
@@ -235,7 +235,7 @@ measure_reach = check("measure_reach", measure_reach)
 # does. `return_maps` hands out what each layer's causal attention made of the frames, on the way of an ordinary forward pass.
 
 # %%
-from favor_mini.course.lab_figures import reach
+from favor_mini.figures.lab import reach
 from favor_mini.qformer import CausalQFormer
 
 K, P, D = 6, 3, 8
@@ -323,7 +323,7 @@ for broken in contract("attention", "one_ahead", show=False).broken:
 
 # %%
 from favor_mini import FavorForConditionalGeneration, FavorProcessor, checkpoint_path, read_clip
-from favor_mini.course.figures import timeline
+from favor_mini.figures.overview import timeline
 from favor_mini.world.samples import read_samples
 
 model = FavorForConditionalGeneration.from_pretrained(checkpoint_path()).eval()
@@ -358,8 +358,9 @@ matrices(shown,
 # mask that it has learned with. It does not say which mask is better to learn with; that takes training, below.)
 
 # %%
-from favor_mini.evaluation import encode_clips, evaluate
-from favor_mini.evaluation import scores as score_rows
+from favor_mini.evaluation.answering import encode_clips, evaluate
+from favor_mini.evaluation.scores import scores as score_rows
+from favor_mini.world.questions import single_modality_chance, FAMILY_GROUPS
 
 samples = [s for s in read_samples() if s.kind == "clip"][:8]
 held_out = encode_clips(model, processor, {s.name: read_clip(s.path) for s in samples})
@@ -368,7 +369,7 @@ scenes = {s.name: s.scene for s in samples}
 accuracy = {}
 for mask in ("block_causal", "local_causal", "block_anticausal", "full"):
     model.qformer.attention = mask
-    found = {row.name: row for row in score_rows(evaluate(model, processor, held_out, asked, scenes))}
+    found = {row.name: row for row in score_rows(evaluate(model, processor, held_out, asked, single_modality_chance(scenes)), FAMILY_GROUPS)}
     accuracy[mask] = (found["all"].accuracy, found["all"].low, found["all"].high)
 model.qformer.attention = "block_causal"
 bars(accuracy, x=f"accuracy over {len(asked)} questions about {len(samples)} held-out clips", percent=True,
@@ -385,7 +386,7 @@ bars(accuracy, x=f"accuracy over {len(asked)} questions about {len(samples)} hel
 # of an hour, so the results ship with the package, and are drawn from there:
 
 # %%
-from favor_mini.course.lab_figures import differences
+from favor_mini.figures.lab import differences
 from favor_mini.lab.experiments import tell
 
 results = tell("attention")

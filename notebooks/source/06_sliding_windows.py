@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 
 from favor_mini.course import card, check
-from favor_mini.course.plots import bars, curves, flow, matrices
+from favor_mini.figures.plots import bars, curves, flow, matrices
 from favor_mini.course.widgets import explore
-from favor_mini.course.window_figures import borders, context, which_window, windows_of
+from favor_mini.figures.windows import borders, context, which_window, windows_of
 
 # %% [markdown]
 # ## Where we are
@@ -28,11 +28,11 @@ from favor_mini.course.window_figures import borders, context, which_window, win
 
 # %%
 flow([("synchronise", "seen and heard side by side", "(B, T, P, D)"),
-      ("fold", "windows of K frames", "(B * W, K * P, D)"),
+      ("split_windows", "windows of K frames", "(B * W, K * P, D)"),
       ("causal Q-Former", "N queries a window", "(B * W, N, width)"),
-      ("unfold", "one sequence a clip", "(B, W * N, width)"),
+      ("join_windows", "one sequence a clip", "(B, W * N, width)"),
       ("language model", "reads them in time order", "words")],
-     here="fold", title="Cut, sum up, put together again")
+     here="split_windows", title="Cut, sum up, put together again")
 
 # %% [markdown]
 # One could squeeze each clip, short or long, into N vectors. Then ten seconds would get as much room as ten minutes, and
@@ -99,17 +99,17 @@ for frames in (100, 101):
 # paper's *sliding* windows stand side by side, where elsewhere windows that slide overlap.)
 
 # %%
-card("fold")
+card("split_windows")
 
-# %% tags=["exercise:fold"]
-def fold(steps, frame_mask, window_frames):
+# %% tags=["exercise:split_windows"]
+def split_windows(steps, frame_mask, window_frames):
     """steps (B, T, P, D), frame_mask (B, T) bool -> windows (B * W, K * P, D), mask (B * W, K) bool."""
     raise NotImplementedError  # your code
 
 # %%
-fold = check("fold", fold)
+split_windows = check("split_windows", split_windows)
 numbers = torch.arange(5.0)[:, None] * 10 + torch.arange(3)  # [T, P]; token p of frame t is 10 t + p
-windows, mask = fold(numbers[None, :, :, None], torch.ones(1, 5, dtype=torch.bool), 2)
+windows, mask = split_windows(numbers[None, :, :, None], torch.ones(1, 5, dtype=torch.bool), 2)
 matrices({f"window {w + 1}, real: {mask[w].tolist()}": window.unflatten(0, (2, 3))[..., 0]
           for w, window in enumerate(windows)}, x="token", y="place in the window")
 
@@ -124,24 +124,24 @@ matrices({f"window {w + 1}, real: {mask[w].tolist()}": window.unflatten(0, (2, 3
 # in time order.
 
 # %%
-card("unfold")
+card("join_windows")
 
-# %% tags=["exercise:unfold"]
-def unfold(queries, batch):
+# %% tags=["exercise:join_windows"]
+def join_windows(queries, batch):
     """queries (B * W, N, D) -> (B, W * N, D)."""
     raise NotImplementedError  # your code
 
 # %%
-unfold = check("unfold", unfold)
+join_windows = check("join_windows", join_windows)
 
 # %% [markdown]
 # The worked example once more, now with tensors: 100 frames at the paper's P of 32, K = 10, and in place of a Q-Former
 # something that gives five queries, each worth its window's number.
 
 # %%
-windows, mask = fold(torch.randn(1, 100, 32, 4), torch.ones(1, 100, dtype=torch.bool), 10)
+windows, mask = split_windows(torch.randn(1, 100, 32, 4), torch.ones(1, 100, dtype=torch.bool), 10)
 queries = torch.arange(1.0, len(windows) + 1)[:, None, None].expand(-1, 5, 4)  # [W, 5, 4]
-vectors = unfold(queries, batch=1)
+vectors = join_windows(queries, batch=1)
 print("windows", tuple(windows.shape), " queries", tuple(queries.shape), " vectors", tuple(vectors.shape))
 print(vectors[0, :, 0].int().tolist())
 
@@ -168,7 +168,7 @@ clip_steps = torch.randn(1, T, P, D, dtype=torch.float64)
 
 def summed_up(steps, qformer=qformer):
     """Queries of every window of one clip, all frames real: (W, N, width)."""
-    windows, mask = fold(steps, torch.ones(steps.shape[:2], dtype=torch.bool), qformer.window_frames)
+    windows, mask = split_windows(steps, torch.ones(steps.shape[:2], dtype=torch.bool), qformer.window_frames)
     return qformer(windows, mask)[0].detach()
 
 
@@ -219,7 +219,7 @@ for frames in (T, T + 5):
 
 # %%
 from favor_mini.attention import window_mask
-from favor_mini.course.lab_figures import reach
+from favor_mini.figures.lab import reach
 from favor_mini.lab.contract import measure_reach
 
 
@@ -227,10 +227,10 @@ def encoder(frames):
     layer_of = with_window(frames) if frames != K else qformer
 
     def encode(steps):  # (1, T, P, D) -> (1, T, P, D), through windows
-        windows, mask = fold(steps, torch.ones(steps.shape[:2], dtype=torch.bool), frames)
+        windows, mask = split_windows(steps, torch.ones(steps.shape[:2], dtype=torch.bool), frames)
         inputs = layer_of.embed(windows)
         encoded = layer_of.layers[0].encode(inputs, window_mask("block_causal", mask, P))
-        return unfold(encoded, 1).unflatten(1, (-1, P))
+        return join_windows(encoded, 1).unflatten(1, (-1, P))
 
     return encode
 
@@ -260,7 +260,7 @@ explore(lambda K, skip: borders(sample.scene, K, skip),
 # How often does it happen? Over the scripts of all sample clips, the share of moments that are cut:
 
 # %%
-from favor_mini.course.window_figures import is_cut, moment_of, window_edges
+from favor_mini.figures.windows import is_cut, moment_of, window_edges
 
 lengths = (2, 3, 5, 8, 10, 15, 20, 24)
 
@@ -279,20 +279,20 @@ curves({"moments cut in two": (lengths, [share_cut(frames) for frames in lengths
 #
 # ## On a real clip
 #
-# The shipped model with your `fold` (or what stands in for it) plugged in under a name, and a batch of two: the whole clip,
+# The shipped model with your `split_windows` (or what stands in for it) plugged in under a name, and a batch of two: the whole clip,
 # and its first three seconds.
 
 # %%
 from favor_mini import FavorForConditionalGeneration, FavorProcessor, checkpoint_path, read_clip
-from favor_mini.evaluation import encode_clips, evaluate, likelihood
-from favor_mini.evaluation import scores as score_rows
+from favor_mini.evaluation.answering import encode_clips, evaluate, likelihood
+from favor_mini.evaluation.scores import scores as score_rows
 from favor_mini.registry import register
 
 
 @register("windows", "mine")
 def mine(steps, frame_mask, window_frames):
     """What this notebook has built."""
-    return fold(steps, frame_mask, window_frames)
+    return split_windows(steps, frame_mask, window_frames)
 
 
 model = FavorForConditionalGeneration.from_pretrained(checkpoint_path()).eval()
@@ -412,7 +412,7 @@ card("overlapping")
 
 # %% tags=["exercise:overlapping"]
 def overlapping(steps, frame_mask, window_frames):
-    """As fold, but a window begins every `stride` frames: W = ceil(T / stride)."""
+    """As split_windows, but a window begins every `stride` frames: W = ceil(T / stride)."""
     stride = max(1, window_frames // 2)
     raise NotImplementedError  # your code
 
@@ -439,6 +439,7 @@ two_resolutions = check("two_resolutions", two_resolutions)
 
 # %%
 from favor_mini.lab.contract import check as contract
+from favor_mini.world.questions import single_modality_chance
 
 cuts = ("sliding", "overlapping", "two_resolutions")
 together = {name: contract("windows", name, show=False).reach for name in cuts}
@@ -456,7 +457,7 @@ questions = [(s.name, q) for s in chosen[:6] for q in s.questions[::9]]
 accuracy = {}
 for name in cuts:
     model.config.windows = processor.settings.windows = name
-    *_, overall = score_rows(evaluate(model, processor, features, questions, scenes, batch=8))  # last: all
+    *_, overall = score_rows(evaluate(model, processor, features, questions, single_modality_chance(scenes), batch=8))  # last: all
     accuracy[name] = (overall.accuracy, overall.low, overall.high)
 model.config.windows = processor.settings.windows = "sliding"
 bars(accuracy, x=f"accuracy over {len(questions)} questions about 6 held-out clips", percent=True,
@@ -486,7 +487,7 @@ bars(accuracy, x=f"accuracy over {len(questions)} questions about 6 held-out cli
 from functools import cache
 
 from favor_mini.config import FavorConfig
-from favor_mini.lab.compare import connector_cost
+from favor_mini.lab.run import connector_cost
 
 counted = FavorForConditionalGeneration(FavorConfig.mini(vocab_size=64)).eval()
 
@@ -557,7 +558,7 @@ for name, (frames, queries_N, tokens, wide, width) in settings.items():
 # first random numbers, on the same clips.
 
 # %%
-from favor_mini.course.lab_figures import differences
+from favor_mini.figures.lab import differences
 from favor_mini.lab.experiments import tell
 
 results = tell("windows")
@@ -581,7 +582,7 @@ if results:
 #   ask again what was heard while it was shown.
 # - Write a cut that begins with a half-empty window, so that all borders move by K / 2. Register it (`@register("windows",
 #   ...)`), run `contract("windows", ...)` over it, and then lose a frame on purpose. Which promise tells you?
-# - `favor_mini.ask.Asker().longest` says how many seconds fit into the context. Compute it yourself from K, N and 1,024; why is
+# - `favor_mini.apps.ask.Asker().longest` says how many seconds fit into the context. Compute it yourself from K, N and 1,024; why is
 #   it a little less?
 # - `favor-mini compare --vary window_frames=10,20 --seeds 3 --minutes 1` trains a comparison of your own (notebook 11).
 #
@@ -649,7 +650,7 @@ if results:
 #
 # </details>
 #
-# **5.** `unfold` gives query 1 of all windows first, then query 2 of all windows. What is wrong with it?
+# **5.** `join_windows` gives query 1 of all windows first, then query 2 of all windows. What is wrong with it?
 #
 # - a) The shape
 # - b) The order: the language model no longer reads in time order

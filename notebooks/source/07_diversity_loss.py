@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 
 from favor_mini.course import card, check
-from favor_mini.course.diversity_figures import arrows, clouds, tug, turned
-from favor_mini.course.figures import query_similarity
-from favor_mini.course.plots import bars, curves, flow, matrices
+from favor_mini.figures.diversity import arrows, clouds, tug, turned
+from favor_mini.figures.overview import query_similarity
+from favor_mini.figures.plots import bars, curves, flow, matrices
 from favor_mini.course.widgets import explore
 
 # %% [markdown]
@@ -47,8 +47,8 @@ flow([("cut", "windows of K frames", "(W, K * P, D)"),
 
 # %%
 from favor_mini import checkpoint_path, read_clip
-from favor_mini.evaluation import encode_clips
-from favor_mini.lab.compare import fresh_model
+from favor_mini.evaluation.answering import encode_clips
+from favor_mini.lab.run import fresh_model
 from favor_mini.world.samples import read_samples
 
 samples = [s for s in read_samples() if s.kind == "clip"][:4]
@@ -465,11 +465,13 @@ explore(tug_of_war, log10_of_lambda=ipywidgets.FloatSlider(
 # purpose ("fast"), since this is how connectors collapse, and at a third of it ("slow").
 
 # %% tags=["varies"]
-from favor_mini.features import encode_media, scene_clip
+from favor_mini.data.features import encode_media
+from favor_mini.world.rows import scene_clip
 from favor_mini.lab.diagnose import first_window
-from favor_mini.naming import query_words
-from favor_mini.training import lesson
+from favor_mini.world.clauses import query_words
+from favor_mini.training.finetune import stage_setup
 from favor_mini.world.scene import draw_scene
+from favor_mini.world.lessons import SceneRows
 
 lessons, behind = [], 0
 for seed in range(10_000_000, 10_000_008):
@@ -484,7 +486,7 @@ def train_a_little(changes, rate=3e-3, steps=16, batch=4, model=None):
     """Trains a fresh connector with these settings, or `model`; returns its losses by step, too."""
     if model is None:
         model, _ = fresh_model(checkpoint_path(), 0, changes)  # all start from the same
-    learner, data, collate = lesson("name", model.train(), processor, lessons, steps * batch)
+    learner, data, collate = stage_setup("name", model.train(), processor, SceneRows(lessons), steps * batch)
     optimizer = torch.optim.AdamW([p for p in learner.parameters() if p.requires_grad], lr=rate)
     log = []
     for step in range(steps):
@@ -548,7 +550,7 @@ print(f"after {len(log)} steps more: mean cosine {log[-1, 1]:.3f}, directions {n
 # worse the others did; an interval that crosses the red line means *no difference found*, not that there is none.
 
 # %%
-from favor_mini.course.lab_figures import differences
+from favor_mini.figures.lab import differences
 from favor_mini.lab.experiments import tell
 
 sweep = tell("diversity")
@@ -574,7 +576,7 @@ if sweep:
 # eleven tasks of notebook 10, and counts what is told:
 
 # %%
-from favor_mini.course.lab_figures import signs
+from favor_mini.figures.lab import signs
 
 counted = tell("signatures")
 
@@ -623,7 +625,7 @@ for sign in diagnose(scenes=5):
 # No sign. The mean cosine of the shipped model's queries lies near 0. All is well, then? Look at the squares.
 
 # %%
-from favor_mini.ask import load_checkpoint
+from favor_mini.evaluation.checkpoint import load_checkpoint
 
 model, _ = load_checkpoint(checkpoint_path())
 queries = queries_of(model)
@@ -674,12 +676,12 @@ for first in range(0, 16, 4):
 # up the quiet ones. Beside it, what *should* be read: the sums of the words that naming wants.
 
 # %%
-from favor_mini.naming import bags
+from favor_mini.training.naming import multi_hot
 
 with torch.no_grad():
     read = model.projection(real)
     vectors = model.language_model.get_input_embeddings().weight.float()
-    wanted = bags(named[0][0], len(processor.tokenizer)) @ vectors
+    wanted = multi_hot(named[0][0], len(processor.tokenizer)) @ vectors
 first = {"the queries": real[0], "what is read": read[0], "what should be read": wanted[:16]}
 matrices({f"{name}: {directions(q):.1f} directions": cosine_matrix(q[None])[0] for name, q in first.items()},
          x="query", y="query", limits=(-1, 1), label="cosine", numbers=False)
@@ -693,7 +695,9 @@ matrices({f"{name}: {directions(q):.1f} directions": cosine_matrix(q[None])[0] f
 # *alone* should cost nearly everything, and so should a collapse by hand. Predict the four bars:
 
 # %%
-from favor_mini.evaluation import evaluate, scores
+from favor_mini.evaluation.answering import evaluate
+from favor_mini.evaluation.scores import scores
+from favor_mini.world.questions import single_modality_chance, FAMILY_GROUPS
 
 honest = model.qformer.forward
 
@@ -716,7 +720,7 @@ changes = {"as it is": lambda q: q, "loud axes evened out": lambda q: q - loud(q
 accuracy = {}
 for name, change in changes.items():
     model.qformer.forward = lambda *a, change=change, **k: (change(honest(*a, **k)[0]), None)
-    row = {r.name: r for r in scores(evaluate(model, processor, encoded, asked, scenes))}["all"]
+    row = {r.name: r for r in scores(evaluate(model, processor, encoded, asked, single_modality_chance(scenes)), FAMILY_GROUPS)}["all"]
     cosine = package_loss(torch.cat([queries_of(model, s.name) for s in samples])).item()
     accuracy[f"{name} (mean cosine {cosine:+.2f})"] = (row.accuracy, row.low, row.high)
 model.qformer.forward = honest
@@ -823,7 +827,7 @@ bars(accuracy, percent=True, mark={"guessing": row.chance},
 # %% [markdown]
 # ## Where this lives
 #
-# `favor_mini/losses.py` (the loss), `favor_mini/lab/variants.py` (the alternatives), `favor_mini/naming.py` (where it is
+# `favor_mini/losses.py` (the loss), `favor_mini/lab/variants.py` (the alternatives), `favor_mini/training/naming.py` (where it is
 # added), `favor_mini/lab/diagnose.py` (the signatures); tests in `tests/test_losses.py` and `tests/test_diagnose.py`.
 #
 # **In the paper:** sections 3.3 and 3.4. **Further reading:** Barlow Twins ([arXiv

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from favor_mini.course import card, check
-from favor_mini.course.plots import bars, curves, flow, matrices
+from favor_mini.figures.plots import bars, curves, flow, matrices
 from favor_mini.course.widgets import explore
 
 # %% [markdown]
@@ -63,9 +63,9 @@ print(write_prompt("what was heard first?", 4))
 
 # %%
 from favor_mini import FavorForConditionalGeneration, FavorProcessor, checkpoint_path, read_clip
-from favor_mini.course.llm_figures import token_strip
-from favor_mini.evaluation import answer as written_answers
-from favor_mini.evaluation import encode_clips, evaluate, likelihood
+from favor_mini.figures.llm import token_strip
+from favor_mini.evaluation.answering import answer as written_answers
+from favor_mini.evaluation.answering import encode_clips, evaluate, likelihood
 from favor_mini.world.samples import read_samples
 
 model = FavorForConditionalGeneration.from_pretrained(checkpoint_path()).eval()
@@ -204,22 +204,22 @@ with torch.no_grad():
 # ```
 
 # %%
-card("turns_apart")
+card("isolate_turns_mask")
 
-# %% tags=["exercise:turns_apart"]
-def turns_apart(turn_ids):
+# %% tags=["exercise:isolate_turns_mask"]
+def isolate_turns_mask(turn_ids):
     """turn_ids (B, L) -> mask (B, 1, L, L) bool, positions (B, L)"""
     raise NotImplementedError  # your code
 
 # %%
-turns_apart = check("turns_apart", turns_apart)
+isolate_turns_mask = check("isolate_turns_mask", isolate_turns_mask)
 
 # %% [markdown]
 # The same nine tokens; blue: may be looked at. Compare the last rows: the second turn cannot see the first.
 
 # %%
 turn_ids = torch.tensor([[0, 0, 0, 1, 1, 1, 2, 2, 2]])
-mask, positions = turns_apart(turn_ids)
+mask, positions = isolate_turns_mask(turn_ids)
 plain = torch.ones(9, 9, dtype=torch.bool).tril()
 print("positions:", positions[0].tolist())
 matrices({"plain causal": plain, "turns apart": mask[0, 0]}, x="token looked at", y="token that looks",
@@ -272,7 +272,7 @@ for (text, _), *logs in zip(asks, alone, apart, plain, strict=True):
 # %%
 import ipywidgets
 
-from favor_mini.course.llm_figures import low_rank
+from favor_mini.figures.llm import low_rank
 
 torch.manual_seed(0)
 wave = torch.linspace(0, torch.pi, 40)
@@ -308,7 +308,7 @@ lora_linear = check("lora_linear", lora_linear)
 # %%
 import copy
 
-from favor_mini.world.tokenizer import DESCRIBE
+from favor_mini.world.transcript import DESCRIBE
 from favor_mini.world.transcript import transcript
 
 fresh = copy.deepcopy(model)
@@ -454,8 +454,8 @@ curves({"shipped model": (factors, right_share)}, x="factor before B A (1: as tr
 # is $1/\sqrt{2} \approx 0.71$ for two words at right angles, and $1/\sqrt{3} \approx 0.58$ for three.
 
 # %%
-from favor_mini.course.llm_figures import naming_map
-from favor_mini.naming import query_words
+from favor_mini.figures.llm import naming_map
+from favor_mini.world.clauses import query_words
 
 table = nn.functional.normalize(embedding.weight.detach(), dim=-1)  # [vocabulary, 256]
 
@@ -668,7 +668,7 @@ explore(draw_step, token=slider)
 # ## Where this lives
 #
 # `favor_mini/processor.py` (prompt, labels, turns, padding), `favor_mini/model.py` (`embed`, `add_lora`, `freeze`,
-# `generate`), `favor_mini/attention.py` (`turns_apart`), `favor_mini/naming.py`; tests in `tests/test_processor.py`,
+# `generate`), `favor_mini/attention.py` (`isolate_turns_mask`), `favor_mini/training/naming.py`; tests in `tests/test_processor.py`,
 # `tests/test_model.py`, `tests/test_naming.py`.
 #
 # **In the paper:** section 3. **Further reading:** *LoRA* ([arXiv 2106.09685](https://arxiv.org/abs/2106.09685)); BLIP-2

@@ -39,7 +39,7 @@ pd.DataFrame(count).T
 
 # %%
 from favor_mini.course import card, check
-from favor_mini.course.plots import bars
+from favor_mini.figures.plots import bars
 
 size = {name + ("" if row["trained"] else " (frozen)"): row["parameters"] / 1e3 for name, row in count.items()}
 bars(dict(sorted(size.items(), key=lambda item: -item[1])), x="parameters, thousands", form="{:,.0f}")
@@ -51,7 +51,7 @@ bars(dict(sorted(size.items(), key=lambda item: -item[1])), x="parameters, thous
 # as a *transcript*. Both become conversations.
 
 # %%
-from favor_mini.world.questions import choose
+from favor_mini.world.questions import choose, single_modality_chance, FAMILY_GROUPS
 from favor_mini.world.scene import draw_scene
 from favor_mini.world.transcript import transcript
 
@@ -66,7 +66,7 @@ for question in choose(scene, np.random.default_rng(0), 4, reword_them=True):
 # and the world's own code: change any of them, and the features are computed anew.
 
 # %%
-from favor_mini.features import encode_scenes
+from favor_mini.world.rows import encode_scenes
 from favor_mini.world.scene import SPLITS
 
 seeds = [SPLITS["train"].start + 2 * 10**7 + i for i in range(480)]  # scenes that the frozen parts have not met
@@ -79,7 +79,7 @@ print(len(encoded), "clips; the first:", shapes)  # frames, visual tokens, width
 # learned (prompt, placeholders, questions), so only the answers count.
 
 # %%
-from favor_mini.training import Dialogues
+from favor_mini.world.lessons import Dialogues, SceneRows
 
 data = Dialogues(encoded, count=64, questions=2)
 batch = processor.collate([data[0], data[1]])
@@ -138,7 +138,8 @@ print(f"the model {output.cross_entropy:.4f} + {weight} x {output.diversity:.4f}
 
 # %%
 from favor_mini import read_clip
-from favor_mini.evaluation import encode_clips, evaluate, score_table, scores
+from favor_mini.evaluation.answering import encode_clips, evaluate
+from favor_mini.evaluation.scores import score_table, scores
 from favor_mini.world.samples import read_samples
 
 samples = [sample for sample in read_samples() if sample.kind == "clip"]
@@ -148,7 +149,7 @@ held_out = encode_clips(model, processor, clips)
 rng = np.random.default_rng(0)
 asked = [(sample.name, sample.questions[i]) for sample in samples
          for i in rng.choice(len(sample.questions), 8, replace=False)]
-before = scores(evaluate(model, processor, held_out, asked, scenes))
+before = scores(evaluate(model, processor, held_out, asked, single_modality_chance(scenes)), FAMILY_GROUPS)
 print(score_table(before[-1:]))
 
 # %% [markdown]
@@ -161,7 +162,7 @@ print(score_table(before[-1:]))
 # is beside it (else: what is seen, once more), what is heard. Below, a row is a four; two fours may fall into one moment:
 
 # %%
-from favor_mini.naming import query_words
+from favor_mini.world.clauses import query_words
 
 words, moments = query_words(scene, processor, 10)  # of one window
 for i in range(0, 16, 4):
@@ -176,22 +177,22 @@ for i in range(0, 16, 4):
 # one would undo what naming has reached. How are steps shared out among the three?
 
 # %%
-card("share_out")
+card("steps_per_stage")
 
 # %%
-from favor_mini.training import RATE, SHARES
+from favor_mini.training.finetune import RATE, SHARES
 
 print("shares of the steps:  ", SHARES)
 print("of the learning rate: ", RATE)
 
-# %% tags=["exercise:share_out"]
-def share_out(steps):
+# %% tags=["exercise:steps_per_stage"]
+def steps_per_stage(steps):
     """How many of `steps` each stage gets: {"name": ..., "align": ..., "ask": ...}, together just `steps`."""
     raise NotImplementedError  # your code
 
 # %%
-share_out = check("share_out", share_out)
-print(share_out(280))
+steps_per_stage = check("steps_per_stage", steps_per_stage)
+print(steps_per_stage(280))
 
 # %% [markdown]
 # `finetune` runs all of it on transformers' `Trainer`. (We give this short run a little more naming than the shares say. With 240
@@ -200,15 +201,15 @@ print(share_out(280))
 # %%
 import shutil
 
-from favor_mini.training import finetune
+from favor_mini.training.finetune import finetune
 
 # %% tags=["varies", "long"]
 shutil.rmtree("../build/notebook-run", ignore_errors=True)  # a run left there would be resumed
-log = finetune(model, processor, encoded, "../build/notebook-run", steps={"name": 240, "align": 20, "ask": 20},
+log = finetune(model, processor, SceneRows(encoded), "../build/notebook-run", steps={"name": 240, "align": 20, "ask": 20},
                batch=16, lr=7e-4, seed=0, log_steps=10)
 
 # %% tags=["varies", "long"]
-from favor_mini.course.figures import loss_curves
+from favor_mini.figures.overview import loss_curves
 
 loss_curves(log)
 
@@ -219,11 +220,11 @@ loss_curves(log)
 # ## After
 
 # %% tags=["varies"]
-after = scores(evaluate(model, processor, held_out, asked, scenes))
+after = scores(evaluate(model, processor, held_out, asked, single_modality_chance(scenes)), FAMILY_GROUPS)
 print(score_table(after))
 
 # %% tags=["varies"]
-from favor_mini.course.figures import score_bars
+from favor_mini.figures.overview import score_bars
 
 score_bars({"before": before, "after": after})
 
@@ -236,7 +237,7 @@ score_bars({"before": before, "after": after})
 # fours is what naming has taught: three see, one hears. A last window that is hardly filled has little to tell apart.
 
 # %% tags=["varies"]
-from favor_mini.course.figures import query_similarity
+from favor_mini.figures.overview import query_similarity
 
 name = samples[0].name
 with torch.no_grad():
@@ -248,8 +249,8 @@ query_similarity(output.queries[0][output.window_mask[0]], title=f"output querie
 
 # %% tags=["varies"]
 from favor_mini.course.widgets import explore
-from favor_mini.course.figures import timeline
-from favor_mini.evaluation import answer
+from favor_mini.figures.overview import timeline
+from favor_mini.evaluation.answering import answer
 
 by_name = {sample.name: sample for sample in samples}
 
@@ -333,7 +334,7 @@ def short_run(folder, callbacks=(), fresh=True):
     if fresh:
         shutil.rmtree(folder, ignore_errors=True)
     other.reset_trained(seed=1)
-    finetune(other, processor, encoded[:32], folder, steps={"ask": 6}, batch=4, seed=1, save_steps=3,
+    finetune(other, processor, SceneRows(encoded[:32]), folder, steps={"ask": 6}, batch=4, seed=1, save_steps=3,
              callbacks=callbacks, progress=False)
     return {name: tensor.clone() for name, tensor in other.state_dict().items() if name in trainable}
 
@@ -428,8 +429,8 @@ print("same weights:", all(torch.equal(whole[name], resumed[name]) for name in w
 # %% [markdown]
 # ## Where this lives
 #
-# `favor_mini/naming.py`, `favor_mini/training.py`, `favor_mini/features.py`, `favor_mini/losses.py`, and the whole recipe behind the shipped checkpoint,
-# `favor_mini/recipe.py`; tests in `tests/test_naming.py`, `tests/test_training.py`, `tests/test_recipe.py`.
+# `favor_mini/training/naming.py`, `favor_mini/training/finetune.py`, `favor_mini/data/features.py`, `favor_mini/losses.py`, and the whole recipe behind the shipped checkpoint,
+# `favor_mini/pretraining/recipe.py`; tests in `tests/test_naming.py`, `tests/test_training.py`, `tests/test_recipe.py`.
 #
 # **In the paper:** sections 3.3 and 3.4, and the set-up of section 4. **Further reading:** the `Trainer` of
 # [transformers](https://huggingface.co/docs/transformers/main_classes/trainer); LoRA ([arXiv 2106.09685](https://arxiv.org/abs/2106.09685)).

@@ -24,11 +24,11 @@ import torch
 
 from favor_mini import checkpoint_path, data_path
 from favor_mini.aveb.files import find_media, only, read_items, read_media
-from favor_mini.aveb.samples import test_set
-from favor_mini.aveb.tasks import TASKS
+from favor_mini.world.test_sets import test_set
+from favor_mini.world.tasks import TASKS
 from favor_mini.course import card, check
-from favor_mini.course.aveb_figures import gallery, lottery, word_errors_table
-from favor_mini.course.plots import bars, curves
+from favor_mini.figures.aveb import gallery, lottery, word_errors_table
+from favor_mini.figures.plots import bars, curves
 from favor_mini.course.widgets import explore
 
 # %% [markdown]
@@ -121,7 +121,7 @@ word_error_rate = check("word_error_rate", word_error_rate)
 # jiwer. **Predict:** which of these three is more than 100 %?
 
 # %%
-from favor_mini.aveb.metrics import word_errors
+from favor_mini.evaluation.metrics import word_errors
 
 for told in ("moon king lion salt", "king lion salt", "moon and the king and a lion and some salt"):
     found = word_errors([told], [SAID])
@@ -213,7 +213,7 @@ bars({word: np.log(M / clips_with[word]) for word in shown}, form="{:.2f}",
 # less where the captions' lengths differ (that makes it CIDEr-**D**). **Predict the order** of these:
 
 # %%
-from favor_mini.aveb.metrics import cider
+from favor_mini.evaluation.metrics import cider
 
 told = {"one of the references, word for word": references[0][1], "the same, last two swapped": "",
         "the first event alone": references[0][0].split(",")[0], "another clip's caption": references[1][0],
@@ -256,7 +256,7 @@ choose_candidate = check("choose_candidate", choose_candidate)
 
 # %%
 from favor_mini.aveb.run import MODELS, Examinee
-from favor_mini.evaluation import likelihood
+from favor_mini.evaluation.answering import likelihood
 
 examinees = {kind: Examinee(kind=kind) for kind in MODELS}
 model, processor = examinees["as it is"].model, examinees["as it is"].processor
@@ -269,7 +269,7 @@ with torch.no_grad():
 print(f"{question.question}\nchosen: {question.candidates[chosen]}    right: {question.answers[0]}")
 
 # %%
-from favor_mini.features import encode_media
+from favor_mini.data.features import encode_media
 
 seen = encode_media(model, processor, [clip])[0]
 logp = likelihood(model, processor, [seen] * 5, [question.question] * 5, list(question.candidates))
@@ -295,7 +295,8 @@ bars({name: round(value, 1) + 0.0 for name, value in zip(question.candidates, lo
 # picked with the answers of these very questions in hand, which flatters it.)
 
 # %%
-from favor_mini.aveb.benchmark import CONSTANT, GUESS, Results, best_constant, draw
+from favor_mini.aveb.benchmark import CONSTANT, GUESS, Results, best_constant
+from favor_mini.figures.benchmark import draw
 from favor_mini.aveb.run import score
 
 SIX, encoded, sat, rows = 6, {}, {}, []
@@ -353,7 +354,7 @@ wide
 # know which one sounds), an *empty* place (it does not see), or no place at all (it did not understand the question).
 
 # %%
-from favor_mini.aveb.samples import FIRST
+from favor_mini.world.test_sets import FIRST
 from favor_mini.world.scene import OPPOSITE
 
 sixty = items["avssd"][:60]
@@ -532,7 +533,7 @@ pd.DataFrame({f"{clips} clips": {plan: found_share(seeds, clips, paired)
 # is trained anew with several seeds, and all arms answer the same questions of all eleven tasks.
 
 # %%
-from favor_mini.course.lab_figures import differences
+from favor_mini.figures.lab import differences
 from favor_mini.lab.experiments import tell
 
 by_task = tell("tasks")

@@ -18,7 +18,7 @@ import torch
 
 from favor_mini import lab
 from favor_mini.course import card, check
-from favor_mini.course.plots import bars, curves, flow, matrices
+from favor_mini.figures.plots import bars, curves, flow, matrices
 from favor_mini.registry import SLOTS, find, names, part, register
 
 print(lab.__doc__)
@@ -176,7 +176,7 @@ for slot, name in (("attention", "late_start"), ("attention", "past_only"), ("di
 # reach is over the K frames of a window, that of `sync` and `windows` over a whole clip.)
 
 # %%
-from favor_mini.course.lab_figures import reach
+from favor_mini.figures.lab import reach
 from favor_mini.course.widgets import explore
 
 
@@ -333,7 +333,7 @@ MeanPooling = check("MeanPooling", MeanPooling)
 
 # %%
 from favor_mini import checkpoint_path
-from favor_mini.lab.compare import connector_cost, fresh_model
+from favor_mini.lab.run import connector_cost, fresh_model
 
 
 @register("connector", "my_pooling", causal=True)
@@ -396,7 +396,8 @@ matrices(seen, x="frame looked at", y="frame that looks", ticks=range(1, frames 
 # also prints seconds a step and minutes a run; they are cut off here, as they are your machine's, not ours).
 
 # %%
-from favor_mini.lab.compare import compare, dry_run, run_folder
+from favor_mini.lab.compare import compare, dry_run
+from favor_mini.lab.run import run_folder
 from favor_mini.lab.plan import Plan
 
 small = {"qformer_width": 64, "qformer_hidden": 128, "qformer_layers": 1, "num_queries": 10}
@@ -419,7 +420,7 @@ for row in results.differences(["all"]).itertuples():
 # seed, a pair:
 
 # %% tags=["varies"]
-from favor_mini.course.variant_figures import pairs
+from favor_mini.figures.variants import pairs
 
 pairs(results)
 
@@ -523,7 +524,7 @@ curves({f"seeds scatter by {spread:g} points": (widths, seeds) for spread, seeds
 # %%
 from scipy.stats import t as student
 
-from favor_mini.course.variant_figures import intervals
+from favor_mini.figures.variants import intervals
 
 
 def simulate(true, spread, seeds, repeats=40):
@@ -591,7 +592,7 @@ curves({"by arithmetic": (count, 1 - 0.95**count), "simulated": (count, simulate
 # for this version.
 
 # %%
-from favor_mini.course.lab_figures import differences
+from favor_mini.figures.lab import differences
 from favor_mini.lab.experiments import find_experiment, shipped_results, tell
 
 experiment, shipped = find_experiment("attention"), shipped_results("attention")

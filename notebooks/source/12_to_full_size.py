@@ -17,8 +17,8 @@ import torch
 
 from favor_mini import FavorConfig, FavorForConditionalGeneration
 from favor_mini.course import card, check
-from favor_mini.course.plots import bars, curves, flow
-from favor_mini.course.scale_figures import stacked
+from favor_mini.figures.plots import bars, curves, flow
+from favor_mini.figures.scale import stacked
 from favor_mini.world.tokenizer import build_tokenizer
 
 # %% [markdown]
@@ -579,7 +579,7 @@ for name, t in batch.items():
 # Real mp4 files, real mel spectrograms, InstructBLIP's classes, and the same `fit` that made the shipped checkpoint:
 
 # %%
-from favor_mini.training import fit
+from favor_mini.training.trainer import fit
 
 model.train()
 log = fit(model, data, processor.collate, hub / "run", steps=3, batch=2, lr=1e-3, log_steps=1, progress=False,
@@ -824,8 +824,8 @@ explore(what_it_costs, thousand_clips=slider(200, 10, 2000, 10, "thousand clips"
 # ## Where this lives
 #
 # `favor_mini/config.py` (`FavorConfig.paper`), `favor_mini/model.py` (`from_parts`), `favor_mini/processor.py`
-# (`FavorProcessor.from_parts`), `favor_mini/training.py` (`fit`), `favor_mini/aveb/files.py` (published rows),
-# `favor_mini/bench.py` (the Q-Former at the paper's sizes, on your machine); tests in `tests/test_from_parts.py`,
+# (`FavorProcessor.from_parts`), `favor_mini/training/trainer.py` (`fit`), `favor_mini/aveb/files.py` (published rows),
+# `favor_mini/apps/bench.py` (the Q-Former at the paper's sizes, on your machine); tests in `tests/test_from_parts.py`,
 # `tests/test_aveb_files.py`, `tests/test_checkpoint.py`.
 #
 # **In the paper:** the model's parts and sizes, and what is trained. **Further reading:** LoRA ([arXiv

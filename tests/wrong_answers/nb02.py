@@ -177,7 +177,7 @@ WRONG = {
     "encode_audio": [(not_joined, "not joined"), (batch_lost, "bring back B"), (first_chunk, "only the first chunk"),
                      (mean_of_chunks, "averaged"), (interleaved, "interleaved"), (side_by_side, "along the features"),
                      (others_chunks, "one another's chunks"), (the_object, "returns an object")],
-    "sum_up": [(never_looked, "not looked yet"), (question_ignored, "no effect"), (padding_seen, "padding of the question is seen"),
+    "query_patches": [(never_looked, "not looked yet"), (question_ignored, "no effect"), (padding_seen, "padding of the question is seen"),
                (question_returned, "keep the first V"), (last_tokens, "*last* V"), (mask_in_wrong_order, "queries come first"),
                (mask_reversed, "reversed")],
     "fit_probe": [(no_bias, "no bias"), (bias_first, "*last* row"), (numbers_as_targets, "one-hot"), (turned, "swapped"),

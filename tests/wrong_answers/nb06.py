@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from favor_mini.windows import fold
+from favor_mini.windows import split_windows
 
 
 def floor(num_frames, window_frames):
@@ -30,12 +30,12 @@ def _cut(steps, frame_mask, window_frames):
 
 def rest_lost(steps, frame_mask, window_frames):
     whole = steps.shape[1] // window_frames * window_frames
-    return fold(steps[:, :whole], frame_mask[:, :whole], window_frames)
+    return split_windows(steps[:, :whole], frame_mask[:, :whole], window_frames)
 
 
 def padded_in_front(steps, frame_mask, window_frames):
     missing = -steps.shape[1] % window_frames
-    return fold(F.pad(steps, (0, 0, 0, 0, missing, 0)), F.pad(frame_mask, (missing, 0)), window_frames)
+    return split_windows(F.pad(steps, (0, 0, 0, 0, missing, 0)), F.pad(frame_mask, (missing, 0)), window_frames)
 
 
 def dealt_out(steps, frame_mask, window_frames):
@@ -69,25 +69,25 @@ def token_by_token(steps, frame_mask, window_frames):
 def padding_real(steps, frame_mask, window_frames):
     missing = -steps.shape[1] % window_frames
     mask = F.pad(frame_mask, (0, missing), value=True)
-    return fold(steps, frame_mask, window_frames)[0], mask.reshape(-1, window_frames)
+    return split_windows(steps, frame_mask, window_frames)[0], mask.reshape(-1, window_frames)
 
 
 def mask_ignored(steps, frame_mask, window_frames):
-    return fold(steps, torch.ones_like(frame_mask), window_frames)
+    return split_windows(steps, torch.ones_like(frame_mask), window_frames)
 
 
 def mask_of_windows(steps, frame_mask, window_frames):
-    windows, mask = fold(steps, frame_mask, window_frames)
+    windows, mask = split_windows(steps, frame_mask, window_frames)
     return windows, mask.any(dim=1)
 
 
 def mask_of_tokens(steps, frame_mask, window_frames):
-    windows, mask = fold(steps, frame_mask, window_frames)
+    windows, mask = split_windows(steps, frame_mask, window_frames)
     return windows, mask.repeat_interleave(steps.shape[2], dim=1)
 
 
 def no_mask(steps, frame_mask, window_frames):
-    return fold(steps, frame_mask, window_frames)[0]
+    return split_windows(steps, frame_mask, window_frames)[0]
 
 
 def clips_mixed(queries, batch):
@@ -159,7 +159,7 @@ def overlapping_all_true(steps, frame_mask, window_frames):
 def _two(steps, frame_mask, window_frames, front=False, real=False):
     found = []
     for length in (window_frames, window_frames // 2):
-        windows, mask = fold(steps, frame_mask, length)
+        windows, mask = split_windows(steps, frame_mask, length)
         missing = window_frames - length
         tokens = missing * steps.shape[2]
         windows = F.pad(windows, (0, 0, tokens, 0) if front else (0, 0, 0, tokens))
@@ -189,20 +189,20 @@ def short_padding_real(steps, frame_mask, window_frames):
 
 
 def not_padded(steps, frame_mask, window_frames):
-    long, short = (fold(steps, frame_mask, length) for length in (window_frames, window_frames // 2))
+    long, short = (split_windows(steps, frame_mask, length) for length in (window_frames, window_frames // 2))
     return torch.cat([long[0], short[0]]), torch.cat([long[1], short[1]])
 
 
 WRONG = {
     "num_windows": [(floor, "is lost"), (always_one_more, "one too many"), (not_rounded, "whole number"), (swapped, "swapped")],
-    "fold": [(rest_lost, "is lost"), (padded_in_front, "before the clip"), (dealt_out, "like cards"), (clips_apart, "clips and windows"),
+    "split_windows": [(rest_lost, "is lost"), (padded_in_front, "before the clip"), (dealt_out, "like cards"), (clips_apart, "clips and windows"),
              (frames_apart, "frames and tokens are still"), (window_by_window, "alternate"), (token_by_token, "torn apart"),
              (padding_real, "marked as real"), (mask_ignored, "is ignored"), (mask_of_windows, "per window"),
              (mask_of_tokens, "per token"), (no_mask, "return windows, mask")],
-    "unfold": [(clips_mixed, "clips are mixed"), (query_by_query, "query by query"), (still_two_axes, "two axes"), (averaged, "averaged"),
+    "join_windows": [(clips_mixed, "clips are mixed"), (query_by_query, "query by query"), (still_two_axes, "two axes"), (averaged, "averaged"),
                (along_features, "along the features")],
-    "overlapping": [(fold, "do not overlap"), (stops_early, "you stop when"), (full_ones_only, "only full windows"), (scrambled, "movedim"),
+    "overlapping": [(split_windows, "do not overlap"), (stops_early, "you stop when"), (full_ones_only, "only full windows"), (scrambled, "movedim"),
                     (overlapping_mixed, "alternate"), (every_frame, "at every frame"), (overlapping_all_true, "all True")],
     "two_resolutions": [(clips_torn_apart, "stay together"), (short_first, "before the long ones"), (short_padded_in_front, "in front"),
-                        (fold, "only the long"), (short_padding_real, "marked as real"), (not_padded, "Sizes of tensors")],
+                        (split_windows, "only the long"), (short_padding_real, "marked as real"), (not_padded, "Sizes of tensors")],
 }

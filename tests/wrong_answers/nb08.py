@@ -259,7 +259,7 @@ WRONG = {
     "answer_loss": [(not_shifted, "*sees*"), (shifted_back, "*before*"), (by_all_places, "divided by all places"),
                     (mean_of_means, "each clip's mean"), (summed, "it is the sum"), (sign, "sign is wrong"),
                     (token_zero, "taken for a token"), (vocabulary_last, "raised")],
-    "turns_apart": [(plain_causal, "see one another"), (without_the_clip, "do not see the clip"), (ahead, "must be causal"),
+    "isolate_turns_mask": [(plain_causal, "see one another"), (without_the_clip, "do not see the clip"), (ahead, "must be causal"),
                     (swapped, "are swapped"), (clip_only, "not itself"), (turn_before, "the one before it"),
                     (counts_on, "count on from"), (from_zero, "start at 0"), (stands_still, "stands still"),
                     (one_thing, "two things")],

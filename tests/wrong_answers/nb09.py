@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from favor_mini.losses import diversity_loss
-from favor_mini.training import SHARES
+from favor_mini.training.finetune import SHARES
 
 
 def entropy(logits, labels, **options):
@@ -120,7 +120,7 @@ WRONG = {
     "two_part_loss": [(not_moved, "not moved"), (moved_back, "wrong way"), (no_diversity, "is missing"), (no_weight, "not weighted"),
                       (rewarded, "subtracted"), (padding_counts, "-100 count"), (mean_of_means, "rows' means"), (summed, "a sum"),
                       (in_place, "in place")],
-    "share_out": [(may_be_none, "at least one"), (does_not_add_up, "add up"), (rounded_up, "round down"), (thirds, "the same")],
+    "steps_per_stage": [(may_be_none, "at least one"), (does_not_add_up, "add up"), (rounded_up, "round down"), (thirds, "the same")],
     "last_checkpoint": [(by_text, "sort by the number"), (oldest, "oldest"), (cut_off, "lacks"), (unread, "valid JSON"),
                         (raises_where_empty, "ValueError"), (as_path, "as text")],
 }

@@ -1,6 +1,6 @@
 """Exercises of notebook 00: two warm-ups, to meet cards, checks and hints."""
 
-from ...aveb.metrics import matches
+from ...evaluation.metrics import matches
 from ...windows import num_windows
 from ..exercise import Trial, exercise
 

@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import WhisperFeatureExtractor
 
-from ...evaluation import delay_sound
-from ...media import ROUNDING, Clip
+from ...media.clip import ROUNDING, Clip, delay_sound
 from ..exercise import Trial, exercise
 
 NOTEBOOK = "01"
@@ -248,7 +247,7 @@ def _(t: Trial):
 
 @cache
 def _processor():
-    from ...pretraining import mini_processor
+    from ...world.mini import mini_processor
 
     return mini_processor()
 

@@ -75,10 +75,10 @@ def _(t: Trial):
             apart.flatten(0, 1).unflatten(0, (chunks, batch)).transpose(0, 1).flatten(1, 2)}, what="what was heard")
 
 
-sum_up = VisualEncoder.sum_up
+query_patches = VisualEncoder.query_patches
 
 
-@exercise("sum_up", notebook=NOTEBOOK, answer=sum_up, difficulty=4, minutes=18,
+@exercise("query_patches", notebook=NOTEBOOK, answer=query_patches, difficulty=4, minutes=18,
           goal="The Q-Former alone: V queries look at a frame's patches and come back as V visual tokens. With a "
                "question, its tokens go into the Q-Former's self-attention *behind* the queries, so that the queries may "
                "take them in; padding of the question must not be seen, and only the V queries are returned. The mask is "
@@ -111,7 +111,7 @@ def _(t: Trial):
 
         ones = torch.ones(frames, tokens, dtype=torch.long)
         whole = inside(torch.cat([ones, real.long()], 1))
-        alone = encoder.sum_up(patches)
+        alone = encoder.query_patches(patches)
         found = t.run(encoder, patches)
         t.that(isinstance(found, Tensor), "expected a tensor (n, V, D_v); the Q-Former returns an object, take its `.last_hidden_state`")
         t.same(found, alone, {
@@ -119,7 +119,7 @@ def _(t: Trial):
             "the queries themselves were returned; they have not looked yet": queries}, what="without a question, the visual tokens")
         found = t.run(encoder, patches, ids, real.long())
         t.that(isinstance(found, Tensor), "with a question, expected a tensor (n, V, D_v)")
-        t.same(found, encoder.sum_up(patches, ids, real.long()), {
+        t.same(found, encoder.query_patches(patches, ids, real.long()), {
             "the question has no effect: pass its tokens as `input_ids`": alone,
             "padding of the question is seen: join `question_mask` to the mask": inside(None)[:, :tokens],
             "the question's tokens were returned as well; keep the first V, the queries": whole,

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from ...lab.variants import overlapping, two_resolutions
-from ...windows import fold, num_windows, unfold
+from ...windows import join_windows, num_windows, split_windows
 from ..exercise import Trial, exercise
 
 NOTEBOOK = "06"
@@ -35,7 +35,7 @@ def _(t: Trial):
             "T and K are swapped: T frames are cut into windows of K": -(-K // max(frames, 1))}, what=f"for {frames} frames in windows of {K} the result")
 
 
-@exercise("fold", notebook=NOTEBOOK, answer=fold, difficulty=3, minutes=15,
+@exercise("split_windows", notebook=NOTEBOOK, answer=split_windows, difficulty=3, minutes=15,
           goal="Cut every clip into windows of K frames and lay the windows of all clips into one batch: those of clip 0 first. Pad the last window with "
                "zeros at its end and mark that padding as not real. The mask that comes in (shorter clips have padding already) is cut in the same way.",
           shapes="`steps` (B, T, P, D), `frame_mask` (B, T) bool, `window_frames` K -> windows (B * W, K * P, D), mask (B * W, K)",
@@ -48,7 +48,7 @@ def _(t: Trial):
     missing = -frames % K
     long, real = F.pad(steps, (0, 0, 0, 0, 0, missing)), F.pad(mask, (0, missing))
     cut = long.unflatten(1, (-1, K))  # [B, W, K, P, D]
-    windows, expected_mask = fold(steps, mask, K)
+    windows, expected_mask = split_windows(steps, mask, K)
     whole = frames // K * K
     front = F.pad(steps, (0, 0, 0, 0, missing, 0)).unflatten(1, (-1, K)).flatten(0, 1).flatten(1, 2)
     dealt = long.unflatten(1, (K, -1)).transpose(1, 2).flatten(0, 1).flatten(1, 2)
@@ -72,19 +72,19 @@ def _(t: Trial):
         "the mask is per token; it should be per frame, (B * W, K)": expected_mask.repeat_interleave(tokens, dim=1),
         "the mask's windows stand in another order than the windows themselves":
             real.unflatten(1, (-1, K)).transpose(0, 1).flatten(0, 1)}, what="the mask")
-    t.same(t.run(steps, mask, frames), fold(steps, mask, frames), what="with a window as long as the clip, (windows, mask)")
+    t.same(t.run(steps, mask, frames), split_windows(steps, mask, frames), what="with a window as long as the clip, (windows, mask)")
 
 
-@exercise("unfold", notebook=NOTEBOOK, answer=unfold, difficulty=2, minutes=8,
+@exercise("join_windows", notebook=NOTEBOOK, answer=join_windows, difficulty=2, minutes=8,
           goal="Put the windows' queries back together: one sequence a clip, window after window, within a window query after query.",
           shapes="`queries` (B * W, N, D), `batch` B -> (B, W * N, D)",
-          hints=("`fold` laid the windows of clip 0 first. So the first axis is (B, W), in this order.",
+          hints=("`split_windows` laid the windows of clip 0 first. So the first axis is (B, W), in this order.",
                  "`queries.unflatten(0, (batch, -1))` is (B, W, N, D); W and N then become one axis."))
 def _(t: Trial):
     batch, windows, N, width = t.number(2, 3), t.number(4, 5), t.number(6, 7), t.number(8, 9)
     queries = t.randn(batch * windows, N, width)
     cut = queries.unflatten(0, (batch, -1))  # [B, W, N, D]
-    t.same(t.run(queries, batch), unfold(queries, batch), {
+    t.same(t.run(queries, batch), join_windows(queries, batch), {
         "clips are mixed: the first W entries belong to clip 0, the next W to clip 1": queries.unflatten(0, (-1, batch)).transpose(0, 1).flatten(1, 2),
         "the order is query by query, with all windows' first queries in front; time runs window by window": cut.transpose(1, 2).flatten(1, 2),
         "windows and queries are still two axes; they become one sequence of W * N vectors": cut,
@@ -95,11 +95,11 @@ def _(t: Trial):
 
 @exercise("overlapping", notebook=NOTEBOOK, answer=overlapping, difficulty=4, minutes=18,
           goal="A variant: a window of K frames begins *every K / 2* (rounded down, at least 1), as long as there is a frame for it to begin with. What one border cuts in two, another "
-               "window may hold whole. Padding and mask as in `fold`.",
+               "window may hold whole. Padding and mask as in `split_windows`.",
           shapes="`steps` (B, T, P, D), `frame_mask` (B, T), `window_frames` K -> windows (B * W, K * P, D), mask (B * W, K), with W = ceil(T / stride)",
           hints=("The last window begins at frame (W - 1) * stride and needs K frames: so many frames must there be, in all, before you cut.",
                  "`x.unfold(1, K, stride)` cuts overlapping pieces of axis 1, but puts the K at the *end*: (B, W, P, D, K). Move it back with `movedim(-1, 2)`, then go on "
-                 "as in `fold`."))
+                 "as in `split_windows`."))
 def _(t: Trial):
     steps, mask, K = _folded(t, odd=bool(t.number(0, 1)))
     frames, stride = steps.shape[1], K // 2
@@ -116,7 +116,7 @@ def _(t: Trial):
     found = t.run(steps, mask, K)
     t.that(isinstance(found, tuple | list) and len(found) == 2, "two things should come back, the windows and their mask: `return windows, mask`")
     t.same(found[0], windows, {
-        "the windows do not overlap; a new one begins every K / 2 frames": fold(steps, mask, K)[0],
+        "the windows do not overlap; a new one begins every K / 2 frames": split_windows(steps, mask, K)[0],
         "you stop when every frame is held by some window; a window begins at every multiple of the stride at which there is a frame": rows(cut[:, :short]),
         "only full windows are kept, and the clip's end is lost; pad it": rows(steps.unfold(1, K, stride)),
         "`Tensor.unfold` has left the K frames at the end, and flattening has scrambled frames and tokens: `movedim(-1, 2)` first":
@@ -133,14 +133,14 @@ def _(t: Trial):
           goal="Another variant: *every clip* gets all its windows of K frames, then all its windows of S = K / 2 (rounded down, at least 1) frames. One Q-Former must take both, so a short window is padded "
                "at its end to K frames, and that padding is not real.",
           shapes="`steps` (B, T, P, D), `frame_mask` (B, T), `window_frames` K -> windows (B * W, K * P, D), mask (B * W, K), with W = ceil(T / K) + ceil(T / S)",
-          hints=("`fold` twice. What comes back has lost the axis of the clips; bring it back (`unflatten(0, (B, -1))`) before you join long and short windows.",
-                 "`windows, mask = fold(steps, frame_mask, length)`; pad windows by `(K - length) * P` tokens and the mask by `K - length` frames; `unflatten` both; `torch.cat([long, "
+          hints=("`split_windows` twice. What comes back has lost the axis of the clips; bring it back (`unflatten(0, (B, -1))`) before you join long and short windows.",
+                 "`windows, mask = split_windows(steps, frame_mask, length)`; pad windows by `(K - length) * P` tokens and the mask by `K - length` frames; `unflatten` both; `torch.cat([long, "
                  "short], dim=1).flatten(0, 1)`."))
 def _(t: Trial):
     steps, mask, K = _folded(t, odd=bool(t.number(0, 1)))
     batch, tokens, half = len(steps), steps.shape[2], K // 2
     windows, expected_mask = two_resolutions(steps, mask, K)
-    parts = [fold(steps, mask, length) for length in (K, half)]
+    parts = [split_windows(steps, mask, length) for length in (K, half)]
     missing = K - half
 
     def joined(parts, short_first=False, clips=True, front=False, value=False):

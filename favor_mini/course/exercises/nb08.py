@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 
-from ...attention import turns_apart
+from ...attention import isolate_turns_mask
 from ...processor import MEDIA_TOKEN, FavorProcessor, _pad
 from ..exercise import Trial, exercise
 
@@ -147,7 +147,7 @@ def _(t: Trial):
             F.cross_entropy(after.flatten(0, 1), following.clamp(min=0).flatten())}, what="the loss")
 
 
-@exercise("turns_apart", notebook=NOTEBOOK, answer=turns_apart, difficulty=4, minutes=20,
+@exercise("isolate_turns_mask", notebook=NOTEBOOK, answer=isolate_turns_mask, difficulty=4, minutes=20,
           goal="Several questions about one clip in one row, and none may see another. A token sees what comes before it *if* that belongs to the clip (turn 0) "
                "or to its own turn. And every turn's positions go on from the clip's end, as if it were the only one.",
           shapes="`turn_ids` (B, L), 0 for the clip, then 1, 2 ... -> mask (B, 1, L, L) bool, True where looking is allowed, and positions (B, L)",
@@ -158,7 +158,7 @@ def _(t: Trial):
     batch, turns, length = t.number(2, 3), t.number(2, 3), t.number(13, 16)
     cuts = [sorted(t.rng.choice(range(2, length - 1), turns, replace=False)) for _ in range(batch)]
     turn_ids = torch.tensor([[sum(i >= cut for cut in row) for i in range(length)] for row in cuts])
-    mask, positions = turns_apart(turn_ids)
+    mask, positions = isolate_turns_mask(turn_ids)
     found = t.run(turn_ids)
     t.that(isinstance(found, tuple | list) and len(found) == 2, "expected two things: `return mask, positions`")
     place = torch.arange(length)

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from ...losses import diversity_loss
-from ...training import SHARES, last_checkpoint, share_out
+from ...training.finetune import SHARES, steps_per_stage
+from ...training.trainer import last_checkpoint
 from ..exercise import Trial, exercise
 
 NOTEBOOK = "09"
@@ -51,7 +52,7 @@ def _(t: Trial):
         "a sum over the tokens instead of a mean": entropy(logits[:, :-1], labels[:, 1:], reduction="sum") + weight * spread})
 
 
-@exercise("share_out", notebook=NOTEBOOK, answer=share_out, difficulty=2, minutes=8,
+@exercise("steps_per_stage", notebook=NOTEBOOK, answer=steps_per_stage, difficulty=2, minutes=8,
           goal=f"So many training steps are to be shared out among three stages: align and ask get {SHARES['align']:.0%} each, rounded down but at "
                "least one step, name gets all the rest.",
           shapes="`steps` a whole number -> a dict with the keys `name`, `align`, `ask`",
@@ -62,7 +63,7 @@ def _(t: Trial):
         later = {stage: int(steps * SHARES[stage]) for stage in ("align", "ask")}
         one = {stage: max(1, n) for stage, n in later.items()}
         up = {stage: math.ceil(steps * SHARES[stage]) for stage in later}
-        t.same(t.run(steps), share_out(steps), {
+        t.same(t.run(steps), steps_per_stage(steps), {
             "with few steps a stage gets none; each needs at least one": {"name": steps - sum(later.values()), **later},
             "the steps do not add up: name gets what the others leave": {"name": int(steps * SHARES["name"]), **one},
             "the later stages are rounded up; round down": {"name": steps - sum(up.values()), **up},
@@ -99,4 +100,3 @@ def _(t: Trial):
         t.that(Path(t.run(folder)).name == "checkpoint-1000",
                "the newest folder's trainer_state.json breaks off in the middle: it is there, but it is not valid JSON")
         t.that(isinstance(t.run(folder), str), "expected the path as text: `str(folder)`")
-

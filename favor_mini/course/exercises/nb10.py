@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from scipy.stats import binomtest
 from torch import Tensor
 
-from ...aveb.metrics import word_errors
 from ...aveb.run import resampled
+from ...evaluation.metrics import word_errors
 from ...lab.diagnose import skill
 from ..exercise import Trial, exercise
 

@@ -126,6 +126,7 @@ def _(t: Trial):
         steps = embedded.unflatten(1, (frames, -1))
         unhidden = package.embed(inputs, torch.ones_like(mask), False)[0].unflatten(1, (frames, -1))
         bare = package.input_norm(inputs.masked_fill(~mask.repeat_interleave(tokens, 1)[..., None], 0.0)).unflatten(1, (frames, -1))
+
         def finish(x, chosen=places):
             return package.norm(package.map(x)[:, chosen])
         t.same(out[0], package(inputs, mask)[0], {

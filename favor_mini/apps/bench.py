@@ -1,0 +1,290 @@
+"""Measure this machine: one table of medians and spread. Every row runs in a process of its own.
+
+What it measures: the causal Q-Former at the paper's sizes against a plain loop over windows; reading a video; asking the
+model a question, warm and cold; importing the package.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+from time import perf_counter
+
+from ..machine import peak_memory
+from ..storage import atomic_write
+
+PAPER = {"input_width": 1536, "window_frames": 10, "step_tokens": 32, "num_queries": 32, "width": 768}
+QUICK = {"input_width": 96, "window_frames": 4, "step_tokens": 6, "num_queries": 4, "width": 48}
+STAGES = ("import", "load", "read", "prepare", "encode", "answer")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement: the median of the repeats, the least and the most (None where it could not be measured).
+
+    `memory` is the process's peak in MiB, libraries included.
+    """
+
+    name: str
+    unit: str
+    median: float | None
+    least: float | None
+    most: float | None
+    repeats: int
+    memory: float | None = None
+    note: str = ""
+
+    def __str__(self) -> str:
+        times = "".join(f"{'-' if v is None else format(v, '.3f'):>10}" for v in (self.median, self.least, self.most))
+        memory = "" if self.memory is None else f"{self.memory:.0f}"
+        return f"{self.name:<50}{times}  {self.unit:<8}{memory:>9}  {self.note}".rstrip()
+
+
+def bench(*, quick: bool = False, only: str | None = None, repeats: int = 5, threads: int | None = None,
+          json_file: str | None = None, checkpoint: str | None = None) -> list[Row]:
+    """Run the rows, print the table as it grows, and return it."""
+    options = {"quick": quick, "repeats": 2 if quick else repeats, "threads": threads, "checkpoint": checkpoint}
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+          + (", --quick: sizes too small to tell speed" if quick else ""))
+    print(f"{'what':<50}{'median':>10}{'least':>10}{'most':>10}  {'unit':<8}{'peak MiB':>9}  note")
+    rows = []
+    for kind, rows_of in {"qformer": qformer_rows, "read": read_rows, "ask": ask_rows, "import": import_rows}.items():
+        for row in rows_of(options) if only in (None, kind) else ():
+            rows.append(row)
+            print(row, flush=True)
+    if json_file:
+        Path(json_file).parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(Path(json_file)) as unfinished:
+            unfinished.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    return rows
+
+
+def summary(name: str, unit: str, measured: list[float], memory: float | None = None, note: str = "") -> Row:
+    return Row(name, unit, statistics.median(measured), min(measured), max(measured), len(measured), memory, note)
+
+
+def in_process(measure: str, **options) -> dict:
+    """Run the function `measure` of this file in a fresh process; what it returns, and the process's peak memory.
+
+    Raises:
+        OSError: the process failed, or was killed, as it is where memory runs out.
+    """
+    root = str(Path(__file__).parent.parent)
+    paths = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH")) if p)
+    done = subprocess.run([sys.executable, "-m", "favor_mini.apps.bench", measure, json.dumps(options)], text=True,
+                          capture_output=True, env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "PYTHONPATH": paths})
+    if done.returncode:
+        why = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise OSError(f"{measure} {options} ended with code {done.returncode}: {why}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def repeat(run: Callable[[], object], repeats: int) -> list[float]:
+    """Seconds of each of `repeats` runs, after one that does not count."""
+    run()
+    seconds = []
+    for _ in range(repeats):
+        start = perf_counter()
+        run()
+        seconds.append(perf_counter() - start)
+    return seconds
+
+
+# The causal Q-Former.
+
+def qformer_rows(options: dict) -> Iterator[Row]:
+    """The plain loop and ours, for each length, pass and precision; the note says how many times as fast ours is."""
+    for minutes in (0.05, 0.1) if options["quick"] else (1, 10):
+        for backward in (False, True):
+            medians = {}
+            for dtype, way in product(("float32", "bfloat16"), ("plain loop", "ours")):
+                name = f"Q-Former {minutes:g} min {'fwd+bwd' if backward else 'forward'} {dtype} {way}"
+                try:
+                    found = in_process("time_qformer", way=way, minutes=minutes, backward=backward, dtype=dtype, **options)
+                except OSError as error:  # say so and go on: for 10 minutes a machine may lack the memory
+                    yield Row(name, "s", None, None, None, 0, note=str(error)[-80:])
+                    continue
+                medians[way, dtype] = statistics.median(found["seconds"])
+                note = ", ".join(f"{medians[way_, loop] / medians[way, dtype]:.2f}x {way_} {loop}"
+                                 for way_, loop in medians if way == "ours" and way_ == "plain loop")
+                yield summary(name, "s", found["seconds"], found["memory"], note)
+
+
+def time_qformer(way: str, minutes: float, backward: bool, dtype: str, quick: bool, repeats: int, **_) -> dict:
+    import torch
+
+    from ..qformer import CausalQFormer
+
+    sizes = QUICK if quick else PAPER
+    torch.manual_seed(0)
+    precision = getattr(torch, dtype)
+    qformer = CausalQFormer(**sizes, heads=12, hidden=4 * sizes["width"]).to(precision).eval()  # eval: no dropout
+    windows = -(-round(minutes * 120) // sizes["window_frames"])
+    tokens = sizes["window_frames"] * sizes["step_tokens"]
+    inputs = torch.randn(windows, tokens, sizes["input_width"], dtype=precision)
+    mask = torch.ones(windows, sizes["window_frames"], dtype=torch.bool)
+
+    def run():
+        with nullcontext() if backward else torch.no_grad():
+            queries = qformer(inputs, mask)[0] if way == "ours" else plain_loop(qformer, inputs, mask)
+        if backward:
+            queries.float().square().mean().backward()
+            qformer.zero_grad(set_to_none=True)
+
+    return {"seconds": repeat(run, repeats)}
+
+
+def plain_loop(qformer, windows, frame_mask):
+    """What `CausalQFormer.forward` computes, written down plainly: window by window, every attention matrix in full.
+
+    Shares the module's weights; for frames that are all real.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    from ..registry import find
+
+    def attend(block, x, memory, mask):
+        heads = [t.unflatten(-1, (block.heads, -1)).transpose(0, 1)  # [heads, L, d]
+                 for t in (block.query(x), block.key(memory), block.value(memory))]
+        scores = heads[0] @ heads[1].transpose(-1, -2) / heads[0].shape[-1] ** 0.5  # [heads, L, M]
+        scores = scores if mask is None else scores.masked_fill(~mask, -torch.inf)
+        return block.norm(x + block.output((scores.softmax(-1) @ heads[2]).transpose(0, 1).flatten(1)))
+
+    if not frame_mask.all():
+        raise ValueError("plain_loop takes whole windows only; cut the clip to a multiple of window_frames")
+    mask = find("attention", qformer.attention)(qformer.window_frames, qformer.step_tokens)
+    results = []
+    for window in windows:
+        inputs = qformer.input_norm(window) + qformer.positions  # [K * P, D]
+        queries = qformer.query_norm(qformer.queries)  # [N, width]
+        for layer in qformer.layers:
+            encoded = attend(layer.causal_attention, inputs, inputs, mask)
+            queries = attend(layer.self_attention, queries, queries, None)
+            queries = attend(layer.cross_attention, queries, encoded, None)
+            forward = layer.feed_forward
+            queries = forward.norm(queries + forward.output(F.gelu(forward.intermediate(queries))))
+        results.append(queries)
+    return torch.stack(results)  # [W, N, width]
+
+
+# Reading.
+
+def read_rows(options: dict) -> Iterator[Row]:
+    seconds, width, height, fps = (4, 160, 90, 12) if options["quick"] else (60, 640, 360, 24)
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "clip.mp4")
+        _film(path, seconds, width, height, fps)
+        found = in_process("time_read", path=path, **options)
+    speeds = [seconds / s for s in found["seconds"]]
+    yield summary(f"reading 2 Hz frames and sound, {seconds} s {width}x{height}", "s/s", speeds, found["memory"],
+                  "seconds of video in a second")
+
+
+def _film(path: str, seconds: int, width: int, height: int, fps: int) -> None:
+    """A film that moves all over, with sound: a camera that pans across soft noise."""
+    import numpy as np
+    from PIL import Image
+
+    from ..world.video import write_video
+
+    rng = np.random.default_rng(0)
+    grain = rng.integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
+    scenery = np.asarray(Image.fromarray(grain).resize((width, height), Image.Resampling.BICUBIC))
+    frames = (np.roll(scenery, 2 * i, axis=1) for i in range(seconds * fps))
+    write_video(path, frames, fps, rng.uniform(-0.3, 0.3, seconds * 16000).astype(np.float32), 16000)
+
+
+def time_read(path: str, repeats: int, **_) -> dict:
+    from ..media.read import read_clip
+
+    return {"seconds": repeat(lambda: read_clip(path), repeats)}
+
+
+# Asking.
+
+def ask_rows(options: dict) -> Iterator[Row]:
+    """`favor-mini ask` on a 10 s clip: in a fresh process each time (cold), and again in one process (warm)."""
+    from ..evaluation.checkpoint import find_checkpoint
+
+    with tempfile.TemporaryDirectory() as folder:
+        clip = str(Path(folder) / "clip.mp4")
+        _film(clip, 2 if options["quick"] else 10, 256, 256, 24)
+        note = ""
+        try:
+            checkpoint = str(find_checkpoint(options["checkpoint"]))
+        except FileNotFoundError:
+            if options["checkpoint"]:
+                raise
+            checkpoint, note = str(Path(folder) / "random"), "random weights: no shipped checkpoint"
+            in_process("write_random_checkpoint", folder=checkpoint)
+        cold = []
+        for _ in range(options["repeats"]):
+            start = perf_counter()
+            found = in_process("time_ask", clip=clip, **{**options, "checkpoint": checkpoint, "repeats": 0})
+            cold.append({"in all": perf_counter() - start, **found["stages"][0]})
+        warm = in_process("time_ask", clip=clip, **{**options, "checkpoint": checkpoint})
+    for when, stages, memory in (("cold", cold, found["memory"]), ("warm", warm["stages"][1:], warm["memory"])):
+        yield summary(f"ask, {when}, in all", "s", [s.get("in all", sum(s.values())) for s in stages], memory, note)
+        for stage in [s for s in STAGES if s in stages[0]]:
+            yield summary(f"ask, {when}, {stage}", "s", [s[stage] for s in stages])
+
+
+def time_ask(clip: str, checkpoint: str, repeats: int, **_) -> dict:
+    from .ask import Asker
+
+    asker = Asker(checkpoint)
+    return {"stages": [asker.ask(clip, "what was shown when the bell was heard?").seconds for _ in range(repeats + 1)]}
+
+
+def write_random_checkpoint(folder: str) -> dict:
+    from ..model import FavorForConditionalGeneration
+    from ..world.mini import mini_config, mini_processor
+
+    config = mini_config()
+    FavorForConditionalGeneration(config).save_pretrained(folder)
+    mini_processor(config).save_pretrained(folder)
+    return {}
+
+
+# Importing.
+
+def import_rows(options: dict) -> Iterator[Row]:
+    for what in ("favor_mini", "favor_mini.apps.cli"):
+        found = [in_process("time_import", what=what) for _ in range(options["repeats"])]
+        yield summary(f"import {what}", "s", [f["seconds"] for f in found], max(f["memory"] for f in found))
+
+
+def time_import(what: str) -> dict:
+    """This process has imported favor_mini already, so a bare one is asked."""
+    code = f"from time import perf_counter as t; a = t(); import {what}; print(t() - a)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return {"seconds": float(done.stdout)}
+
+
+def _run_row(measure: str, options: dict) -> dict:
+    if options.get("threads"):
+        import torch
+
+        torch.set_num_threads(options["threads"])
+    measures = (time_qformer, time_read, time_ask, write_random_checkpoint, time_import)
+    found = {m.__name__: m for m in measures}[measure](**options)
+    peak = peak_memory()
+    return {**found, "memory": None if peak is None else peak / 2**20}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="One row of the table, for `favor-mini bench`.")
+    parser.add_argument("measure")
+    parser.add_argument("options", type=json.loads)
+    row = parser.parse_args()
+    print(json.dumps(_run_row(row.measure, row.options)))

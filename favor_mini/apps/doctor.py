@@ -1,0 +1,258 @@
+"""Look over this machine: [OK], [WARN] or [FAIL] for each thing that favor-mini needs, and how to mend it.
+
+Every check runs on its own: one that fails, or crashes, hides none of the others.
+"""
+
+import hashlib
+import importlib
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent  # of a checkout, where pyproject.toml and requirements.lock lie
+MODULES = {"Pillow": "PIL", "decord2": "decord", "PyYAML": "yaml"}  # where a library is imported by another name
+INSTALL = "run `make setup`, or `pip install -r requirements.lock` in this environment"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`status` is "OK", "WARN" or "FAIL"; `mend` says what to do about the latter two."""
+
+    status: str
+    text: str
+    mend: str = ""
+
+
+Check = Callable[[], Finding]
+
+
+def examine(checkpoint=None, quick: bool = False) -> int:
+    """Print a line for each check as it is done; returns 1 if any failed, else 0."""
+    failed = 0
+    for name, check in checks(checkpoint, quick):
+        finding = attempt(check)
+        failed += finding.status == "FAIL"
+        print(f"{f'[{finding.status}]':<7} {name:<14} {finding.text}", flush=True)
+        if finding.mend and finding.status != "OK":
+            print(f"{'':<22} -> {finding.mend}", flush=True)
+    print(f"\n{failed} of the checks failed; mend them in this order." if failed else "\nNothing stands in the way.")
+    return int(failed > 0)
+
+
+def attempt(check: Check) -> Finding:
+    """Run a check; whatever it raises is a finding of its own."""
+    try:
+        return check()
+    except Exception as error:
+        return Finding("FAIL", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}", INSTALL)
+
+
+def checks(checkpoint=None, quick: bool = False) -> Iterator[tuple[str, Check]]:
+    """The checks by name, in the order in which they should be mended."""
+    yield "python", check_python
+    for requirement in requirements():
+        yield requirement.name, partial(check_library, requirement)
+    if not quick:
+        yield "codec PyAV", partial(check_codec, "PyAV")
+        yield "codec decord", partial(check_codec, "decord")
+    yield "device", check_device
+    yield "threads", check_threads
+    yield "checkpoint", partial(check_checkpoint, checkpoint, quick)
+    yield "data_samples", check_samples
+    yield "memory", check_memory
+    yield "disk", check_disk
+
+
+def requirements() -> list:
+    """What pyproject.toml asks for on this machine, as `packaging` requirements."""
+    from packaging.requirements import Requirement
+
+    if (ROOT / "pyproject.toml").exists():
+        wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    else:
+        wanted = [r for r in metadata.requires("favor-mini") or [] if "extra ==" not in r]
+    found = [Requirement(text) for text in wanted]
+    return [r for r in found if r.marker is None or r.marker.evaluate()]
+
+
+def tested_version(name: str) -> str | None:
+    """The version in requirements.lock; None without a lock."""
+    lock = ROOT / "requirements.lock"
+    found = re.search(rf"(?im)^{re.escape(name)}==([^\s;]+)", lock.read_text()) if lock.exists() else None
+    return found and found[1]
+
+
+def check_python() -> Finding:
+    text = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    fine = sys.version_info >= (3, 11)
+    return Finding("OK" if fine else "FAIL", text, "favor-mini needs Python 3.11 or newer: `make PYTHON=python3.11 setup`")
+
+
+def check_library(requirement) -> Finding:
+    try:
+        version = metadata.version(requirement.name)
+    except metadata.PackageNotFoundError:
+        return Finding("FAIL", f"not installed, wanted {requirement.name}{requirement.specifier}", INSTALL)
+    importlib.import_module(MODULES.get(requirement.name, requirement.name))
+    if not requirement.specifier.contains(version, prereleases=True):
+        return Finding("FAIL", f"{version}, wanted {requirement.specifier}", INSTALL)
+    tested = tested_version(requirement.name)
+    differs = tested is not None and tested != version.split("+")[0]  # torch's builds: 2.13.0+cpu
+    return Finding("OK", f"{version} (tested with {tested})" if differs else version)
+
+
+_WRITE = """
+import numpy as np, sys
+from favor_mini.world.video import write_video
+pictures = [np.full((64, 64, 3), 8 * i, np.uint8) for i in range(24)]
+write_video(sys.argv[1], pictures, 24, np.sin(np.arange(16000) / 8).astype(np.float32) / 2, 16000)
+"""
+_READ = {"PyAV": _WRITE + """
+import av
+with av.open(sys.argv[1]) as file:
+    read = list(file.decode())
+pictures = sum(isinstance(f, av.VideoFrame) for f in read)
+heard = sum(f.samples for f in read if isinstance(f, av.AudioFrame))
+assert pictures == 24 and heard >= 48000, f"read {pictures} of 24 pictures and {heard} of 48000 samples"
+""", "decord": _WRITE + """
+import decord
+pictures = decord.VideoReader(sys.argv[1])
+assert len(pictures) == 24 and abs(int(pictures[20].asnumpy().mean()) - 160) < 10, "decord read other pictures"
+"""}
+
+
+def check_codec(reader: str) -> Finding:
+    """H.264 and AAC there and back, in a process of its own: what a broken codec does is crash."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        done = _python("-c", _READ[reader], str(Path(folder) / "é.mp4"), seconds=120)
+    if done.returncode == 0:
+        return Finding("OK", f"H.264 and AAC written, read back with {reader}")
+    return Finding("FAIL", f"writing an mp4 and reading it with {reader} failed: {_last_line(done)}",
+                   "reinstall the readers: `pip install --force-reinstall --no-deps av decord` (decord2 on Arm and macOS)")
+
+
+def _python(*arguments: str, seconds: float) -> subprocess.CompletedProcess:
+    # The package is found wherever this one was, installed or not.
+    paths = os.pathsep.join(p for p in (str(ROOT), os.environ.get("PYTHONPATH")) if p)
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=seconds,
+                          env={**os.environ, "PYTHONPATH": paths})
+
+
+def _last_line(done: subprocess.CompletedProcess) -> str:
+    if done.returncode < 0:
+        return f"the process was killed by signal {-done.returncode}"
+    return (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1][:300]
+
+
+def check_device() -> Finding:
+    import torch
+
+    from ..machine import has_fast_bf16
+
+    if torch.cuda.is_available():
+        name = f"cuda: {torch.cuda.get_device_name()}, {torch.cuda.mem_get_info()[1] / 2**30:.0f} GiB"
+    else:
+        cpu = platform.processor() or platform.machine()
+        name = f"cpu: {os.cpu_count()} cores ({cpu}), torch uses {torch.get_num_threads()} threads"
+        if torch.backends.mps.is_available():
+            name += "; Apple's mps is there, favor-mini trains on the cpu"
+    speed = "bfloat16 is fast here and used for training" if has_fast_bf16() else "no fast bfloat16: training is in float32"
+    return Finding("OK", f"{name}; {speed}")
+
+
+def check_threads() -> Finding:
+    from .cli import WAIT_POLICY
+
+    if (WAIT_POLICY or "").upper() == "PASSIVE":
+        return Finding("OK", "OMP_WAIT_POLICY=PASSIVE")
+    found = f"OMP_WAIT_POLICY is {WAIT_POLICY or 'not set'}; favor-mini's commands and `make` set it themselves"
+    return Finding("WARN", found,
+                   "for scripts and notebooks `export OMP_WAIT_POLICY=PASSIVE`: without it, threads that wait keep a core "
+                   "busy, and small tensors crawl")
+
+
+def check_checkpoint(checkpoint=None, quick: bool = False) -> Finding:
+    from ..evaluation.checkpoint import find_checkpoint
+
+    try:
+        folder = find_checkpoint(checkpoint)
+    except FileNotFoundError as error:
+        text, _, mend = str(error).partition("; ")
+        return Finding("FAIL", text, mend)
+    size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 2**20
+    if quick:
+        return Finding("OK", f"{folder}, {size:.1f} MiB (not loaded)")
+    clips = sorted((_samples_folder() / "clips").glob("*.mp4")) if _samples_folder() else []
+    if not clips:
+        return Finding("WARN", f"{folder}, {size:.1f} MiB; no sample clip to try it on", "see data_samples")
+    done = _python("-m", "favor_mini", "ask", str(clips[0]), "how many words were said?", "--json", "--checkpoint",
+                   str(folder), seconds=300)
+    if done.returncode:
+        return Finding("FAIL", f"{folder} does not answer: {_last_line(done)}",
+                       "restore it with `git checkout -- favor_mini/checkpoints`, or make it anew: `favor-mini train all`")
+    seconds = sum(json.loads(done.stdout)["seconds"].values())
+    return Finding("OK", f"{folder}, {size:.1f} MiB, answered about {clips[0].name} in {seconds:.1f} s")
+
+
+def _samples_folder() -> Path | None:
+    from .. import data_path
+
+    try:
+        return data_path()
+    except FileNotFoundError:
+        return None
+
+
+def check_samples() -> Finding:
+    folder = _samples_folder()
+    mend = "restore them with `git checkout -- data_samples`, or make them anew: `make samples`"
+    if folder is None:
+        return Finding("FAIL", "no data_samples beside the package", "work in a checkout (`pip install -e .`), or set "
+                       "FAVOR_MINI_DATA to the folder data_samples of one")
+    sums = folder / "SHA256SUMS"
+    if not sums.exists():
+        return Finding("FAIL", f"{sums} is missing", mend)
+    listed = [line.split(maxsplit=1) for line in sums.read_text().splitlines() if line.strip()]
+    wrong = [name for digest, name in ((d, n.lstrip("*")) for d, n in listed) if not _matches(folder / name, digest)]
+    if wrong:
+        return Finding("FAIL", f"{len(wrong)} of {len(listed)} files are missing or changed: {', '.join(wrong[:3])}", mend)
+    return Finding("OK", f"{len(listed)} files as they were made, in {folder}")
+
+
+def _matches(path: Path, digest: str) -> bool:
+    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest
+
+
+def check_memory() -> Finding:
+    free = _free_memory()
+    if free is None:
+        return Finding("WARN", "this system does not say how much memory is free", "make sure of about 4 GiB")
+    return Finding("OK" if free >= 4 else "WARN", f"{free:.1f} GiB free", "fine-tuning wants about 4 GiB: close something")
+
+
+def _free_memory() -> float | None:
+    """GiB that can be had without swapping: what Linux says, else the free pages where the system counts them."""
+    if (meminfo := Path("/proc/meminfo")).exists():
+        return int(re.search(r"MemAvailable:\s+(\d+)", meminfo.read_text())[1]) / 2**20
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    except (ValueError, AttributeError, OSError):
+        return None
+
+
+def check_disk() -> Finding:
+    free = shutil.disk_usage(Path.cwd()).free / 2**30
+    return Finding("OK" if free >= 2 else "WARN", f"{free:.1f} GiB free in {Path.cwd()}",
+                   "the demo and a training's caches want about 2 GiB")
