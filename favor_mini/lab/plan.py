@@ -31,17 +31,22 @@ class Plan:
         tasks: train on the eleven tasks of `aveb` as well, about one clip in two, and ask these, of so many scenes each.
     """
 
-    arms: list[dict]
-    fixed: dict = field(default_factory=dict)
-    seeds: int = 5
-    minutes: float = 3.0
-    steps: int | None = None
-    clips: int = 1600
-    batch: int = 16
-    lr: float = 7e-4
-    scenes: int = 60
-    questions: int = 10
-    tasks: bool = False
+    arms: list[dict] = field(metadata={"help": "one change to the config per arm, FIELD=VALUE[,...];"
+                                       " the first arm is the baseline"})
+    fixed: dict = field(default_factory=dict, metadata={
+        "help": "changes to the config that all arms share, FIELD=VALUE[,...]"})
+    seeds: int = field(default=5, metadata={"help": "how many times each arm is trained"})
+    minutes: float = field(default=3.0, metadata={
+        "help": "training time of the first arm; it sets the number of steps of all arms"})
+    steps: int | None = field(default=None, metadata={
+        "help": "training steps of each run, in all stages together; replaces minutes"})
+    clips: int = field(default=1600, metadata={"help": "training clips"})
+    batch: int = field(default=16, metadata={"help": "clips per training step"})
+    lr: float = field(default=7e-4, metadata={"help": "peak learning rate"})
+    scenes: int = field(default=60, metadata={"help": "test scenes to ask about"})
+    questions: int = field(default=10, metadata={"help": "questions per test scene"})
+    tasks: bool = field(default=False, metadata={
+        "help": "train on the eleven benchmark tasks too, and ask these about so many scenes each"})
 
     def __post_init__(self):
         merged = [{**self.fixed, **arm} for arm in self.arms]
