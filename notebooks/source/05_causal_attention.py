@@ -1,11 +1,12 @@
 # %% [markdown]
 # # 05 Causal attention
 #
-# **You will** write the mask that lets every frame see the past and no frame the future, keep padding out of it, and then trust
-# nobody: you will *measure* which frame's encoding depends on which, find a leak that no shape gives away, and meet the mask of
-# the authors' released code.
+# **You will** write the mask that lets every frame attend to the past and never to the future, and
+# mask the padding. Then you *measure* which frame's encoding depends on which, find a leak that no
+# shape shows, and compare with the mask of the authors' released code.
 #
-# **You need** notebook 04 (one head of attention, queries, cross-attention). **Paper:** section 3.2, the causal attention module.
+# **You need** notebook 04 (one head of attention, queries, cross-attention). **Paper:** section
+# 3.2, the causal attention module.
 #
 # **Costs:** 35 minutes of reading, 46 minutes of exercises; 30 s of computing, 1.3 GB of memory.
 
@@ -19,30 +20,32 @@ from favor_mini.figures.plots import bars, curves, flow, matrices
 # %% [markdown]
 # ## Where we are
 #
-# Frames and sound stand side by side, step by step (notebook 03). They are cut into windows of K frames (notebook 06). Now N
-# queries are to sum up each window. Before they look at it, the window's own tokens look at one another: that is the
-# *causal self-attention*, and it is what makes a Q-Former a **causal** Q-Former.
+# Visual and audio tokens are synchronised, time step by time step (notebook 03), and cut into
+# windows of K frames (notebook 06). Next, N queries summarise each window. Before the queries
+# attend to the window, the window's own tokens attend to one another. This is the *causal
+# self-attention*. It is what makes a Q-Former a **causal** Q-Former.
 
 # %%
-flow([("synchronise", "seen and heard side by side", "(T, P, D)"),
+flow([("synchronise", "concatenate the features", "(T, P, D)"),
       ("cut", "windows of K frames", "(W, K * P, D)"),
-      ("causal attention", "each frame takes in the frames before it", "(W, K * P, D)"),
-      ("cross-attention", "N queries look at what came out", "(W, N, width)"),
+      ("causal attention", "each frame attends to earlier frames", "(W, K * P, D)"),
+      ("cross-attention", "N queries attend to the result", "(W, N, width)"),
       ("project", "to the language model", "(W * N, 256)")],
-     here="causal attention", title="The causal Q-Former's first move")
+     here="causal attention", title="The first part of the causal Q-Former")
 
 # %% [markdown]
-# Why bother? Think of a question such as *what was heard next after the bell?* The answer lies not in one frame but in the step
-# from one to the next. If every frame's encoding already holds what led up to it, then a query that looks at one place finds a
-# small history there. And if no frame holds what comes *after* it, "before" and "after" cannot be mixed up. That is the paper's
-# argument. Whether it holds here is measured at the end.
+# Why is this needed? Take the question *what was heard next after the bell?* The answer is not in
+# one frame. It is in the step from one frame to the next. If every frame's encoding already
+# contains the frames before it, a query that attends to one position finds a short history there.
+# If no frame's encoding contains what comes *after* it, "before" and "after" cannot be confused.
+# That is the paper's argument. The end of this notebook measures whether it holds here.
 
 # %% [markdown]
 # ## Which frame does a token belong to?
 #
-# A window is one long row of K * P tokens: P for the first frame, P for the second, and so on (P is 25 in the shipped model).
-# Everything below compares the *frames* of two tokens, so first we need each token's frame. Code counts from 0; prose and figures, like
-# people, from 1.
+# A window is one sequence of K * P tokens: P for the first frame, P for the second, and so on (P is
+# 25 in the shipped model). The masks below compare the *frames* of two tokens, so first we need the
+# frame of each token. Code counts from 0. Text and figures count from 1.
 
 # %%
 card("frame_index")
@@ -59,43 +62,46 @@ print(frame_index(3, 2))
 # %% [markdown]
 # ## The block mask
 #
-# A mask is a square of booleans over (token that looks, token looked at). With $f(i)$ the frame of token $i$:
+# A mask is a boolean matrix over (query token, key token). With $f(i)$ the frame of token $i$:
 #
 # $$M_{ij} = \big[\, f(i) \ge f(j) \,\big]$$
 #
-# By hand, for three frames of two tokens. Row 4 is the second token of frame 2. It may look at frame 1, at frame 2, *its own frame
-# whole*, and not at frame 3:
+# By hand, for three frames of two tokens. Row 4 is the second token of frame 2. It may attend to
+# frame 1 and to *all of its own frame* 2, but not to frame 3:
 #
 # ```
-#      frame looked at   1 1 | 2 2 | 3 3
+#      frame of the key  1 1 | 2 2 | 3 3
 #    token 4 (frame 2)   # # | # # | . .
 # ```
 #
-# A language model's mask is a triangle over tokens. This one is a **staircase** over frames: what happens within one half
-# second has no order that matters, and a token of the picture must not miss the sound beside it just because it stands first.
+# A language model's mask is a triangle over tokens. This mask is a **staircase** over frames. The
+# order of tokens within one half second has no meaning, and a visual token must not miss the sound
+# of its own time step because it comes first in the sequence.
 
 # %%
 card("block_causal")
 
 # %% tags=["exercise:block_causal"]
 def block_causal(num_frames, step_tokens, device=None):
-    """K, P -> (K * P, K * P) bool over (token that looks, token looked at)."""
+    """K, P -> (K * P, K * P) bool over (query token, key token)."""
     raise NotImplementedError  # your code
 
 # %%
 block_causal = check("block_causal", block_causal)
 
 # %% [markdown]
-# Beside it, two others. The middle one is worth a second look: it is what the authors' **released inference code** builds, an upper
-# triangle over (query, key), where the text of the paper says the reverse. We keep it under a name of its own, `block_anticausal`. What
-# it does to a frame's encoding you will measure below; what it does to answers, too.
+# The next figure compares it with two other masks. Note the middle one. The authors' **released
+# inference code** builds this mask, an upper triangle over (query, key). The text of the paper says
+# the reverse. The package has it under the name `block_anticausal`. Below you measure its effect on
+# the encodings and on the answers.
 
 # %%
 masks(num_frames=4, step_tokens=3)
 
 # %% [markdown]
-# Try the other masks that ship, and move K. Which of them lets a frame see a later one? (`full` and `block_anticausal` do; `none` leaves
-# each token nothing but itself; `token_causal` is a language model's triangle, which cuts frames apart.)
+# Try the other masks of the package, and change K. Which masks let a frame attend to a later frame?
+# (`full` and `block_anticausal` do. With `none`, a token attends to itself only. `token_causal` is
+# the triangle of a language model, which divides frames.)
 
 # %%
 from favor_mini import lab  # its variants register themselves
@@ -106,7 +112,9 @@ from favor_mini.registry import find, names
 def draw_mask(mask, frames_K):
     shown = find("attention", mask)(frames_K, 3)
     title = f"{mask}: {shown.float().mean():.0%} of pairs"
-    return matrices({title: shown}, x="frame looked at", y="frame that looks", blocks=3)
+    return matrices(
+        {title: shown}, x="frame of the key", y="frame of the query", blocks=3
+    )
 
 
 explore(draw_mask, mask=names("attention"), frames_K=(4, 10))
@@ -114,73 +122,98 @@ explore(draw_mask, mask=names("attention"), frames_K=(4, 10))
 # %% [markdown]
 # ## What a mask does to attention
 #
-# Attention scores are $S = QK^\top/\sqrt{d}$, and row $i$ of $\mathrm{softmax}(S)$ says how token $i$ divides its attention. A
-# forbidden pair gets the score $-\infty$, so that its share is $e^{-\infty} = 0$ and the others share what is left:
+# Attention scores are $S = QK^\top/\sqrt{d}$, and row $i$ of $\mathrm{softmax}(S)$ holds the
+# attention weights of token $i$. A masked pair gets the score $-\infty$. Its weight is then
+# $e^{-\infty} = 0$, and the other weights of the row still add up to 1:
 #
 # $$A_{ij} = \frac{M_{ij}\, e^{S_{ij}}}{\sum_k M_{ik}\, e^{S_{ik}}}$$
 #
-# Four tokens, two frames of two, scores all equal but one:
+# An example with two frames of two tokens. All scores are equal except one:
 
 # %%
 scores = torch.zeros(4, 4)
-scores[1, 0] = 1.0  # token 1 likes token 0
+scores[1, 0] = 1.0  # token 1 scores token 0 higher
 allowed = block_causal(2, 2)
 weights = scores.masked_fill(~allowed, -torch.inf).softmax(-1)
-matrices({"scores": scores, "may look": allowed.float(), "weights, each row adds up to 1": weights},
-         x="looked at", y="looks", numbers=True)
+matrices(
+    {
+        "scores": scores,
+        "mask": allowed.float(),
+        "weights, each row adds up to 1": weights,
+    },
+    x="key",
+    y="query",
+    numbers=True,
+)
 
 # %% [markdown]
-# The rows of the first frame divide everything between two tokens; those of the second among four. What if one sets the *weights* to zero
-# instead, after the softmax? Rows no longer add up to 1:
+# In the rows of the first frame, two tokens share the weight. In the rows of the second frame, four
+# tokens do. What happens if you set the *weights* to zero instead, after the softmax? The rows no
+# longer add up to 1:
 
 # %%
 print("before the softmax:", weights.sum(-1).tolist())
-print("after it:          ", [round(total, 2) for total in (scores.softmax(-1) * allowed).sum(-1).tolist()])
+print(
+    "after it:          ",
+    [round(total, 2) for total in (scores.softmax(-1) * allowed).sum(-1).tolist()],
+)
 
 # %% [markdown]
-# The package leaves the arithmetic to `scaled_dot_product_attention`, which takes the boolean mask as it is. The same numbers:
+# The package uses PyTorch's `scaled_dot_product_attention`, which takes the boolean mask directly.
+# It gives the same numbers:
 
 # %%
 from torch.nn.functional import scaled_dot_product_attention
 
-one = torch.eye(4)[None, None]  # with the identity as values, what comes out are the weights
+one = torch.eye(4)[None, None]  # with the identity as values, the output is the weights
 # twice the scores, as it divides them by the root of the width, 4
-heard = scaled_dot_product_attention(2 * scores[None, None], one, one, attn_mask=allowed)
-print("largest difference from the weights above:", (heard[0, 0] - weights).abs().max().item())
+heard = scaled_dot_product_attention(
+    2 * scores[None, None], one, one, attn_mask=allowed
+)
+print(
+    "largest difference from the weights above:",
+    (heard[0, 0] - weights).abs().max().item(),
+)
 
 # %% [markdown]
 # ## Padding
 #
-# A clip of 13 frames fills one window of ten and three tenths of another. The rest of that window is padding, and padding must
-# not be looked at. So the mask of a window is the plain mask *and* the columns of real frames. But look what happens to the row
-# of a token that may see nothing at all:
+# A clip of 13 frames fills one window of ten frames and three frames of a second window. The rest
+# of the second window is padding. No token may attend to padding. So the mask of a window is the
+# plain mask *and* the columns of real frames. But a row without any allowed key is a problem:
 
 # %%
 nothing_allowed = torch.zeros(1, 4, dtype=torch.bool)
 print(torch.zeros(1, 4).masked_fill(~nothing_allowed, -torch.inf).softmax(-1))
 
 # %% [markdown]
-# Not a number, and it spreads: through the residual, the LayerNorm, the loss, into every weight. Does it happen? Under the paper's mask
-# it does not, as padding comes last and a padded frame still sees the real ones before it. Under other masks it does:
+# The result is `nan`, and it spreads through the residual connection, the LayerNorm and the loss
+# into every weight. Can this happen? With the paper's mask it cannot: padding comes last, so a
+# padded frame can still attend to the real frames before it. With other masks it can:
 
 # %%
-two_real = torch.tensor([True, True, False, False]).repeat_interleave(3)  # four frames of three tokens, two real
+# four frames of three tokens, two real
+two_real = torch.tensor([True, True, False, False]).repeat_interleave(3)
 for mask in names("attention"):
     empty = ~(find("attention", mask)(4, 3) & two_real[None, :]).any(-1)
-    print(f"{mask:<18}{int(empty.sum())} of 12 rows see nothing")
+    print(f"{mask:<18}{int(empty.sum())} of 12 rows without an allowed key")
 
 # %% [markdown]
-# So a padded frame keeps the right to see itself, whatever the mask. What it computes is of no interest, as nobody looks at it; it just
-# has to be a number.
+# So a padded frame may always attend to itself, whatever the mask. Its encoding is never used. It
+# only has to be a finite number.
 
 # %%
 card("window_mask")
 
 # %% tags=["exercise:window_mask"]
 def window_mask(name, frame_mask, step_tokens):
-    """frame_mask (B * W, K) bool -> (B * W, 1, K * P, K * P) bool: the mask `name` with padding hidden."""
+    """The mask `name` with padding masked.
+
+    frame_mask (B * W, K) bool -> (B * W, 1, K * P, K * P) bool
+    """
     num_frames = frame_mask.shape[1]
-    allowed = find("attention", name)(num_frames, step_tokens)  # (K * P, K * P), without padding
+    # (K * P, K * P), without padding
+    allowed = find("attention", name)(num_frames, step_tokens)
     raise NotImplementedError  # your code
 
 # %%
@@ -188,17 +221,29 @@ window_mask = check("window_mask", window_mask)
 
 # %%
 real = torch.tensor([[True, True, True, True], [True, True, False, False]])
-causal, reverse = (window_mask(name, real, 3) for name in ("block_causal", "block_anticausal"))
-matrices({"block_causal, four real": causal[0, 0], "block_causal, two real": causal[1, 0],
-          "block_anticausal, two real": reverse[1, 0]}, x="frame looked at", y="frame that looks", blocks=3)
+causal, reverse = (
+    window_mask(name, real, 3) for name in ("block_causal", "block_anticausal")
+)
+matrices(
+    {
+        "block_causal, four real": causal[0, 0],
+        "block_causal, two real": causal[1, 0],
+        "block_anticausal, two real": reverse[1, 0],
+    },
+    x="frame of the key",
+    y="frame of the query",
+    blocks=3,
+)
 
 # %% [markdown]
-# In the last one, frames 3 and 4 are padding: no real frame sees them, and they see themselves.
+# In the last mask, frames 3 and 4 are padding. No real frame attends to them, and they attend to
+# themselves.
 
 # %% [markdown]
 # ## A variant of your own: a band
 #
-# Must a frame see *everything* before it? Perhaps the frame before is enough. A variant of a mask is one function.
+# Does a frame need to attend to *all* earlier frames? Perhaps the previous frame is enough. A
+# variant of the mask is one function.
 
 # %%
 card("local_causal")
@@ -212,10 +257,11 @@ def local_causal(num_frames, step_tokens, device=None):
 local_causal = check("local_causal", local_causal)
 
 # %% [markdown]
-# ## Trust nothing, measure
+# ## Measure what depends on what
 #
-# A mask that *looks* right proves little. It may be transposed on its way, dropped in the second layer, or overwritten where
-# padding is handled. No shape will tell. But causality is a statement about what depends on what, and that can be measured:
+# A picture of the mask proves little. The mask can be transposed later, dropped in the second
+# layer, or overwritten where padding is handled. Shapes do not show any of these errors. But
+# causality is a statement about what depends on what, and that can be measured:
 #
 # > change frame $j$, encode again, and see which frames' encodings move.
 
@@ -224,15 +270,16 @@ card("measure_reach")
 
 # %% tags=["exercise:measure_reach"]
 def measure_reach(encode, steps):
-    """Returns a numpy array (T, T) of bool: [i, j], changing frame j moves frame i's encoding."""
+    """A numpy array (T, T) of bool: [i, j], does frame j change the encoding of frame i?"""
     raise NotImplementedError  # your code
 
 # %%
 measure_reach = check("measure_reach", measure_reach)
 
 # %% [markdown]
-# Try it on whole Q-Formers, one for each mask, with random weights; in float64, so that rounding stays far below what a changed frame
-# does. `return_maps` hands out what each layer's causal attention made of the frames, on the way of an ordinary forward pass.
+# Apply it to complete Q-Formers with random weights, one for each mask. They compute in float64, so
+# that rounding errors stay far below the effect of a changed frame. `return_maps` returns the
+# encodings of each layer's causal attention from an ordinary forward pass.
 
 # %%
 from favor_mini.figures.lab import reach
@@ -251,7 +298,7 @@ def build(mask):
 
 
 def encoder(qformer, layer=0):
-    """Frames in, what a layer of the Q-Former encodes them as out."""
+    """A function from frames to the encodings of one layer of the Q-Former."""
     def encode(steps):
         _, maps = qformer(steps.flatten(1, 2), everything, return_maps=True)
         return maps.encoded[layer].unflatten(1, (K, P))  # [1, K, P, D]
@@ -263,40 +310,59 @@ shown = ("block_causal", "block_anticausal", "full", "local_causal")
 reach({name: measure_reach(encoder(build(name)), steps) for name in shown})
 
 # %% [markdown]
-# There it is, measured and not drawn: under the released code's mask, frame 1 moves with every later frame, and the last with none but
-# itself.
+# This is measured. With the mask of the released code, the encoding of frame 1 depends on every
+# later frame, and the encoding of the last frame depends on itself only.
 #
-# **A riddle.** The band lets a frame see one frame back. Stack two layers and, in most networks, it would see two back: the layer
-# below has already brought one along. Predict, then run:
+# **Predict.** The band mask lets a frame attend to one earlier frame. In most networks, two such
+# layers reach two frames back, because the first layer has already included one. Predict the result
+# here, then run the cell:
 
 # %%
 banded = build("local_causal")
-reach({f"local_causal, layer {number + 1}": measure_reach(encoder(banded, number), steps) for number in (0, 1)})
+reach(
+    {
+        f"local_causal, layer {number + 1}": measure_reach(
+            encoder(banded, number), steps
+        )
+        for number in (0, 1)
+    }
+)
 
 # %% [markdown]
-# Still one frame. In FAVOR, *each layer's causal attention starts from the window's inputs*, not from what the layer before made of
-# them. Only the queries travel from layer to layer. So the reach of a mask is its reach, however deep the Q-Former.
+# Still one frame. In FAVOR, *each layer's causal attention starts from the window's inputs*, not
+# from the output of the previous layer. Only the queries pass from layer to layer. So the temporal
+# receptive field of the mask does not grow with the depth of the Q-Former.
 #
 # ## Find the leak
 #
-# A colleague has "simplified" one layer of the Q-Former: it no longer passes its mask on. Which layer it is has been drawn by lot. The
-# shapes are right, all numbers are finite, training would run. Which layer leaks, and which frames?
+# Somebody has "simplified" one layer of the Q-Former: it no longer passes on its mask. The layer is
+# chosen at random. The shapes are right, all numbers are finite, and training would run. Which
+# layer leaks, and which frames?
 
 # %%
 suspect = build("block_causal")
-layer = suspect.layers[int(torch.randint(2, (1,), generator=torch.Generator().manual_seed(5)))]
-honest = layer.encode
-layer.encode = lambda inputs, mask, maps=None: honest(inputs, None, maps)  # the simplification
+layer = suspect.layers[
+    int(torch.randint(2, (1,), generator=torch.Generator().manual_seed(5)))
+]
+masked_encode = layer.encode
+# no mask
+layer.encode = lambda inputs, mask, maps=None: masked_encode(inputs, None, maps)
 
 queries, _ = suspect(steps.flatten(1, 2), everything)
 print("queries", tuple(queries.shape), " finite:", bool(queries.isfinite().all()))
 
 # %%
-reach({f"layer {number + 1}": measure_reach(encoder(suspect, number), steps) for number in (0, 1)})
+reach(
+    {
+        f"layer {number + 1}": measure_reach(encoder(suspect, number), steps)
+        for number in (0, 1)
+    }
+)
 
 # %% [markdown]
-# One square is a staircase, the other is full: there, every frame but the last moves with later ones. Nothing but this measurement tells.
-# `favor_mini.lab.contract` makes it, among others, on any registered part (in windows of four frames), and names the frames that leak:
+# One matrix is a staircase. The other is full: every frame but the last depends on later frames.
+# Only this measurement shows it. `favor_mini.lab.contract` runs this measurement and others on any
+# registered part (with windows of four frames), and names the frames that leak:
 
 # %%
 from favor_mini.lab.contract import check as contract
@@ -305,7 +371,7 @@ from favor_mini.registry import register
 
 @register("attention", "one_ahead", causal=True)
 def one_ahead(num_frames, step_tokens, device=None):
-    """Declared causal, but off by one frame."""
+    """Declared as causal, but off by one frame."""
     frame = frame_index(num_frames, step_tokens)
     return frame[:, None] >= frame[None, :] - 1
 
@@ -318,11 +384,17 @@ for broken in contract("attention", "one_ahead", show=False).broken:
 # %% [markdown]
 # ## The component, on a real clip
 #
-# The shipped model has all of this inside. Let it read a clip and keep its attention maps; `return_maps` gives the very weights that the
-# values were summed with. Averaged over tokens and heads, they say how frame $i$ divides its attention over the frames.
+# The shipped model contains all of this. Run it on a clip and keep its attention maps:
+# `return_maps` returns the attention weights that were used in the forward pass. Averaged over
+# tokens and heads, they show how frame $i$ distributes its attention over the frames.
 
 # %%
-from favor_mini import FavorForConditionalGeneration, FavorProcessor, checkpoint_path, read_clip
+from favor_mini import (
+    FavorForConditionalGeneration,
+    FavorProcessor,
+    checkpoint_path,
+    read_clip,
+)
 from favor_mini.figures.overview import timeline
 from favor_mini.world.samples import read_samples
 
@@ -339,23 +411,29 @@ frames, tokens = model.config.window_frames, model.config.step_tokens
 
 
 def by_frame(attention):
-    """(heads, K * P, K * P) -> (K, K): the mean share of attention that a frame's tokens give to each frame."""
-    blocks = attention.mean(0).unflatten(0, (frames, tokens)).unflatten(-1, (frames, tokens))  # [K, P, K, P]
+    """(heads, K * P, K * P) -> (K, K): mean attention of a frame to each frame."""
+    blocks = attention.mean(0)  # [K * P, K * P]
+    blocks = blocks.unflatten(0, (frames, tokens)).unflatten(-1, (frames, tokens))
     return blocks.mean(1).sum(-1)
 
 
-shown = {f"layer {i + 1}, first window": by_frame(maps[0]) for i, maps in enumerate(output.maps.causal)}
+shown = {
+    f"layer {i + 1}, first window": by_frame(maps[0])
+    for i, maps in enumerate(output.maps.causal)
+}
 matrices(shown,
-         x="frame looked at", y="frame that looks", label="share of attention",
+         x="frame of the key", y="frame of the query", label="share of attention",
          ticks=range(1, frames + 1), numbers=False, limits=(0, 1))
 
 # %% [markdown]
-# Above the diagonal nothing is looked at, in both layers, as it must be. The first frame looks only at itself; it has no choice.
+# Above the diagonal the attention is zero in both layers, as it must be. The first frame attends to
+# itself only.
 #
-# ## Take the mask away from a trained model
+# ## Change the mask of a trained model
 #
-# The model was *trained* under the block-causal mask. What if it is asked under another? (This says how much the model relies on the
-# mask that it has learned with. It does not say which mask is better to learn with; that takes training, below.)
+# The model was *trained* with the block-causal mask. What happens if it answers with another mask?
+# (This shows how much the model relies on the mask that it was trained with. It does not show which
+# mask is better for training. For that, see the next section.)
 
 # %%
 from favor_mini.evaluation.answering import encode_clips, evaluate
@@ -369,21 +447,31 @@ scenes = {s.name: s.scene for s in samples}
 accuracy = {}
 for mask in ("block_causal", "local_causal", "block_anticausal", "full"):
     model.qformer.attention = mask
-    found = {row.name: row for row in score_rows(evaluate(model, processor, held_out, asked, single_modality_chance(scenes)), FAMILY_GROUPS)}
+    found = {
+        row.name: row
+        for row in score_rows(
+            evaluate(model, processor, held_out, asked, single_modality_chance(scenes)),
+            FAMILY_GROUPS,
+        )
+    }
     accuracy[mask] = (found["all"].accuracy, found["all"].low, found["all"].high)
 model.qformer.attention = "block_causal"
-bars(accuracy, x=f"accuracy over {len(asked)} questions about {len(samples)} held-out clips", percent=True,
-     title="One trained model, asked under four masks")
+bars(
+    accuracy,
+    x=f"accuracy over {len(asked)} questions about {len(samples)} held-out clips",
+    percent=True,
+    title="One trained model, four masks at inference",
+)
 
 # %% [markdown]
-# The lines are 95 % intervals of each accuracy by itself. Reversing the direction costs most: what the connector has learned to find *before*
-# a frame is no longer there.
+# The lines are the 95 % interval of each accuracy. The reversed direction costs most: the connector
+# has learned to find the past in a frame's encoding, and the past is no longer there.
 #
-# ## Does it help to learn with it?
+# ## Does training with the mask help?
 #
-# Now the fair question. Train the connector anew under each mask, from the same first random numbers, on the same clips in the same
-# order, for as many steps, with several seeds; then ask all of them the same held-out questions. That takes the better part
-# of an hour, so the results ship with the package, and are drawn from there:
+# A fair comparison trains a fresh connector with each mask: the same initial weights, the same
+# clips in the same order, the same number of steps, several seeds. Then all of them answer the same
+# held-out questions. This takes most of an hour, so the results are part of the package:
 
 # %%
 from favor_mini.figures.lab import differences
@@ -396,47 +484,62 @@ groups = ["what comes next", "both modalities", "all"]
 differences(results.differences(groups), results.arms[0]) if results else None
 
 # %% [markdown]
-# The red line is the paper's mask, the points are how much better or worse the others did. An interval that crosses the line means: *no
-# difference found*. It does not mean that there is none. The numbers behind it, and how large a difference may have stayed hidden:
+# The red line is the paper's mask. Each point is the difference between another mask and the
+# paper's mask. An interval that crosses the line means *no measurable difference*. It does not mean
+# that there is no difference. The numbers, and the size of a difference that could stay hidden:
 
 # %%
 if results:
     print(results.verdicts(["what comes next", "all"]))
 
 # %% [markdown]
-# How far can this speak? These are clips of 8 to 12 s, windows of 5 s, a language model that has learned to reason over timelines before, and
-# two minutes of training. A mini result can show that a claim need not hold, or that the machinery can show the effect; it cannot
-# tell what a model a thousand times larger does.
+# What are the limits of this result? It holds for clips of 8 to 12 s, windows of 5 s, a language
+# model that was already trained on timelines, and two minutes of training. A result at mini size
+# can show that a claim does not always hold, or that an effect can be measured with this code. It
+# cannot predict the behaviour of a model that is a thousand times larger.
 #
-# **And the cost?** A mask forbids pairs, but the arithmetic is done for all of them: `scaled_dot_product_attention` with a boolean
-# mask computes the full square. Causal attention is not cheaper here; it would be with a kernel that skips forbidden blocks.
+# **Cost.** A mask excludes pairs, but all pairs are computed: `scaled_dot_product_attention` with a
+# boolean mask computes the full matrix. Causal attention is not cheaper here. It would be cheaper
+# with a kernel that skips masked blocks.
 
 # %%
 lengths = torch.arange(1, 21)
-pairs = {"full": [(k * tokens) ** 2 / 1e3 for k in lengths.tolist()],
-         "block causal, needed": [float(block_causal(k, tokens).sum()) / 1e3 for k in lengths.tolist()]}
+pairs = {
+    "full": [(k * tokens) ** 2 / 1e3 for k in lengths.tolist()],
+    "block causal, needed": [
+        float(block_causal(k, tokens).sum()) / 1e3 for k in lengths.tolist()
+    ],
+}
 curves({name: (lengths, values) for name, values in pairs.items()},
        x="frames of a window, K", y="pairs of tokens, thousands", zero=True)
 
 # %% [markdown]
 # ## What to play with
 #
-# - Write a mask that sees its own frame and the *first* one. Register it, run it through `contract`, predict its reach first.
-# - In "Take the mask away", ask only questions of the families `seen_after` and `heard_after`. Which mask costs most there?
-# - `favor-mini compare --vary attention=block_causal,none --seeds 3 --minutes 1` trains a comparison of your own (notebook 11).
+# - Write a mask in which a frame attends to itself and to the *first* frame. Register it. Predict
+#   its temporal receptive field, then run `contract`.
+# - In "Change the mask of a trained model", ask only questions of the families `seen_after` and
+#   `heard_after`. Which mask costs most there?
+# - `favor-mini compare --vary attention=block_causal,none --seeds 3 --minutes 1` trains a
+#   comparison with your own settings (notebook 11).
 #
 # ## Recap
 #
-# - The mask compares *frames*, not tokens: own frame whole, earlier frames, nothing later.
-# - It goes in before the softmax. Padded frames are hidden as columns and keep sight of themselves as rows.
-# - Causality is a claim about what depends on what. Perturb a frame and see what moves: shapes cannot tell.
-# - Each layer starts from the window's inputs, so depth does not lengthen the reach.
-# - The released code holds the reverse mask. Both are here by name, and what they do is measured.
+# - The mask compares *frames*, not tokens: all of the own frame, earlier frames, no later frame.
+# - It is applied before the softmax. Padded frames are masked as keys, but they may attend to
+#   themselves.
+# - Causality is a statement about what depends on what. Change a frame and measure what changes.
+#   Shapes do not show it.
+# - Each layer starts from the window's inputs, so the temporal receptive field does not grow with
+#   depth.
+# - The released code has the reverse mask. The package has both by name, and this notebook measures
+#   their effect.
 
 # %% [markdown]
 # ## Quiz
 #
-# **1.** Under the block-causal mask, frame 4 of a window has ten tokens. How many of these may its first token look at?
+# **1.** Under the block-causal mask, frame 4 of a window has ten tokens. To how many of these may
+# its first token attend?
 #
 # - a) one, itself
 # - b) all ten
@@ -444,12 +547,14 @@ curves({name: (lengths, values) for name, values in pairs.items()},
 #
 # <details><summary>Answer</summary>
 #
-# **b.** A frame sees itself whole. *a:* that would be a triangle over tokens, as in a language model. *c:* then even the first frame would have
-# nothing to look at, and its softmax would be undefined.
+# **b.** A token attends to all tokens of its own frame. *a:* that would be a triangle over tokens,
+# as in a language model. *c:* then the first frame would have no allowed key, and its softmax would
+# be undefined.
 #
 # </details>
 #
-# **2.** In a window of ten frames you change frame 7, and the encodings of frames 7, 8, 9 and 10 move. Which mask may this be?
+# **2.** In a window of ten frames you change frame 7, and the encodings of frames 7, 8, 9 and 10
+# change. Which mask can this be?
 #
 # - a) `block_causal`
 # - b) `block_anticausal`
@@ -457,11 +562,12 @@ curves({name: (lengths, values) for name, values in pairs.items()},
 #
 # <details><summary>Answer</summary>
 #
-# **a.** Later frames take frame 7 in. *b:* then frames 1 to 7 would move. *c:* then only 7 and 8 would.
+# **a.** Later frames attend to frame 7. *b:* then frames 1 to 7 would change. *c:* then only 7 and
+# 8 would change.
 #
 # </details>
 #
-# **3.** Why may a padded frame see itself, under any mask?
+# **3.** Why may a padded frame attend to itself, with any mask?
 #
 # - a) It holds information that later frames need
 # - b) It makes the batch faster
@@ -469,24 +575,26 @@ curves({name: (lengths, values) for name, values in pairs.items()},
 #
 # <details><summary>Answer</summary>
 #
-# **c.** The softmax of nothing but $-\infty$ is undefined. *a:* it is padding, zeros. *b:* the arithmetic is the same.
+# **c.** The softmax of nothing but $-\infty$ is undefined. *a:* it is padding, zeros. *b:* the
+# arithmetic is the same.
 #
 # </details>
 #
 # **4.** The mask is multiplied onto the weights *after* the softmax. What goes wrong?
 #
-# - a) Rows no longer add up to 1, and what is seen depends on how strong the forbidden scores were
+# - a) Rows no longer add up to 1, and the result depends on the masked scores
 # - b) Nothing, it is the same
 # - c) Gradients vanish everywhere
 #
 # <details><summary>Answer</summary>
 #
-# **a.** Forbidden scores stay in the denominator: the future leaks into *how much* of the past is taken in. *b:* only if rows were
-# normalised again. *c:* allowed pairs still get gradients.
+# **a.** Masked scores stay in the denominator, so the future changes *how strongly* the past is
+# attended to. *b:* only if the rows were normalised again. *c:* allowed pairs still get gradients.
 #
 # </details>
 #
-# **5.** Two layers, band of one frame back. How far back does layer 2's encoding of a frame reach in FAVOR?
+# **5.** Two layers, with a band mask of one earlier frame. How far back does the encoding of layer
+# 2 reach in FAVOR?
 #
 # - a) two frames
 # - b) one frame
@@ -494,19 +602,22 @@ curves({name: (lengths, values) for name, values in pairs.items()},
 #
 # <details><summary>Answer</summary>
 #
-# **b.** Each layer starts from the inputs. *a:* so it would be in a stack where each layer reads the one below. *c:* only the queries
-# see the whole window, through cross-attention.
+# **b.** Each layer starts from the inputs. *a:* that holds in a stack where each layer reads the
+# output of the previous layer. *c:* only the queries attend to the whole window, through
+# cross-attention.
 #
 # </details>
 
 # %% [markdown]
 # ## Where this lives
 #
-# `favor_mini/attention.py` (masks, `window_mask`, the attention block), `favor_mini/qformer.py` (the layer), `favor_mini/lab/variants.py` (other
-# masks), `favor_mini/lab/contract.py` (the measurement); tests in `tests/test_attention.py`, `tests/test_qformer.py`, `tests/test_contract.py`.
+# `favor_mini/attention.py` (masks, `window_mask`, the attention block), `favor_mini/qformer.py`
+# (the layer), `favor_mini/lab/variants.py` (other masks), `favor_mini/lab/contract.py` (the
+# measurement); tests in `tests/test_attention.py`, `tests/test_qformer.py`,
+# `tests/test_contract.py`.
 #
-# **In the paper:** section 3.2, causal attention module. **Further reading:** *Attention is all you need*
-# ([arXiv 1706.03762](https://arxiv.org/abs/1706.03762)) for masks in decoders; BLIP-2 ([arXiv 2301.12597](https://arxiv.org/abs/2301.12597)) for the
-# Q-Former without causality.
+# **In the paper:** section 3.2, causal attention module. **Further reading:** *Attention is all you
+# need* ([arXiv 1706.03762](https://arxiv.org/abs/1706.03762)) for masks in decoders; BLIP-2
+# ([arXiv 2301.12597](https://arxiv.org/abs/2301.12597)) for the Q-Former without causality.
 #
 # **Next:** [06 Sliding windows](06_sliding_windows.ipynb).
