@@ -7,6 +7,8 @@ that compute, weights, settings and data. What does not: comments, docstrings, n
 import ast
 import hashlib
 import inspect
+import symtable
+import sys
 import textwrap
 from collections.abc import Callable
 from functools import cache
@@ -55,6 +57,53 @@ def source_digest(part: Callable) -> str:
 def text_digest(text: str) -> str:
     """The code in a text, without comments and docstrings."""
     return digest(_bare(ast.parse(text)).encode())
+
+
+def part_digest(part: Callable) -> str:
+    """The code that a registered part (`registry`) runs: of its module, if it is in this package,
+    of its file, or of its notebook.
+
+    Raises:
+        ValueError: the part was defined neither in a file nor in a notebook.
+    """
+    if part.__module__.startswith(f"{PACKAGE.name}."):
+        return code_digest(part.__module__.removeprefix(f"{PACKAGE.name}."))
+    try:
+        file = Path(inspect.getsourcefile(part) or "")
+    except (OSError, TypeError):  # a class defined in a notebook
+        file = Path()
+    return text_digest(file.read_text(encoding="utf-8")) if file.is_file() else _cells_digest(part)
+
+
+def _cells_digest(part: Callable) -> str:
+    """The notebook cells that register the part and, again and again, all that define a name that
+    these use, in order of execution; and the numbers and texts behind the names."""
+    session, root = vars(sys.modules[part.__module__]), part.__qualname__.split(".")[0]
+    cells = list(dict.fromkeys(reversed(session.get("In", []))))[::-1]  # the last of equal cells
+    symbols = {cell: _symbols(cell) for cell in cells}
+    found = {c for c in cells if "register" in c and root in symbols[c][1]}
+    if not found:
+        raise ValueError(f"the code of {part.__qualname__} is in no file and in no notebook cell. "
+                         "Fix: define it in a Python file and load that (lab.plan.load_parts)")
+    names: set[str] = set()
+    while new := set().union(*(symbols[c][1] for c in found)) - names:
+        names |= new
+        found |= {c for c in cells if symbols[c][0] & new}
+    values = {n: session[n] for n in sorted(names)
+              if isinstance(session.get(n), (bool, int, float, str))}
+    return digest(*(text_digest(c).encode() for c in cells if c in found), repr(values).encode())
+
+
+def _symbols(cell: str) -> tuple[set[str], set[str]]:
+    """The global names that a cell defines, and those that it uses."""
+    try:
+        tables = [symtable.symtable(cell, "cell", "exec")]
+    except SyntaxError:  # the cell never ran
+        return set(), set()
+    for table in tables:  # grows by the functions and classes inside
+        tables += table.get_children()
+    used = {s.get_name() for t in tables for s in t.get_symbols() if s.is_global()}
+    return {s.get_name() for s in tables[0].get_symbols() if s.is_assigned() or s.is_imported()}, used
 
 
 def _file(name: str) -> Path | None:

@@ -10,11 +10,9 @@ where a config names one of those. A part of your own needs no change to the pac
 keeps what its slot promises.
 """
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from pathlib import Path
 
 SLOTS = {  # slot: what is registered in it
     "sync": "f(visual, audio, frame_mask, audio_mask, *, audio_tokens) -> steps (B, T, P, D), real (B, T)",
@@ -91,14 +89,3 @@ def names(slot: str) -> list[str]:
     if slot not in SLOTS:
         raise ValueError(f"no slot {slot!r}; the slots are {', '.join(SLOTS)}")
     return [n for s, n in _PARTS if s == slot]
-
-
-def own_file(make: Callable) -> Path | None:
-    """The file that defines a part of one's own; None for what comes with the package or was typed into a notebook."""
-    if make.__module__.startswith("favor_mini."):
-        return None
-    try:
-        file = Path(inspect.getsourcefile(make) or "")
-    except (OSError, TypeError):  # a class of a notebook
-        return None
-    return file if file.is_file() else None

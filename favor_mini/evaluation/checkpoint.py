@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ..keys import digest
+from ..keys import digest, part_digest
 
 
 def find_checkpoint(folder=None) -> Path:
@@ -23,16 +23,16 @@ def find_checkpoint(folder=None) -> Path:
 
 
 def checkpoint_digest(folder) -> str:
-    """A name made of all that decides what a checkpoint answers: weights, configs, tokenizers, and code of one's own that the
-    config names (`registry`)."""
+    """The cache key of what a checkpoint answers: its weights, configs and tokenizers, and the code
+    of the registered parts that its config names."""
     from ..config import FavorConfig
-    from ..registry import SLOTS, find, own_file
+    from ..registry import SLOTS, find
 
     files = [file for file in sorted(Path(folder).rglob("*")) if file.suffix in (".json", ".safetensors")
              and file.stem not in ("log", "familiarity") and "run" not in file.relative_to(folder).parts]
     config = FavorConfig.from_pretrained(folder)
-    own = [own_file(find(slot, getattr(config, slot))) for slot in SLOTS]
-    return digest(*(file.read_bytes() for file in [*files, *own] if file))
+    parts = [part_digest(find(slot, getattr(config, slot))).encode() for slot in SLOTS]
+    return digest(*(file.read_bytes() for file in files), *parts)
 
 
 def load_checkpoint(folder) -> tuple:

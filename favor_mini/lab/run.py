@@ -1,6 +1,9 @@
-"""One run of a comparison: train one arm with one seed, ask it, keep the result."""
+"""One run of a comparison: train one arm with one seed, ask it questions, keep the results.
 
-import inspect
+This file and its imports decide a run's results, and `code_digest("lab.run")` makes its key of
+them. So it imports no statistics: editing how results are summarised repeats no training.
+"""
+
 import json
 import os
 import shutil
@@ -17,65 +20,91 @@ from transformers import TrainerCallback
 
 from ..config import FavorConfig
 from ..evaluation.checkpoint import checkpoint_digest
-from ..keys import code_digest, digest
+from ..keys import LIBRARIES, code_digest, digest, library_versions, part_digest
 from ..machine import has_fast_bf16, machine
 from ..model import FavorForConditionalGeneration
 from ..pretraining.validation import task_rows, validation_rows
 from ..processor import FavorProcessor
-from ..registry import SLOTS, own_file, part
+from ..registry import SLOTS, find
 from ..storage import atomic_write
 from ..training.finetune import finetune, steps_per_stage
 from ..world.lessons import SceneRows
-from ..world.rows import scene_of
-from .plan import WITHOUT, Plan, arm_name, left_out, named
+from ..world.rows import encode_scenes, scene_code, scene_of, training_clips
+from ..world.scene import SPLITS
+from .plan import WITHOUT, Plan, arm_name, left_out, scene_names
 
-PLAIN = (bool, int, float, str, tuple, list, dict)  # what a name may hold whose value is told by its repr
+SPLIT = "test"  # asked about; "validation" chose the training recipe
+FIRST = 4 * 10**7  # of the training scenes; the frozen parts were trained on earlier ones
 
 
-def run(folder: Path, plan: Plan, arm: dict, seed: int, data: list[dict], file: Path, progress: bool, keep: bool = False) -> dict:
-    """Train one arm with one seed, ask it, keep the result in `file`. Where another process is at it, wait for its result."""
+def run(folder: Path, plan: Plan, arm: dict, seed: int, data: list[dict], file: Path,
+        progress: bool, keep: bool = False) -> dict:
+    """Train one arm with one seed, ask it questions, keep the results in `file`.
+
+    If another process makes this run already, its results are waited for.
+
+    Args:
+        folder: the checkpoint with the frozen parts.
+        data: encoded training clips, from `training_data`.
+        keep: keep the trained model in the folder `model` next to `file`, too.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(file.parent / "busy.lock"):
-        if file.exists() and (not keep or (file.parent / "model").is_dir()):
+        if is_done(file, keep):
             return json.loads(file.read_text())
         return _run(folder, plan, arm, seed, data, file, progress, keep)
 
 
-def _run(folder: Path, plan: Plan, arm: dict, seed: int, data: list[dict], file: Path, progress: bool, keep: bool) -> dict:
+def is_done(file: Path, keep: bool) -> bool:
+    """Whether a run's results are there; with `keep`, its trained model, too."""
+    return file.exists() and (not keep or (file.parent / "model").is_dir())
+
+
+def _run(folder: Path, plan: Plan, arm: dict, seed: int, data: list[dict], file: Path,
+         progress: bool, keep: bool) -> dict:
     changes = {**plan.fixed, **arm}
     model, processor = fresh_model(folder, seed, changes)
     missing, wanted = left_out(changes), len(data) * plan.clips // plan.pool
-    data = [e for e in data if not missing or not missing & named(scene_of(e))][:wanted]
+    data = [e for e in data if not missing or not missing & scene_names(scene_of(e))][:wanted]
     if len(data) < wanted:
-        raise ValueError(f"{len(data)} of {plan.pool} training clips are without {changes[WITHOUT]}, wanted are {wanted}; leave out less")
+        raise ValueError(f"{len(data)} of {plan.pool} training clips are without "
+                         f"{changes[WITHOUT]}, {wanted} are needed. Fix: leave out less")
     steps = steps_per_stage(plan.steps)
     clock = _Clock(file.parent / "seconds.json")
-    log = finetune(model, processor, SceneRows(data), file.parent / "run", steps=steps, batch=plan.batch, lr=plan.lr,
-                   seed=seed, save_steps=100, log_steps=max(1, min(steps.values()) // 2), progress=progress, callbacks=[clock])
+    log = finetune(model, processor, SceneRows(data), file.parent / "run", steps=steps,
+                   batch=plan.batch, lr=plan.lr, seed=seed, save_steps=100,
+                   log_steps=max(1, min(steps.values()) // 2), progress=progress, callbacks=[clock])
     model.eval()
     if keep:
         unfinished, kept = file.parent / "model.part", file.parent / "model"
-        for old in (unfinished, kept):  # of a start that was killed
+        for old in (unfinished, kept):  # of an interrupted run
             shutil.rmtree(old, ignore_errors=True)
         model.save_pretrained(unfinished)
         processor.save_pretrained(unfinished)
         os.replace(unfinished, kept)
-    rows = task_rows(model, processor, plan.scenes) if plan.tasks else validation_rows(model, processor, plan.scenes, plan.questions)
-    losses = {entry["stage"]: {k: entry[k] for k in ("cross_entropy", "diversity")} for entry in log if "cross_entropy" in entry}
+    rows = (task_rows(model, processor, plan.scenes, split=SPLIT) if plan.tasks else
+            validation_rows(model, processor, plan.scenes, plan.questions, split=SPLIT))
+    losses = {entry["stage"]: {k: entry[k] for k in ("cross_entropy", "diversity")}
+              for entry in log if "cross_entropy" in entry}
     result = {
-        "arm": arm_name(arm), "changes": changes, "seed": seed, "steps": steps, "batch": plan.batch,
-        "lr": plan.lr, "clips": plan.clips, "seconds": round(clock.seconds), "losses": losses, **connector_cost(model),
-        "rows": [{"clip": r.clip, "family": r.family, "question": r.question, "chance": round(r.chance, 3), "right": r.correct,
-                  "predicted": r.predicted, "answer": r.answer} for r in rows],
-        "machine": machine()}
+        "arm": arm_name(arm), "changes": changes, "seed": seed, "split": SPLIT, "steps": steps,
+        "batch": plan.batch, "lr": plan.lr, "clips": plan.clips, "seconds": round(clock.seconds),
+        "losses": losses, **connector_cost(model), "machine": machine(), "rows": result_rows(rows)}
     with atomic_write(file) as unfinished:
         unfinished.write_text(json.dumps(result))
-    shutil.rmtree(file.parent / "run")  # the checkpoints; what they were for is done
+    shutil.rmtree(file.parent / "run")  # checkpoints of the finished training
     return result
 
 
+def result_rows(rows: list) -> list[dict]:
+    """Answered questions (`evaluation.scores.Row`) as they are kept in a run's results."""
+    return [{"clip": r.clip, "family": r.family, "question": r.question,
+             "chance": round(r.chance, 3), "right": r.correct, "predicted": r.predicted,
+             "answer": r.answer} for r in rows]
+
+
 class _Clock(TrainerCallback):
-    """Seconds of training, over all starts of a run that was stopped."""
+    """Seconds of training, added up over the interruptions of a run."""
 
     def __init__(self, file: Path):
         self.file, self.seconds = file, json.loads(file.read_text()) if file.exists() else 0.0
@@ -90,6 +119,16 @@ class _Clock(TrainerCallback):
     def on_save(self, *_, **__):
         with atomic_write(self.file) as unfinished:
             unfinished.write_text(json.dumps(self.seconds))
+
+
+def training_data(folder: Path, plan: Plan, cache: Path, progress: bool) -> list[dict]:
+    """The encoded training clips of a plan, in order; features are kept in `cache/features`."""
+    model, processor = fresh_model(folder, 0, {})
+    if plan.tasks:
+        return training_clips(model, processor, plan.pool, cache / "features", progress, FIRST)
+    first = SPLITS["train"].start + FIRST
+    return encode_scenes(model, processor, range(first, first + plan.pool),
+                         cache=cache / "features", progress=progress)
 
 
 def fresh_model(folder, seed: int, changes: dict) -> tuple[FavorForConditionalGeneration, FavorProcessor]:
@@ -115,63 +154,31 @@ def fresh_model(folder, seed: int, changes: dict) -> tuple[FavorForConditionalGe
 
 @torch.no_grad()
 def connector_cost(model, seconds: float = 10.0) -> dict[str, float]:
-    """Parameters of the connector, and the arithmetic of one forward pass over a clip, in GFLOP (10^9 operations)."""
+    """Parameters of the connector, and GFLOP (10^9 operations) of its forward pass over a clip."""
     config, frames = model.config, round(seconds * model.config.frame_rate)
     like = {"device": model.device, "dtype": model.projection.weight.dtype}
     clip = (torch.randn(1, frames, config.visual_tokens, config.visual_width, **like),
             torch.randn(1, frames * config.audio_tokens, config.audio_config.d_model, **like))
     masks = [torch.ones(c.shape[:2], dtype=torch.bool, device=model.device) for c in clip]
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):  # fused attention is not counted on CPUs
+    # On CPUs the counter leaves out fused attention.
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         model.projection(model.connect(*clip, *masks)[0])
-    parameters = sum(p.numel() for name in model.CONNECTOR for p in getattr(model, name).parameters())
+    parameters = sum(p.numel() for name in model.CONNECTOR
+                     for p in getattr(model, name).parameters())
     return {"parameters": parameters, "gflop": round(counter.get_total_flops() / 1e9, 3)}
 
 
 def run_folder(out: Path, folder: Path, plan: Plan, arm: dict, seed: int) -> Path:
-    """Where a run is kept: another folder for any change that could change its outcome, code of one's own parts included."""
+    """The folder of a run, named after all that decides its results: settings, weights, data, the
+    code of training and of the registered parts in use, and library versions."""
     changes = {**plan.fixed, **arm}
-    own = {slot: _source(part(slot, name).make) for slot, name in changes.items() if slot in SLOTS}
-    decides = {**{k: v for k, v in asdict(plan).items() if k not in ("arms", "fixed", "seeds", "minutes")},
-               "changes": changes, "seed": seed, "own": own, "pool": plan.pool, "checkpoint": checkpoint_digest(folder),
-               "code": code_digest("lab.run"),
-               "device": "cuda" if torch.cuda.is_available() else "cpu", "bf16": has_fast_bf16()}
+    options = {k: v for k, v in asdict(plan).items()
+               if k not in ("arms", "fixed", "seeds", "minutes")}
+    decides = {
+        **options, "changes": changes, "seed": seed, "pool": plan.pool,
+        "parts": {k: part_digest(find(k, name)) for k, name in changes.items() if k in SLOTS},
+        "checkpoint": checkpoint_digest(folder), "code": code_digest("lab.run"),
+        "world": digest(*scene_code()),
+        "libraries": library_versions(*LIBRARIES, "peft", "accelerate"),
+        "device": "cuda" if torch.cuda.is_available() else "cpu", "bf16": has_fast_bf16()}
     return out / "runs" / digest(json.dumps(decides, sort_keys=True).encode())
-
-
-def _source(make) -> str:
-    """The code of a part that does not come with the package, so that an edited one is trained anew: the file that it stands
-    in, or where that is a notebook, its own lines and those of all that it uses from there."""
-    if make.__module__.startswith("favor_mini."):
-        return ""  # `_code` tells
-    if file := own_file(make):
-        return file.read_text()
-    lines: dict[str, str] = {}
-    try:
-        _lines(make, make.__module__, lines)
-    except (OSError, TypeError):  # typed into a bare interpreter
-        pass
-    return f"{make.__qualname__}{lines}"
-
-
-def _lines(what, module: str, known: dict[str, str]) -> None:
-    """Fill `known` with the lines of a function or class of `module`, of what it inherits, and of what it names from there."""
-    for kind in reversed(getattr(what, "__mro__", [])):
-        if kind.__module__ == module:
-            known |= {f"{kind.__qualname__}.{name}": repr(v) for name, v in vars(kind).items() if isinstance(v, PLAIN) and name[:2] != "__"}
-            for method in vars(kind).values():
-                method = getattr(method, "__func__", getattr(method, "fget", method))  # of static methods and properties
-                if inspect.isfunction(method):
-                    _lines(method, module, known)
-    if not inspect.isfunction(what) or what.__qualname__ in known:
-        return
-    known[what.__qualname__] = inspect.getsource(what)
-    known |= {f"{what.__qualname__}.{name}": repr(v) for name, v in inspect.getclosurevars(what).nonlocals.items() if isinstance(v, PLAIN)}
-    codes = [what.__code__]
-    for code in codes:  # grows by the functions inside
-        codes += [constant for constant in code.co_consts if inspect.iscode(constant)]
-        for name in code.co_names:
-            value = what.__globals__.get(name)
-            if isinstance(value, PLAIN):
-                known[name] = repr(value)
-            elif (inspect.isfunction(value) or inspect.isclass(value)) and value.__module__ == module:
-                _lines(value, module, known)
