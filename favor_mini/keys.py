@@ -27,6 +27,12 @@ def digest(*parts: bytes) -> str:
     return found.hexdigest()[:16]
 
 
+def file_digest(path) -> str:
+    """Sixteen hexadecimal digits of the SHA-256 of a file, which may be larger than the memory."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
 def library_versions(*names: str) -> dict[str, str]:
     """The installed version of each library, without the build (`2.13.0` of `2.13.0+cpu`)."""
     return {name: version(name).split("+")[0] for name in names or LIBRARIES}

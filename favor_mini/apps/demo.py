@@ -23,13 +23,11 @@ import torch
 from transformers.utils.logging import disable_progress_bar
 
 from ..evaluation.answering import encode_clips, evaluate
-from ..evaluation.checkpoint import checkpoint_digest, find_checkpoint
+from ..evaluation.checkpoint import checkpoint_digest, find_checkpoint, load_checkpoint
 from ..evaluation.scores import Row
 from ..keys import digest
 from ..machine import has_fast_bf16, peak_memory
 from ..media.read import read_clip
-from ..model import FavorForConditionalGeneration
-from ..processor import FavorProcessor
 from ..storage import atomic_write
 from ..training.finetune import SHARES, finetune, seconds_per_step, steps_per_stage
 from ..world.lessons import SceneRows
@@ -83,7 +81,7 @@ def main(out="build/demo", *, checkpoint=None, samples=None, per_family: int = 1
           f"At most 8 minutes, most of them training. The report: {out / 'report.html'}\n", flush=True)
 
     with watch("reading clips"):
-        model, processor = load(folder)
+        model, processor = load_checkpoint(folder)
         samples = [s for s in (_read_samples() if samples is None else samples) if s.kind == "clip"]
         clips = {s.name: read_clip(s.path, frame_rate=processor.settings.frame_rate) for s in samples}
         encoded = encode_clips(model, processor, clips)
@@ -142,11 +140,6 @@ class Watch:
 
 
 # The model and what it is asked.
-
-def load(folder: Path) -> tuple[FavorForConditionalGeneration, FavorProcessor]:
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return FavorForConditionalGeneration.from_pretrained(folder).eval().to(device), FavorProcessor.from_pretrained(folder)
-
 
 def _read_samples() -> list:
     from ..world.samples import read_samples

@@ -14,59 +14,74 @@ from .scores import Row
 
 
 @torch.no_grad()
-def answer(model: FavorForConditionalGeneration, processor: FavorProcessor, encoded: list[dict], questions: list[str],
-           *, batch: int = 32, max_new_tokens: int = 8, progress: bool = False) -> list[str]:
-    """Answer `questions[i]` about `encoded[i]` (see `features.encode_media`), greedily; one text each."""
+def answer(model: FavorForConditionalGeneration, processor: FavorProcessor, encoded: list[dict],
+           questions: list[str], *, batch: int = 32, max_new_tokens: int = 8,
+           progress: bool = False) -> list[str]:
+    """Answer `questions[i]` about `encoded[i]` by greedy decoding; returns one text each.
+
+    Args:
+        encoded: the clips' features, from `data.features.encode_media`.
+    """
     steps = [processor.num_steps(e) for e in encoded]
-    order = sorted(range(len(questions)), key=steps.__getitem__)  # like lengths together: less padding
+    order = sorted(range(len(questions)), key=steps.__getitem__)  # similar lengths: less padding
     answers = [""] * len(questions)
     model.eval()
     for start in tqdm(range(0, len(order), batch), desc="answering", disable=not progress):
         chosen = order[start : start + batch]
         inputs = processor([encoded[i] for i in chosen], [questions[i] for i in chosen])
         inputs = {k: v.to(model.device) for k, v in inputs.items()}
-        written = model.generate(**inputs, max_new_tokens=max_new_tokens)
-        for i, text in zip(chosen, processor.decode(written), strict=True):
+        ids = model.generate(**inputs, max_new_tokens=max_new_tokens)
+        for i, text in zip(chosen, processor.decode(ids), strict=True):
             answers[i] = text
     return answers
 
 
 @torch.no_grad()
-def likelihood(model: FavorForConditionalGeneration, processor: FavorProcessor, encoded: list[dict], questions: list[str],
-               answers: list[str], *, batch: int = 32) -> np.ndarray:
-    """Log probability of `answers[i]`, its end included, as the answer to `questions[i]` about `encoded[i]`: (n,)."""
+def likelihood(model: FavorForConditionalGeneration, processor: FavorProcessor,
+               encoded: list[dict], questions: list[str], answers: list[str], *,
+               per_token: bool = False, batch: int = 32) -> np.ndarray:
+    """Log probability of `answers[i]` as the answer to `questions[i]` about `encoded[i]`: (n,).
+
+    Args:
+        per_token: return the mean over the answer's tokens instead of their sum, to compare
+            answers of different lengths. The end-of-sequence token is one of them.
+    """
     found = []
     model.eval()
     for start in range(0, len(questions), batch):
         part = slice(start, start + batch)
         inputs = processor(encoded[part], questions[part], answers[part])
         inputs = {k: v.to(model.device) for k, v in inputs.items()}
-        told, labels = model(**inputs).logits[:, :-1].float().log_softmax(-1), inputs["labels"][:, 1:]  # [B, L - 1, vocabulary]
-        of_token = told.gather(-1, labels.clamp(min=0)[..., None])[..., 0]  # [B, L - 1]
-        found += (of_token * (labels >= 0)).sum(1).tolist()
+        log_probs = model(**inputs).logits[:, :-1].float().log_softmax(-1)  # [B, L - 1, vocabulary]
+        labels = inputs["labels"][:, 1:]  # [B, L - 1]; -100 before the answer and in the padding
+        of_token = log_probs.gather(-1, labels.clamp(min=0)[..., None])[..., 0]  # [B, L - 1]
+        total = (of_token * (labels >= 0)).sum(1)
+        found += (total / (labels >= 0).sum(1) if per_token else total).tolist()
     return np.array(found)
 
 
-def evaluate(model: FavorForConditionalGeneration, processor: FavorProcessor, encoded: dict[str, dict],
-             asked: list[tuple], chance: Callable[[str, object], float] | None = None, *, batch: int = 32,
+def evaluate(model: FavorForConditionalGeneration, processor: FavorProcessor,
+             encoded: dict[str, dict], asked: list[tuple],
+             chance: Callable[[str, object], float] | None = None, *, batch: int = 32,
              progress: bool = False) -> list[Row]:
     """Ask each (clip name, question) and compare with the known answer.
 
     Args:
         encoded: by clip name, from `encode_clips`.
-        asked: a question has `family`, `text`, `answer` and `candidates`, as `world.questions.Question` has.
-        chance: the chance level of (clip name, question), such as `world.questions.single_modality_chance(scenes)`.
-            None: one in the number of candidate answers.
+        asked: a question has `family`, `text`, `answer` and `candidates`, as
+            `world.questions.Question` has.
+        chance: maps (clip name, question) to the accuracy of guessing, such as
+            `world.questions.single_modality_chance(scenes)`. None: 1 / number of candidates.
     """
     chance = chance or (lambda name, question: 1 / len(question.candidates))
-    texts = answer(model, processor, [encoded[name] for name, _ in asked], [q.text for _, q in asked],
-                   batch=batch, progress=progress)
+    texts = answer(model, processor, [encoded[name] for name, _ in asked],
+                   [q.text for _, q in asked], batch=batch, progress=progress)
     return [Row(name, q.family, q.text, q.answer, text, chance(name, q))
             for (name, q), text in zip(asked, texts, strict=True)]
 
 
-def encode_clips(model: FavorForConditionalGeneration, processor: FavorProcessor, clips: dict[str, Clip],
-                 batch: int = 8) -> dict[str, dict]:
+def encode_clips(model: FavorForConditionalGeneration, processor: FavorProcessor,
+                 clips: dict[str, Clip], batch: int = 8) -> dict[str, dict]:
     """The frozen encoders' features of each clip, by its name."""
     names, encoded = list(clips), {}
     for start in range(0, len(names), batch):

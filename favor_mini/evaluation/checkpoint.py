@@ -2,23 +2,25 @@
 
 from pathlib import Path
 
-from ..keys import digest, part_digest
+from ..keys import digest, file_digest, part_digest
+
+STORED = {".json", ".safetensors", ".bin", ".model", ".txt"}  # weights, configs and tokenizers
 
 
 def find_checkpoint(folder=None) -> Path:
-    """The folder of a checkpoint, by default the one that ships with the package.
+    """The folder of a checkpoint; None: of the one that ships with the package.
 
     Raises:
-        FileNotFoundError: there is no checkpoint in it.
+        FileNotFoundError: the folder does not hold a checkpoint.
     """
     from .. import checkpoint_path
 
     path = checkpoint_path() if folder is None else Path(folder)
-    lacking = [name for name in ("config.json", "model.safetensors", "favor_processor.json") if not (path / name).exists()]
-    if lacking:
-        mend = "name a folder that save_pretrained of model and processor wrote" if folder is not None else \
-            "it ships with the package; make it anew with `favor-mini train all`, or name another with --checkpoint DIR"
-        raise FileNotFoundError(f"no checkpoint in {path}: {lacking[0]} is missing; {mend}")
+    for name in ("config.json", "model.safetensors", "favor_processor.json"):
+        if not (path / name).exists():
+            fix = "name a folder that save_pretrained of model and processor wrote" if folder else \
+                "train it with `favor-mini train all`, or name another with --checkpoint DIR"
+            raise FileNotFoundError(f"no checkpoint in {path}: {name} is missing. Fix: {fix}")
     return path
 
 
@@ -28,19 +30,27 @@ def checkpoint_digest(folder) -> str:
     from ..config import FavorConfig
     from ..registry import SLOTS, find
 
-    files = [file for file in sorted(Path(folder).rglob("*")) if file.suffix in (".json", ".safetensors")
-             and file.stem not in ("log", "familiarity") and "run" not in file.relative_to(folder).parts]
+    files = [file for file in sorted(Path(folder).rglob("*"))
+             if file.suffix in STORED and file.stem not in ("log", "familiarity")
+             and "run" not in file.relative_to(folder).parts]
     config = FavorConfig.from_pretrained(folder)
-    parts = [part_digest(find(slot, getattr(config, slot))).encode() for slot in SLOTS]
-    return digest(*(file.read_bytes() for file in files), *parts)
+    parts = [part_digest(find(slot, getattr(config, slot))) for slot in SLOTS]
+    return digest(*(key.encode() for key in [*map(file_digest, files), *parts]))
 
 
-def load_checkpoint(folder) -> tuple:
-    """Model (in evaluation mode) and processor from a folder, without transformers' progress bars."""
+def load_checkpoint(folder, device=None) -> tuple:
+    """The model, in evaluation mode, and the processor of a checkpoint.
+
+    Args:
+        device: of the model; None: the GPU if there is one, else the CPU.
+    """
+    import torch
     from transformers.utils import logging
 
     from ..model import FavorForConditionalGeneration
     from ..processor import FavorProcessor
 
     logging.disable_progress_bar()
-    return FavorForConditionalGeneration.from_pretrained(folder).eval(), FavorProcessor.from_pretrained(folder)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    model = FavorForConditionalGeneration.from_pretrained(folder).eval().to(device)
+    return model, FavorProcessor.from_pretrained(folder)

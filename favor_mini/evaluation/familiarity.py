@@ -1,8 +1,10 @@
-"""Does a clip look and sound like what the model was trained on? Measured on what the frozen encoders make of it.
+"""An out-of-distribution score: are a clip's picture and sound like those of the training clips?
 
-Each time step becomes one vector per stream (the mean of its tokens). Training clips give the mean and the covariance
-of these vectors; a clip's distance is the mean Mahalanobis distance of its steps, divided by the distance that 99 % of
-held-out mini-world clips stay below. So 1 is the edge of what the model knows. Made beside a checkpoint by
+Each half second of a clip becomes one vector per stream, the mean of its encoder tokens. Training
+clips give the mean and covariance of these vectors. A clip's distance is the mean Mahalanobis
+distance of its vectors (Lee et al. 2018, arXiv 1807.03888), divided by the distance that 99 % of
+held-out mini-world clips stay below: above 1 the clip is unlike the training clips. The statistics
+lie in the checkpoint's folder, written by
 
     python -m favor_mini.pretraining.familiar --checkpoint DIR
 """
@@ -18,40 +20,45 @@ from torch import Tensor
 from ..storage import atomic_write
 
 FILE = "familiarity.safetensors"
-STREAMS = {"video": "visual_features", "audio": "audio_features"}  # stream: its key in what `encode_media` returns
-AUDIO_STEP = 25  # audio tokens (50 Hz) in a step of 0.5 s
+STREAMS = {"video": "visual_features", "audio": "audio_features"}  # stream: key of `encode_media`
+AUDIO_RATE = 50  # audio tokens per second
+AUDIO_STEP = AUDIO_RATE // 2  # audio tokens in half a second
 QUANTILE = 0.99
 
 
 def step_vectors(encoded: dict, stream: str) -> Tensor | None:
-    """One vector for each time step of a stream, (T, D) float32; None where the clip lacks the stream."""
+    """One vector per half second of a stream, (T, D) float32; None if the clip lacks the stream."""
     features = encoded.get(STREAMS[stream])
     if features is None or len(features) == 0:
         return None
     features = features.float()
     if stream == "video":
         return features.mean(dim=1)  # (T, V, D) -> [T, D]
-    return torch.stack([step.mean(dim=0) for step in features.split(AUDIO_STEP)])  # (L, D) -> [T, D]
+    return torch.stack([step.mean(dim=0) for step in features.split(AUDIO_STEP)])  # -> [T, D]
 
 
 @dataclass
 class Familiarity:
-    """What training clips look like, stream by stream.
+    """Statistics of the training clips.
 
-    tensors: for each stream "video" and "audio": `mean` (D,), `whitener` (D, D) and `threshold` (), named "video.mean" ...;
-        and `longest` (), the seconds that the longest training clip lasted.
+    tensors: for each stream "video" and "audio": `mean` (D,), `whitener` (D, D) and `threshold`
+        (), named "video.mean" and so on; and `longest` (), the longest training clip in seconds.
     """
 
     tensors: dict[str, Tensor]
 
     @classmethod
-    def fit(cls, training: list[dict], held_out: list[dict], quantile: float = QUANTILE) -> "Familiarity":
-        """From clips as `encode_media` gives them; `held_out` sets the threshold, and should not be among `training`."""
-        tensors = {"longest": torch.tensor(max(e["audio_tokens"] / 50 for e in training))}
+    def fit(cls, training: list[dict], held_out: list[dict],
+            quantile: float = QUANTILE) -> "Familiarity":
+        """Fit to clips from `encode_media`. `held_out`, which sets the threshold, must not contain
+        training clips."""
+        longest = max(e["audio_tokens"] for e in training) / AUDIO_RATE
+        tensors = {"longest": torch.tensor(longest)}
         for stream in STREAMS:
-            steps = torch.cat([v for e in training if (v := step_vectors(e, stream)) is not None]).double()  # [steps, D]
+            found = [step_vectors(e, stream) for e in training]
+            steps = torch.cat([v for v in found if v is not None]).double()  # [steps, D]
             values, vectors = torch.linalg.eigh(steps.T.cov())
-            # Directions in which training clips hardly vary would blow up any noise; they count as if they varied a bit.
+            # Without a lower bound, noise in directions of hardly any variance would dominate.
             values = values.clamp(min=float(values.mean()) * 1e-3)
             tensors[f"{stream}.mean"] = steps.mean(dim=0).float()
             tensors[f"{stream}.whitener"] = (vectors / values.sqrt()).float()  # [D, D]
@@ -64,11 +71,13 @@ class Familiarity:
         steps = step_vectors(encoded, stream)
         if steps is None:
             return None
-        white = (steps.cpu() - self.tensors[f"{stream}.mean"]) @ self.tensors[f"{stream}.whitener"]  # [T, D]
-        return float(white.square().mean(dim=1).sqrt().mean() / self.tensors[f"{stream}.threshold"])
+        centred = steps.cpu() - self.tensors[f"{stream}.mean"]
+        white = centred @ self.tensors[f"{stream}.whitener"]  # [T, D]
+        distance = white.square().mean(dim=1).sqrt().mean()
+        return float(distance / self.tensors[f"{stream}.threshold"])
 
     def distances(self, encoded: dict) -> dict[str, float | None]:
-        """How far a clip lies from the training clips, by stream: up to 1 familiar, above it not; None: no such stream."""
+        """The distance by stream: up to 1 for familiar clips; None if the clip lacks the stream."""
         return {stream: self._distance(encoded, stream) for stream in STREAMS}
 
     @property
@@ -83,6 +92,6 @@ class Familiarity:
 
     @classmethod
     def load(cls, folder) -> "Familiarity | None":
-        """The one stored beside a checkpoint; None where there is none."""
+        """The statistics in a checkpoint's folder; None if there are none."""
         path = Path(folder) / FILE
         return cls(load_file(path)) if path.exists() else None

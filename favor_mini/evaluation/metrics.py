@@ -1,4 +1,4 @@
-"""The benchmark's metrics, from kept libraries: jiwer for word errors, pycocoevalcap for CIDEr and, with Java, SPIDEr."""
+"""The benchmark's metrics: word errors by jiwer, CIDEr and (with Java) SPIDEr by pycocoevalcap."""
 
 import importlib.util
 import re
@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+METRICS = {"accuracy": None, "word error rate": "jiwer", "CIDEr": "pycocoevalcap",
+           "SPIDEr": "pycocoevalcap"}  # metric: the library that it needs
+
 
 @dataclass(frozen=True)
 class WordErrors:
-    """Word errors: `rate` = (substitutions + deletions + insertions) / words said."""
+    """Errors of transcripts against references. words: how many words the references have."""
 
     words: int
     substitutions: int
@@ -24,87 +27,93 @@ class WordErrors:
 
     @property
     def rate(self) -> float:
-        """Infinite where nothing was said but something was told."""
+        """The word error rate; infinite if the references have no words but there are errors."""
         return self.errors / self.words if self.words else float("inf") if self.errors else 0.0
 
 
-METRICS = {"accuracy": None, "word error rate": "jiwer", "CIDEr": "pycocoevalcap", "SPIDEr": "pycocoevalcap"}  # its library
-
-
 def need(metric: str) -> None:
-    """Check that what a metric needs is there.
+    """Check that all that a metric needs is installed.
 
     Raises:
-        OSError: its library is not installed, or, for SPIDEr, Java or the parser that SPICE reads captions with.
+        OSError: its library is not installed, or, for SPIDEr, Java or SPICE's parser.
     """
     library = METRICS[metric]
     found = library and importlib.util.find_spec(library)
     if library and found is None:
-        raise OSError(f"{metric} needs {library}, which is not installed; `pip install -e '.[aveb]'` in the checkout brings it")
+        raise OSError(f"{metric} needs {library}, which is not installed. "
+                      "Fix: `pip install -e '.[aveb]'` in the checkout")
     if metric == "SPIDEr":
         if shutil.which("java") is None:
-            raise OSError("SPIDEr needs Java, and no program java is on the PATH; without it there is CIDEr")
-        folder = Path(found.submodule_search_locations[0]) / "spice"
-        if not (folder / "lib" / "stanford-corenlp-3.6.0-models.jar").is_file():
-            raise OSError(f"SPIDEr needs Stanford CoreNLP 3.6.0 in {folder / 'lib'} (about 400 MB); fetch it with "
-                          "`python -m pycocoevalcap.spice.get_stanford_models`, or take CIDEr")
+            raise OSError("SPIDEr needs Java, and no program java is on the PATH. "
+                          "Fix: install it, or choose CIDEr")
+        folder = Path(found.submodule_search_locations[0]) / "spice" / "lib"
+        if not (folder / "stanford-corenlp-3.6.0-models.jar").is_file():
+            raise OSError(f"SPIDEr needs Stanford CoreNLP 3.6.0 in {folder} (about 400 MB). Fix: "
+                          "`python -m pycocoevalcap.spice.get_stanford_models`, or choose CIDEr")
 
 
 def normal(text: str) -> str:
-    """A text as it is compared: lower case, without punctuation (but within numbers) and articles, if it is no article itself."""
+    """A text in the form in which answers are compared: `spoken`, and without articles unless
+    there is nothing else."""
     words = spoken(text).split()
     return " ".join(word for word in words if word not in ("a", "an", "the")) or " ".join(words)
 
 
 def spoken(text: str) -> str:
-    """A transcript as word errors are counted: lower case, without punctuation but that within numbers."""
+    """A text in the form in which word errors are counted: lower case, without punctuation except
+    within numbers."""
     kept = re.sub(r"(?<=\d)[.,:](?=\d)", "\0", text.lower())  # 3.5 stays 3.5
     plain = kept.translate(str.maketrans("", "", string.punctuation))
     return " ".join(plain.replace("\0", ".").split())
 
 
 def matches(predicted: str, answers: Sequence[str]) -> bool:
-    """Whether the prediction is one of the answers, but for case, punctuation and articles. Nothing matches nothing."""
+    """Whether the prediction is one of the answers, up to case, punctuation and articles. An empty
+    prediction matches nothing."""
     return bool(normal(predicted)) and normal(predicted) in map(normal, answers)
 
 
-def word_errors(predicted: Sequence[str], said: Sequence[str]) -> WordErrors:
-    """Word errors of predictions against what was said, one text each."""
+def word_errors(predicted: Sequence[str], references: Sequence[str]) -> WordErrors:
+    """Word errors of all predictions together; `references[i]` is the transcript of i."""
     need("word error rate")
     import jiwer
 
-    said, predicted = [spoken(text) for text in said], [spoken(text) for text in predicted]
-    found = jiwer.process_words(said, predicted)
-    return WordErrors(sum(len(text.split()) for text in said), found.substitutions, found.deletions, found.insertions)
+    references, predicted = ([spoken(text) for text in texts] for texts in (references, predicted))
+    found = jiwer.process_words(references, predicted)
+    words = sum(len(text.split()) for text in references)
+    return WordErrors(words, found.substitutions, found.deletions, found.insertions)
 
 
-def best_word_errors(predicted: str, answers: Sequence[str]) -> WordErrors:
-    """Word errors against that one of several transcripts that fits best."""
-    return min((word_errors([predicted], [answer]) for answer in answers), key=lambda found: found.rate)
+def best_word_errors(predicted: str, references: Sequence[str]) -> WordErrors:
+    """Word errors against the one of several references that gives the lowest rate."""
+    found = (word_errors([predicted], [reference]) for reference in references)
+    return min(found, key=lambda errors: errors.rate)
 
 
 def cider(predicted: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
-    """CIDEr-D of each prediction against its references, 0 to 10; what is rare among all references counts more.
+    """CIDEr-D of each prediction against its references, 0 to 10 (Vedantam et al. 2015, arXiv
+    1411.5726). Phrases that are rare among all references weigh more.
 
-    The words are split at spaces after `spoken`; the published scores split with a Java tool, which differs in rare cases.
+    Words are split at spaces after `spoken`. Published scores split them with a Java tool, which
+    differs in rare cases.
     """
     need("CIDEr")
     from pycocoevalcap.cider.cider import Cider
 
-    told, known = _captions(predicted, references)
-    return [float(score) for score in Cider().compute_score(known, told)[1]]
+    return [float(score) for score in Cider().compute_score(*_captions(predicted, references))[1]]
 
 
 def spider(predicted: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
-    """SPIDEr of each prediction (Liu et al. 2017, arXiv 1612.00370): the mean of CIDEr-D and SPICE. SPICE runs in Java."""
+    """SPIDEr of each prediction, the mean of CIDEr-D and SPICE (Liu et al. 2017, arXiv 1612.00370).
+    SPICE runs in Java."""
     need("SPIDEr")
     from pycocoevalcap.spice.spice import Spice
 
-    told, known = _captions(predicted, references)
-    spice = [scores["All"]["f"] for scores in Spice().compute_score(known, told)[1]]
+    spice = [s["All"]["f"] for s in Spice().compute_score(*_captions(predicted, references))[1]]
     return [(a + b) / 2 for a, b in zip(cider(predicted, references), spice, strict=True)]
 
 
 def _captions(predicted, references) -> tuple[dict, dict]:
-    told = {i: [spoken(text)] for i, text in enumerate(predicted)}
-    return told, {i: [spoken(text) for text in texts] for i, texts in enumerate(references)}
+    """References and predictions by number, as pycocoevalcap takes them."""
+    return ({i: [spoken(text) for text in texts] for i, texts in enumerate(references)},
+            {i: [spoken(text)] for i, text in enumerate(predicted)})

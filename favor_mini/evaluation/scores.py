@@ -1,16 +1,20 @@
-"""Ask a model questions with known answers, and count: accuracy per question family, with intervals, beside chance."""
+"""Accuracy for each family of questions, with confidence intervals and the accuracy of guessing."""
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binomtest
 
+from .intervals import cluster_interval
 from .metrics import matches
 
 
 @dataclass(frozen=True)
 class Row:
-    """One question asked: `predicted` is what the model wrote, `others` are further answers that count as right."""
+    """One question and the model's answer to it.
+
+    predicted: what the model wrote. others: further answers that count as right.
+    chance: the accuracy of guessing.
+    """
 
     clip: str
     family: str
@@ -27,7 +31,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Score:
-    """Accuracy over `count` questions, its 95 % Wilson interval (low, high), and the accuracy of guessing."""
+    """Accuracy over `count` questions, its 95 % interval (low, high), the accuracy of guessing.
+
+    The interval takes clips as the independent units (`intervals.cluster_interval`).
+    """
 
     name: str
     count: int
@@ -42,22 +49,21 @@ def scores(rows: list[Row], groups: dict[str, str] | None = None) -> list[Score]
     """Accuracy of each family, then of each group of families, then of all rows.
 
     Args:
-        groups: the group of each family, in the order of the table (`world.questions.FAMILY_GROUPS`).
-            None: families in the order of the rows, and no groups.
+        groups: the group of each family, in the order of the table
+            (`world.questions.FAMILY_GROUPS`). None: families in the order of the rows, no groups.
     """
     groups = dict.fromkeys(row.family for row in rows) if groups is None else groups
-    found = [_score(family, [r for r in rows if r.family == family], "family") for family in groups]
-    found += [_score(group, [r for r in rows if groups[r.family] == group], "group")
+    parts = [(family, [r for r in rows if r.family == family], "family") for family in groups]
+    parts += [(group, [r for r in rows if groups[r.family] == group], "group")
               for group in dict.fromkeys(filter(None, groups.values()))]
-    return [s for s in [*found, _score("all", rows, "all")] if s.count]
+    return [_score(*part) for part in [*parts, ("all", rows, "all")] if part[1]]
 
 
 def _score(name: str, rows: list[Row], kind: str) -> Score:
-    if not rows:
-        return Score(name, 0, 0.0, 0.0, 0.0, 0.0, kind)
-    right = sum(r.correct for r in rows)
-    interval = binomtest(right, len(rows)).proportion_ci(method="wilson")
-    return Score(name, len(rows), right / len(rows), interval.low, interval.high, float(np.mean([r.chance for r in rows])), kind)
+    right = [r.correct for r in rows]
+    low, high = cluster_interval(right, [r.clip for r in rows])
+    chance = float(np.mean([r.chance for r in rows]))
+    return Score(name, len(rows), float(np.mean(right)), low, high, chance, kind)
 
 
 def score_table(found: list[Score]) -> str:
@@ -66,5 +72,6 @@ def score_table(found: list[Score]) -> str:
     for before, s in zip([None, *found], found, strict=False):
         if before and before.kind == "family" != s.kind:
             lines.append("-" * len(lines[0]))
-        lines.append(f"{s.name:<30}{s.count:>6}{s.accuracy:>10.1%}{s.low:>9.1%} -{s.high:>6.1%}{s.chance:>8.1%}")
+        lines.append(f"{s.name:<30}{s.count:>6}{s.accuracy:>10.1%}"
+                     f"{s.low:>9.1%} -{s.high:>6.1%}{s.chance:>8.1%}")
     return "\n".join(lines)
