@@ -1,7 +1,8 @@
-"""Keys of every cache: names made of all that decides a result, and of nothing else.
+"""Cache keys: digests of everything that decides a result, and of nothing else.
 
-What decides: the code of a module with everything that it imports from this package, the versions of the libraries
-that compute, weights, settings and data. What does not: comments, docstrings, names of files, line numbers.
+A result depends on the code of a module and of all modules of this package that it imports, on the
+versions of the libraries that compute, on weights, settings and data. It does not depend on
+comments, docstrings or line numbers.
 """
 
 import ast
@@ -11,58 +12,81 @@ import symtable
 import sys
 import textwrap
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
-LIBRARIES = ("torch", "transformers", "numpy", "scipy", "librosa", "soxr", "av", "pillow")  # they compute features
+LIBRARIES = ("torch", "transformers", "numpy", "scipy", "librosa", "soxr", "av", "decord",
+             "decord2", "pillow")  # they read media and compute features
 
 
 def digest(*parts: bytes) -> str:
-    """Sixteen hexadecimal digits of the SHA-256 over all parts together."""
-    found = hashlib.sha256()
+    """The first 16 hexadecimal digits of the SHA-256 of all parts, one after another."""
+    sha = hashlib.sha256()
     for part in parts:
-        found.update(part)
-    return found.hexdigest()[:16]
+        sha.update(part)
+    return sha.hexdigest()[:16]
 
 
 def file_digest(path) -> str:
-    """Sixteen hexadecimal digits of the SHA-256 of a file, which may be larger than the memory."""
+    """The same of a file, which may be larger than the memory."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def library_versions(*names: str) -> dict[str, str]:
-    """The installed version of each library, without the build (`2.13.0` of `2.13.0+cpu`)."""
-    return {name: version(name).split("+")[0] for name in names or LIBRARIES}
+    """The version of each installed library, without the build (`2.13.0` for `2.13.0+cpu`)."""
+    installed = {}
+    for name in names or LIBRARIES:
+        with suppress(PackageNotFoundError):
+            installed[name] = version(name).split("+")[0]
+    return installed
+
+
+def weights_digest(module) -> str:
+    """The names, types, shapes and values of all parameters and buffers of a `torch.nn.Module`."""
+    import torch
+
+    return digest(*(f"{name} {t.dtype} {tuple(t.shape)} ".encode()
+                    + digest(t.cpu().contiguous().flatten().view(torch.uint8).numpy()).encode()
+                    for name, t in module.state_dict().items()))
 
 
 @cache
 def code_digest(*modules: str) -> str:
-    """The code of modules of this package and, as far as their imports lead, of all others that they use.
+    """The code of modules of this package and of all modules of this package that they import.
+
+    A process reads the files once, when it first needs the key.
 
     Args:
         modules: names below `favor_mini`, such as "world.rows".
+
+    Raises:
+        ValueError: there is no such module.
     """
     found: dict[str, ast.Module] = {}
     waiting = list(modules)
     while waiting:
         name = waiting.pop()
         if name not in found:
-            found[name] = ast.parse(_file(name).read_text(encoding="utf-8"))
+            if (file := _file(name)) is None:
+                raise ValueError(f"no module {name!r} in {PACKAGE}. Fix: give a name such as "
+                                 '"world.rows"')
+            found[name] = ast.parse(file.read_text(encoding="utf-8"))
             waiting += _imported(name, found[name])
-    return digest(*(f"{name} {_bare(tree)}".encode() for name, tree in sorted(found.items())))
+    return digest(*(f"{name} {_code(tree)}\n".encode() for name, tree in sorted(found.items())))
 
 
-def source_digest(part: Callable) -> str:
-    """The code of one function or class, without comments and docstrings."""
-    return digest(_bare(ast.parse(textwrap.dedent(inspect.getsource(part)))).encode())
+def source_digest(*parts: Callable) -> str:
+    """The code of functions or classes themselves, without that of what they call."""
+    return digest(*(text_digest(textwrap.dedent(inspect.getsource(p))).encode() for p in parts))
 
 
 def text_digest(text: str) -> str:
-    """The code in a text, without comments and docstrings."""
-    return digest(_bare(ast.parse(text)).encode())
+    """Python code given as text."""
+    return digest(_code(ast.parse(text)).encode())
 
 
 def part_digest(part: Callable) -> str:
@@ -109,33 +133,49 @@ def _symbols(cell: str) -> tuple[set[str], set[str]]:
     for table in tables:  # grows by the functions and classes inside
         tables += table.get_children()
     used = {s.get_name() for t in tables for s in t.get_symbols() if s.is_global()}
-    return {s.get_name() for s in tables[0].get_symbols() if s.is_assigned() or s.is_imported()}, used
+    defined = {s.get_name() for s in tables[0].get_symbols() if s.is_assigned() or s.is_imported()}
+    return defined, used
 
 
 def _file(name: str) -> Path | None:
-    """The file of a module; None where there is no such module."""
+    """The file of a module; None if there is no such module."""
     path = PACKAGE.joinpath(*name.split("."))
     files = (path.with_suffix(".py"), path / "__init__.py")
     return next((file for file in files if file.is_file()), None)
 
 
 def _imported(name: str, tree: ast.Module) -> list[str]:
-    """The modules of this package that a module imports, inside functions too; not those for type checkers alone."""
-    folder = name.split(".") if _file(name).name == "__init__.py" else name.split(".")[:-1]
-    found, skipped = [], set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            skipped |= set(ast.walk(node))
-        if isinstance(node, ast.ImportFrom) and node.level and node not in skipped:
-            base = [*folder[: len(folder) + 1 - node.level], *filter(None, [node.module])]
-            names = [".".join(base), *(".".join([*base, each.name]) for each in node.names)]
-            found += [each for each in names if each and _file(each)]
-    return found
+    """The modules of this package that a module imports, in functions too, and the packages that
+    hold them; not those that only a type checker imports, and not `favor_mini/__init__.py`."""
+    package = name.split(".") if _file(name).name == "__init__.py" else name.split(".")[:-1]
+    found, type_checking = [name], set()
+    for node in ast.walk(tree):  # an `if` comes before what it holds
+        if isinstance(node, ast.If) and ast.unparse(node.test).split(".")[-1] == "TYPE_CHECKING":
+            type_checking.update(each for child in node.body for each in ast.walk(child))
+        elif node in type_checking:
+            continue
+        elif isinstance(node, ast.Import):
+            found += [each.name.partition(".")[2] for each in node.names
+                      if each.name.startswith(f"{PACKAGE.name}.")]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module.split(".") if node.module else []
+            if node.level:
+                base = [*package[: len(package) + 1 - node.level], *base]
+            elif base.pop(0) != PACKAGE.name:
+                continue
+            found += [".".join(base), *(".".join([*base, each.name]) for each in node.names)]
+    parts = [each.split(".") for each in found]  # importing `lab.plan` runs `lab/__init__.py` first
+    found = {".".join(each[:count]) for each in parts for count in range(1, len(each) + 1)}
+    return [each for each in found if each and _file(each)]
 
 
-def _bare(tree: ast.AST) -> str:
-    """The syntax tree as text, without docstrings."""
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(node):
-            node.body = node.body[1:] or [ast.Pass()]
-    return ast.dump(tree)
+def _code(tree: ast.AST) -> str:
+    """The syntax tree as Python text, without comments and docstrings."""
+    for node in ast.walk(tree):  # a text that is a statement of its own does nothing
+        for field in ("body", "orelse", "finalbody"):
+            if isinstance(body := getattr(node, field, None), list):
+                kept = [each for each in body if not (
+                    isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant)
+                    and isinstance(each.value.value, str))]
+                setattr(node, field, kept or ([ast.Pass()] if body else []))
+    return ast.unparse(tree)

@@ -1,24 +1,31 @@
-"""The machine that runs this: memory, fast bfloat16, device and versions."""
+"""The machine that this process runs on: device, memory, fast bfloat16 and versions."""
 
 import os
 import platform
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
+from .keys import library_versions
+
 
 def has_fast_bf16() -> bool:
-    """Whether this machine computes in bfloat16 faster than in float32: on a GPU, or a CPU with instructions for it."""
+    """Whether the device has bfloat16 instructions, which make it faster than float32.
+
+    True on a GPU of compute capability 8.0 (Ampere) or later: on earlier ones, such as a T4,
+    PyTorch emulates bfloat16. True on a CPU with AVX512-BF16 or AMX.
+    """
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # not in torch 2.9
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def peak_memory() -> int | None:
-    """The most bytes that this process has held; None where the system does not tell (Windows)."""
-    try:  # Linux: ru_maxrss counts what the process that started this one held, VmHWM does not
+    """The peak resident memory of this process in bytes; None where the system has no record of it
+    (Windows)."""
+    try:  # Linux: ru_maxrss includes the memory of the parent process, VmHWM does not
         return 1024 * int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
     except (OSError, IndexError):
         pass
@@ -26,11 +33,14 @@ def peak_memory() -> int | None:
         import resource
     except ImportError:
         return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def machine() -> dict[str, str]:
-    """What the seconds depend on, and the versions."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores, {platform.machine()}"
+def machine() -> dict[str, str | int]:
+    """What measured times depend on: device, number of threads, and versions."""
+    device = f"{os.cpu_count()} CPU cores, {platform.machine()}"
+    if torch.cuda.is_available():
+        device = torch.cuda.get_device_name()
     return {"device": device, "threads": torch.get_num_threads(),
-            **{name: version(name).split("+")[0] for name in ("favor-mini", "torch", "transformers", "peft")}}
+            **library_versions("favor-mini", "torch", "transformers", "peft")}

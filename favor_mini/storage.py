@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that are written whole or not at all."""
 
 import os
 from collections.abc import Iterator
@@ -8,10 +8,15 @@ from pathlib import Path
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A name beside `path` to write to, moved into its place at the end, or removed after an error."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    """A temporary file in the folder of `path`: renamed to `path` at the end, deleted after an error.
+
+    Example:
+        with atomic_write(path) as temporary:
+            temporary.write_text(text)
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        yield unfinished
-        os.replace(unfinished, path)
+        yield temporary
+        os.replace(temporary, path)
     finally:
-        unfinished.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
