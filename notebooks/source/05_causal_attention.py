@@ -270,7 +270,9 @@ card("measure_reach")
 
 # %% tags=["exercise:measure_reach"]
 def measure_reach(encode, steps):
-    """A numpy array (T, T) of bool: [i, j], does frame j change the encoding of frame i?"""
+    """A numpy array (T, T) of bool: [i, j], does frame j change the encoding of frame
+    i?
+    """
     raise NotImplementedError  # your code
 
 # %%
