@@ -638,7 +638,7 @@ timeline(first.scene, clips[first.name])
 
 # %%
 attention_by_frame(
-    {f"layer {i + 1}": looks[first.name][i, 0].sum(-1) for i in (0, 1)},
+    {f"layer {i + 1}": attention[first.name][i, 0].sum(-1) for i in (0, 1)},
     title="First window",
 )
 
@@ -672,7 +672,7 @@ def draw_gaze(clip, window, layer, query):
                 script.append((max(a, 0), min(b, len(frames)), what, heard))
     title = f"{clip}, window {window}: query {query} in layer {layer}"
     return query_attention(
-        frames, looks[clip][layer - 1, window - 1, query - 1], V, title, script
+        frames, attention[clip][layer - 1, window - 1, query - 1], V, title, script
     )
 
 
