@@ -59,7 +59,7 @@ lab: $(READY) ## open the course in JupyterLab
 	$(RUN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" notebooks/00_start_here.ipynb
 
 notebooks: $(READY) ## build notebooks/source/*.py into executed notebooks (ONLY=00 builds one)
-	$(RUN)/python -m favor_mini.figures.overview
+	$(RUN)/python -m favor_mini.figures.timeline
 	$(RUN)/python -m notebooks.tools.build build $(if $(ONLY),--only $(ONLY))
 	$(RUN)/python -m notebooks.tools.contents
 
@@ -70,7 +70,7 @@ lint: $(READY) ## what ruff has to say
 	$(RUN)/ruff check .
 
 samples: $(READY) ## make data_samples/ anew
-	$(RUN)/python -m favor_mini.world.samples make
+	$(RUN)/python -m docs.tools.samples make
 
 checkpoint: $(READY) ## make the shipped checkpoint anew, from nothing but the mini world (hours)
 	$(RUN)/favor-mini train all

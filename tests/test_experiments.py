@@ -57,7 +57,7 @@ def test_offsets_saved_and_loaded_say_the_same(tmp_path):
 
 def test_offsets_are_drawn():
     from favor_mini.figures import lab as lab_figures
-    from favor_mini.figures import overview as figures
+    from favor_mini.figures import style as figures
 
     figure = lab_figures.offsets(Offsets(rows({"a": 0.0, "b": 1.0})))
     lines = {line.get_label(): list(line.get_ydata()) for line in figure.axes[0].lines}

@@ -265,7 +265,7 @@ def _evaluate(checkpoint, data, scenes, file, task, metric, media_root, audio_de
     from ..evaluation.answering import encode_clips, evaluate
     from ..evaluation.scores import score_table, scores
     from ..media.clip import delay_sound
-    from ..world.asked import sample_questions, scene_questions
+    from ..world.question_sets import sample_questions, scene_questions
 
     model, processor = load_checkpoint(folder)
     size = processor.settings.image_size
@@ -281,12 +281,12 @@ def _evaluate(checkpoint, data, scenes, file, task, metric, media_root, audio_de
 
 def _benchmark(task, checkpoint, out: str, figure) -> None:
     from ..aveb.benchmark import run_benchmark
-    from ..figures.benchmark import save
+    from ..figures.aveb import save_benchmark
 
     results = run_benchmark(checkpoint, out, tasks=task and [task], progress=sys.stderr.isatty())
     print(results, f"predictions: {out}", sep="\n")
     if figure:
-        save(results, figure)
+        save_benchmark(results, figure)
 
 
 def _evaluate_file(file: str, task, metric, media_root, lines, checkpoint, audio_delay: float) -> None:

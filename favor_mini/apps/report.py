@@ -8,7 +8,11 @@ from html import escape
 from pathlib import Path
 
 from ..evaluation.scores import Row, Score, scores
-from ..figures import overview as figures
+from ..figures.attention import masks
+from ..figures.diversity import query_similarity
+from ..figures.style import Picture, alt, png
+from ..figures.timeline import timeline
+from ..figures.training import loss_curves, score_bars
 from ..media.clip import Clip
 from ..storage import atomic_write
 from ..world.questions import FAMILY_GROUPS
@@ -74,10 +78,10 @@ def page(result: Result) -> str:
 
 # Pieces of a page.
 
-def picture(figure: figures.Picture, caption: str = "", *, wide: bool = True) -> str:
+def picture(figure: Picture, caption: str = "", *, wide: bool = True) -> str:
     """A figure with its description; a wide one keeps its letters readable on a phone and scrolls sideways there."""
-    data = base64.b64encode(figures.png(figure)).decode()
-    image = f'<img alt="{escape(figures.alt(figure))}" src="data:image/png;base64,{data}">'
+    data = base64.b64encode(png(figure)).decode()
+    image = f'<img alt="{escape(alt(figure))}" src="data:image/png;base64,{data}">'
     caption = f"<figcaption>{caption}</figcaption>" if caption else ""
     return f'<figure><div class="{"scroll" if wide else "fit"}">{image}</div>{caption}</figure>'
 
@@ -143,7 +147,7 @@ def _dozen(r: Result) -> str:
 
 
 def _timeline(r: Result) -> str:
-    figure = figures.timeline(r.sample.scene, r.clip, window_frames=r.config.window_frames, frame_rate=r.config.frame_rate)
+    figure = timeline(r.sample.scene, r.clip, window_frames=r.config.window_frames, frame_rate=r.config.frame_rate)
     return (f"<h2>One clip on one time axis</h2>\n<p>{escape(r.sample.name)}, as a viewer gets it, and below as the model "
             f"does: {r.config.frame_rate:g} frames a second, and sound as a spectrogram. Frames and sounds of the same time "
             "step are put side by side before anything else happens, so that the model can tell what was shown "
@@ -157,7 +161,7 @@ def _masks(r: Result) -> str:
     return ("<h2>Who may look at whom</h2>\n<p>Inside a window, the paper lets each frame look at itself and at the frames "
             "before it. The code that its authors released holds the mirrored triangle. "
             f"This model uses <code>{escape(r.config.attention)}</code>.</p>\n"
-            + picture(figures.masks(r.config.window_frames, 1),
+            + picture(masks(r.config.window_frames, 1),
                       f"Three masks over one window. Each square stands for {r.config.step_tokens} x "
                       f"{r.config.step_tokens} tokens: a frame's tokens see one another whole."))
 
@@ -168,12 +172,12 @@ def _training(r: Result) -> str:
             "its stretch of the clip holds. Then <em>align</em>: write out the whole script of a clip. Then <em>ask</em>: "
             "answer questions about it. The loss is "
             f"cross-entropy + {r.config.diversity_weight:g} x diversity (while naming, also the distance from the words).</p>\n"
-            + picture(figures.loss_curves(r.log), "Diversity is the mean cosine similarity between a window's output "
+            + picture(loss_curves(r.log), "Diversity is the mean cosine similarity between a window's output "
                                                   "queries: lower means that they say different things."))
 
 
 def _similarity(r: Result) -> str:
-    drawn = "".join(picture(figures.query_similarity(queries, title)) for title, queries in r.queries.items())
+    drawn = "".join(picture(query_similarity(queries, title)) for title, queries in r.queries.items())
     return (f"<h2>Do the queries differ?</h2>\n<p>Each window is summed up by {r.config.num_queries} output queries. "
             f"How alike they are for {escape(r.sample.name)}:</p>\n{drawn}")
 
@@ -186,8 +190,8 @@ def _scores(r: Result) -> str:
     return ("<h2>Before, after, and the shipped model</h2>\n<p>The same questions about the same held-out files for all. "
             "Lines are 95 % intervals: few questions of a kind leave much open. An untrained connector may score below "
             "guessing, because what is written then is often no possible answer at all.</p>\n"
-            + picture(figures.score_bars(groups)) + table(head, lines, numbers=tuple(range(1, len(head))), rule=families)
-            + picture(figures.score_bars(single), "The same, kind by kind."))
+            + picture(score_bars(groups)) + table(head, lines, numbers=tuple(range(1, len(head))), rule=families)
+            + picture(score_bars(single), "The same, kind by kind."))
 
 
 def _mistakes(r: Result, most: int = 10) -> str:

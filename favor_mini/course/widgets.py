@@ -12,7 +12,7 @@ import ipywidgets
 import matplotlib as mpl
 import numpy as np
 
-from ..figures.overview import timeline
+from ..figures.timeline import timeline
 from ..figures.style import Picture, png
 
 

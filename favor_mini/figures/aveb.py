@@ -1,95 +1,110 @@
-"""Pictures of mini-AVEB: one question of each task with its media, word errors counted step by step, and many experiments at once."""
+"""Mini-AVEB: one question of each task with its media, the counting of word errors, and the scores of all tasks."""
 
 from __future__ import annotations
 
 import textwrap
+from pathlib import Path
 
-import librosa
 import numpy as np
 from matplotlib.patches import Rectangle
 
-from .style import EVEN, INK, LIGHT, MARK, STRONG, Picture, picture, styled
+from ..aveb.benchmark import CONSTANT, GUESS, LOW_IS_GOOD, Results
+from ..aveb.predict import MODELS
+from ..storage import atomic_write
+from ..world.tasks import TASKS
+from .style import GRID, INK, LIGHT, MARK, STRONG, Picture, picture, png, styled
+from .timeline import log_mel
 
 
-def _frames(frames: np.ndarray) -> np.ndarray:
-    """The picture, or four frames of a film in two rows of two."""
+def _mosaic(frames: np.ndarray) -> np.ndarray:
+    """An image, or four frames of a video in two rows of two."""
     if len(frames) < 4:
         return frames[0]
     a, b, c, d = frames[np.linspace(0, len(frames) - 1, 4).round().astype(int)]
-    return np.concatenate([np.concatenate([a, b], axis=1), np.concatenate([c, d], axis=1)])
+    return np.vstack([np.hstack([a, b]), np.hstack([c, d])])
 
 
 @styled
 def gallery(shown: dict, *, columns: int = 4) -> Picture:
-    """Questions with what the model is given, side by side: its frames (of a film, four) and the spectrogram of its sound.
+    """Questions with their media side by side: frames (four of a video) and spectrogram.
 
     Args:
         shown: by its title, (clip, question, answer) each.
     """
     columns = min(columns, len(shown))
-    rows = -(-len(shown) // columns)
-    told = "; ".join(f"{title}: {' and '.join(s for s, there in (('picture', len(clip.frames)), ('sound', len(clip.waveform))) if there)}, "
-                     f"asked {question!r}, answer {answer!r}" for title, (clip, question, answer) in shown.items())
-    figure = picture(3.5 * columns, 3.5 * rows, f"One question of each of {len(shown)} tasks with its media. {told}.")
-    panels = figure.add_gridspec(rows, columns)
-    for i, (title, (clip, question, answer)) in enumerate(shown.items()):
+    rows, details = -(-len(shown) // columns), []
+    for title, (clip, question, answer) in shown.items():
+        media = [name for name, part in (("picture", clip.frames), ("sound", clip.waveform))
+                 if len(part)]
+        details.append(f"{title}: {' and '.join(media)}, question {question!r}, answer {answer!r}")
+    figure = picture(3.5 * columns, 3.5 * rows,
+                     f"One question of each of {len(shown)} tasks with its media. "
+                     f"{'; '.join(details)}.")
+    cells = figure.add_gridspec(rows, columns)
+    for cell, (title, (clip, question, answer)) in zip(cells, shown.items(), strict=False):
         seen, heard = len(clip.frames) > 0, len(clip.waveform) > 0
         heights = (1.7, 1) if seen and heard else (1, 0.001) if seen else (0.001, 1)
-        inside = panels[i // columns, i % columns].subgridspec(2, 1, height_ratios=heights)
-        top, bottom = figure.add_subplot(inside[0]), figure.add_subplot(inside[1])
+        top, bottom = cell.subgridspec(2, 1, height_ratios=heights).subplots()
         if seen:
-            top.imshow(_frames(clip.frames), aspect="equal")
+            top.imshow(_mosaic(clip.frames), aspect="equal")
         if heard:
-            mel = librosa.feature.melspectrogram(y=clip.waveform, sr=clip.sampling_rate, n_fft=400, hop_length=160, n_mels=60)
-            bottom.imshow(librosa.power_to_db(mel, ref=np.max), origin="lower", aspect="auto", cmap=EVEN, vmin=-70, vmax=0)
+            log_mel(bottom, clip, bands=60)
         for axis in (top, bottom):
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
-        top.set_title("\n".join(textwrap.wrap(title, 26)), fontsize=13)
-        text = textwrap.fill(question, 34) + "\n" + textwrap.fill(f"> {answer}", 34)
-        bottom.set_xlabel(text, fontsize=10.5, linespacing=1.1)
+        top.set_title(textwrap.fill(title, 26), fontsize=13)
+        bottom.set_xlabel(textwrap.fill(question, 34) + "\n" + textwrap.fill(f"> {answer}", 34),
+                          fontsize=10.5,
+                          linespacing=1.1)
     return figure
 
 
-def edits(told: list[str], said: list[str]) -> tuple[np.ndarray, list[tuple[int, int]]]:
-    """The table of least errors between the beginnings of two word lists, (len(said) + 1, len(told) + 1), and a cheapest way through it."""
-    table = np.zeros((len(said) + 1, len(told) + 1), int)
-    table[:, 0], table[0] = range(len(said) + 1), range(len(told) + 1)
-    for i, word in enumerate(said, 1):
-        for j, other in enumerate(told, 1):
-            table[i, j] = min(table[i - 1, j] + 1, table[i, j - 1] + 1, table[i - 1, j - 1] + (word != other))
-    way = [(len(said), len(told))]
-    while way[-1] != (0, 0):
-        i, j = way[-1]
-        before = [(i - 1, j - 1)] if i and j and table[i - 1, j - 1] + (said[i - 1] != told[j - 1]) == table[i, j] else []
-        before += [(i - 1, j)] if i and table[i - 1, j] + 1 == table[i, j] else []
-        before += [(i, j - 1)] if j and table[i, j - 1] + 1 == table[i, j] else []
-        way.append(before[0])
-    return table, way[::-1]
+def alignment(predicted: list[str], reference: list[str]) -> tuple[np.ndarray,
+                                                                   list[tuple[int, int]]]:
+    """Edit distances of the beginnings of two word lists, and a cheapest path through their table.
+
+    Returns:
+        (len(reference) + 1, len(predicted) + 1) distances; the path's (row, column) cells.
+    """
+    table = np.add.outer(np.arange(len(reference) + 1), np.arange(len(predicted) + 1))
+    for i, word in enumerate(reference, 1):
+        for j, other in enumerate(predicted, 1):
+            table[i, j] = min(table[i - 1, j] + 1, table[i, j - 1] + 1,
+                              table[i - 1, j - 1] + (word != other))
+    path = [(len(reference), len(predicted))]
+    while path[-1] != (0, 0):
+        i, j = path[-1]
+        costs = {(i - 1, j - 1): i and j and reference[i - 1] != predicted[j - 1], (i - 1, j): 1,
+                 (i, j - 1): 1}
+        path.append(next(cell for cell, cost in costs.items()
+                         if min(cell) >= 0 and table[cell] + cost == table[i, j]))
+    return table, path[::-1]
 
 
 @styled
-def word_errors_table(told: str, said: str) -> Picture:
-    """The table by which word errors are counted, with a cheapest way through it: down is a word left out, right one too many."""
-    table, way = edits(told.split(), said.split())
+def word_errors_table(predicted: str, reference: str) -> Picture:
+    """The table of edit distances that counts word errors, with a cheapest path: down a deletion, right an insertion."""
+    table, path = alignment(predicted.split(), reference.split())
     figure = picture(2.2 + 1.15 * table.shape[1], 1.4 + 0.62 * table.shape[0], (
-        f"Table of least errors between what was said, {said!r}, and what was told, {told!r}: {table[-1, -1]} errors. "
-        f"The way leads through {', '.join(f'row {i} column {j}' for i, j in way)}."))
+        f"Table of edit distances between the reference {reference!r} and the prediction "
+        f"{predicted!r}: "
+        f"{table[-1, -1]} errors. The path is {', '.join(f'row {i} column {j}' for i, j in path)}."))
     axis = figure.subplots()
     axis.imshow(np.zeros(table.shape), cmap="Greys", vmin=0, vmax=1, aspect="auto")
-    for step, (i, j) in enumerate(way):
-        costly = step and table[i, j] > table[way[step - 1]]
-        axis.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor="#f3c9cb" if costly else LIGHT, edgecolor="none"))
+    for (k, m), (i, j) in zip([path[0], *path], path, strict=False):
+        costly = table[i, j] > table[k, m]
+        axis.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1,
+                                 facecolor="#f3c9cb" if costly else LIGHT, edgecolor="none"))
+        if costly:
+            name = "substitution" if i > k and j > m else "deletion" if i > k else "insertion"
+            axis.text(j + 0.46, i + 0.42, name, ha="right", va="bottom", fontsize=10, color=MARK)
     for i, j in np.ndindex(table.shape):
-        axis.text(j, i, table[i, j], ha="center", va="center", fontsize=15, fontweight="bold" if (i, j) in way else "normal")
-    for (i, j), (k, m) in zip(way, way[1:], strict=False):
-        if table[k, m] > table[i, j]:
-            name = "wrong word" if k > i and m > j else "left out" if k > i else "too many"
-            axis.text(m + 0.46, k + 0.42, name, ha="right", va="bottom", fontsize=10, color=MARK)
-    axis.set(xticks=range(table.shape[1]), yticks=range(table.shape[0]), ylabel="said")
-    axis.set_xlabel("told", labelpad=10)
-    axis.set_xticklabels(["(nothing)", *told.split()])
-    axis.set_yticklabels(["(nothing)", *said.split()])
+        axis.text(j, i, table[i, j], ha="center", va="center", fontsize=15,
+                  fontweight="bold" if (i, j) in path else "normal")
+    axis.set_xticks(range(table.shape[1]), ["(nothing)", *predicted.split()])
+    axis.set_yticks(range(table.shape[0]), ["(nothing)", *reference.split()])
+    axis.set_ylabel("reference")
+    axis.set_xlabel("prediction", labelpad=10)
     axis.xaxis.tick_top()
     axis.xaxis.set_label_position("top")
     axis.tick_params(length=0)
@@ -98,28 +113,42 @@ def word_errors_table(told: str, said: str) -> Picture:
 
 
 @styled
-def lottery(lows, highs, truth: float, title: str, *, shown: int = 40) -> Picture:
-    """Many intervals of one experiment repeated: which hold the true difference, which exclude zero.
-
-    Args:
-        lows, highs: ends of the intervals, (experiments,). truth: the difference that they are after. shown: draw so many.
-    """
-    lows, highs = np.asarray(lows), np.asarray(highs)
-    found = (lows > 0) | (highs < 0)
-    figure = picture(12, 4.6, (
-        f"{title} {len(lows)} repeats of one experiment with a true difference of {truth:g} points: the intervals are "
-        f"{float((highs - lows).mean()):.1f} points wide on average and {float(found.mean()):.0%} exclude zero."))
+def benchmark_scores(results: Results) -> Picture:
+    """Every task's score on one scale, from 0 to 1: accuracy, 1 - word error rate, or a tenth of CIDEr-D."""
+    table = results.table
+    tasks = list(dict.fromkeys(table.task))
+    figure = picture(12, 1.5 + 0.5 * len(tasks), "Mini-AVEB: " + "; ".join(
+        f"{r.task} {r.value:.2f} {r.metric}" for r in table[table.model == MODELS[0]].itertuples())
+                     + ".")
     axis = figure.subplots()
-    for i in range(min(shown, len(lows))):
-        axis.plot([i, i], [lows[i], highs[i]], color=STRONG if found[i] else "#8a8a8a", linewidth=3.2 if found[i] else 1.6)
-        axis.plot(i, (lows[i] + highs[i]) / 2, "o", color=STRONG if found[i] else "white", markeredgecolor=INK, markersize=6)
-    axis.axhline(0, color=INK, linewidth=1.4)
-    axis.axhline(truth, color=MARK, linewidth=2.2, linestyle="--")
-    axis.annotate("truth", (1, truth), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points", color=MARK,
-                  va="center")
-    axis.set(xlabel=f"the same experiment, repeated (the first {min(shown, len(lows))})", ylabel="points of accuracy", title=title,
-             xticks=[])
-    axis.plot([], [], color=STRONG, linewidth=3.2, label="excludes zero: a difference is found")
-    axis.plot([], [], color="#8a8a8a", linewidth=1.6, label="holds zero: none is found")
-    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    shift = (0, -0.16, 0.16, -0.16, 0.16)  # keeps the marks of equal scores apart
+    for model, mark, colour, up in zip((*MODELS, CONSTANT, GUESS),
+                                       "os^Dv", (STRONG, MARK, *["white"] * 3), shift,
+                                       strict=True):
+        rows = table[table.model == model]
+        place = [tasks.index(task) + up for task in rows.task]
+        value, low, high = (_share(rows.metric, rows[field]) for field in ("value", "low", "high"))
+        if model == MODELS[0]:
+            axis.hlines(place, np.minimum(low, high), np.maximum(low, high), color=INK, linewidth=2)
+        axis.scatter(value, place, s=90, marker=mark, color=colour, edgecolor=INK, linewidth=1.4,
+                     zorder=3, label=model)
+    axis.set_yticks(range(len(tasks)), [f"{task}: {TASKS[task].title}" for task in tasks])
+    axis.set(ylim=(len(tasks) - 0.5, -0.5), xlim=(-0.03, 1.03), axisbelow=True,
+             xlabel="accuracy; 1 - word error rate; CIDEr-D / 10\n"
+                    "(a caption equal to the first of its references has 0.6 to 0.8)")
+    axis.grid(axis="x", color=GRID)
+    figure.legend(loc="outside upper center", ncols=5)
     return figure
+
+
+def _share(metrics, values) -> np.ndarray:
+    """Scores of different metrics on one scale from 0 to 1; greater is better."""
+    return np.array([max(0, 1 - v) if m in LOW_IS_GOOD else v / 10 if m == "CIDEr" else v
+                     for m, v in zip(metrics, values, strict=True)])
+
+
+def save_benchmark(results: Results, file) -> None:
+    """Write the figure of all tasks as a PNG file."""
+    Path(file).parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(Path(file)) as unfinished:
+        unfinished.write_bytes(png(benchmark_scores(results)))

@@ -1,4 +1,4 @@
-"""The laboratory's figures, in the style of `figures`: paired differences, moved sound, measured reach."""
+"""Results of the laboratory: paired differences, accuracy by seed, repeated comparisons, shifted sound."""
 
 from __future__ import annotations
 
@@ -6,119 +6,157 @@ import textwrap
 from pathlib import Path
 
 import numpy as np
-from matplotlib.colors import ListedColormap
-from matplotlib.patches import Patch
 
 from ..lab.experiments import known_results
 from ..lab.statistics import Offsets, Signatures
 from ..storage import atomic_write
-from .style import INK, MARK, STRONG, Picture, picture, png, styled
+from .plots import curves
+from .style import GRID, INK, MARK, MARKERS, STRONG, Picture, picture, png, styled
+from .sync import LATE
+
+
+def _filled(low, high) -> list[str]:
+    """Colours of the marks of intervals: filled where an interval excludes zero."""
+    return [STRONG if clear else "white" for clear in (low > 0) | (high < 0)]
 
 
 @styled
 def differences(found, baseline: str, unit: str = "points of accuracy") -> Picture:
-    """Paired differences from the baseline with 95 % intervals; filled where the interval misses zero.
+    """Paired differences from the baseline with 95 % intervals; filled where the interval excludes zero.
 
     Args:
         found: from `lab.statistics.Comparison.differences`.
-        baseline: the arm that the others are held against.
-        unit: of the differences.
+        baseline: the arm that the others are compared with. unit: of the differences.
     """
     arms, groups = list(dict.fromkeys(found.arm)), list(dict.fromkeys(found.questions))
-    told = "; ".join(f"{r.arm}, {r.questions}: {r.difference:+.1f} ({r.low:+.1f} to {r.high:+.1f})" for r in found.itertuples())
+    details = "; ".join(f"{r.arm}, {r.questions}: {r.difference:+.1f} ({r.low:+.1f} to "
+                        f"{r.high:+.1f})"
+                        for r in found.itertuples())
     figure = picture(12, 1.6 + 0.32 * len(found) + 0.2 * len(arms),
-                      f"Differences from {baseline} in {unit}, with 95 % intervals. {told}.")
-    axis, marks = figure.subplots(), ("o", "s", "^", "D", "v", "P")
-    named = len(groups) > len(marks)  # then each interval has its name beside it
-    for g, group in enumerate(groups):
+                     f"Differences from {baseline} in {unit}, with 95 % intervals. {details}.")
+    axis, named = figure.subplots(), len(groups) > len(MARKERS)  # named: each interval has its group's name
+    look = {"s": 80, "edgecolor": INK, "linewidth": 1.4, "zorder": 3}
+    marks = dict(zip(groups, "o" * len(groups) if named else MARKERS, strict=False))
+    for g, (group, mark) in enumerate(marks.items()):
         rows = found[found.questions == group]
-        place = np.array([arms.index(arm) for arm in rows.arm]) - 0.36 + 0.72 * (g + 0.5) / len(groups)
-        clear = (rows.low > 0) | (rows.high < 0)
-        axis.hlines(place, rows.low, rows.high, color=INK, linewidth=1.6)
-        axis.scatter(rows.difference, place, s=80, marker="o" if named else marks[g], edgecolor=INK, linewidth=1.4, zorder=3,
-                     color=[STRONG if sure else "white" for sure in clear], label=group)
-        for y in place if named else ():
-            axis.annotate(group, (1.01, y), xycoords=axis.get_yaxis_transform(), va="center", fontsize=12)
+        places = np.array([arms.index(arm) for arm in rows.arm]) - 0.36 + 0.72 * (g
+                                                                                  + 0.5) / len(groups)
+        axis.hlines(places, rows.low, rows.high, color=INK, linewidth=1.6)
+        axis.scatter(rows.difference, places, marker=mark, color=_filled(rows.low, rows.high),
+                     label=group, **look)
+        for place in places if named else ():
+            axis.annotate(group, (1.01, place), xycoords=axis.get_yaxis_transform(), va="center",
+                          fontsize=12)
     axis.axvline(0, color=MARK, linewidth=2, zorder=0)
-    axis.set(yticks=range(len(arms)), ylim=(len(arms) - 0.5, -0.5), xlabel=f"difference from {baseline!r} in {unit}")
-    axis.set_yticklabels([textwrap.fill(arm, 28) for arm in arms])
-    axis.grid(axis="x", color="#dddddd")
-    axis.set_axisbelow(True)
-    if named:
-        return figure
-    shapes = [axis.scatter([], [], s=80, marker=mark, color="white", edgecolor=INK, linewidth=1.4) for mark in marks[: len(groups)]]
-    figure.legend(shapes, groups, loc="outside upper center", ncols=min(4, len(groups)), frameon=False)
+    axis.set_yticks(range(len(arms)), [textwrap.fill(arm, 28) for arm in arms])
+    axis.set(ylim=(len(arms) - 0.5, -0.5), xlabel=f"difference from {baseline!r} in {unit}",
+             axisbelow=True)
+    axis.grid(axis="x", color=GRID)
+    if not named:
+        shapes = [axis.scatter([], [], marker=mark, color="white", **look)
+                  for mark in marks.values()]
+        figure.legend(shapes, groups, loc="outside upper center", ncols=min(4, len(groups)))
     return figure
 
 
 def signs(found) -> Picture:
-    """What a `lab.statistics.Signatures` counted, as paired differences from its first arm."""
+    """The counts of a `lab.statistics.Signatures`, as paired differences from its first arm."""
     counted = found.signs.dropna().rename(columns={"sign": "questions"})
-    return differences(counted, found.arms[0], "signs per hundred words said, or names that are there")
+    return differences(counted, found.arms[0], "signs per hundred words, or names that are in the "
+                                               "clip")
 
 
-@styled
 def offsets(found) -> Picture:
-    """Accuracy while the sound is moved against the picture, one line per group of questions, with 95 % intervals and chance.
+    """Accuracy at shifts of the sound, one line per group of questions, with 95 % intervals and chance.
 
     Args:
         found: a `lab.statistics.Offsets`.
     """
-    table = found.table
-    told = "; ".join(f"{group}: " + ", ".join(f"{r.shift:+g} s {r.accuracy:.0%}" for r in rows.itertuples())
-                     for group, rows in table.groupby("questions", sort=False))
-    figure = picture(11, 5.5, f"Accuracy by how late the sound comes. {told}.")
-    axis = figure.subplots()
-    for (group, rows), line, colour in zip(table.groupby("questions", sort=False), ("-", "--", ":"), (MARK, STRONG, INK),
-                                           strict=False):
-        axis.plot(rows["shift"], rows.accuracy, line, color=colour, linewidth=2.5, marker="o", label=group)
-        axis.fill_between(rows["shift"], rows.low, rows.high, color=colour, alpha=0.15, linewidth=0)
-        axis.axhline(rows.chance.mean(), color=colour, linestyle=line, linewidth=1)
-        axis.annotate("chance", (0, rows.chance.mean()), color=colour, fontsize=11, ha="center", va="bottom")
-    axis.set(xlabel="seconds by which the sound comes late (negative: early)", ylabel="accuracy", ylim=(0, 1.02))
-    axis.yaxis.set_major_formatter("{x:.0%}")
-    axis.legend(frameon=False, loc="lower center", ncols=2)
+    groups = dict(list(found.table.groupby("questions", sort=False)))
+    details = "; ".join(f"{group}: " + ", ".join(f"{r.shift:+g} s {r.accuracy:.0%}"
+                                                 for r in rows.itertuples())
+                        for group, rows in groups.items())
+    return curves({group: (rows["shift"], rows.accuracy, rows.low, rows.high) for group,
+                   rows in groups.items()},
+                  x=LATE, y="accuracy", percent=True,
+                  mark={f"chance: {group}": rows.chance.mean() for group, rows in groups.items()},
+                  alt=f"Accuracy by how late the sound is. {details}.")
+
+
+@styled
+def pairs(results, group: str = "all") -> Picture:
+    """Accuracy of each arm and seed; a line joins the results of one seed.
+
+    Args:
+        results: a `lab.statistics.Comparison`. group: one of its groups of questions.
+    """
+    chosen = results.chosen(group)
+    accuracy = 100 * results.right[:, :, chosen].mean(-1)  # [arms, seeds]
+    details = "; ".join(f"{arm}: " + ", ".join(f"{value:.1f}" for value in row)
+                        for arm, row in zip(results.arms, accuracy, strict=True))
+    figure = picture(11, 1.9 + 0.62 * len(results.arms), (
+        f"Accuracy in % on questions of the group {group!r}, one value a seed, joined over arms. "
+        f"{details}."))
+    axis, places = figure.subplots(), range(len(results.arms))
+    for s, seed in enumerate(results.seeds):
+        axis.plot(accuracy[:, s], places, color=INK, linewidth=1, marker=MARKERS[s % 6],
+                  markersize=9,
+                  markerfacecolor="white", label=f"seed {seed}")
+    axis.scatter(accuracy.mean(1), places, color=MARK, marker="|", s=500, linewidth=3, zorder=3,
+                 label="mean")
+    axis.set_yticks(places, results.arms)
+    axis.set(ylim=(len(places) - 0.6, -0.4), xlabel=f"accuracy in %, {chosen.sum()} questions: "
+                                                    f"{group}")
+    axis.grid(axis="x", color=GRID)
+    figure.legend(loc="outside upper center", ncols=len(results.seeds) + 1)
     return figure
 
 
 @styled
-def reach(found: dict) -> Picture:
-    """Which frame's encoding moves when another frame is changed, side by side; dark: it moves.
+def intervals(middle, low, high, true: float, title: str = "", *, shown: int = 40) -> Picture:
+    """Differences of repeated comparisons with their 95 % intervals; filled where the interval excludes zero.
 
     Args:
-        found: by the title of each square, a boolean (frames, frames) array over (whose encoding, changed frame), as in
-            `lab.contract.Findings.reach`.
+        middle, low, high: arrays, one entry a comparison. true: the true difference.
+        shown: draw at most so many; the description counts all.
     """
-    told = "; ".join(f"{name}: " + ", ".join(f"frame {i + 1} moves with {', '.join(str(j + 1) for j in np.flatnonzero(row))}"
-                                              for i, row in enumerate(square)) for name, square in found.items())
-    figure = picture(1.0 + 3.4 * len(found), 5.1 if len(found) < 4 else 4.6, f"Measured reach. {told}.")
-    for axis, (name, square) in zip(np.atleast_1d(figure.subplots(1, len(found))), found.items(), strict=True):
-        axis.imshow(square, cmap=ListedColormap(["white", STRONG]), vmin=0, vmax=1)
-        frames = np.arange(len(square))
-        for border in frames[1:] - 0.5:
-            axis.axhline(border, color=INK, linewidth=1)
-            axis.axvline(border, color=INK, linewidth=1)
-        axis.set(xticks=frames, yticks=frames, xlabel="frame changed", ylabel="frame encoded", title=name)
-        axis.set_xticklabels(frames + 1)
-        axis.set_yticklabels(frames + 1)
-        axis.tick_params(length=0)
-        axis.spines[:].set_visible(True)
-    figure.legend(handles=[Patch(facecolor=STRONG, edgecolor=INK, label="moves"),
-                           Patch(facecolor="white", edgecolor=INK, label="does not move")],
-                  loc="outside lower center", ncols=2, frameon=False)
+    middle, low, high = map(np.asarray, (middle, low, high))
+    clear, held = (low > 0) | (high < 0), (low <= true) & (true <= high)
+    figure = picture(11, 4.6 + 0.3 * bool(title), (
+        f"{title + ': ' if title else ''}{len(middle)} comparisons of a true difference of "
+        f"{true:g} points; the interval "
+        f"excludes zero in {clear.mean():.0%}, and contains the true difference in "
+        f"{held.mean():.0%}. Median half width "
+        f"{np.median(high - low) / 2:.1f} points."))
+    count, (middle, low, high) = len(middle), (part[:shown] for part in (middle, low, high))
+    axis, places = figure.subplots(), np.arange(1, len(middle) + 1)
+    axis.vlines(places, low, high, color=INK, linewidth=1.6)
+    axis.scatter(places, middle, s=48, edgecolor=INK, linewidth=1.2, zorder=3,
+                 color=_filled(low, high))
+    axis.axhline(0, color=MARK, linewidth=2, zorder=0, label="no difference")
+    if true:
+        axis.axhline(true, color=STRONG, linewidth=2, linestyle="--", zorder=0,
+                     label="the true difference")
+    most = float(np.clip(np.abs([low, high]).max(), 5, 60))
+    axis.set(xlabel=f"repeats of the comparison, each with its own seeds ({len(middle)} of {count})",
+             ylabel="points of accuracy", ylim=(-1.05 * most, 1.05 * most),
+             title=textwrap.fill(title, 90))
+    figure.legend(loc="outside right center")
     return figure
 
 
 def experiment(name: str, out="build/experiments") -> Path:
-    """Draw one's own results, else those that ship, to `out/name.png`.
+    """Draw your own results, else the shipped ones, to `out/name.png`.
 
     Raises:
-        FileNotFoundError: there are none.
+        FileNotFoundError: there are no results.
     """
     found = known_results(name, out)
     if found is None:
-        raise FileNotFoundError(f"no results of {name!r} ship with this version; make them: favor-mini experiment {name} --run")
-    make = {Offsets: offsets, Signatures: signs}.get(type(found), lambda found: differences(found.differences(), found.arms[0]))
+        raise FileNotFoundError(f"no results of {name!r} in {out} or in the package. "
+                                f"Fix: favor-mini experiment {name} --run")
+    make = {Offsets: offsets, Signatures: signs}.get(
+        type(found), lambda found: differences(found.differences(), found.arms[0]))
     file = Path(out) / f"{name}.png"
     file.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(file) as unfinished:

@@ -1,50 +1,63 @@
-"""One style for all figures."""
+"""One style for all figures: colours, pictures with alternative texts, and the shapes they share."""
 
 from __future__ import annotations
 
 import base64
+import textwrap
 from functools import wraps
 from io import BytesIO
 
 import matplotlib as mpl
+import numpy as np
 import seaborn as sns
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from PIL import Image
 
-INK, LIGHT, STRONG, MARK = "#1b2a41", "#c9d6e4", "#1f6fb2", "#c1121f"
+INK, LIGHT, STRONG, MARK, GRID = "#1b2a41", "#c9d6e4", "#1f6fb2", "#c1121f", "#dddddd"
 SERIES = ("#d5dde6", "#6fa8d6", "#12395b")  # light to dark, so that they differ in greyscale too
-EVEN = "cividis"  # its lightness rises evenly: brighter means more, in greyscale as well
-STYLE = {**sns.axes_style("ticks"), **sns.plotting_context("notebook", font_scale=1.2), "axes.edgecolor": INK,
-         "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK, "axes.titleweight": "bold",
-         "axes.spines.top": False, "axes.spines.right": False, "figure.facecolor": "white", "savefig.facecolor": "white"}
+EVEN = "cividis"  # its lightness increases evenly: brighter means more, also in greyscale
+DASHES, MARKERS = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1))), "os^DvP"
+COLOURS = (STRONG, MARK, INK, "#7a6a00", "#5b5b5b")
+BORDER = {"color": MARK, "linewidth": 2.5,
+          "linestyle": (0, (4, 2))}  # where a window or a step ends
+STYLE = {**sns.axes_style("ticks"), **sns.plotting_context("notebook", font_scale=1.2),
+         **dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color",
+                          "ytick.color"), INK),
+         "axes.titleweight": "bold", "figure.titleweight": "bold", "axes.spines.top": False,
+         "axes.spines.right": False, "figure.facecolor": "white", "savefig.facecolor": "white",
+         "legend.frameon": False}
 
 
 class Picture(Figure):
-    """A figure that knows its description. It belongs to no pyplot state, so a notebook shows it exactly once."""
+    """A figure with its alternative text. It is not a pyplot figure: a notebook shows it exactly once."""
 
     alt_text = ""
 
     def _repr_mimebundle_(self, include=None, exclude=None):
-        return {"image/png": base64.b64encode(png(self)).decode()}, {"image/png": {"alt": self.alt_text}}
+        data = {"image/png": base64.b64encode(png(self)).decode()}
+        return data, {"image/png": {"alt": self.alt_text}}
 
 
 def alt(figure: Picture) -> str:
-    """What the figure shows, in words."""
+    """The figure's content in words, its alternative text."""
     return figure.alt_text
 
 
 def png(figure: Figure, dpi: int = 110) -> bytes:
-    """The figure as a PNG of 256 colours, a quarter of the size that all colours would take; small spots keep theirs."""
+    """The figure as a PNG of 256 colours, a quarter of the size of a full-colour file."""
     drawn, file = BytesIO(), BytesIO()
     with mpl.rc_context(STYLE):
         figure.savefig(drawn, format="png", dpi=dpi)
-    few = Image.open(drawn).convert("RGB").quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    few = Image.open(drawn).convert("RGB").quantize(  # MAXCOVERAGE keeps the colours of small spots
+        256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     few.save(file, "png", optimize=True)
     return file.getvalue()
 
 
 def styled(draw):
-    """Draw in the shared style, whatever the notebook has set."""
+    """Decorator: draw in the shared style, independent of the notebook's settings."""
     @wraps(draw)
     def drawn(*args, **kwargs):
         with mpl.rc_context(STYLE):
@@ -53,7 +66,94 @@ def styled(draw):
 
 
 def picture(width: float, height: float, alt_text: str) -> Picture:
-    """An empty picture of so many inches, with its description."""
+    """An empty picture of this size in inches, with its alternative text."""
     figure = Picture(figsize=(width, height), layout="constrained")
     figure.alt_text = alt_text
     return figure
+
+
+def array(values) -> np.ndarray:
+    """A tensor, or anything like an array, as a numpy array of floats; booleans stay booleans."""
+    if hasattr(values, "detach"):
+        values = (values.float() if values.is_floating_point() else values).detach().cpu().numpy()
+    values = np.asarray(values)
+    return values if values.dtype == bool else values.astype(float)
+
+
+def panels(figure: Figure, count: int, columns: int = 4, **options) -> np.ndarray:
+    """`count` axes in rows of at most `columns`; `options` go to `Figure.subplots`."""
+    columns = min(columns, count)
+    axes = figure.subplots(-(-count // columns), columns, squeeze=False, **options).ravel()
+    for axis in axes[count:]:
+        axis.set_visible(False)
+    return axes[:count]
+
+
+def heatmap(axis, values, rows=None, columns=None, *, form: str = "", **options):
+    """Draw a matrix as coloured cells: booleans white (False) and blue (True), numbers brighter where greater.
+
+    Args:
+        values: (rows, columns). rows, columns: labels of the ticks.
+        form: how values are written into the cells, such as "{:.0%}". options: go to `Axes.imshow`.
+    """
+    boolean = np.asarray(values).dtype == bool
+    look = {"cmap": ListedColormap(["white", STRONG]), "vmin": 0,
+            "vmax": 1} if boolean else {"cmap": EVEN}
+    drawn = axis.imshow(values, **{"interpolation": "nearest", **look, **options})
+    for setter, names in ((axis.set_xticks, columns), (axis.set_yticks, rows)):
+        if names is not None:
+            setter(range(len(names)), names)
+    for i, j in np.ndindex(values.shape) if form else ():
+        axis.text(j, i, form.format(values[i, j]).replace("-0.00", "0.00"), ha="center",
+                  va="center",
+                  fontsize=12.5, color=INK if boolean or drawn.norm(values[i, j]) > 0.6
+                  else "white")
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(True)
+    return drawn
+
+
+def boxes(axis, events, *, y: float = 0.5, height: float = 0.92, colour: str = LIGHT,
+          ink: str = INK,
+          characters: float = 9) -> None:
+    """Boxes from start to end, each with its text, wrapped to its width.
+
+    Args:
+        events: (start, end, text) each. characters: of a line, for each unit of the x axis.
+    """
+    for start, end, text in events:
+        axis.barh(y, end - start, height, left=start, color=colour, edgecolor=INK)
+        words = textwrap.fill(text, max(7, round(characters * (end - start))),
+                              break_long_words=False)
+        axis.text((start + end) / 2, y, words, ha="center", va="center", color=ink, fontsize=11.5,
+                  linespacing=0.95, zorder=4, bbox={"facecolor": colour, "linewidth": 0, "pad": 1})
+
+
+def named_bars(axis, names, values, ends=None, form: str = "{:.2f}") -> None:
+    """Horizontal bars with their names at the left and their values at the right.
+
+    Args:
+        ends: (2, bars), lower and upper ends of intervals. form: how values are written.
+    """
+    values, places = np.asarray(values), range(len(values))
+    errors = None if ends is None else np.abs(np.asarray(ends) - values)
+    drawn = axis.barh(places, values, 0.7, xerr=errors, color=LIGHT, edgecolor=INK,
+                      error_kw={"ecolor": INK, "elinewidth": 1.6})
+    axis.bar_label(drawn, fmt=form.format, padding=6, fontsize=13)
+    axis.set_yticks(places, [textwrap.fill(str(name), 32) for name in names])
+    axis.set_ylim(len(values) - 0.5, -0.5)
+
+
+def row_name(axis, name: str, **options) -> None:
+    """A name at the left of a row without ticks."""
+    axis.set_ylabel(name, rotation=0, ha="right", va="center", **{"fontsize": 12, **options})
+    axis.set_yticks([])
+
+
+def colour_legend(figure: Figure, colours: dict, where: str = "lower center",
+                  columns: int = 4) -> None:
+    """A legend of filled boxes: by its label, a colour or the options of a `Patch`."""
+    handles = [Patch(edgecolor=INK, label=label,
+                     **(look if isinstance(look, dict) else {"facecolor": look}))
+               for label, look in colours.items()]
+    figure.legend(handles=handles, loc=f"outside {where}", ncols=columns)

@@ -201,7 +201,7 @@ rows = evaluate(model, processor, encoded, asked, single_modality_chance(scenes)
 print(score_table(scores(rows, FAMILY_GROUPS)))
 
 # %%
-from favor_mini.figures.overview import score_bars
+from favor_mini.figures.training import score_bars
 
 score_bars({"shipped model": scores(rows, FAMILY_GROUPS)})
 
@@ -275,7 +275,7 @@ curves(
 # clip.
 
 # %%
-from favor_mini.figures.overview import timeline
+from favor_mini.figures.timeline import timeline
 from favor_mini.course.widgets import explore
 
 both = {q.text: q for q in sample.questions if {"audio", "video"} <= set(q.needs)}

@@ -104,14 +104,14 @@ print("frames", frames.shape, frames.dtype, " the same as read_clip's:", np.arra
 # show it on its way? Then move the rate. At which rate can nobody say any more that the ring *turned* orange?
 
 # %%
-from favor_mini.figures.streams import taken
+from favor_mini.figures.streams import sampled_frames
 from favor_mini.course.widgets import explore
 
 
 def draw_grid(frames_per_second):
     rate = float(frames_per_second)
     few = read_clip(sample.path, frame_rate=rate, image_size=64)
-    shown = taken(sample.scene, few, times, rate)
+    shown = sampled_frames(sample.scene, few, times, rate)
     first = sample.scene.moments[0]
     arrives = first.start + first.arrive * (first.end - first.start)
     return [shown, f"{len(few.frames)} frames; {round(50 / rate)} audio tokens of 20 ms belong to each. "
@@ -190,10 +190,10 @@ streams({name: delay_sound(clip, seconds) for name, seconds in later.items()},
 # what they do for pitch. What is left of 400 samples are 80 numbers: one column.
 
 # %%
-from favor_mini.figures.streams import one_column
+from favor_mini.figures.streams import mel_column
 
 horn = written.heard
-one_column(clip.waveform, horn.start + 0.2)
+mel_column(clip.waveform, horn.start + 0.2)
 
 # %% [markdown]
 # Whisper then does two more things. It lifts everything that lies more than 8 (80 dB) below the loudest value of the whole
@@ -396,10 +396,10 @@ matrices({"frame_mask": batch["frame_mask"], "audio_mask, 25 tokens a column": b
 # How many numbers is a second of the clip, at each stage?
 
 # %%
-from favor_mini.figures.streams import narrowing
+from favor_mini.figures.streams import data_rates
 
 side, width, visual = 64, model.config.visual_width, model.config.visual_tokens
-narrowing({"pictures": {"pictures in the file, 24 of 256 x 256 x 3": 24 * 256 * 256 * 3,
+data_rates({"pictures": {"pictures in the file, 24 of 256 x 256 x 3": 24 * 256 * 256 * 3,
                         "pictures, 2 of 64 x 64 x 3": 2 * side * side * 3,
                         "visual tokens, 2 x 8 of 128": 2 * visual * width},
            "sound": {"sound in the file": 48000, "sound at 16 kHz": 16000, "log-mel, 100 of 80": 100 * 80,

@@ -631,7 +631,7 @@ curves({"the event that has ended": (off, [remembered(True, s) for s in off]),
 # layer.
 
 # %%
-from favor_mini.figures.encoders import read_out
+from favor_mini.figures.encoders import probe_timeline
 from favor_mini.evaluation.answering import encode_clips
 
 reader = fit_probe(visual.mean(1), name, len(NAMES))
@@ -643,7 +643,7 @@ def draw_reading(clip_name, hear_with):
     read = [NAMES[i] for i in (F.pad(tokens, (0, 1), value=1.0) @ reader).argmax(1)]
     features = audio_stages(processor.mel(shown.waveform))[hear_with].float()
     votes = (F.pad(features, (0, 1), value=1.0) @ listeners[hear_with]).numpy()[: round(50 * shown.duration)]
-    return read_out(shown, samples[clip_name].scene, read, votes, list(SOUNDS))
+    return probe_timeline(shown, samples[clip_name].scene, read, votes, list(SOUNDS))
 
 
 explore(draw_reading, clip_name=["clip_01", "clip_03", "clip_04", "clip_06", "clip_11"],

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 
 from favor_mini.course import card, check
 from favor_mini.figures.plots import curves, flow, matrices
-from favor_mini.figures.sync import clip_steps, layouts, step_map, two_clocks
+from favor_mini.figures.sync import clip_steps, layouts, step_contents, token_times
 from favor_mini.course.widgets import explore
 
 # %% [markdown]
@@ -51,7 +51,7 @@ flow([("encode", "frozen encoders", "(T, V, D_v)  (L, D_a)"),
 # time step follow one another. Here with V = 8 as in the mini model (the paper has 32):
 
 # %%
-two_clocks(num_frames=4, visual_tokens=8, audio_tokens=25)
+token_times(num_frames=4, visual_tokens=8, audio_tokens=25)
 
 # %% [markdown]
 # ## Split the audio into time steps
@@ -174,7 +174,7 @@ def slider(value, low, high, name):
     )
 
 
-explore(lambda frames, V, sound, A: step_map(frames, V, sound, A),
+explore(lambda frames, V, sound, A: step_contents(frames, V, sound, A),
         frames=slider(20, 0, 24, "frames"), V=slider(8, 1, 40, "V"),
         sound=slider(282, 1, 600, "audio, L"), A=slider(25, 5, 50, "A"))
 
@@ -472,7 +472,7 @@ print(f"{len(findings.all)} checks, passed: {sum(f.kept for f in findings.all)}"
 # and counts from 1.)
 
 # %%
-from favor_mini.figures.lab import reach
+from favor_mini.figures.attention import receptive_field
 from favor_mini.lab import contract as trial
 from favor_mini.sync import step_shape
 
@@ -497,7 +497,7 @@ for size, known in sizes.items():
         print(f"{size:7}{name:15}{P:4}{D:7}{10 * P:19}{(10 * P) ** 2 / 1e3:18.1f}")
 
 print(f"\nthe contract's clip: {trial.FRAMES} frames, V = {trial.V}, A = {trial.A}")
-reach(
+receptive_field(
     {
         name: contract("sync", name, show=False).reach
         for name in ("concat", "interleaved", "add", "append")
@@ -544,7 +544,7 @@ offsets(results) if results else None
 # %%
 from functools import cache
 
-from favor_mini.figures.sync import answers_by_shift, moved, shown_now
+from favor_mini.figures.sync import answers_by_shift, expected_answer, shifted_sound
 from ipywidgets import FloatSlider
 
 asked = [q for q in sample.questions if q.family in ("shown_when", "heard_while")]
@@ -560,7 +560,7 @@ def answers_at(shift):
 late = FloatSlider(
     value=1.5, min=-3, max=3, step=0.5, description="late (s)", continuous_update=False
 )
-explore(lambda late: moved(sample.scene, late, asked, answers_at(late)), late=late)
+explore(lambda late: shifted_sound(sample.scene, late, asked, answers_at(late)), late=late)
 
 # %% [markdown]
 # **Predict, then run.** At +1.5 s, what will the model say was shown when the *horn* was heard? And
@@ -580,7 +580,7 @@ answers_by_shift(asked, {shift: answers_at(shift) for shift in shifts})
 
 # %%
 # original, shifted, model
-found = [(q.answer, shown_now(sample.scene, q, shift), answers_at(shift)[i])
+found = [(q.answer, expected_answer(sample.scene, q, shift), answers_at(shift)[i])
         for i, q in enumerate(asked) for shift in shifts if q.family == "shown_when"]
 outside = sum(now == "nothing" for _, now, _ in found)
 elsewhere = [row for row in found if row[1] not in (row[0], "nothing")]

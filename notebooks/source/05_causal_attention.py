@@ -14,7 +14,7 @@
 import torch
 
 from favor_mini.course import card, check
-from favor_mini.figures.overview import masks
+from favor_mini.figures.attention import masks
 from favor_mini.figures.plots import bars, curves, flow, matrices
 
 # %% [markdown]
@@ -284,7 +284,7 @@ measure_reach = check("measure_reach", measure_reach)
 # encodings of each layer's causal attention from an ordinary forward pass.
 
 # %%
-from favor_mini.figures.lab import reach
+from favor_mini.figures.attention import receptive_field
 from favor_mini.qformer import CausalQFormer
 
 K, P, D = 6, 3, 8
@@ -309,7 +309,7 @@ def encoder(qformer, layer=0):
 
 
 shown = ("block_causal", "block_anticausal", "full", "local_causal")
-reach({name: measure_reach(encoder(build(name)), steps) for name in shown})
+receptive_field({name: measure_reach(encoder(build(name)), steps) for name in shown})
 
 # %% [markdown]
 # This is measured. With the mask of the released code, the encoding of frame 1 depends on every
@@ -321,7 +321,7 @@ reach({name: measure_reach(encoder(build(name)), steps) for name in shown})
 
 # %%
 banded = build("local_causal")
-reach(
+receptive_field(
     {
         f"local_causal, layer {number + 1}": measure_reach(
             encoder(banded, number), steps
@@ -354,7 +354,7 @@ queries, _ = suspect(steps.flatten(1, 2), everything)
 print("queries", tuple(queries.shape), " finite:", bool(queries.isfinite().all()))
 
 # %%
-reach(
+receptive_field(
     {
         f"layer {number + 1}": measure_reach(encoder(suspect, number), steps)
         for number in (0, 1)
@@ -397,7 +397,7 @@ from favor_mini import (
     checkpoint_path,
     read_clip,
 )
-from favor_mini.figures.overview import timeline
+from favor_mini.figures.timeline import timeline
 from favor_mini.world.samples import read_samples
 
 model = FavorForConditionalGeneration.from_pretrained(checkpoint_path()).eval()

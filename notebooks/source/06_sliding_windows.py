@@ -18,7 +18,12 @@ import torch.nn.functional as F
 from favor_mini.course import card, check
 from favor_mini.figures.plots import bars, curves, flow, matrices
 from favor_mini.course.widgets import explore
-from favor_mini.figures.windows import borders, context, which_window, windows_of
+from favor_mini.figures.windows import (
+    context_use,
+    script_windows,
+    window_ablation,
+    window_contents,
+)
 
 # %% [markdown]
 # ## Where we are
@@ -50,7 +55,7 @@ flow([("synchronise", "concatenate the features", "(B, T, P, D)"),
 # windows. Unless K divides T, the last window is partly empty. Eleven frames in windows of four:
 
 # %%
-windows_of(["sliding"], num_frames=11, window_frames=4)
+window_contents(["sliding"], num_frames=11, window_frames=4)
 
 # %%
 card("num_windows")
@@ -269,7 +274,7 @@ for frames in (T, T + 5):
 
 # %%
 from favor_mini.attention import window_mask
-from favor_mini.figures.lab import reach
+from favor_mini.figures.attention import receptive_field
 from favor_mini.lab.contract import measure_reach
 
 
@@ -289,7 +294,7 @@ def encoder(frames):
     return encode
 
 
-reach(
+receptive_field(
     {
         f"windows of {frames}": measure_reach(encoder(frames), clip_steps)
         for frames in (K, T)
@@ -314,7 +319,7 @@ from ipywidgets import FloatSlider, IntSlider
 samples = [s for s in read_samples() if s.kind == "clip"]
 sample = samples[0]
 explore(
-    lambda K, skip: borders(sample.scene, K, skip),
+    lambda K, skip: script_windows(sample.scene, K, skip),
     K=IntSlider(value=10, min=2, max=24, description="K", continuous_update=False),
     skip=FloatSlider(
         value=0,
@@ -432,7 +437,7 @@ costs = np.stack([truth_without(None) - truth_without(w) for w in range(W)], axi
 labels = [
     f"{q.text} (heard at {moment_of(sample.scene, q).heard.start:.1f} s)" for q in asked
 ]
-which_window(labels, costs.clip(0).round(1) + 0,
+window_ablation(labels, costs.clip(0).round(1) + 0,
              title="Loss of log probability without a window")
 
 # %% [markdown]
@@ -509,7 +514,7 @@ print("no measurable difference" if low <= 0 <= high else "a difference")
 # of another window). Change T and K:
 
 # %%
-explore(lambda T, K: windows_of(["sliding", "overlapping", "two_resolutions"], T, K),
+explore(lambda T, K: window_contents(["sliding", "overlapping", "two_resolutions"], T, K),
         T=IntSlider(value=11, min=1, max=16, description="T", continuous_update=False),
         K=IntSlider(value=4, min=2, max=8, description="K", continuous_update=False))
 
@@ -677,7 +682,7 @@ curves({"windows of 10 frames": (seconds, [gigaflop(10, s) for s in seconds]),
 
 # %%
 explore(
-    lambda seconds, K, N: context(seconds, K, N),
+    lambda seconds, K, N: context_use(seconds, K, N),
     seconds=IntSlider(
         value=40, min=5, max=400, description="seconds", continuous_update=False
     ),

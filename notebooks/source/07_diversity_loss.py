@@ -19,8 +19,13 @@ import torch
 import torch.nn.functional as F
 
 from favor_mini.course import card, check
-from favor_mini.figures.diversity import arrows, clouds, tug, turned
-from favor_mini.figures.overview import query_similarity
+from favor_mini.figures.diversity import (
+    arrows,
+    loss_by_angle,
+    scatter,
+    targets_and_queries,
+)
+from favor_mini.figures.diversity import query_similarity
 from favor_mini.figures.plots import bars, curves, flow, matrices
 from favor_mini.course.widgets import explore
 
@@ -159,7 +164,7 @@ def mean_of_pairs(vectors):
 def turn(angle_of_3, angle_of_2=120):
     angles = np.arange(0, 361, 5)
     curve = [mean_of_pairs(at(0, angle_of_2, angle)) for angle in angles]
-    return turned(
+    return loss_by_angle(
         at(0, angle_of_2, angle_of_3), angles, curve, angle_of_3, least=-1 / 2
     )
 
@@ -531,7 +536,7 @@ def tug_of_war(log10_of_lambda):
 
     solver.step(loss)
     queries = F.normalize(free.detach(), dim=1)
-    return tug(targets, queries, (queries - targets).square().sum(-1), weight)
+    return targets_and_queries(targets, queries, (queries - targets).square().sum(-1), weight)
 
 
 explore(
@@ -823,7 +828,7 @@ kinds = {
     kind: places[(place == i) & ~after_end]
     for i, kind in enumerate(("seen", "does", "beside", "heard"))
 }
-clouds({**kinds, "after the end": places[after_end]},
+scatter({**kinds, "after the end": places[after_end]},
        x="along the first axis", y="along the second axis")
 
 # %%

@@ -1,9 +1,7 @@
 # %% [markdown]
 # # 08 Into the LLM
 #
-# **You will** write the prompt, put a clip's vectors in its place, say which tokens count in the loss, ask several questions
-# that do not see each other, build LoRA and merge it away again. Then you read what the connector tells the language model,
-# word by word, and watch an answer come about.
+# **You will** write the prompt, replace placeholders by the vectors of a clip, define which tokens count in the loss, ask several independent questions in one sequence, build LoRA and merge it. Then you compare the connector's vectors with word embeddings, and follow the generation of an answer token by token.
 #
 # **You need** notebook 04 (output queries) and 05 (masks). **Paper:** section 3 (projection, prompt, LoRA).
 #
@@ -20,17 +18,20 @@ from favor_mini.course.widgets import explore
 # %% [markdown]
 # ## Where we are
 #
-# Each window of the clip has become N vectors. A language model reads vectors, too: the *embeddings* of its tokens. So the
-# clip is handed over as if it were words. One linear map takes the Q-Former's width to the embedding width (256 to 256 here,
-# 768 to 4,096 in the paper), and the result stands in the prompt where words would stand. The language model needs no new
-# attention for that and no new kind of input. (All that turns a clip into vectors, up to this map, is called the **connector**.)
+# Each window of the clip has become N vectors. The input of a language model is also vectors: the *embeddings* of its tokens. So the clip is given to it in the place of words. One linear map projects from the Q-Former's width to the embedding width (256 to 256 here, 768 to 4,096 in the paper), and the result replaces placeholders in the prompt. The language model needs no new attention and no new kind of input. (All parts between the encoders and the language model, including this map, are called the **connector**.)
 
 # %%
-flow([("Q-Former", "N vectors a window", "(W, N, width)"),
-      ("project", "one linear map", "(W * N, 256)"),
-      ("prompt", "in place of the placeholders", "(L, 256)"),
-      ("language model", "frozen, with LoRA", "(L, vocabulary)"),
-      ("answer", "token by token", "text")], here="prompt", title="How a clip gets into a sentence")
+flow(
+    [
+        ("Q-Former", "N vectors per window", "(W, N, width)"),
+        ("project", "one linear map", "(W * N, 256)"),
+        ("prompt", "in place of the placeholders", "(L, 256)"),
+        ("language model", "frozen, with LoRA", "(L, vocabulary)"),
+        ("answer", "token by token", "text"),
+    ],
+    here="prompt",
+    title="From a clip to a prompt",
+)
 
 # %% [markdown]
 # ## The prompt
@@ -42,15 +43,14 @@ flow([("Q-Former", "N vectors a window", "(W, N, width)"),
 # ASSISTANT:
 # ```
 #
-# The language model goes on after the colon. `<av>` is one token of the tokenizer. Its own embedding is never read; it keeps
-# a place. (The check below looks at every character; the mini tokenizer drops white space, Llama's does not.)
+# The language model continues after the colon. `<av>` is one token of the tokenizer. Its embedding is never used; it only marks a position. (The check below compares every character. The mini tokenizer ignores white space, Llama's tokenizer does not.)
 
 # %%
 card("write_prompt")
 
 # %% tags=["exercise:write_prompt"]
 def write_prompt(question, placeholders):
-    """The prompt for a question about a clip of so many vectors."""
+    """The prompt for a question about a clip with this number of placeholders."""
     raise NotImplementedError  # your code
 
 # %%
@@ -58,11 +58,15 @@ write_prompt = check("write_prompt", write_prompt)
 print(write_prompt("what was heard first?", 4))
 
 # %% [markdown]
-# Load the model and eight clips, and see what the tokenizer makes of it. A clip of 22 frames fills three windows (the last
-# one in part), so it takes 3 * 16 = 48 placeholders.
+# Load the model and eight clips, and tokenize the prompt. A clip of 22 frames has three windows (the last one is not full), so it needs 3 * 16 = 48 placeholders.
 
 # %%
-from favor_mini import FavorForConditionalGeneration, FavorProcessor, checkpoint_path, read_clip
+from favor_mini import (
+    FavorForConditionalGeneration,
+    FavorProcessor,
+    checkpoint_path,
+    read_clip,
+)
 from favor_mini.figures.llm import token_strip
 from favor_mini.evaluation.answering import answer as written_answers
 from favor_mini.evaluation.answering import encode_clips, evaluate, likelihood
@@ -76,18 +80,25 @@ encoded = encode_clips(model, processor, {s.name: read_clip(s.path) for s in sam
 first = samples[0]
 question, right = first.questions[0].text, first.questions[0].answer
 
-asked = tokenizer(write_prompt(question, processor.num_placeholders(encoded[first.name]))).input_ids
-told = tokenizer(f" {right}{tokenizer.eos_token}", add_special_tokens=False).input_ids
+placeholders = processor.num_placeholders(encoded[first.name])
+prompt_ids = tokenizer(write_prompt(question, placeholders)).input_ids
+answer_ids = tokenizer(
+    f" {right}{tokenizer.eos_token}", add_special_tokens=False
+).input_ids
 
 
 def named(ids, labels):
-    """Tokens with their kind and label, to be drawn."""
+    """Tokens with their kind and label, for the figure."""
     known = {config.placeholder_id: "clip", tokenizer.pad_token_id: "padding"}
-    kinds = [known.get(i, "answer" if i == label else "text") for i, label in zip(ids, labels, strict=True)]
+    kinds = [
+        known.get(i, "answer" if i == label else "text")
+        for i, label in zip(ids, labels, strict=True)
+    ]
     return list(zip(tokenizer.convert_ids_to_tokens(ids), kinds, labels, strict=True))
 
 
-token_strip({"prompt": named(asked, [""] * len(asked))}, f"{len(asked)} tokens, 48 of them places for the clip")
+token_strip({"prompt": named(prompt_ids, [""] * len(prompt_ids))},
+            f"{len(prompt_ids)} tokens, 48 of them placeholders")
 
 # %% [markdown]
 # ## Vectors in place of placeholders
@@ -96,12 +107,15 @@ token_strip({"prompt": named(asked, [""] * len(asked))}, f"{len(asked)} tokens, 
 #
 # $$x_i = v_k \text{ where token } i \text{ is the } k\text{-th placeholder}, \qquad x_i = e_i \text{ elsewhere}$$
 #
-# In a batch the clips have different lengths, so their vectors come in one long list: clip after clip, real windows only.
-# torch has an operation for just that, `masked_scatter`. By hand, two rows of four places, three vectors of one feature:
+# In a batch the clips have different lengths, so their vectors are in one long list: clip after clip, real windows only. PyTorch has an operation for this, `masked_scatter`. By hand, two rows of four positions, three vectors with one feature:
 
 # %%
 places = torch.tensor([[False, True, True, False], [False, False, True, False]])
-print(torch.zeros(2, 4, 1).masked_scatter(places[..., None], torch.tensor([[7.0], [8.0], [9.0]]))[..., 0])
+print(
+    torch.zeros(2, 4, 1).masked_scatter(
+        places[..., None], torch.tensor([[7.0], [8.0], [9.0]])
+    )[..., 0]
+)
 
 # %%
 card("put_vectors")
@@ -115,8 +129,7 @@ def put_vectors(embeds, input_ids, vectors, placeholder_id):
 put_vectors = check("put_vectors", put_vectors)
 
 # %% [markdown]
-# The trap is quiet. Where one prompt of a batch holds a placeholder too many and the next one too few, the sum is right, and
-# `masked_scatter` gives the second clip's first vector to the first clip. So the package counts, clip by clip, and refuses:
+# There is a silent error here. If one prompt of a batch has one placeholder too many and the next one too few, the total is right, and `masked_scatter` gives the first vector of the second clip to the first clip. So the package counts the placeholders of every clip, and raises an error:
 
 # %%
 batch = processor([encoded[first.name]], [question])
@@ -128,31 +141,30 @@ except ValueError as error:
 # %% [markdown]
 # ## Only answers count
 #
-# The loss asks: how probable was each token, given all before it? But we do not want to teach the model to *ask*, nor to
-# foresee its clip. So each token gets a **label**: its own id if it counts, -100 if not. -100 is the mark that torch's
-# cross-entropy leaves out. The end of the answer, `</s>`, counts, else the model never learns to stop. (`told` below ends in it.)
+# The loss measures the probability of each token, given all earlier tokens. But the model should learn neither to write questions nor to predict its clip. So each token gets a **label**: its own id if it counts, -100 if not. PyTorch's cross-entropy ignores the label -100. The end of the answer, `</s>`, counts, because otherwise the model never learns to stop. (`answer_ids` below ends with it.)
 
 # %%
 card("answer_labels")
 
 # %% tags=["exercise:answer_labels"]
-def answer_labels(asked, told):
-    """asked and told: B lists of token ids each -> (B, L)"""
+def answer_labels(prompt_ids, answer_ids):
+    """prompt_ids, answer_ids: B lists of token ids each -> (B, L)"""
     raise NotImplementedError  # your code
 
 # %%
 answer_labels = check("answer_labels", answer_labels)
-other_asked = tokenizer(write_prompt("where was the white square?", 16)).input_ids
-other_told = tokenizer(" bottom</s>", add_special_tokens=False).input_ids
-labels = answer_labels([asked, other_asked], [told, other_told])
-ids = processor.pad_text([asked + told, other_asked + other_told], side="right")["input_ids"]
-token_strip({f"clip {i + 1}": named(ids[i].tolist(), labels[i].tolist()) for i in (0, 1)},
-            "Tokens, and their labels below")
+other_prompt = tokenizer(write_prompt("where was the white square?", 16)).input_ids
+other_answer = tokenizer(" bottom</s>", add_special_tokens=False).input_ids
+labels = answer_labels([prompt_ids, other_prompt], [answer_ids, other_answer])
+rows = [prompt_ids + answer_ids, other_prompt + other_answer]
+ids = processor.pad_text(rows, side="right")["input_ids"]
+token_strip(
+    {f"clip {i + 1}": named(ids[i].tolist(), labels[i].tolist()) for i in (0, 1)},
+    "Tokens, with their labels below",
+)
 
 # %% [markdown]
-# Where does the shift come in? At every place the model guesses the token that comes *next*. The guess at `ASSISTANT:` is for
-# the answer's first word. Labels stand where their tokens stand, so the loss holds the guess at place $i$ against the label
-# at $i + 1$:
+# Where is the shift? At every position the model predicts the *next* token. The prediction at `ASSISTANT:` is for the first word of the answer. Labels are at the positions of their tokens, so the loss compares the prediction at position $i$ with the label at $i + 1$:
 #
 # $$L = -\frac{1}{|C|} \sum_{i \in C} \log p_{i-1}(\text{token}_i) \qquad C = \{\, i : \text{label}_i \ne -100 \,\}$$
 
@@ -168,35 +180,32 @@ def answer_loss(logits, labels):
 answer_loss = check("answer_loss", answer_loss)
 
 # %% [markdown]
-# ### Plugged into the model
+# ### Use the functions with the model
 #
-# Between the Q-Former and the loss stand one linear map, the language model, and your four functions. Put them together for a
-# real clip, and hold the result against the model's own:
+# Between the Q-Former and the loss are one linear map, the language model, and your four functions. Combine them for a real clip, and compare the result with the model's loss:
 
 # %%
 embedding = model.language_model.get_input_embeddings()
 with torch.no_grad():
     for text in (right, "yellow cross"):
         whole = model(**processor([encoded[first.name]], [question], [text]))
-        vectors = model.projection(whole.queries[whole.window_mask].flatten(0, 1))  # [W * N, 256]
-        told = tokenizer(f" {text}</s>", add_special_tokens=False).input_ids
-        ids = torch.tensor([asked + told])
+        # [W * N, 256]
+        vectors = model.projection(whole.queries[whole.window_mask].flatten(0, 1))
+        answer_ids = tokenizer(f" {text}</s>", add_special_tokens=False).input_ids
+        ids = torch.tensor([prompt_ids + answer_ids])
         embeds = put_vectors(embedding(ids), ids, vectors, config.placeholder_id)
         logits = model.language_model(inputs_embeds=embeds).logits
-        by_hand = answer_loss(logits, answer_labels([asked], [told]))
-        print(f"{question} {text:13} loss by hand {by_hand:.3f}, of the model {whole.cross_entropy:.3f}")
+        by_hand = answer_loss(logits, answer_labels([prompt_ids], [answer_ids]))
+        print(
+            f"{question} {text:13} loss by hand {by_hand:.3f}, of the model {whole.cross_entropy:.3f}"
+        )
 
 # %% [markdown]
 # ## Several questions about one clip
 #
-# A clip costs much to read, one more question little. So training asks several in one row, a conversation. But in an ordinary
-# conversation each question sees the ones before, *with their answers*: what was asked first would help or mislead what comes
-# next. Later, in use, a question comes alone, and it should have been practised as it will be asked. So the turns are kept apart:
-# each sees the clip and itself. Whatever stands before the first question (`<s> USER: <Img>`, too) is turn 0, the clip's.
+# Reading a clip is expensive, one more question is cheap. So training asks several questions in one sequence, a conversation. But in an ordinary conversation each question attends to the earlier questions *with their answers*, which can help or mislead. At inference a question comes alone, and training should match this. So the turns are isolated: each attends to the clip and to itself. All tokens before the first question (also `<s> USER: <Img>`) are turn 0, the clip.
 #
-# Two things make a turn as good as alone: a mask, and **positions**. The language model knows how far two tokens stand apart
-# (RoPE turns queries and keys by their positions); so the second question must stand right behind the clip, where the first one
-# stands, too. Clips of a batch differ in length. By hand, a clip of three tokens and two turns of three:
+# This needs a mask and **positions**. The language model uses the distance between tokens (RoPE rotates queries and keys by their positions). So the second question must have the positions right after the clip, as the first question has. The clips of a batch differ in length. By hand, a clip of three tokens and two turns of three tokens:
 #
 # ```
 #    turn_ids    0 0 0 1 1 1 2 2 2
@@ -215,59 +224,56 @@ def isolate_turns_mask(turn_ids):
 isolate_turns_mask = check("isolate_turns_mask", isolate_turns_mask)
 
 # %% [markdown]
-# The same nine tokens; blue: may be looked at. Compare the last rows: the second turn cannot see the first.
+# The same nine tokens; blue means that the query may attend to the key. Compare the last rows: the second turn does not attend to the first.
 
 # %%
 turn_ids = torch.tensor([[0, 0, 0, 1, 1, 1, 2, 2, 2]])
 mask, positions = isolate_turns_mask(turn_ids)
 plain = torch.ones(9, 9, dtype=torch.bool).tril()
 print("positions:", positions[0].tolist())
-matrices({"plain causal": plain, "turns apart": mask[0, 0]}, x="token looked at", y="token that looks",
+matrices({"plain causal": plain, "isolated turns": mask[0, 0]}, x="key", y="query",
          ticks=["clip", "clip", "clip", "Q1", "Q1", "A1", "Q2", "Q2", "A2"])
 
 # %% [markdown]
-# Is it as if each were asked alone? Predict: what becomes of the third answer's probability when a first and a second
-# question stand before it, (a) apart and (b) in plain causal order?
+# Is the result the same as asking each question alone? Predict the probability of the third answer after two other questions, (a) with isolated turns and (b) with the plain causal mask.
 
 # %%
 from math import exp
 
 asks = [(q.text, q.answer) for q in first.questions[0:60:9]]
 together = processor.collate([{**encoded[first.name], "turns": asks}])
-alone = likelihood(model, processor, [encoded[first.name]] * len(asks), *zip(*asks, strict=True))
+alone = likelihood(
+    model, processor, [encoded[first.name]] * len(asks), *zip(*asks, strict=True)
+)
 
 
 @torch.no_grad()
 def by_turn(batch):
     """The log probability of each turn's answer."""
-    told = model(**batch).logits[:, :-1].log_softmax(-1)
+    logp = model(**batch).logits[:, :-1].log_softmax(-1)
     after, turns = batch["labels"][0, 1:], together["turn_ids"][0, 1:]
-    found = told[0].gather(-1, after.clamp(min=0)[:, None])[:, 0]
-    return [found[(turns == turn) & (after >= 0)].sum().item() for turn in range(1, len(asks) + 1)]
+    found = logp[0].gather(-1, after.clamp(min=0)[:, None])[:, 0]
+    return [
+        found[(turns == turn) & (after >= 0)].sum().item()
+        for turn in range(1, len(asks) + 1)
+    ]
 
 
-apart, plain = by_turn(together), by_turn({**together, "turn_ids": None})
-print(f"{'probability of the right answer':58}  alone   apart   plain")
-for (text, _), *logs in zip(asks, alone, apart, plain, strict=True):
+isolated, plain = by_turn(together), by_turn({**together, "turn_ids": None})
+print(f"{'probability of the right answer':58}  alone isolated plain")
+for (text, _), *logs in zip(asks, alone, isolated, plain, strict=True):
     print(f"{text:58}", "  ".join(f"{exp(log):5.1%}".rjust(6) for log in logs))
 
 # %% [markdown]
-# Alone and apart agree, but for a trifle: from the second question on a turn begins with `USER:`, while the first one stands
-# right behind the clip. In plain order the second answer still survives; from the third on they are lost. (Why one turn in between
-# does no harm and two do, the table does not tell.) This model was *trained* with turns apart, so the third column says only that
-# it depends on it, not that plain order is worse to learn from.
+# Alone and isolated agree, except for a small difference: from the second question on a turn begins with `USER:`, while the first question follows the clip directly. With the plain causal mask the second answer is still likely. From the third on, the answers are wrong. (The table does not show why one turn in between does no harm and two do.) This model was *trained* with isolated turns. So the third column only shows that it depends on them, not that the plain mask is worse for training.
 #
 # ## LoRA
 #
-# The language model is frozen: it can speak already, and training all of it on a little data could spoil that. Yet it should get used to reading
-# vectors instead of words. LoRA lets a weight change, but only a little and in few directions. Beside the frozen map stand
-# two thin ones, $A$ down to $r$ features and $B$ up again:
+# The language model is frozen: it is already trained, and training all of it on little data could damage it. But it should adapt to reading vectors instead of words. LoRA changes a weight matrix, but only with low rank. Two small maps are added to the frozen map, $A$ down to $r$ features and $B$ up again:
 #
 # $$y = Wx + b + \frac{\alpha}{r}\, B A x \qquad A: r \times \text{in}, \quad B: \text{out} \times r$$
 #
-# $BA$ is as large as $W$ but has rank $r$ at most: it can be described with $r\,(\text{in} + \text{out})$ numbers. Whether
-# that is enough depends on the change that is wanted. Here is one of 40 x 40: four directions, and noise. Move the rank, and watch
-# what share of the squares is left out:
+# $BA$ has the size of $W$, but its rank is at most $r$: it has $r\,(\text{in} + \text{out})$ parameters. Whether this is enough depends on the required change. Here is a change of 40 x 40 numbers: four directions and noise. Move the rank, and watch the share of the squared values that is lost:
 
 # %%
 import ipywidgets
@@ -283,8 +289,7 @@ slider = ipywidgets.IntSlider(4, 1, 16, description="rank", continuous_update=Fa
 explore(lambda rank: low_rank(change, rank), rank=slider)
 
 # %% [markdown]
-# What rank 4 leaves out is noise; more numbers would bring little. With fewer, patterns are left. That is the bet of LoRA: *what fine-tuning has to change is
-# of low rank*.
+# With rank 4 only noise is lost, so a higher rank brings little. With a lower rank, patterns are lost. This is the assumption of LoRA: *the change of the weights in fine-tuning has low rank*.
 
 # %%
 card("lora_linear")
@@ -298,12 +303,9 @@ def lora_linear(x, weight, bias, A, B, alpha):
 lora_linear = check("lora_linear", lora_linear)
 
 # %% [markdown]
-# **Why alpha / r?** So that the rank can be changed without a new learning rate: the same alpha, twice the rank, each
-# direction half as loud. In the paper and in the mini model alpha = r = 32 and the factor is 1. (You would never notice if it
-# were missing.)
+# **Why alpha / r?** The rank can then be changed without a new learning rate: with the same alpha and twice the rank, each direction has half the weight. In the paper and in the mini model alpha = r = 32, so the factor is 1. (There you would not notice a missing factor.)
 #
-# **B starts at zero**, A at random. So at the first step $BA = 0$ and the model is exactly what it was. Predict before you
-# run: which of the two gets a gradient at that first step? And what if *both* started at zero?
+# **B is initialised with zeros**, A at random. So at the first step $BA = 0$, and the model is unchanged. Predict before you run: which of the two gets a gradient at the first step? What if *both* were initialised with zeros?
 
 # %%
 import copy
@@ -316,72 +318,97 @@ layers = [m for m in fresh.language_model.modules() if hasattr(m, "lora_A")]
 torch.manual_seed(0)
 for layer in layers:
     layer.reset_lora_parameters("default", init_lora_weights=True)
-lesson = processor.collate([{**encoded[first.name], "turns": [(DESCRIBE, transcript(first.scene))]}])
-output = fresh(**lesson)
+batch = processor.collate(
+    [{**encoded[first.name], "turns": [(DESCRIBE, transcript(first.scene))]}]
+)
+output = fresh(**batch)
 output.loss.backward()
 
 
 def size(letter, what):
-    parts = [p for name, p in fresh.language_model.named_parameters() if f"lora_{letter}" in name]
-    return sum((p.grad if what == "gradient" else p).square().sum() for p in parts).sqrt().item()
+    parts = [
+        p
+        for name, p in fresh.language_model.named_parameters()
+        if f"lora_{letter}" in name
+    ]
+    return (
+        sum((p.grad if what == "gradient" else p).square().sum() for p in parts)
+        .sqrt()
+        .item()
+    )
 
 
 for letter in "AB":
-    print(f"{letter}: size {size(letter, 'weight'):4.1f}, its gradient's {size(letter, 'gradient'):.3f}")
+    print(
+        f"{letter}: norm {size(letter, 'weight'):4.1f}, norm of its gradient {size(letter, 'gradient'):.3f}"
+    )
 with torch.no_grad():
     for layer in layers:
         layer.enable_adapters(False)
-    same = (fresh(**lesson).logits - output.logits).abs().max().item()
-print(f"with fresh LoRA and without any: logits differ by at most {same:.4f}")
+    difference = (fresh(**batch).logits - output.logits).abs().max().item()
+print(
+    f"with untrained LoRA and without LoRA: logits differ by at most {difference:.4f}"
+)
 
 # %% [markdown]
-# Only B learns at the first step: A's gradient goes through B, which is zero. At the second step B is something, and A
-# follows. If both were zero, neither would ever get a gradient.
+# Only B gets a gradient at the first step: the gradient of A is multiplied by B, which is zero. At the second step B is not zero, so A gets a gradient, too. If both were zero, neither would ever get a gradient.
 #
-# ### peft's, and who learns
+# ### LoRA in peft, and the trained parameters
 #
-# The package does not write LoRA itself. `FavorForConditionalGeneration.add_lora` is one call to peft, which puts such a
-# layer in the place of every q, k, v and o map of the language model:
+# The package does not implement LoRA itself. `FavorForConditionalGeneration.add_lora` is one call to peft, which replaces every q, k, v and o map of the language model by such a layer:
 
 # %%
 print(config.lora_targets, " rank", config.lora_rank, " alpha", config.lora_alpha)
-one = next(m for m in model.language_model.modules() if hasattr(m, "lora_A"))  # of the shipped model, trained
-print("frozen", tuple(one.base_layer.weight.shape), " A", tuple(one.lora_A["default"].weight.shape),
-      " B", tuple(one.lora_B["default"].weight.shape), " layers:", len(layers))
+# a trained layer of the shipped model
+one = next(m for m in model.language_model.modules() if hasattr(m, "lora_A"))
+print(
+    "frozen",
+    tuple(one.base_layer.weight.shape),
+    " A",
+    tuple(one.lora_A["default"].weight.shape),
+    " B",
+    tuple(one.lora_B["default"].weight.shape),
+    " layers:",
+    len(layers),
+)
 x = torch.randn(5, 256)
-thin = one.lora_A["default"].weight, one.lora_B["default"].weight
+pair = one.lora_A["default"].weight, one.lora_B["default"].weight
 with torch.no_grad():
-    yours = lora_linear(x, one.base_layer.weight, one.base_layer.bias, *thin, config.lora_alpha)
+    yours = lora_linear(
+        x, one.base_layer.weight, one.base_layer.bias, *pair, config.lora_alpha
+    )
     theirs, bare = one(x), one.base_layer(x)
-print("yours and peft's agree:", torch.allclose(yours, theirs, atol=1e-4),
-      f" (without B A, outputs would be off by up to {(bare - theirs).abs().max():.3f})")
+print("your function agrees with peft:", torch.allclose(yours, theirs, atol=1e-4),
+      f" (without B A, outputs differ by up to {(bare - theirs).abs().max():.3f})")
 
 # %%
-learned, frozen = {}, {}
+trained, frozen = {}, {}
 for name, parameter in model.named_parameters():
     part = "LoRA" if "lora_" in name else name.split(".")[0].replace("_", " ")
-    held = learned if parameter.requires_grad else frozen
-    held[part] = held.get(part, 0) + parameter.numel() / 1e6
-told_apart = {f"{part} (learns)": count for part, count in learned.items()}
-told_apart |= {f"{part} (frozen)": count for part, count in frozen.items()}
-bars(dict(sorted(told_apart.items(), key=lambda part: -part[1])), x="parameters, millions", form="{:.2f}",
-     title="Who learns, in the mini model")
+    group = trained if parameter.requires_grad else frozen
+    group[part] = group.get(part, 0) + parameter.numel() / 1e6
+parts = {f"{part} (trained)": count for part, count in trained.items()}
+parts |= {f"{part} (frozen)": count for part, count in frozen.items()}
+bars(
+    dict(sorted(parts.items(), key=lambda part: -part[1])),
+    x="parameters, millions",
+    form="{:.2f}",
+    title="Trained and frozen parts of the mini model",
+)
 
 # %% [markdown]
-# Most of what learns is the Q-Former. (The audio projection widens sound before the streams are joined: notebook 02.) LoRA is a
-# tenth of the small language model; of a large one it is far less. A Vicuna of 7 billion has 32 layers with four maps of
-# 4,096 x 4,096 each:
+# Most trained parameters are in the Q-Former. (The audio projection comes before the synchronisation: notebook 02.) LoRA has a tenth of the size of the small language model. For a large model the share is far smaller. Vicuna with 7 billion parameters has 32 layers with four maps of 4,096 x 4,096 each:
 
 # %%
 lora = 32 * 4 * config.lora_rank * (4096 + 4096)
 print(f"LoRA at full size: {lora / 1e6:.1f} million, {lora / 7e9:.1%} of 7 billion")
-share = learned["LoRA"] / frozen["language model"]
-print(f"here: {learned['LoRA']:.2f} million, {share:.0%} of the language model")
+share = trained["LoRA"] / frozen["language model"]
+print(f"here: {trained['LoRA']:.2f} million, {share:.0%} of the language model")
 
 # %% [markdown]
 # ### Merge
 #
-# A detour at every step costs time. When training is over, it can be added into the weight.
+# The two extra maps cost time at every step. After training, their product can be added to the weight.
 
 # %%
 card("merge_lora")
@@ -400,20 +427,21 @@ merge_lora = check("merge_lora", merge_lora)
 # %%
 merged = copy.deepcopy(model)
 for layer in (m for m in merged.language_model.modules() if hasattr(m, "lora_A")):
-    thin = layer.lora_A["default"].weight.data, layer.lora_B["default"].weight.data
-    layer.base_layer.weight.data = merge_lora(layer.base_layer.weight.data, *thin, config.lora_alpha)
+    pair = layer.lora_A["default"].weight.data, layer.lora_B["default"].weight.data
+    layer.base_layer.weight.data = merge_lora(
+        layer.base_layer.weight.data, *pair, config.lora_alpha
+    )
     layer.enable_adapters(False)
 with torch.no_grad():
-    before, after = model(**lesson).logits, merged(**lesson).logits
-    without = fresh(**lesson).logits  # its adapters are off
+    before, after = model(**batch).logits, merged(**batch).logits
+    without = fresh(**batch).logits  # its adapters are disabled
 print("merged equals unmerged:", torch.allclose(before, after, atol=1e-3),
-      f" (with LoRA off, logits would be off by up to {(before - without).abs().max():.2f})")
+      f" (without LoRA, logits differ by up to {(before - without).abs().max():.2f})")
 
 # %% [markdown]
 # ### What does LoRA do in the shipped model?
 #
-# The factor alpha / r can be turned after training: 0 takes LoRA away, 1 is as trained, more overdoes it. Predict the left
-# end of the line: the frozen language model, which has never read anything but words.
+# The factor alpha / r can be changed after training: 0 removes LoRA, 1 is the trained model, more amplifies LoRA. Predict the left end of the curve: the frozen language model, which was trained on words only.
 
 # %%
 questions = [(s.name, q) for s in samples for q in s.questions[::6]]
@@ -431,27 +459,29 @@ for factor in factors:
     rows = evaluate(model, processor, encoded, questions)
     right_share.append(sum(row.correct for row in rows) / len(rows))
 set_lora(1.0)
-sizes = [(m.get_delta_weight("default").norm() / m.base_layer.weight.norm()).item() for m in adapters]
-print(f"LoRA's change of a weight, as a share of the weight: {min(sizes):.1%} to {max(sizes):.1%}")
+sizes = [
+    (m.get_delta_weight("default").norm() / m.base_layer.weight.norm()).item()
+    for m in adapters
+]
+print(
+    f"LoRA's change of a weight, as a share of the weight: {min(sizes):.1%} to {max(sizes):.1%}"
+)
 print(f"right without LoRA: {right_share[0] * len(questions):.0f} of {len(questions)}, "
-      f"with it: {right_share[1] * len(questions):.0f}")
-curves({"shipped model": (factors, right_share)}, x="factor before B A (1: as trained)", y="accuracy",
-       title=f"{len(questions)} questions about {len(samples)} held-out clips, LoRA turned down and up",
-       percent=True)
+      f"with LoRA: {right_share[1] * len(questions):.0f}")
+curves(
+    {"shipped model": (factors, right_share)},
+    x="factor before B A (1: as trained)",
+    y="accuracy",
+    title=f"{len(questions)} questions about {len(samples)} held-out clips, with different factors of LoRA",
+    percent=True,
+)
 
 # %% [markdown]
-# **No difference found** between 0 and 1. In this model LoRA has hardly moved, and the language model answers as well without
-# it. (Sixteen times as loud it does harm, but noise of that size might, too.) That is a finding about this recipe, not about
-# LoRA: here the connector is first taught to *name* in the language model's own words what a stretch of the clip holds, and most
-# of the training's steps go there (notebook 09). How well it speaks them is what we look at now.
+# **No measurable difference** between 0 and 1. In this model LoRA has hardly changed in training, and the language model answers equally well without it. (A factor of 16 does harm, but noise of that size may do the same.) This is a result about this recipe, not about LoRA: here the connector is first trained to *name* the content of the clip in the word embeddings of the language model, and most training steps are used for this (notebook 09). The next section shows how well it does.
 #
 # ## What does the language model read?
 #
-# A projected vector is no word, but it may lie close to one. Take the cosine of each of the first window's 16 vectors with
-# the embedding of every word of the vocabulary; shown are those that are among some query's closest three. Four queries share a
-# quarter of the window: what is seen, what it does, what is beside it (here: as the first), what is heard. A red frame marks what
-# a query had been taught to name; several words are asked for as their sum. So the most that a perfect vector can have of each
-# is $1/\sqrt{2} \approx 0.71$ for two words at right angles, and $1/\sqrt{3} \approx 0.58$ for three.
+# A projected vector is not a word, but it can be close to a word embedding. Compute the cosine of each of the 16 vectors of the first window with every word embedding. The figure shows the words that are among the three closest of some query. Four queries belong to a quarter of the window: what is seen, what it does, what is next to it (here the same as the first), what is heard. A red frame marks the target words of the naming stage. The target for several words is the sum of their embeddings. So a perfect vector has a cosine of $1/\sqrt{2} \approx 0.71$ with each of two orthogonal words, and $1/\sqrt{3} \approx 0.58$ with each of three.
 
 # %%
 from favor_mini.figures.llm import naming_map
@@ -469,60 +499,62 @@ def closeness(name):
 
 
 close = {s.name: closeness(s.name) for s in samples}
-taught = {s.name: query_words(s.scene, processor, encoded[s.name]["num_frames"])[0] for s in samples}
+targets = {
+    s.name: query_words(s.scene, processor, encoded[s.name]["num_frames"])[0]
+    for s in samples
+}
 window = close[first.name][:16]
 shown = {i for row in window for i in row.topk(3).indices.tolist()}
 shown = sorted(shown, key=lambda i: window[:, i].argmax().item())
-to_name = [tokenizer.decode(words) for words in taught[first.name][:16]]
-naming_map(window[:, shown], to_name, tokenizer.convert_ids_to_tokens(shown), "First window")
+to_name = [tokenizer.decode(words) for words in targets[first.name][:16]]
+naming_map(
+    window[:, shown], to_name, tokenizer.convert_ids_to_tokens(shown), "First window"
+)
 
 # %% [markdown]
-# The clip is handed over as a script: *see purple star*, *at right*, *hear horn*. Two queries stand out. Number 14 should tell what
-# the circle *does*. It turns, but its middle lies in the next window, so it is taught to repeat "see green circle" here; and
-# it is torn between *turns*, *at* and *top*. Number 16 should only say *hear*, since the bell comes in the next window; it adds
-# *nothing*, which is not asked for, and true. Now count, over all clips: of the words that a query should name, how many are among
-# its closest ones?
+# The vectors of the clip read like its script: *see purple star*, *at right*, *hear horn*. Two queries are different. Query 14 should describe what the circle *does*. The circle turns, but the middle of its moment is in the next window, so its target here is "see green circle" again. Its closest words are *turns*, *at* and *top*. Query 16 has the target *hear*, because the bell comes in the next window. It also encodes *nothing*, which is not a target, but is true. Now count over all clips: how many target words are among the closest words of their query?
 
 # %%
 hits = total = chance = 0
 for s in samples:
-    for row, words in zip(close[s.name], taught[s.name], strict=True):
+    for row, words in zip(close[s.name], targets[s.name], strict=True):
         wanted = set(words)
         hits += len(wanted & set(row.topk(len(wanted)).indices.tolist()))
         total += len(wanted)
         chance += len(wanted) ** 2 / len(table)
-print(f"{hits} of {total} words ({hits / total:.1%}); by chance it would be {chance / total:.1%}")
+print(
+    f"{hits} of {total} words ({hits / total:.1%}); chance level {chance / total:.1%}"
+)
 
 # %% [markdown]
-# Look up any query of any clip, beginning with number 14. Where else does one say something that it was not taught to?
+# Look at any query of any clip, starting with query 14. Which other queries are close to words that are not their targets?
 
 # %%
 def draw_words(clip, window, query):
-    row = min((window - 1) * config.num_queries + query, len(close[clip])) - 1  # some clips have but two windows
+    # some clips have only two windows
+    row = min((window - 1) * config.num_queries + query, len(close[clip])) - 1
     window, query = row // config.num_queries + 1, row % config.num_queries + 1
     best = close[clip][row].topk(8)
     words = tokenizer.convert_ids_to_tokens(best.indices.tolist())
-    title = f"{clip}, window {window}, query {query}; to be named: {tokenizer.decode(taught[clip][row])}"
+    title = f"{clip}, window {window}, query {query}; target: {tokenizer.decode(targets[clip][row])}"
     return bars(dict(zip(words, best.values.tolist(), strict=True)), title=title, form="{:.2f}",
-                x="cosine with the word's embedding")
+                x="cosine with the word embedding")
 
 
 explore(draw_words, clip=list(encoded), window=(1, 3),
         query=ipywidgets.IntSlider(14, 1, 16, description="query", continuous_update=False))
 
 # %% [markdown]
-# **Is that so in the paper's model?** There is no reason why it must. There the connector learns from the language model's
-# answers alone, and a vector may mean something to it without being near any word. Here the nearness was asked for.
+# **Does this hold for the paper's model?** Not necessarily. There the connector is trained only through the language model's answers, and a vector can be useful without being close to a word. Here the closeness was a training target.
 #
 # ## An answer, token by token
 #
-# Generation is what you have built, in a loop: read, take the likeliest next token, put its embedding behind, read again.
-# That is called *greedy*.
+# Generation uses these functions in a loop: run the model, take the most likely next token, append its embedding, run the model again. This is *greedy decoding*.
 
 # %%
 @torch.no_grad()
 def write(name, question, most=8):
-    """Greedy by hand: a list of (chosen token, probabilities of all tokens)."""
+    """Greedy decoding by hand: a list of (chosen token, probabilities of all tokens)."""
     batch = processor([encoded[name]], [question])
     embeds, *_ = model.prepare(**{key: value for key, value in batch.items() if key != "attention_mask"})
     steps = []
@@ -539,11 +571,10 @@ def write(name, question, most=8):
 by_hand = tokenizer.decode([token for token, _ in write(first.name, question)], skip_special_tokens=True)
 print(question, "->", by_hand)
 generated = written_answers(model, processor, [encoded[first.name]], [question])[0]
-print("as generate does it:", generated == by_hand.strip())
+print("equal to generate:", generated == by_hand.strip())
 
 # %% [markdown]
-# Now let it describe a whole clip, and step through. What it should say is the clip's script as a text, `transcript`. Some tokens
-# follow from the grammar (`see`, `,`), the others only the clip can tell. Predict: where it errs, will it have been unsure?
+# Now the model describes a whole clip, step by step. The target is the script as a text, the `transcript`. Some tokens follow from the grammar (`see`, `,`). The others depend on the clip. Predict: is the model uncertain where it makes a mistake?
 
 # %%
 steps = write(first.name, DESCRIBE, most=60)
@@ -563,43 +594,39 @@ def draw_step(token):
 
 print("script: ", tokenizer.decode(script))
 print("written:", tokenizer.decode([t for t, _ in steps], skip_special_tokens=True))
-doubt = min(range(len(steps)), key=lambda i: steps[i][1].max().item())
-slip = next((i for i, (t, _) in enumerate(steps) if i >= len(script) or t != script[i]), None)
-print(f"least sure at token {doubt + 1}: {tokenizer.decode(steps[doubt][0])!r}, {steps[doubt][1].max():.0%}")
-if slip is not None:
-    token, share = steps[slip]
-    print(f"leaves the script at token {slip + 1}: {tokenizer.decode(token)!r}, {share.max():.0%}")
-start = doubt if slip is None else slip  # the widget opens there
+lowest = min(range(len(steps)), key=lambda i: steps[i][1].max().item())
+mistake = next((i for i, (t, _) in enumerate(steps) if i >= len(script) or t != script[i]), None)
+print(f"lowest probability at token {lowest + 1}: {tokenizer.decode(steps[lowest][0])!r},"
+      f" {steps[lowest][1].max():.0%}")
+if mistake is not None:
+    token, share = steps[mistake]
+    print(f"first difference from the script at token {mistake + 1}: {tokenizer.decode(token)!r}, {share.max():.0%}")
+start = lowest if mistake is None else mistake  # the first position of the widget
 slider = ipywidgets.IntSlider(start + 1, 1, len(steps), description="token", continuous_update=False)
 explore(draw_step, token=slider)
 
 # %% [markdown]
-# It was unsure where it left the script, but not less sure than at a word that is right: doubt is a hint, no proof. And look
-# what became of the slip. Circle and square have changed places, their sounds have not, so that two pairs are false, though each
-# word of them was among the vectors. At the end it has lost count, and tells the written word twice. Greedy never looks back: what
-# is written stays, and all that follows builds on it.
+# The probability was low at the first mistake, but not lower than at a word that is right: a low probability is a hint, not a proof. Look at the consequence of the mistake. Circle and square are exchanged, their sounds are not. So two pairs are wrong, although each word was among the vectors. At the end the written word comes twice. Greedy decoding never corrects a token: all later tokens depend on it.
 #
 # ## What to play with
 #
 # - With `named` and `token_strip`, draw the first row of `together` (`input_ids`, `labels`). Which tokens carry labels?
-# - `set_lora(16)`, and let it describe the clip. What does it invent?
-# - Put the vectors of *another* clip into the prompt: `put_vectors(..., other_vectors, ...)`. Whom does the answer believe?
-# - Shuffle the 48 vectors before they are put in place. Which questions suffer, and why not all?
+# - `set_lora(16)`, then describe the clip. Which words are hallucinated?
+# - Put the vectors of *another* clip into the prompt: `put_vectors(..., other_vectors, ...)`. Which clip does the answer describe?
+# - Shuffle the 48 vectors before they replace the placeholders. Which questions lose accuracy, and why not all?
 #
 # ## Recap
 #
-# - One linear map, and the clip stands in the prompt as if it were words. Placeholders keep the places; counting them is not
-#   pedantry.
-# - Labels stand where their tokens stand, -100 elsewhere; the loss does the shift.
-# - Turns apart: a mask *and* positions, and then a question in a conversation is as good as alone.
-# - LoRA: a frozen map plus alpha / r times B A. B starts at zero, so training starts from what is there. Merged equals
-#   unmerged.
-# - The connector here speaks in words, as it was taught to. LoRA adds nothing that these questions could find.
+# - After one linear map, the clip is in the prompt in the place of words. Placeholders mark the positions. Their number must be checked.
+# - Labels are at the positions of their tokens, -100 elsewhere. The loss does the shift.
+# - Isolated turns need a mask *and* positions. Then a question in a conversation gets the same answer as alone.
+# - LoRA: a frozen map plus alpha / r times B A. B is initialised with zeros, so training starts from the frozen model. Merged equals unmerged.
+# - The connector's vectors are close to word embeddings here, as it was trained to do. LoRA makes no measurable difference for these questions.
 
 # %% [markdown]
 # ## Quiz
 #
-# **1.** Two clips in a batch have 48 and 32 vectors. What if the second one's prompt holds 48 placeholders?
+# **1.** Two clips in a batch have 48 and 32 vectors. What happens if the prompt of the second has 48 placeholders?
 #
 # - a) The last 16 keep the embedding of `<av>`
 # - b) The package raises a ValueError
@@ -607,60 +634,55 @@ explore(draw_step, token=slider)
 #
 # <details><summary>Answer</summary>
 #
-# **b.** It counts first and says what it found. *a:* `masked_scatter` would look for 16 more vectors; here none are left. *c:*
-# padding fills rows behind their end; it does not fill a clip.
+# **b.** It counts the placeholders first. *a:* `masked_scatter` would need 16 more vectors, which do not exist. *c:* padding comes at the end of a row, not inside a clip.
 #
 # </details>
 #
-# **2.** At which place does the model guess the first word of the answer?
+# **2.** At which position does the model predict the first word of the answer?
 #
 # - a) At the token `ASSISTANT:`
-# - b) At the answer's first word
+# - b) At the first word of the answer
 # - c) At `</Img>`
 #
 # <details><summary>Answer</summary>
 #
-# **a.** Logits are about what comes next. *b:* there it guesses the second word. *c:* there it guesses the question, and the
-# next label is -100.
+# **a.** Logits predict the next token. *b:* there it predicts the second word. *c:* there it predicts the question, and the next label is -100.
 #
 # </details>
 #
-# **3.** The mask keeps turns apart, but positions count on. What is no longer sure?
+# **3.** The mask isolates the turns, but the positions continue from turn to turn. What is no longer guaranteed?
 #
-# - a) That no question sees another
-# - b) That the loss counts answers only
-# - c) That the third question gets the answer that it gets alone
+# - a) No question attends to another
+# - b) The loss counts answers only
+# - c) The third question gets the same answer as alone
 #
 # <details><summary>Answer</summary>
 #
-# **c.** It would stand farther from the clip than it does alone, and the language model reads distances. *a:* that is the
-# mask's work, it holds. *b:* labels have nothing to do with positions.
+# **c.** Its distance to the clip is larger than alone, and the language model uses distances. *a:* the mask guarantees this. *b:* labels do not depend on positions.
 #
 # </details>
 #
-# **4.** A and B both start at zero. What happens?
+# **4.** A and B are both initialised with zeros. What happens?
 #
-# - a) LoRA never learns
-# - b) LoRA learns slower
-# - c) The model forgets what it knew
+# - a) LoRA is never trained
+# - b) LoRA is trained more slowly
+# - c) The model forgets its pretraining
 #
 # <details><summary>Answer</summary>
 #
-# **a.** The gradient of each is a product with the other, so both stay zero. *b:* not even slowly. *c:* with BA = 0 it is
-# what it was.
+# **a.** The gradient of each is a product with the other, so both stay zero. *b:* they do not change at all. *c:* with BA = 0 the model is unchanged.
 #
 # </details>
 #
-# **5.** Here, LoRA turned off costs no accuracy that could be found. What follows?
+# **5.** Without LoRA there is no measurable loss of accuracy here. What follows?
 #
-# - a) LoRA is of no use in FAVOR
-# - b) With this recipe and these questions the connector alone does it
+# - a) LoRA is useless in FAVOR
+# - b) With this recipe and these questions the connector is enough
 # - c) The measurement is wrong
 #
 # <details><summary>Answer</summary>
 #
-# **b.** The connector was taught to speak in words first. *a:* a connector that learns from answers alone may well need it.
-# *c:* nothing says so; the weights have hardly moved, which fits.
+# **b.** The connector was first trained on word embeddings. *a:* a connector that is trained on answers alone may need LoRA. *c:* there is no sign of that; the small change of the weights fits the result.
 #
 # </details>
 
@@ -672,7 +694,7 @@ explore(draw_step, token=slider)
 # `tests/test_model.py`, `tests/test_naming.py`.
 #
 # **In the paper:** section 3. **Further reading:** *LoRA* ([arXiv 2106.09685](https://arxiv.org/abs/2106.09685)); BLIP-2
-# ([arXiv 2301.12597](https://arxiv.org/abs/2301.12597)) for vectors as soft words; *Visual instruction tuning* ([arXiv
-# 2304.08485](https://arxiv.org/abs/2304.08485)), which hands pictures over with one linear map.
+# ([arXiv 2301.12597](https://arxiv.org/abs/2301.12597)) for vectors as soft prompts; *Visual instruction tuning* ([arXiv
+# 2304.08485](https://arxiv.org/abs/2304.08485)), which gives images to the language model with one linear map.
 #
 # **Next:** [09 End-to-end fine-tuning](09_end_to_end_finetuning.ipynb).

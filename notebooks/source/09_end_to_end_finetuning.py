@@ -268,7 +268,7 @@ log = finetune(
 )
 
 # %% tags=["varies", "long"]
-from favor_mini.figures.overview import loss_curves
+from favor_mini.figures.training import loss_curves
 
 loss_curves(log)
 
@@ -287,7 +287,7 @@ after = scores(
 print(score_table(after))
 
 # %% tags=["varies"]
-from favor_mini.figures.overview import score_bars
+from favor_mini.figures.training import score_bars
 
 score_bars({"before": before, "after": after})
 
@@ -304,7 +304,7 @@ score_bars({"before": before, "after": after})
 # one for audio. In a last window with few real frames, the queries have little to distinguish.
 
 # %% tags=["varies"]
-from favor_mini.figures.overview import query_similarity
+from favor_mini.figures.diversity import query_similarity
 
 name = samples[0].name
 with torch.no_grad():
@@ -318,7 +318,7 @@ query_similarity(
 
 # %% tags=["varies"]
 from favor_mini.course.widgets import explore
-from favor_mini.figures.overview import timeline
+from favor_mini.figures.timeline import timeline
 from favor_mini.evaluation.answering import answer
 
 by_name = {sample.name: sample for sample in samples}

@@ -24,10 +24,11 @@ import torch
 
 from favor_mini import checkpoint_path, data_path
 from favor_mini.aveb.files import find_media, only, read_items, read_media
-from favor_mini.world.test_sets import test_set
+from favor_mini.world.samples import aveb_file
 from favor_mini.world.tasks import TASKS
 from favor_mini.course import card, check
-from favor_mini.figures.aveb import gallery, lottery, word_errors_table
+from favor_mini.figures.aveb import gallery, word_errors_table
+from favor_mini.figures.lab import intervals
 from favor_mini.figures.plots import bars, curves
 from favor_mini.course.widgets import explore
 
@@ -38,7 +39,7 @@ from favor_mini.course.widgets import explore
 # sound, of pictures, of films, and of two of them at once. The mini world has all eleven, with its own scenes and real media files.
 
 # %%
-items = {name: read_items(test_set(name))[0] for name in TASKS}
+items = {name: read_items(aveb_file(name))[0] for name in TASKS}
 rows = [{"task": name, "what": task.title, "hears": "sound" if "audio" in task.streams else "",
          "sees": ("a picture" if task.still else "a film") if "video" in task.streams else "",
          "metric": task.metric, "questions": len(items[name])} for name, task in TASKS.items()]
@@ -81,7 +82,7 @@ explore(look, number=(0, 15),
 
 # %%
 for name in ("avssd", "video_qa"):
-    print(name, json.dumps(json.loads(test_set(name).read_text())[0], indent=1), "\n")
+    print(name, json.dumps(json.loads(aveb_file(name).read_text())[0], indent=1), "\n")
 
 # %% [markdown]
 # ## Word error rate
@@ -251,15 +252,15 @@ def choose_candidate(logits, labels):
 choose_candidate = check("choose_candidate", choose_candidate)
 
 # %% [markdown]
-# On a real question of the test set, with the shipped model. `Examinee` is the package's name for a model that sits the test;
-# below, two others will sit it too.
+# On a real question of the test set, with the shipped model. `Predictor` holds a model and
+# streams its predictions to a file; below, two other models answer the same questions.
 
 # %%
-from favor_mini.aveb.run import MODELS, Examinee
+from favor_mini.aveb.predict import MODELS, Predictor
 from favor_mini.evaluation.answering import likelihood
 
-examinees = {kind: Examinee(kind=kind) for kind in MODELS}
-model, processor = examinees["as it is"].model, examinees["as it is"].processor
+predictors = {kind: Predictor(kind=kind) for kind in MODELS}
+model, processor = predictors["favor-mini"].model, predictors["favor-mini"].processor
 question = items["video_qa"][4]
 clip = processor.media(media("video_qa", 4))
 batch = processor([clip] * len(question.candidates), [question.question] * len(question.candidates),
@@ -279,15 +280,15 @@ bars({name: round(value, 1) + 0.0 for name, value in zip(question.candidates, lo
      x="log probability of each candidate (0: certain)", form="{:.1f}")
 
 # %% [markdown]
-# The gap between the likeliest and the next is what the model would bet. A longer candidate pays once for each of its tokens, as it
-# must: it is the probability of the whole answer. (Where candidates are whole sentences of different lengths, one often divides
-# by the length; that is another question, about the likeliest *word*.)
+# The gap between the likeliest and the next is what the model would bet. A longer candidate pays once for
+# each of its tokens. Where candidates differ in length, the sum therefore prefers short ones. The package ranks candidates by the
+# mean log probability per token instead (`likelihood(..., per_token=True)`); yours is the sum.
 #
 # ## The test, in small
 #
 # Six questions of each task, for three models:
 #
-# - **as it is**: the shipped model;
+# - **favor-mini**: the shipped model;
 # - **untrained**: the same frozen parts, a fresh connector and LoRA. How far do these get without the part that joins them?
 # - **text only**: the shipped model, shown no clip. What does the question alone give away?
 #
@@ -296,7 +297,7 @@ bars({name: round(value, 1) + 0.0 for name, value in zip(question.candidates, lo
 
 # %%
 from favor_mini.aveb.benchmark import CONSTANT, GUESS, Results, best_constant
-from favor_mini.figures.benchmark import draw
+from favor_mini.figures.aveb import benchmark_scores
 from favor_mini.aveb.run import score
 
 SIX, encoded, sat, rows = 6, {}, {}, []
@@ -304,10 +305,11 @@ folder = tempfile.TemporaryDirectory()  # predictions go there line by line, so 
 
 
 def sit(kind, name, chosen, file=""):
-    """The examinee's rows for these items: predicted, right, answers."""
+    """A model's rows for these items: predicted, right, answers."""
     predictions = Path(folder.name) / f"{name}.{kind}.{file}.jsonl"
-    return examinees[kind].ask(test_set(name), chosen, data_path(), predictions,
-                               task=name, encoded=encoded, progress=False)
+    return predictors[kind].predict(aveb_file(name), chosen, data_path(), predictions,
+                                    streams=TASKS[name].streams, encoded=encoded,
+                                    progress=False)
 
 
 def note(name, kind, value, low=np.nan, high=np.nan):
@@ -318,25 +320,25 @@ def note(name, kind, value, low=np.nan, high=np.nan):
 for name, task in TASKS.items():
     chosen = items[name][:: len(items[name]) // SIX][:SIX]
     sat[name] = {kind: sit(kind, name, chosen) for kind in MODELS}
-    sat[name][CONSTANT] = best_constant(task.metric, sat[name]["as it is"])
+    sat[name][CONSTANT] = best_constant(task.metric, sat[name]["favor-mini"])
     for kind, its_rows in sat[name].items():
         note(name, kind, *score(task.metric, its_rows))
     if task.metric == "accuracy":
-        known = json.loads(test_set(name).read_text())
+        known = json.loads(aveb_file(name).read_text())
         note(name, GUESS, np.mean([known[int(item.id)]["guess"] for item in chosen]))
 table = pd.DataFrame(rows)
-draw(Results(table))
+benchmark_scores(Results(table))
 
 # %%
 wide = table.pivot(index="task", columns="model", values="value").loc[list(TASKS), [*MODELS, CONSTANT, GUESS]]
 wide = wide.map(lambda value: "" if np.isnan(value) else f"{value:.2f}")
-best = table[table.model == "as it is"].set_index("task")
+best = table[table.model == "favor-mini"].set_index("task")
 wide.insert(0, "metric", best.metric)
 wide.insert(2, "95 % interval", [f"{row.low:.2f} to {row.high:.2f}" for row in best.itertuples()])
 wide
 
 # %% [markdown]
-# Read the intervals before the values (they are drawn for the model as it is; the others' are as wide). With six questions, hardly
+# Read the intervals before the values (they are drawn for favor-mini; those of the baselines are as wide). With six questions, hardly
 # one of them tells a good model from a fair one: here `avsr` is not told from a constant answer, `isqa` and `avssd` are not told
 # from guessing.
 #
@@ -354,14 +356,14 @@ wide
 # know which one sounds), an *empty* place (it does not see), or no place at all (it did not understand the question).
 
 # %%
-from favor_mini.world.test_sets import FIRST
+from favor_mini.world.samples import TASK_SEED
 from favor_mini.world.scene import OPPOSITE
 
 sixty = items["avssd"][:60]
-answered = sit("as it is", "avssd", sixty, "sixty")
+answered = sit("favor-mini", "avssd", sixty, "sixty")
 kinds, by_thing = Counter(), {}
 for item, row in zip(sixty, answered, strict=True):
-    (moment,) = TASKS["avssd"].draw(FIRST + int(item.id)).moments  # the script of the picture
+    (moment,) = TASKS["avssd"].draw(TASK_SEED + int(item.id)).moments  # the script of the picture
     by_thing.setdefault(moment.heard.name, []).append(row["right"])
     if not row["right"]:
         other = OPPOSITE[item.answers[0]]
@@ -394,14 +396,15 @@ bars(per_thing, percent=True, mark={"eyes alone": 0.5},
 
 # %%
 noisy = items["avsr"][:: len(items["avsr"]) // SIX][:SIX]
-no_film = examinees["as it is"].ask(test_set("avsr"), noisy, data_path(), Path(folder.name) / "no_film.jsonl",
-                                    task="asr", progress=False)
-told = {"asr": sat["asr"]["as it is"], "avsr": sat["avsr"]["as it is"], "avsr, no film": no_film}
+no_film = predictors["favor-mini"].predict(
+    aveb_file("avsr"), noisy, data_path(), Path(folder.name) / "no_film.jsonl",
+    streams=("audio",), progress=False)
+told = {"asr": sat["asr"]["favor-mini"], "avsr": sat["avsr"]["favor-mini"], "avsr, no film": no_film}
 for name, its_rows in told.items():
     found = word_errors([r["predicted"] for r in its_rows], [r["answers"][0] for r in its_rows])
     print(f"{name:<13} {found.words} words said; wrong {found.substitutions}, missing {found.deletions}, "
           f"extra {found.insertions}")
-worst = max(sat["avsr"]["as it is"], key=lambda r: word_error_rate([r["predicted"]], [r["answers"][0]]))
+worst = max(sat["avsr"]["favor-mini"], key=lambda r: word_error_rate([r["predicted"]], [r["answers"][0]]))
 print(f"the worst of avsr: said {worst['answers'][0]!r}, told {worst['predicted']!r}")
 
 # %% [markdown]
@@ -438,7 +441,7 @@ paired_difference = check("paired_difference", paired_difference)
 
 # %%
 model.qformer.attention = "full"
-under_full = sit("as it is", "avssd", sixty, "full")
+under_full = sit("favor-mini", "avssd", sixty, "full")
 model.qformer.attention = "block_causal"
 right_a, right_b = (np.array([row["right"] for row in rows]) for rows in (answered, under_full))
 paired = paired_difference(right_a, right_b, np.arange(len(sixty)))
@@ -495,7 +498,7 @@ def try_your_luck(seeds, clips, effect, paired):
     lows, highs = repeated(seeds, clips, effect, paired)
     found = ((lows > 0) | (highs < 0)).mean()
     said = f"a difference is found in {found:.0%}" if effect else f"a false alarm in {found:.0%}"
-    return lottery(lows, highs, effect, f"intervals {np.mean(highs - lows):.1f} points wide; {said}")
+    return intervals((lows + highs) / 2, lows, highs, effect, f"intervals {np.mean(highs - lows):.1f} points wide; {said}")
 
 
 explore(try_your_luck, seeds=ipywidgets.IntSlider(5, 2, 12, description="seeds", continuous_update=False),

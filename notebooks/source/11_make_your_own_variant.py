@@ -176,7 +176,7 @@ for slot, name in (("attention", "late_start"), ("attention", "past_only"), ("di
 # reach is over the K frames of a window, that of `sync` and `windows` over a whole clip.)
 
 # %%
-from favor_mini.figures.lab import reach
+from favor_mini.figures.attention import receptive_field
 from favor_mini.course.widgets import explore
 
 
@@ -186,7 +186,7 @@ def browse(a_part):
     kept = sum(f.kept for f in result.all)
     words = f"<b>{name}</b>: {result.about}<br>{kept} of {len(result.all)} promises kept."
     words += " ".join(["", *result.broken])
-    return words if result.reach is None else [reach({name: result.reach}), words]
+    return words if result.reach is None else [receptive_field({name: result.reach}), words]
 
 
 parts = [f"{slot}: {name}" for slot in ("attention", "connector", "windows", "sync") for name in names(slot)]
@@ -420,7 +420,7 @@ for row in results.differences(["all"]).itertuples():
 # seed, a pair:
 
 # %% tags=["varies"]
-from favor_mini.figures.variants import pairs
+from favor_mini.figures.lab import pairs
 
 pairs(results)
 
@@ -524,7 +524,7 @@ curves({f"seeds scatter by {spread:g} points": (widths, seeds) for spread, seeds
 # %%
 from scipy.stats import t as student
 
-from favor_mini.figures.variants import intervals
+from favor_mini.figures.lab import intervals
 
 
 def simulate(true, spread, seeds, repeats=40):

@@ -18,7 +18,7 @@ import torch
 from favor_mini import FavorConfig, FavorForConditionalGeneration
 from favor_mini.course import card, check
 from favor_mini.figures.plots import bars, curves, flow
-from favor_mini.figures.scale import stacked
+from favor_mini.figures.plots import stacked_bars
 from favor_mini.world.tokenizer import build_tokenizer
 
 # %% [markdown]
@@ -125,7 +125,7 @@ plans["connector and LoRA learn, float32"] = in_parts(full)
 for p in full.parameters():
     p.data = p.data if p.requires_grad else p.data.to(torch.bfloat16)
 plans["the same, frozen parts in bfloat16"] = in_parts(full)
-stacked(plans, x="GB, without activations", mark={"a card of 80 GB": 80.0})
+stacked_bars(plans, x="GB, without activations", mark={"a card of 80 GB": 80.0})
 
 # %% [markdown]
 # Freezing does away with gradients and states, and halving the frozen numbers does the rest. The package trains with `MuonAdamW`,
@@ -432,7 +432,7 @@ def full_size(llm, frames, frames_K, queries_N, checkpointing):
              "language model": (3 if checkpointing else 2) * length * forward}
     answering = {"frozen weights": 2 * frozen, "KV cache": cache_bytes(language, length)}
     told = ", ".join(f"{name} {value / 1e12:.1f}" for name, value in tflop.items())
-    return [stacked({"training": {k: v / 1e9 for k, v in gb.items()},
+    return [stacked_bars({"training": {k: v / 1e9 for k, v in gb.items()},
                      "answering": {k: v / 1e9 for k, v in answering.items()}},
                     x="GB", title=f"{llm}: {windows} windows, {length} tokens for the language model"),
             f"One training step over this clip: {sum(tflop.values()) / 1e12:.0f} TFLOP ({told})."]
