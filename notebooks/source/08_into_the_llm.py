@@ -1,9 +1,13 @@
 # %% [markdown]
 # # 08 Into the LLM
 #
-# **You will** write the prompt, replace placeholders by the vectors of a clip, define which tokens count in the loss, ask several independent questions in one sequence, build LoRA and merge it. Then you compare the connector's vectors with word embeddings, and follow the generation of an answer token by token.
+# **You will** write the prompt, replace placeholders by the vectors of a clip, define which tokens
+# count in the loss, ask several independent questions in one sequence, build LoRA and merge it.
+# Then you compare the connector's vectors with word embeddings, and follow the generation of an
+# answer token by token.
 #
-# **You need** notebook 04 (output queries) and 05 (masks). **Paper:** section 3 (projection, prompt, LoRA).
+# **You need** notebook 04 (output queries) and 05 (masks). **Paper:** section 3 (projection,
+# prompt, LoRA).
 #
 # **Costs:** 35 minutes of reading, 79 minutes of exercises; 20 s of computing, 1.2 GB of memory.
 
@@ -18,7 +22,12 @@ from favor_mini.course.widgets import explore
 # %% [markdown]
 # ## Where we are
 #
-# Each window of the clip has become N vectors. The input of a language model is also vectors: the *embeddings* of its tokens. So the clip is given to it in the place of words. One linear map projects from the Q-Former's width to the embedding width (256 to 256 here, 768 to 4,096 in the paper), and the result replaces placeholders in the prompt. The language model needs no new attention and no new kind of input. (All parts between the encoders and the language model, including this map, are called the **connector**.)
+# Each window of the clip has become N vectors. The input of a language model is also vectors: the
+# *embeddings* of its tokens. So the clip is given to it in the place of words. One linear map
+# projects from the Q-Former's width to the embedding width (256 to 256 here, 768 to 4,096 in the
+# paper), and the result replaces placeholders in the prompt. The language model needs no new
+# attention and no new kind of input. (All parts between the encoders and the language model,
+# including this map, are called the **connector**.)
 
 # %%
 flow(
@@ -43,7 +52,9 @@ flow(
 # ASSISTANT:
 # ```
 #
-# The language model continues after the colon. `<av>` is one token of the tokenizer. Its embedding is never used; it only marks a position. (The check below compares every character. The mini tokenizer ignores white space, Llama's tokenizer does not.)
+# The language model continues after the colon. `<av>` is one token of the tokenizer. Its embedding
+# is never used; it only marks a position. (The check below compares every character. The mini
+# tokenizer ignores white space, Llama's tokenizer does not.)
 
 # %%
 card("write_prompt")
@@ -58,7 +69,8 @@ write_prompt = check("write_prompt", write_prompt)
 print(write_prompt("what was heard first?", 4))
 
 # %% [markdown]
-# Load the model and eight clips, and tokenize the prompt. A clip of 22 frames has three windows (the last one is not full), so it needs 3 * 16 = 48 placeholders.
+# Load the model and eight clips, and tokenize the prompt. A clip of 22 frames has three windows
+# (the last one is not full), so it needs 3 * 16 = 48 placeholders.
 
 # %%
 from favor_mini import (
@@ -103,11 +115,14 @@ token_strip({"prompt": named(prompt_ids, [""] * len(prompt_ids))},
 # %% [markdown]
 # ## Vectors in place of placeholders
 #
-# Let $e_i$ be the embedding of token $i$, and $v_1, v_2, \dots$ the projected vectors in time order. The language model reads
+# Let $e_i$ be the embedding of token $i$, and $v_1, v_2, \dots$ the projected vectors in time
+# order. The language model reads
 #
 # $$x_i = v_k \text{ where token } i \text{ is the } k\text{-th placeholder}, \qquad x_i = e_i \text{ elsewhere}$$
 #
-# In a batch the clips have different lengths, so their vectors are in one long list: clip after clip, real windows only. PyTorch has an operation for this, `masked_scatter`. By hand, two rows of four positions, three vectors with one feature:
+# In a batch the clips have different lengths, so their vectors are in one long list: clip after
+# clip, real windows only. PyTorch has an operation for this, `masked_scatter`. By hand, two rows of
+# four positions, three vectors with one feature:
 
 # %%
 places = torch.tensor([[False, True, True, False], [False, False, True, False]])
@@ -129,7 +144,9 @@ def put_vectors(embeds, input_ids, vectors, placeholder_id):
 put_vectors = check("put_vectors", put_vectors)
 
 # %% [markdown]
-# There is a silent error here. If one prompt of a batch has one placeholder too many and the next one too few, the total is right, and `masked_scatter` gives the first vector of the second clip to the first clip. So the package counts the placeholders of every clip, and raises an error:
+# There is a silent error here. If one prompt of a batch has one placeholder too many and the next
+# one too few, the total is right, and `masked_scatter` gives the first vector of the second clip to
+# the first clip. So the package counts the placeholders of every clip, and raises an error:
 
 # %%
 batch = processor([encoded[first.name]], [question])
@@ -141,7 +158,11 @@ except ValueError as error:
 # %% [markdown]
 # ## Only answers count
 #
-# The loss measures the probability of each token, given all earlier tokens. But the model should learn neither to write questions nor to predict its clip. So each token gets a **label**: its own id if it counts, -100 if not. PyTorch's cross-entropy ignores the label -100. The end of the answer, `</s>`, counts, because otherwise the model never learns to stop. (`answer_ids` below ends with it.)
+# The loss measures the probability of each token, given all earlier tokens. But the model should
+# learn neither to write questions nor to predict its clip. So each token gets a **label**: its own
+# id if it counts, -100 if not. PyTorch's cross-entropy ignores the label -100. The end of the
+# answer, `</s>`, counts, because otherwise the model never learns to stop. (`answer_ids` below ends
+# with it.)
 
 # %%
 card("answer_labels")
@@ -164,7 +185,9 @@ token_strip(
 )
 
 # %% [markdown]
-# Where is the shift? At every position the model predicts the *next* token. The prediction at `ASSISTANT:` is for the first word of the answer. Labels are at the positions of their tokens, so the loss compares the prediction at position $i$ with the label at $i + 1$:
+# Where is the shift? At every position the model predicts the *next* token. The prediction at
+# `ASSISTANT:` is for the first word of the answer. Labels are at the positions of their tokens, so
+# the loss compares the prediction at position $i$ with the label at $i + 1$:
 #
 # $$L = -\frac{1}{|C|} \sum_{i \in C} \log p_{i-1}(\text{token}_i) \qquad C = \{\, i : \text{label}_i \ne -100 \,\}$$
 
@@ -182,7 +205,8 @@ answer_loss = check("answer_loss", answer_loss)
 # %% [markdown]
 # ### Use the functions with the model
 #
-# Between the Q-Former and the loss are one linear map, the language model, and your four functions. Combine them for a real clip, and compare the result with the model's loss:
+# Between the Q-Former and the loss are one linear map, the language model, and your four functions.
+# Combine them for a real clip, and compare the result with the model's loss:
 
 # %%
 embedding = model.language_model.get_input_embeddings()
@@ -197,15 +221,23 @@ with torch.no_grad():
         logits = model.language_model(inputs_embeds=embeds).logits
         by_hand = answer_loss(logits, answer_labels([prompt_ids], [answer_ids]))
         print(
-            f"{question} {text:13} loss by hand {by_hand:.3f}, of the model {whole.cross_entropy:.3f}"
+            f"{question} {text:13} loss by hand {by_hand:.3f}, of the model "
+            f"{whole.cross_entropy:.3f}"
         )
 
 # %% [markdown]
 # ## Several questions about one clip
 #
-# Reading a clip is expensive, one more question is cheap. So training asks several questions in one sequence, a conversation. But in an ordinary conversation each question attends to the earlier questions *with their answers*, which can help or mislead. At inference a question comes alone, and training should match this. So the turns are isolated: each attends to the clip and to itself. All tokens before the first question (also `<s> USER: <Img>`) are turn 0, the clip.
+# Reading a clip is expensive, one more question is cheap. So training asks several questions in one
+# sequence, a conversation. But in an ordinary conversation each question attends to the earlier
+# questions *with their answers*, which can help or mislead. At inference a question comes alone,
+# and training should match this. So the turns are isolated: each attends to the clip and to itself.
+# All tokens before the first question (also `<s> USER: <Img>`) are turn 0, the clip.
 #
-# This needs a mask and **positions**. The language model uses the distance between tokens (RoPE rotates queries and keys by their positions). So the second question must have the positions right after the clip, as the first question has. The clips of a batch differ in length. By hand, a clip of three tokens and two turns of three tokens:
+# This needs a mask and **positions**. The language model uses the distance between tokens (RoPE
+# rotates queries and keys by their positions). So the second question must have the positions right
+# after the clip, as the first question has. The clips of a batch differ in length. By hand, a clip
+# of three tokens and two turns of three tokens:
 #
 # ```
 #    turn_ids    0 0 0 1 1 1 2 2 2
@@ -224,7 +256,8 @@ def isolate_turns_mask(turn_ids):
 isolate_turns_mask = check("isolate_turns_mask", isolate_turns_mask)
 
 # %% [markdown]
-# The same nine tokens; blue means that the query may attend to the key. Compare the last rows: the second turn does not attend to the first.
+# The same nine tokens; blue means that the query may attend to the key. Compare the last rows: the
+# second turn does not attend to the first.
 
 # %%
 turn_ids = torch.tensor([[0, 0, 0, 1, 1, 1, 2, 2, 2]])
@@ -235,7 +268,8 @@ matrices({"plain causal": plain, "isolated turns": mask[0, 0]}, x="key", y="quer
          ticks=["clip", "clip", "clip", "Q1", "Q1", "A1", "Q2", "Q2", "A2"])
 
 # %% [markdown]
-# Is the result the same as asking each question alone? Predict the probability of the third answer after two other questions, (a) with isolated turns and (b) with the plain causal mask.
+# Is the result the same as asking each question alone? Predict the probability of the third answer
+# after two other questions, (a) with isolated turns and (b) with the plain causal mask.
 
 # %%
 from math import exp
@@ -265,15 +299,26 @@ for (text, _), *logs in zip(asks, alone, isolated, plain, strict=True):
     print(f"{text:58}", "  ".join(f"{exp(log):5.1%}".rjust(6) for log in logs))
 
 # %% [markdown]
-# Alone and isolated agree, except for a small difference: from the second question on a turn begins with `USER:`, while the first question follows the clip directly. With the plain causal mask the second answer is still likely. From the third on, the answers are wrong. (The table does not show why one turn in between does no harm and two do.) This model was *trained* with isolated turns. So the third column only shows that it depends on them, not that the plain mask is worse for training.
+# Alone and isolated agree, except for a small difference: from the second question on a turn begins
+# with `USER:`, while the first question follows the clip directly. With the plain causal mask the
+# second answer is still likely. From the third on, the answers are wrong. (The table does not show
+# why one turn in between does no harm and two do.) This model was *trained* with isolated turns. So
+# the third column only shows that it depends on them, not that the plain mask is worse for
+# training.
 #
 # ## LoRA
 #
-# The language model is frozen: it is already trained, and training all of it on little data could damage it. But it should adapt to reading vectors instead of words. LoRA changes a weight matrix, but only with low rank. Two small maps are added to the frozen map, $A$ down to $r$ features and $B$ up again:
+# The language model is frozen: it is already trained, and training all of it on little data could
+# damage it. But it should adapt to reading vectors instead of words. LoRA changes a weight matrix,
+# but only with low rank. Two small maps are added to the frozen map, $A$ down to $r$ features
+# and $B$ up again:
 #
 # $$y = Wx + b + \frac{\alpha}{r}\, B A x \qquad A: r \times \text{in}, \quad B: \text{out} \times r$$
 #
-# $BA$ has the size of $W$, but its rank is at most $r$: it has $r\,(\text{in} + \text{out})$ parameters. Whether this is enough depends on the required change. Here is a change of 40 x 40 numbers: four directions and noise. Move the rank, and watch the share of the squared values that is lost:
+# $BA$ has the size of $W$, but its rank is at most $r$: it has $r\,(\text{in} + \text{out})$
+# parameters. Whether this is enough depends on the required change. Here is a change of 40 x 40
+# numbers: four directions and noise. Move the rank, and watch the share of the squared values that
+# is lost:
 
 # %%
 import ipywidgets
@@ -289,7 +334,8 @@ slider = ipywidgets.IntSlider(4, 1, 16, description="rank", continuous_update=Fa
 explore(lambda rank: low_rank(change, rank), rank=slider)
 
 # %% [markdown]
-# With rank 4 only noise is lost, so a higher rank brings little. With a lower rank, patterns are lost. This is the assumption of LoRA: *the change of the weights in fine-tuning has low rank*.
+# With rank 4 only noise is lost, so a higher rank brings little. With a lower rank, patterns are
+# lost. This is the assumption of LoRA: *the change of the weights in fine-tuning has low rank*.
 
 # %%
 card("lora_linear")
@@ -303,9 +349,13 @@ def lora_linear(x, weight, bias, A, B, alpha):
 lora_linear = check("lora_linear", lora_linear)
 
 # %% [markdown]
-# **Why alpha / r?** The rank can then be changed without a new learning rate: with the same alpha and twice the rank, each direction has half the weight. In the paper and in the mini model alpha = r = 32, so the factor is 1. (There you would not notice a missing factor.)
+# **Why alpha / r?** The rank can then be changed without a new learning rate: with the same alpha
+# and twice the rank, each direction has half the weight. In the paper and in the mini model alpha =
+# r = 32, so the factor is 1. (There you would not notice a missing factor.)
 #
-# **B is initialised with zeros**, A at random. So at the first step $BA = 0$, and the model is unchanged. Predict before you run: which of the two gets a gradient at the first step? What if *both* were initialised with zeros?
+# **B is initialised with zeros**, A at random. So at the first step $BA = 0$, and the model is
+# unchanged. Predict before you run: which of the two gets a gradient at the first step? What if
+# *both* were initialised with zeros?
 
 # %%
 import copy
@@ -340,7 +390,8 @@ def size(letter, what):
 
 for letter in "AB":
     print(
-        f"{letter}: norm {size(letter, 'weight'):4.1f}, norm of its gradient {size(letter, 'gradient'):.3f}"
+        f"{letter}: norm {size(letter, 'weight'):4.1f}, norm of its gradient "
+        f"{size(letter, 'gradient'):.3f}"
     )
 with torch.no_grad():
     for layer in layers:
@@ -351,11 +402,14 @@ print(
 )
 
 # %% [markdown]
-# Only B gets a gradient at the first step: the gradient of A is multiplied by B, which is zero. At the second step B is not zero, so A gets a gradient, too. If both were zero, neither would ever get a gradient.
+# Only B gets a gradient at the first step: the gradient of A is multiplied by B, which is zero. At
+# the second step B is not zero, so A gets a gradient, too. If both were zero, neither would ever
+# get a gradient.
 #
 # ### LoRA in peft, and the trained parameters
 #
-# The package does not implement LoRA itself. `FavorForConditionalGeneration.add_lora` is one call to peft, which replaces every q, k, v and o map of the language model by such a layer:
+# The package does not implement LoRA itself. `FavorForConditionalGeneration.add_lora` is one call
+# to peft, which replaces every q, k, v and o map of the language model by such a layer:
 
 # %%
 print(config.lora_targets, " rank", config.lora_rank, " alpha", config.lora_alpha)
@@ -397,7 +451,10 @@ bars(
 )
 
 # %% [markdown]
-# Most trained parameters are in the Q-Former. (The audio projection comes before the synchronisation: notebook 02.) LoRA has a tenth of the size of the small language model. For a large model the share is far smaller. Vicuna with 7 billion parameters has 32 layers with four maps of 4,096 x 4,096 each:
+# Most trained parameters are in the Q-Former. (The audio projection comes before the
+# synchronisation: notebook 02.) LoRA has a tenth of the size of the small language model. For a
+# large model the share is far smaller. Vicuna with 7 billion parameters has 32 layers with four
+# maps of 4,096 x 4,096 each:
 
 # %%
 lora = 32 * 4 * config.lora_rank * (4096 + 4096)
@@ -408,7 +465,8 @@ print(f"here: {trained['LoRA']:.2f} million, {share:.0%} of the language model")
 # %% [markdown]
 # ### Merge
 #
-# The two extra maps cost time at every step. After training, their product can be added to the weight.
+# The two extra maps cost time at every step. After training, their product can be added to the
+# weight.
 
 # %%
 card("merge_lora")
@@ -441,7 +499,9 @@ print("merged equals unmerged:", torch.allclose(before, after, atol=1e-3),
 # %% [markdown]
 # ### What does LoRA do in the shipped model?
 #
-# The factor alpha / r can be changed after training: 0 removes LoRA, 1 is the trained model, more amplifies LoRA. Predict the left end of the curve: the frozen language model, which was trained on words only.
+# The factor alpha / r can be changed after training: 0 removes LoRA, 1 is the trained model, more
+# amplifies LoRA. Predict the left end of the curve: the frozen language model, which was trained on
+# words only.
 
 # %%
 questions = [(s.name, q) for s in samples for q in s.questions[::6]]
@@ -464,7 +524,8 @@ sizes = [
     for m in adapters
 ]
 print(
-    f"LoRA's change of a weight, as a share of the weight: {min(sizes):.1%} to {max(sizes):.1%}"
+    f"LoRA's change of a weight, as a share of the weight: {min(sizes):.1%} to "
+    f"{max(sizes):.1%}"
 )
 print(f"right without LoRA: {right_share[0] * len(questions):.0f} of {len(questions)}, "
       f"with LoRA: {right_share[1] * len(questions):.0f}")
@@ -472,16 +533,26 @@ curves(
     {"shipped model": (factors, right_share)},
     x="factor before B A (1: as trained)",
     y="accuracy",
-    title=f"{len(questions)} questions about {len(samples)} held-out clips, with different factors of LoRA",
+    title=f"{len(questions)} questions about {len(samples)} held-out clips",
     percent=True,
 )
 
 # %% [markdown]
-# **No measurable difference** between 0 and 1. In this model LoRA has hardly changed in training, and the language model answers equally well without it. (A factor of 16 does harm, but noise of that size may do the same.) This is a result about this recipe, not about LoRA: here the connector is first trained to *name* the content of the clip in the word embeddings of the language model, and most training steps are used for this (notebook 09). The next section shows how well it does.
+# **No measurable difference** between 0 and 1. In this model LoRA has hardly changed in training,
+# and the language model answers equally well without it. (A factor of 16 does harm, but noise of
+# that size may do the same.) This is a result about this recipe, not about LoRA: here the connector
+# is first trained to *name* the content of the clip in the word embeddings of the language model,
+# and most training steps are used for this (notebook 09). The next section shows how well it does.
 #
 # ## What does the language model read?
 #
-# A projected vector is not a word, but it can be close to a word embedding. Compute the cosine of each of the 16 vectors of the first window with every word embedding. The figure shows the words that are among the three closest of some query. Four queries belong to a quarter of the window: what is seen, what it does, what is next to it (here the same as the first), what is heard. A red frame marks the target words of the naming stage. The target for several words is the sum of their embeddings. So a perfect vector has a cosine of $1/\sqrt{2} \approx 0.71$ with each of two orthogonal words, and $1/\sqrt{3} \approx 0.58$ with each of three.
+# A projected vector is not a word, but it can be close to a word embedding. Compute the cosine of
+# each of the 16 vectors of the first window with every word embedding. The figure shows the words
+# that are among the three closest of some query. Four queries belong to a quarter of the window:
+# what is seen, what it does, what is next to it (here the same as the first), what is heard. A red
+# frame marks the target words of the naming stage. The target for several words is the sum of their
+# embeddings. So a perfect vector has a cosine of $1/\sqrt{2} \approx 0.71$ with each of two
+# orthogonal words, and $1/\sqrt{3} \approx 0.58$ with each of three.
 
 # %%
 from favor_mini.figures.llm import naming_map
@@ -512,7 +583,12 @@ naming_map(
 )
 
 # %% [markdown]
-# The vectors of the clip read like its script: *see purple star*, *at right*, *hear horn*. Two queries are different. Query 14 should describe what the circle *does*. The circle turns, but the middle of its moment is in the next window, so its target here is "see green circle" again. Its closest words are *turns*, *at* and *top*. Query 16 has the target *hear*, because the bell comes in the next window. It also encodes *nothing*, which is not a target, but is true. Now count over all clips: how many target words are among the closest words of their query?
+# The vectors of the clip read like its script: *see purple star*, *at right*, *hear horn*. Two
+# queries are different. Query 14 should describe what the circle *does*. The circle turns, but the
+# middle of its moment is in the next window, so its target here is "see green circle" again. Its
+# closest words are *turns*, *at* and *top*. Query 16 has the target *hear*, because the bell comes
+# in the next window. It also encodes *nothing*, which is not a target, but is true. Now count over
+# all clips: how many target words are among the closest words of their query?
 
 # %%
 hits = total = chance = 0
@@ -527,7 +603,8 @@ print(
 )
 
 # %% [markdown]
-# Look at any query of any clip, starting with query 14. Which other queries are close to words that are not their targets?
+# Look at any query of any clip, starting with query 14. Which other queries are close to words that
+# are not their targets?
 
 # %%
 def draw_words(clip, window, query):
@@ -536,27 +613,43 @@ def draw_words(clip, window, query):
     window, query = row // config.num_queries + 1, row % config.num_queries + 1
     best = close[clip][row].topk(8)
     words = tokenizer.convert_ids_to_tokens(best.indices.tolist())
-    title = f"{clip}, window {window}, query {query}; target: {tokenizer.decode(targets[clip][row])}"
-    return bars(dict(zip(words, best.values.tolist(), strict=True)), title=title, form="{:.2f}",
-                x="cosine with the word embedding")
+    target = tokenizer.decode(targets[clip][row])
+    title = f"{clip}, window {window}, query {query}; target: {target}"
+    return bars(
+        dict(zip(words, best.values.tolist(), strict=True)),
+        title=title,
+        form="{:.2f}",
+        x="cosine with the word embedding",
+    )
 
 
-explore(draw_words, clip=list(encoded), window=(1, 3),
-        query=ipywidgets.IntSlider(14, 1, 16, description="query", continuous_update=False))
+explore(
+    draw_words,
+    clip=list(encoded),
+    window=(1, 3),
+    query=ipywidgets.IntSlider(14, 1, 16, description="query", continuous_update=False),
+)
 
 # %% [markdown]
-# **Does this hold for the paper's model?** Not necessarily. There the connector is trained only through the language model's answers, and a vector can be useful without being close to a word. Here the closeness was a training target.
+# **Does this hold for the paper's model?** Not necessarily. There the connector is trained only
+# through the language model's answers, and a vector can be useful without being close to a word.
+# Here the closeness was a training target.
 #
 # ## An answer, token by token
 #
-# Generation uses these functions in a loop: run the model, take the most likely next token, append its embedding, run the model again. This is *greedy decoding*.
+# Generation uses these functions in a loop: run the model, take the most likely next token, append
+# its embedding, run the model again. This is *greedy decoding*.
 
 # %%
 @torch.no_grad()
 def write(name, question, most=8):
-    """Greedy decoding by hand: a list of (chosen token, probabilities of all tokens)."""
+    """Greedy decoding by hand: a list of (chosen token, probabilities of all
+    tokens).
+    """
     batch = processor([encoded[name]], [question])
-    embeds, *_ = model.prepare(**{key: value for key, value in batch.items() if key != "attention_mask"})
+    embeds, *_ = model.prepare(
+        **{key: value for key, value in batch.items() if key != "attention_mask"}
+    )
     steps = []
     while len(steps) < most:
         share = model.language_model(inputs_embeds=embeds).logits[0, -1].softmax(-1)
@@ -568,13 +661,17 @@ def write(name, question, most=8):
     return steps
 
 
-by_hand = tokenizer.decode([token for token, _ in write(first.name, question)], skip_special_tokens=True)
+by_hand = tokenizer.decode(
+    [token for token, _ in write(first.name, question)], skip_special_tokens=True
+)
 print(question, "->", by_hand)
 generated = written_answers(model, processor, [encoded[first.name]], [question])[0]
 print("equal to generate:", generated == by_hand.strip())
 
 # %% [markdown]
-# Now the model describes a whole clip, step by step. The target is the script as a text, the `transcript`. Some tokens follow from the grammar (`see`, `,`). The others depend on the clip. Predict: is the model uncertain where it makes a mistake?
+# Now the model describes a whole clip, step by step. The target is the script as a text, the
+# `transcript`. Some tokens follow from the grammar (`see`, `,`). The others depend on the clip.
+# Predict: is the model uncertain where it makes a mistake?
 
 # %%
 steps = write(first.name, DESCRIBE, most=60)
@@ -587,46 +684,71 @@ def draw_step(token):
     written = tokenizer.decode([t for t, _ in steps[: token - 1]])
     words = tokenizer.convert_ids_to_tokens(best.indices.tolist())
     title = f"... {' '.join(written.split()[-8:])} ___"
-    shown = bars(dict(zip(words, best.values.tolist(), strict=True)), title=title, percent=True,
-                 x="probability of the next token")
+    shown = bars(
+        dict(zip(words, best.values.tolist(), strict=True)),
+        title=title,
+        percent=True,
+        x="probability of the next token",
+    )
     return [shown, f"Written so far: {written}"]
 
 
 print("script: ", tokenizer.decode(script))
 print("written:", tokenizer.decode([t for t, _ in steps], skip_special_tokens=True))
 lowest = min(range(len(steps)), key=lambda i: steps[i][1].max().item())
-mistake = next((i for i, (t, _) in enumerate(steps) if i >= len(script) or t != script[i]), None)
-print(f"lowest probability at token {lowest + 1}: {tokenizer.decode(steps[lowest][0])!r},"
-      f" {steps[lowest][1].max():.0%}")
+mistake = next(
+    (i for i, (t, _) in enumerate(steps) if i >= len(script) or t != script[i]), None
+)
+print(
+    f"lowest probability at token {lowest + 1}: {tokenizer.decode(steps[lowest][0])!r},"
+    f" {steps[lowest][1].max():.0%}"
+)
 if mistake is not None:
     token, share = steps[mistake]
-    print(f"first difference from the script at token {mistake + 1}: {tokenizer.decode(token)!r}, {share.max():.0%}")
+    print(
+        f"first difference from the script at token {mistake + 1}: "
+        f"{tokenizer.decode(token)!r}, {share.max():.0%}"
+    )
 start = lowest if mistake is None else mistake  # the first position of the widget
-slider = ipywidgets.IntSlider(start + 1, 1, len(steps), description="token", continuous_update=False)
+slider = ipywidgets.IntSlider(
+    start + 1, 1, len(steps), description="token", continuous_update=False
+)
 explore(draw_step, token=slider)
 
 # %% [markdown]
-# The probability was low at the first mistake, but not lower than at a word that is right: a low probability is a hint, not a proof. Look at the consequence of the mistake. Circle and square are exchanged, their sounds are not. So two pairs are wrong, although each word was among the vectors. At the end the written word comes twice. Greedy decoding never corrects a token: all later tokens depend on it.
+# The probability was low at the first mistake, but not lower than at a word that is right: a low
+# probability is a hint, not a proof. Look at the consequence of the mistake. Circle and square are
+# exchanged, their sounds are not. So two pairs are wrong, although each word was among the vectors.
+# At the end the written word comes twice. Greedy decoding never corrects a token: all later tokens
+# depend on it.
 #
 # ## What to play with
 #
-# - With `named` and `token_strip`, draw the first row of `together` (`input_ids`, `labels`). Which tokens carry labels?
+# - With `named` and `token_strip`, draw the first row of `together` (`input_ids`, `labels`). Which
+#   tokens carry labels?
 # - `set_lora(16)`, then describe the clip. Which words are hallucinated?
-# - Put the vectors of *another* clip into the prompt: `put_vectors(..., other_vectors, ...)`. Which clip does the answer describe?
-# - Shuffle the 48 vectors before they replace the placeholders. Which questions lose accuracy, and why not all?
+# - Put the vectors of *another* clip into the prompt: `put_vectors(..., other_vectors, ...)`. Which
+#   clip does the answer describe?
+# - Shuffle the 48 vectors before they replace the placeholders. Which questions lose accuracy, and
+#   why not all?
 #
 # ## Recap
 #
-# - After one linear map, the clip is in the prompt in the place of words. Placeholders mark the positions. Their number must be checked.
+# - After one linear map, the clip is in the prompt in the place of words. Placeholders mark the
+#   positions. Their number must be checked.
 # - Labels are at the positions of their tokens, -100 elsewhere. The loss does the shift.
-# - Isolated turns need a mask *and* positions. Then a question in a conversation gets the same answer as alone.
-# - LoRA: a frozen map plus alpha / r times B A. B is initialised with zeros, so training starts from the frozen model. Merged equals unmerged.
-# - The connector's vectors are close to word embeddings here, as it was trained to do. LoRA makes no measurable difference for these questions.
+# - Isolated turns need a mask *and* positions. Then a question in a conversation gets the same
+#   answer as alone.
+# - LoRA: a frozen map plus alpha / r times B A. B is initialised with zeros, so training starts
+#   from the frozen model. Merged equals unmerged.
+# - The connector's vectors are close to word embeddings here, as it was trained to do. LoRA makes
+#   no measurable difference for these questions.
 
 # %% [markdown]
 # ## Quiz
 #
-# **1.** Two clips in a batch have 48 and 32 vectors. What happens if the prompt of the second has 48 placeholders?
+# **1.** Two clips in a batch have 48 and 32 vectors. What happens if the prompt of the second has
+# 48 placeholders?
 #
 # - a) The last 16 keep the embedding of `<av>`
 # - b) The package raises a ValueError
@@ -634,7 +756,8 @@ explore(draw_step, token=slider)
 #
 # <details><summary>Answer</summary>
 #
-# **b.** It counts the placeholders first. *a:* `masked_scatter` would need 16 more vectors, which do not exist. *c:* padding comes at the end of a row, not inside a clip.
+# **b.** It counts the placeholders first. *a:* `masked_scatter` would need 16 more vectors, which
+# do not exist. *c:* padding comes at the end of a row, not inside a clip.
 #
 # </details>
 #
@@ -646,11 +769,13 @@ explore(draw_step, token=slider)
 #
 # <details><summary>Answer</summary>
 #
-# **a.** Logits predict the next token. *b:* there it predicts the second word. *c:* there it predicts the question, and the next label is -100.
+# **a.** Logits predict the next token. *b:* there it predicts the second word. *c:* there it
+# predicts the question, and the next label is -100.
 #
 # </details>
 #
-# **3.** The mask isolates the turns, but the positions continue from turn to turn. What is no longer guaranteed?
+# **3.** The mask isolates the turns, but the positions continue from turn to turn. What is no
+# longer guaranteed?
 #
 # - a) No question attends to another
 # - b) The loss counts answers only
@@ -658,7 +783,8 @@ explore(draw_step, token=slider)
 #
 # <details><summary>Answer</summary>
 #
-# **c.** Its distance to the clip is larger than alone, and the language model uses distances. *a:* the mask guarantees this. *b:* labels do not depend on positions.
+# **c.** Its distance to the clip is larger than alone, and the language model uses distances. *a:*
+# the mask guarantees this. *b:* labels do not depend on positions.
 #
 # </details>
 #
@@ -670,7 +796,8 @@ explore(draw_step, token=slider)
 #
 # <details><summary>Answer</summary>
 #
-# **a.** The gradient of each is a product with the other, so both stay zero. *b:* they do not change at all. *c:* with BA = 0 the model is unchanged.
+# **a.** The gradient of each is a product with the other, so both stay zero. *b:* they do not
+# change at all. *c:* with BA = 0 the model is unchanged.
 #
 # </details>
 #
@@ -682,19 +809,24 @@ explore(draw_step, token=slider)
 #
 # <details><summary>Answer</summary>
 #
-# **b.** The connector was first trained on word embeddings. *a:* a connector that is trained on answers alone may need LoRA. *c:* there is no sign of that; the small change of the weights fits the result.
+# **b.** The connector was first trained on word embeddings. *a:* a connector that is trained on
+# answers alone may need LoRA. *c:* there is no sign of that; the small change of the weights fits
+# the result.
 #
 # </details>
 
 # %% [markdown]
 # ## Where this lives
 #
-# `favor_mini/processor.py` (prompt, labels, turns, padding), `favor_mini/model.py` (`embed`, `add_lora`, `freeze`,
-# `generate`), `favor_mini/attention.py` (`isolate_turns_mask`), `favor_mini/training/naming.py`; tests in `tests/test_processor.py`,
-# `tests/test_model.py`, `tests/test_naming.py`.
+# `favor_mini/processor.py` (prompt, labels, turns, padding), `favor_mini/model.py` (`embed`,
+# `add_lora`, `freeze`, `generate`), `favor_mini/attention.py` (`isolate_turns_mask`),
+# `favor_mini/training/naming.py`; tests in `tests/test_processor.py`, `tests/test_model.py`,
+# `tests/test_naming.py`.
 #
-# **In the paper:** section 3. **Further reading:** *LoRA* ([arXiv 2106.09685](https://arxiv.org/abs/2106.09685)); BLIP-2
-# ([arXiv 2301.12597](https://arxiv.org/abs/2301.12597)) for vectors as soft prompts; *Visual instruction tuning* ([arXiv
-# 2304.08485](https://arxiv.org/abs/2304.08485)), which gives images to the language model with one linear map.
+# **In the paper:** section 3. **Further reading:** *LoRA*
+# ([arXiv 2106.09685](https://arxiv.org/abs/2106.09685)); BLIP-2
+# ([arXiv 2301.12597](https://arxiv.org/abs/2301.12597)) for vectors as soft prompts; *Visual
+# instruction tuning* ([arXiv 2304.08485](https://arxiv.org/abs/2304.08485)), which gives images to
+# the language model with one linear map.
 #
 # **Next:** [09 End-to-end fine-tuning](09_end_to_end_finetuning.ipynb).
