@@ -1,7 +1,7 @@
-"""The few places that rely on internals of transformers; everywhere else the package uses public interfaces.
+"""The few places that rely on internals of transformers; the rest uses public interfaces only.
 
-Each entry says which internal it relies on, why no public interface serves, and what breaks without it.
-`tests/test_compat.py` names the versions on which each one was seen to work and fails where it no longer does.
+Each entry names the internal that it relies on and why no public interface serves.
+`tests/test_compat.py` names the versions on which they were tested, and fails where one breaks.
 """
 
 from torch import Tensor, nn
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 class PatchEmbedding(nn.Sequential):
     """Layers in place of InstructBLIP's patch embedding, which is one `nn.Conv2d`.
 
-    Internal: `InstructBlipVisionEmbeddings.forward` casts the pixels to `patch_embedding.weight.dtype`.
-    transformers has no option for another patch embedding.
+    Internal: `InstructBlipVisionEmbeddings.forward` casts the pixels to
+    `patch_embedding.weight.dtype`. transformers has no option for another patch embedding.
     """
 
     @property

@@ -1,13 +1,6 @@
-"""One configuration for the mini model and the full-size one: the parts' own configs and the connector's sizes.
+"""The configuration of a FAVOR model: the configs of its frozen parts and the connector's sizes.
 
-The letters in shapes, here and everywhere:
-
-    B    clips in a batch                             L    audio tokens of a clip, one every 20 ms
-    T    time steps of a clip, one a video frame      A    audio tokens in a time step (50 Hz / frame rate)
-    T_v  frames of a clip, T_a steps with sound       V    visual tokens of a frame
-    K    frames of a window                           P    tokens of a synchronised time step
-    W    windows of a clip                            D    their width; D_v and D_a where it comes from two streams
-    N    queries of a window                          D_w  width of Whisper's encoder, before the projection to D_a
+docs/glossary.md explains the letters of all shapes (B, T, V, A, P, D, K, W, N, L) and every field.
 """
 
 from transformers import (
@@ -21,43 +14,59 @@ from transformers import (
 
 from .sync import step_shape
 
+AUDIO_RATE = 50  # audio tokens per second, of every Whisper encoder
+
+
+def audio_tokens_per_step(frame_rate: float) -> int:
+    """A: audio tokens in one time step, which lasts as long as a video frame."""
+    return round(AUDIO_RATE / frame_rate)
+
 
 class FavorConfig(PreTrainedConfig):
-    """Sizes of a FAVOR model; the names are the glossary's.
+    """Sizes of a FAVOR model.
 
     Args:
-        audio_config, vision_config, visual_qformer_config, language_config: configs of the frozen parts, or dicts.
-        conv_stem: put convolutions in front of the ViT (the mini model, whose ViT is trained from nothing).
-        visual_tokens: V, tokens per frame. audio_width: D_a, to which audio tokens are projected.
-        frame_rate: video frames a second; one frame is one time step.
+        audio_config, vision_config, visual_qformer_config, language_config: configs of the frozen
+            parts, or dicts.
+        conv_stem: convolutions in front of the ViT, for a small ViT that is trained from scratch.
+        visual_tokens: V, tokens per frame.
+        audio_width: D_a, to which audio tokens are projected.
+        frame_rate: video frames per second; one frame is one time step.
         window_frames, num_queries: K and N.
-        qformer_*: width, layers, heads, feed-forward width and dropout of the causal Q-Former.
-        sync, windows, attention, connector, diversity: names of the parts to use (`registry`); the paper's by default.
-        diversity_weight: lambda.
-        lora_rank, lora_alpha, lora_dropout: LoRA on the language model's q, k, v, o; rank 0 is no LoRA.
-        lora_targets: regular expression over module names, for language models that name q, k, v, o otherwise.
-        question_conditioning: let the question into the visual Q-Former, as InstructBLIP does.
+        qformer_width, qformer_layers, qformer_heads, qformer_hidden, qformer_dropout: sizes of the
+            causal Q-Former; `hidden` is the width of its feed-forward network.
+        sync, windows, attention, connector, diversity: names of parts (`registry`); by default the
+            paper's.
+        diversity_weight: lambda, weight of the diversity loss.
+        lora_rank, lora_alpha, lora_dropout: of LoRA on the language model; rank 0 is no LoRA.
+        lora_targets: regular expression over the names of the language model's modules.
+        question_conditioning: the visual tokens depend on the question, as in InstructBLIP.
         placeholder_id: token id that stands for one output query in the prompt.
 
     Raises:
-        ValueError: frame_rate does not cut 50 Hz audio into whole steps, or a number of frames, queries, tokens or layers is below 1.
+        ValueError: frame_rate does not divide 50 audio tokens per second into whole time steps, or
+            a size is below 1.
     """
 
     model_type = "favor"
-    sub_configs = {"audio_config": WhisperConfig, "vision_config": InstructBlipVisionConfig,
-                   "visual_qformer_config": InstructBlipQFormerConfig, "language_config": AutoConfig}
+    sub_configs = {
+        "audio_config": WhisperConfig, "vision_config": InstructBlipVisionConfig,
+        "visual_qformer_config": InstructBlipQFormerConfig, "language_config": AutoConfig}
 
-    def __init__(self, audio_config=None, vision_config=None, visual_qformer_config=None, language_config=None, *,
-                 conv_stem: bool = False, visual_tokens: int = 32, audio_width: int = 768, frame_rate: float = 2.0, window_frames: int = 10,
-                 num_queries: int = 32, qformer_width: int = 768, qformer_layers: int = 2, qformer_heads: int = 12,
-                 qformer_hidden: int = 3072, qformer_dropout: float = 0.1, sync: str = "concat", windows: str = "sliding",
-                 attention: str = "block_causal", connector: str = "causal_qformer", diversity: str = "mean_cosine",
-                 diversity_weight: float = 0.01, lora_rank: int = 32, lora_alpha: int = 32, lora_dropout: float = 0.1,
-                 lora_targets: str = r".*\.(q|k|v|o)_proj",
+    def __init__(self, audio_config=None, vision_config=None, visual_qformer_config=None,
+                 language_config=None, *, conv_stem: bool = False, visual_tokens: int = 32,
+                 audio_width: int = 768, frame_rate: float = 2.0, window_frames: int = 10,
+                 num_queries: int = 32, qformer_width: int = 768, qformer_layers: int = 2,
+                 qformer_heads: int = 12, qformer_hidden: int = 3072, qformer_dropout: float = 0.1,
+                 sync: str = "concat", windows: str = "sliding", attention: str = "block_causal",
+                 connector: str = "causal_qformer", diversity: str = "mean_cosine",
+                 diversity_weight: float = 0.01, lora_rank: int = 32, lora_alpha: int = 32,
+                 lora_dropout: float = 0.1, lora_targets: str = r".*\.(q|k|v|o)_proj",
                  question_conditioning: bool = False, placeholder_id: int = 6, **kwargs):
         def build(value, kind):
-            value = {} if value is None else value
-            return kind(**{k: v for k, v in value.items() if k != "model_type"}) if isinstance(value, dict) else value
+            if not isinstance(value, dict | None):
+                return value
+            return kind(**{k: v for k, v in (value or {}).items() if k != "model_type"})
 
         self.audio_config = build(audio_config, WhisperConfig)
         self.vision_config = build(vision_config, InstructBlipVisionConfig)
@@ -66,37 +75,43 @@ class FavorConfig(PreTrainedConfig):
             language_config = AutoConfig.for_model(**language_config)
         self.language_config = language_config or LlamaConfig()
         self.conv_stem = conv_stem
-        self.visual_tokens, self.audio_width, self.frame_rate = visual_tokens, audio_width, frame_rate
+        self.visual_tokens, self.audio_width = visual_tokens, audio_width
+        self.frame_rate = frame_rate
         self.window_frames, self.num_queries = window_frames, num_queries
-        self.qformer_width, self.qformer_layers, self.qformer_heads = qformer_width, qformer_layers, qformer_heads
-        self.qformer_hidden, self.qformer_dropout = qformer_hidden, qformer_dropout
-        self.sync, self.windows, self.attention, self.connector = sync, windows, attention, connector
-        self.diversity, self.diversity_weight = diversity, diversity_weight
+        self.qformer_width, self.qformer_layers = qformer_width, qformer_layers
+        self.qformer_heads, self.qformer_hidden = qformer_heads, qformer_hidden
+        self.qformer_dropout = qformer_dropout
+        self.sync, self.windows, self.attention = sync, windows, attention
+        self.connector, self.diversity = connector, diversity
+        self.diversity_weight = diversity_weight
         self.lora_rank, self.lora_alpha, self.lora_dropout = lora_rank, lora_alpha, lora_dropout
         self.lora_targets = lora_targets
         self.question_conditioning, self.placeholder_id = question_conditioning, placeholder_id
-        if frame_rate <= 0 or 50 / frame_rate % 1:
-            raise ValueError(f"frame_rate={frame_rate} does not cut 50 audio tokens a second into whole steps; choose "
-                             "a divisor of 50 such as 1, 2, 2.5, 5 or 10")
-        for name in ("window_frames", "num_queries", "visual_tokens", "qformer_width", "qformer_layers", "qformer_heads", "qformer_hidden"):
+        if frame_rate <= 0 or AUDIO_RATE / frame_rate % 1:
+            raise ValueError(f"frame_rate={frame_rate} does not divide {AUDIO_RATE} audio tokens "
+                             "per second into whole time steps; choose a divisor of 50 such as 1, "
+                             "2, 2.5, 5 or 10")
+        for name in ("window_frames", "num_queries", "visual_tokens", "qformer_width",
+                     "qformer_layers", "qformer_heads", "qformer_hidden"):
             if not isinstance(count := getattr(self, name), int) or count < 1:
-                raise ValueError(f"{name}={count!r}: it must be a whole number and at least 1")
+                raise ValueError(f"{name}={count!r}: it must be an integer and at least 1")
         super().__init__(**kwargs)
 
     @property
     def audio_tokens(self) -> int:
-        """A: audio tokens (50 Hz) in one time step."""
-        return round(50 / self.frame_rate)
+        """A: audio tokens in one time step."""
+        return audio_tokens_per_step(self.frame_rate)
 
     @property
     def step_shape(self) -> tuple[int, int]:
-        """P and D of a synchronised time step; max(V, A) and D_v + D_a where features are concatenated."""
-        return step_shape(self.sync, visual_tokens=self.visual_tokens, visual_width=self.visual_width,
-                          audio_tokens=self.audio_tokens, audio_width=self.audio_width)
+        """P and D of a synchronised time step: max(V, A) and D_v + D_a for the paper's."""
+        return step_shape(
+            self.sync, visual_tokens=self.visual_tokens, visual_width=self.visual_width,
+            audio_tokens=self.audio_tokens, audio_width=self.audio_width)
 
     @property
     def step_tokens(self) -> int:
-        """P."""
+        """P: tokens of a synchronised time step."""
         return self.step_shape[0]
 
     @property
@@ -107,33 +122,39 @@ class FavorConfig(PreTrainedConfig):
     @classmethod
     def paper(cls, **changes) -> "FavorConfig":
         """The paper's sizes: Whisper large-v2, InstructBLIP's ViT-g and Q-Former, Vicuna 7B."""
-        language = LlamaConfig(hidden_size=4096, intermediate_size=11008, num_hidden_layers=32, num_attention_heads=32,
-                               vocab_size=32001)
-        audio = WhisperConfig(d_model=1280, encoder_layers=32, encoder_attention_heads=20, encoder_ffn_dim=5120,
-                              decoder_layers=32, decoder_attention_heads=20, decoder_ffn_dim=5120, num_mel_bins=80)
+        language = LlamaConfig(hidden_size=4096, intermediate_size=11008, num_hidden_layers=32,
+                               num_attention_heads=32, vocab_size=32001)
+        audio = WhisperConfig(d_model=1280, encoder_layers=32, encoder_attention_heads=20,
+                              encoder_ffn_dim=5120, decoder_layers=32, decoder_attention_heads=20,
+                              decoder_ffn_dim=5120, num_mel_bins=80)
         return cls(audio, InstructBlipVisionConfig(), InstructBlipQFormerConfig(), language,
                    **{"placeholder_id": 32000, "question_conditioning": True, **changes})
 
     @classmethod
     def mini(cls, vocab_size: int, **changes) -> "FavorConfig":
-        """The mini model: the same structure, sized for two CPU cores. Pictures of 64 x 64, sound in 12 s chunks."""
-        audio = WhisperConfig(d_model=128, encoder_layers=3, encoder_attention_heads=4, encoder_ffn_dim=384,
-                              decoder_layers=1, num_mel_bins=80, max_source_positions=600, pad_token_id=0)
-        vision = InstructBlipVisionConfig(hidden_size=128, intermediate_size=384, num_hidden_layers=4,
-                                          num_attention_heads=4, image_size=64, patch_size=16, initializer_range=0.05)
-        qformer = InstructBlipQFormerConfig(vocab_size=vocab_size, hidden_size=128, intermediate_size=256,
-                                            num_hidden_layers=2, num_attention_heads=4, cross_attention_frequency=1,
-                                            encoder_hidden_size=128, max_position_embeddings=64,
-                                            hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, initializer_range=0.05)
-        # Biases let attention go by position alone: a head can then look a few tokens back, whatever these are.
-        language = LlamaConfig(hidden_size=256, intermediate_size=512, num_hidden_layers=4, num_attention_heads=8,
-                               vocab_size=vocab_size, max_position_embeddings=1024, initializer_range=0.04,
-                               rope_parameters={"rope_type": "default", "rope_theta": 1e5}, attention_bias=True,
-                               pad_token_id=0, bos_token_id=2, eos_token_id=3)
-        sizes = {"conv_stem": True, "visual_tokens": 8, "num_queries": 16, "audio_width": 128, "qformer_width": 256,
-                 "qformer_heads": 4,
-                 "qformer_hidden": 1024, "qformer_dropout": 0.0, "lora_dropout": 0.0, "diversity_weight": 0.1}
+        """The mini model: the same structure for two CPU cores, 64 x 64 pixels, 12 s of sound."""
+        audio = WhisperConfig(
+            d_model=128, encoder_layers=3, encoder_attention_heads=4, encoder_ffn_dim=384,
+            decoder_layers=1, num_mel_bins=80, max_source_positions=600, pad_token_id=0)
+        vision = InstructBlipVisionConfig(
+            hidden_size=128, intermediate_size=384, num_hidden_layers=4, num_attention_heads=4,
+            image_size=64, patch_size=16, initializer_range=0.05)
+        qformer = InstructBlipQFormerConfig(
+            vocab_size=vocab_size, hidden_size=128, intermediate_size=256, num_hidden_layers=2,
+            num_attention_heads=4, cross_attention_frequency=1, encoder_hidden_size=128,
+            max_position_embeddings=64, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+            initializer_range=0.05)
+        # With biases, attention can depend on position alone: a head can attend to the token a few
+        # places before, whatever it is.
+        language = LlamaConfig(
+            hidden_size=256, intermediate_size=512, num_hidden_layers=4, num_attention_heads=8,
+            vocab_size=vocab_size, max_position_embeddings=1024, initializer_range=0.04,
+            rope_parameters={"rope_type": "default", "rope_theta": 1e5}, attention_bias=True,
+            pad_token_id=0, bos_token_id=2, eos_token_id=3)
+        sizes = {"conv_stem": True, "visual_tokens": 8, "num_queries": 16, "audio_width": 128,
+                 "qformer_width": 256, "qformer_heads": 4, "qformer_hidden": 1024,
+                 "qformer_dropout": 0.0, "lora_dropout": 0.0, "diversity_weight": 0.1}
         return cls(audio, vision, qformer, language, **{**sizes, **changes})
 
 
-AutoConfig.register("favor", FavorConfig)  # so that a saved folder, its tokenizer too, is known for what it is
+AutoConfig.register("favor", FavorConfig)  # AutoConfig and AutoTokenizer can read a saved folder

@@ -1,8 +1,8 @@
-"""The causal Q-Former: N queries sum up each window of synchronised frames (paper, section 3.2).
+"""The causal Q-Former: N queries summarise each window of synchronised frames (paper, section 3.2).
 
-In each layer the window's inputs pass a causal self-attention of their own; the queries then attend to one another,
-to those causally encoded inputs, and pass a feed-forward. Two layers, BERT-style post-norm, the same weights for
-every window.
+In each layer, the window's inputs pass through causal self-attention. The queries then pass through
+self-attention, cross-attention to these encoded inputs, and a feed-forward network. There are two
+layers with post-norm, as in BERT, and the weights are the same for every window.
 """
 
 from dataclasses import dataclass, field
@@ -17,16 +17,16 @@ from .registry import find, register
 
 @dataclass
 class AttentionMaps:
-    """What each layer did, filled where it is asked for. The last two axes of a map are (looking, seen)."""
+    """Attention weights of each layer over (query, key), and the inputs that each layer encoded."""
 
     causal: list[Tensor] = field(default_factory=list)  # [B * W, heads, K * P, K * P]
     self: list[Tensor] = field(default_factory=list)  # [B * W, heads, N, N]
     cross: list[Tensor] = field(default_factory=list)  # [B * W, heads, N, K * P]
-    encoded: list[Tensor] = field(default_factory=list)  # [B * W, K * P, D], what the queries looked at
+    encoded: list[Tensor] = field(default_factory=list)  # [B * W, K * P, D]
 
 
 class FeedForward(nn.Module):
-    """BERT's two linear maps with GELU between them, residual and LayerNorm after."""
+    """BERT's feed-forward network: linear, GELU, linear, residual connection, LayerNorm."""
 
     def __init__(self, width: int, hidden: int, dropout: float):
         super().__init__()
@@ -41,17 +41,17 @@ class FeedForward(nn.Module):
 
 
 class CausalQFormerLayer(nn.Module):
-    """One layer. Its causal attention reads the window's inputs themselves, not what the layer before made of them."""
+    """A layer. Its causal attention starts from the window's inputs, not from the last layer's."""
 
     def __init__(self, input_width: int, width: int, heads: int, hidden: int, dropout: float):
         super().__init__()
         self.causal_attention = AttentionBlock(input_width, heads, dropout=dropout)
         self.self_attention = AttentionBlock(width, heads, dropout=dropout)
-        self.cross_attention = AttentionBlock(width, heads, memory_width=input_width, dropout=dropout)
+        self.cross_attention = AttentionBlock(width, heads, input_width, dropout=dropout)
         self.feed_forward = FeedForward(width, hidden, dropout)
 
     def encode(self, inputs: Tensor, mask: Tensor, maps: list[Tensor] | None = None) -> Tensor:
-        """The encoded inputs, (B * W, K * P, D). Under the causal mask frame t has taken in the frames up to t, and no later one."""
+        """The encoded inputs (B * W, K * P, D); under a causal mask, frame t depends on 0 to t."""
         return self.causal_attention(inputs, mask=mask, maps=maps)
 
     def forward(self, queries: Tensor, inputs: Tensor, causal_mask: Tensor, real: Tensor,
@@ -66,40 +66,47 @@ class CausalQFormerLayer(nn.Module):
 
 @register("connector", "causal_qformer", causal=True)
 class CausalQFormer(nn.Module):
-    """Maps windows (B * W, K * P, D) to queries (B * W, N, width).
+    """Maps windows (B * W, K * P, D) to output queries (B * W, N, width).
 
     Args:
         input_width: D = D_v + D_a.
         window_frames, step_tokens: K and P.
         num_queries, width: N and the width of the queries.
+        layers, heads, hidden, dropout: as in BERT.
         attention: name of the causal attention's mask.
+
+    Raises:
+        ValueError: the mask is not registered, or a width is no multiple of the heads.
     """
 
     layer_class = CausalQFormerLayer
 
-    def __init__(self, *, input_width: int, window_frames: int, step_tokens: int, num_queries: int, width: int,
-                 layers: int = 2, heads: int = 12, hidden: int = 3072, dropout: float = 0.1,
-                 attention: str = "block_causal"):
+    def __init__(self, *, input_width: int, window_frames: int, step_tokens: int, num_queries: int,
+                 width: int, layers: int = 2, heads: int = 12, hidden: int = 3072,
+                 dropout: float = 0.1, attention: str = "block_causal"):
         super().__init__()
-        find("attention", attention)  # an unknown name fails here, not at the first clip
-        self.window_frames, self.step_tokens, self.attention, self.dropout = window_frames, step_tokens, attention, dropout
+        find("attention", attention)  # raises here for an unknown name, not at the first clip
+        self.window_frames, self.step_tokens = window_frames, step_tokens
+        self.attention, self.dropout = attention, dropout
         self.input_norm = nn.LayerNorm(input_width, eps=1e-12)
         self.positions = nn.Parameter(torch.empty(window_frames * step_tokens, input_width))
         self.queries = nn.Parameter(torch.empty(num_queries, width))
-        # The queries are small: without this LayerNorm, whatever post-norm adds to all of them, such as biases that are not
-        # zero, makes them all alike.
+        # The queries are small. Without this LayerNorm, anything that a layer adds to all of them,
+        # such as a bias, is larger than their differences, and all queries become nearly equal.
         self.query_norm = nn.LayerNorm(width, eps=1e-12)
         self.layers = nn.ModuleList(self.layer_class(input_width, width, heads, hidden, dropout)
                                     for _ in range(layers))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Zero biases, and weights that keep the N queries of a window apart, at any width.
+        """Initialise with zero biases and with weights that keep the N queries of a window apart.
 
-        With BERT's 0.02 everywhere a narrow Q-Former hardly hears its input; with weights of variance 1 / width every
-        query is told the same mean of the window, and soon all are one vector. So what a block adds starts small, and
-        cross-attention sharp: each query begins at places of its own. A position is the sum of one vector for its frame
-        and one for its place within the frame, so that attention can pick out a frame from the first step on.
+        BERT's standard deviation 0.02 is too small for a narrow Q-Former: its outputs hardly depend
+        on its inputs. With variance 1 / width, each query gets the mean of the window, and all
+        queries become equal. So the output projections start small. The cross-attention's query
+        and key weights start large, and each query attends to few tokens of its own. A position
+        is the sum of a vector for its frame and one for its place within the frame. Attention can
+        therefore select a frame from the first step on.
         """
         sharp = ("cross_attention.query", "cross_attention.key")
         for name, module in self.named_modules():
@@ -110,30 +117,41 @@ class CausalQFormer(nn.Module):
             elif isinstance(module, nn.LayerNorm):
                 nn.init.ones_(module.weight)
                 nn.init.zeros_(module.bias)
-        frame, place = (torch.randn(n, self.positions.shape[1]) for n in (self.window_frames, self.step_tokens))
+        width = self.positions.shape[1]
+        frame, place = (torch.randn(n, width) for n in (self.window_frames, self.step_tokens))
         with torch.no_grad():
             self.positions.copy_((frame[:, None] + place).flatten(0, 1))  # [K, P, D] -> [K * P, D]
         nn.init.normal_(self.queries, std=0.02)
 
     def embed(self, windows: Tensor) -> Tensor:
-        """LayerNorm, then a learned position within the window: (B * W, K * P, D) -> the same shape."""
+        """LayerNorm, then the learned positions are added: (B * W, K * P, D) to the same shape."""
         return F.dropout(self.input_norm(windows) + self.positions, self.dropout, self.training)
 
     def forward(self, windows: Tensor, frame_mask: Tensor, return_maps: bool = False
                 ) -> tuple[Tensor, AttentionMaps | None]:
-        """windows (B * W, K * P, D) and frame_mask (B * W, K) -> queries (B * W, N, width), attention maps if asked.
+        """Map windows to output queries.
+
+        Args:
+            windows: (B * W, K * P, D). frame_mask: (B * W, K) bool, True where a frame is real.
+            return_maps: also return the attention maps.
+
+        Returns:
+            queries (B * W, N, width), and the maps or None.
 
         Raises:
             ValueError: the windows are not of this Q-Former's size.
         """
-        if windows.shape[1:] != self.positions.shape or frame_mask.shape != (len(windows), self.window_frames):
-            raise ValueError(f"a window is {self.window_frames} frames x {self.step_tokens} tokens = {len(self.positions)}"
-                             f" tokens of width {self.positions.shape[1]} with a mask of {self.window_frames}, found "
-                             f"{tuple(windows.shape)} and {tuple(frame_mask.shape)}; split_windows() cuts clips into windows")
+        if (windows.shape[1:] != self.positions.shape
+                or frame_mask.shape != (len(windows), self.window_frames)):
+            raise ValueError(f"a window is {self.window_frames} frames x {self.step_tokens} tokens "
+                             f"= {len(self.positions)} tokens of width {self.positions.shape[1]} "
+                             f"with a mask of {self.window_frames}, found "
+                             f"{tuple(windows.shape)} and {tuple(frame_mask.shape)}; make windows "
+                             "with split_windows()")
         causal_mask = window_mask(self.attention, frame_mask, self.step_tokens)
-        # A window without any real frame is dropped later; until then its queries look at everything (no NaN).
-        seen = frame_mask | ~frame_mask.any(dim=1, keepdim=True)  # [B * W, K]
-        real = seen.repeat_interleave(self.step_tokens, dim=1)[:, None, None, :]  # [B * W, 1, 1, K * P]
+        # A window without any real frame is dropped later. Attention to all frames avoids NaN.
+        real = frame_mask | ~frame_mask.any(dim=1, keepdim=True)  # [B * W, K]
+        real = real.repeat_interleave(self.step_tokens, dim=1)[:, None, None]
         inputs = self.embed(windows)
         queries = self.query_norm(self.queries).expand(len(windows), -1, -1)  # [B * W, N, width]
         queries = F.dropout(queries, self.dropout, self.training)

@@ -1,31 +1,39 @@
-"""Parts of the mechanism that can be exchanged: each is registered under a name in a slot, and a config holds the names.
+"""Exchangeable parts: each part has a name in a slot, and a `FavorConfig` holds one name per slot.
 
     @register("attention", "own_frame_and_first", causal=True)
     def own_frame_and_first(num_frames, step_tokens, device=None): ...
 
     FavorConfig.mini(..., attention="own_frame_and_first")
 
-The mechanism registers the paper's parts where they are defined; `favor_mini.lab` adds the others that ship, and is imported
-where a config names one of those. A part of your own needs no change to the package, and `lab.contract.check` tells whether it
-keeps what its slot promises.
+The modules of the mechanism register the paper's parts. Other parts come from the entry point
+group `favor_mini.parts`, which is loaded when a name is not registered yet. One of its modules is
+`favor_mini.lab.variants`. `favor_mini.lab.contract.check` tests a part against its slot.
 """
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from pathlib import Path
 
-SLOTS = {  # slot: what is registered in it
-    "sync": "f(visual, audio, frame_mask, audio_mask, *, audio_tokens) -> steps (B, T, P, D), real (B, T)",
+SLOTS = {  # slot: signature of its parts; docs/glossary.md explains the letters
+    "sync": "f(visual, audio, frame_mask, audio_mask, *, audio_tokens)"
+            " -> steps (B, T, P, D), real (B, T)",
     "windows": "f(steps, frame_mask, window_frames) -> windows (B * W, K * P, D), real (B * W, K)",
-    "attention": "f(num_frames, step_tokens, device=None) -> (K * P, K * P) bool over (looking token, seen token)",
-    "connector": "a module built and called like CausalQFormer, with reset_parameters(); its maps hold what was `encoded`",
+    "attention": "f(num_frames, step_tokens, device=None)"
+                 " -> (K * P, K * P) bool over (query, key)",
+    "connector": "a module with the constructor and forward of CausalQFormer and with"
+                 " reset_parameters(); its maps hold the `encoded` inputs",
     "diversity": "f(queries (B * W, N, D), real (B * W,) or None) -> a scalar",
 }
+PAPER = {"sync": "concat", "windows": "sliding", "attention": "block_causal",
+         "connector": "causal_qformer", "diversity": "mean_cosine"}  # slot: the paper's part
+GROUP = "favor_mini.parts"  # entry points of modules that register parts
 
 
 @dataclass(frozen=True)
 class Part:
-    """A registered part: `make` is the function or class itself; `causal` and `constant` are what `register` was told."""
+    """A registered part: `make` is the function or class; `causal` and `constant` are declared."""
 
     slot: str
     name: str
@@ -42,22 +50,28 @@ class Part:
 _PARTS: dict[tuple[str, str], Part] = {}
 
 
-def register(slot: str, name: str, *, causal: bool | None = None, constant: bool = False) -> Callable:
-    """Decorator: enter a function or class under a name. To run a notebook cell again replaces what it entered before.
+def register(slot: str, name: str, *, causal: bool | None = None, constant: bool = False
+             ) -> Callable:
+    """Decorator that registers a function or class under a name.
+
+    A notebook cell can run again: the part then replaces the one of the same module and name.
 
     Args:
-        causal: declares that no frame's encoding depends on a later frame (True), or that some do (False).
-        constant: declares that it takes no notice of its input, on purpose.
+        causal: True declares that no frame's encoding depends on a later frame, False that some
+            do.
+        constant: True declares that the output does not depend on the input, on purpose.
 
     Raises:
-        ValueError: there is no such slot, or the name belongs to a part from elsewhere.
+        ValueError: the slot does not exist, or another module's part has this name.
     """
-    names(slot)  # the paper's part comes first
+    names(slot)  # raises if the slot does not exist
 
     def enter(make: Callable) -> Callable:
-        known = _PARTS.get((slot, name))
-        if known and (known.make.__module__, known.make.__qualname__) != (make.__module__, make.__qualname__):
-            raise ValueError(f"{slot} {name!r} is {known.make.__module__}.{known.make.__qualname__} already; choose another name")
+        old = _PARTS.get((slot, name))
+        if old and (old.make.__module__, old.make.__qualname__) != (
+                make.__module__, make.__qualname__):
+            raise ValueError(f"{slot} {name!r} is {old.make.__module__}.{old.make.__qualname__} "
+                             "already; choose another name")
         _PARTS[slot, name] = Part(slot, name, make, causal, constant)
         return make
 
@@ -65,27 +79,44 @@ def register(slot: str, name: str, *, causal: bool | None = None, constant: bool
 
 
 def part(slot: str, name: str) -> Part:
-    """The part of this name; a ValueError that lists the names where there is none."""
-    if name not in names(slot):
-        for provider in entry_points(group="favor_mini.parts"):  # a saved model with a variant that ships needs no import
+    """The part of this name.
+
+    Raises:
+        ValueError: the slot or the name does not exist; the message lists those that do.
+    """
+    names(slot)  # raises if the slot does not exist
+    if (slot, name) not in _PARTS:
+        for provider in entry_points(group=GROUP):  # a saved model can name a part of the lab
             provider.load()
-    if name not in names(slot):
-        raise ValueError(f"no {slot} {name!r}; there are {', '.join(names(slot))}. @register({slot!r}, {name!r}) adds one of "
-                         "your own: import the file that holds it first, or name it to the command line (--parts FILE.py)")
+    if (slot, name) not in _PARTS:
+        raise ValueError(f"no {slot} {name!r}; there are {', '.join(names(slot))}. To add your "
+                         f"own, use @register({slot!r}, {name!r}) and import its file first, or "
+                         "pass the file to the command line (--parts FILE.py)")
     return _PARTS[slot, name]
 
 
 def find(slot: str, name: str) -> Callable:
-    """What is registered under this name: the function or class itself."""
+    """The function or class that is registered under this name; errors as in `part`."""
     return part(slot, name).make
 
 
 def names(slot: str) -> list[str]:
-    """The names registered in a slot, in the order in which they came; the paper's part is the first.
+    """The names in a slot: the paper's part first, then the others in the order of registration.
 
     Raises:
-        ValueError: there is no such slot.
+        ValueError: the slot does not exist.
     """
     if slot not in SLOTS:
         raise ValueError(f"no slot {slot!r}; the slots are {', '.join(SLOTS)}")
-    return [n for s, n in _PARTS if s == slot]
+    return [PAPER[slot], *(n for s, n in _PARTS if s == slot and n != PAPER[slot])]
+
+
+def own_file(make: Callable) -> Path | None:
+    """The file of a part from outside the package; None for other parts and notebook cells."""
+    if make.__module__.startswith("favor_mini."):
+        return None
+    try:
+        file = Path(inspect.getsourcefile(make) or "")
+    except (OSError, TypeError):  # a class of a notebook
+        return None
+    return file if file.is_file() else None
