@@ -1,37 +1,52 @@
-"""Counting right answers: by hand, in any order, and beside chance."""
+"""Accuracies, their intervals and chance levels; answers in any order and batch."""
 
 import numpy as np
 import pytest
 import torch
-from conftest import mixed_clips
+from conftest import mixed_clips, tiny_model, tiny_processor
 
 from favor_mini.evaluation.answering import answer, encode_clips, evaluate, likelihood
+from favor_mini.evaluation.checkpoint import checkpoint_digest, find_checkpoint, load_checkpoint
+from favor_mini.evaluation.intervals import wilson
 from favor_mini.evaluation.scores import Row, score_table, scores
+from favor_mini.lab.plan import load_parts
 from favor_mini.media.clip import delay_sound
+from favor_mini.model import FavorForConditionalGeneration
 from favor_mini.world.questions import FAMILY_GROUPS, Question
 
 
-def row(family, predicted, answer="a", chance=0.5):
-    return Row("clip", family, "?", answer, predicted, chance)
+def row(family, predicted, answer="a", chance=0.5, clip="clip"):
+    return Row(clip, family, "?", answer, predicted, chance)
 
 
 def test_scores_count_by_family_group_and_in_all():
-    rows = [row("shown_when", "a", chance=0.1), row("shown_when", "b", chance=0.3), row("colour", "a"), row("next", "a")]
+    rows = [row("shown_when", "a", chance=0.1), row("shown_when", "b", chance=0.3),
+            row("colour", "a"), row("next", "a")]
     found = {s.name: s for s in scores(rows, FAMILY_GROUPS)}
-    assert set(found) == {"shown_when", "colour", "next", "both modalities", "one modality, order or cause",
-                          "one modality, plain", "all"}
+    assert set(found) == {"shown_when", "colour", "next", "both modalities",
+                          "one modality, order or cause", "one modality, plain", "all"}
     assert (found["shown_when"].count, found["shown_when"].accuracy) == (2, 0.5)
     assert found["shown_when"].chance == pytest.approx(0.2)
-    assert (found["both modalities"].count, found["one modality, plain"].count, found["all"].accuracy) == (2, 1, 0.75)
+    assert (found["both modalities"].count, found["one modality, plain"].count) == (2, 1)
+    assert found["all"].accuracy == 0.75
 
 
-def test_the_interval_is_wilsons():
-    (score, *_) = scores([row("read", "a")] * 9 + [row("read", "b")])
-    p, n, z = 0.9, 10, 1.959964
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5
-    assert (score.low, score.high) == (pytest.approx(centre - half, abs=1e-4), pytest.approx(centre + half, abs=1e-4))
+def test_one_question_a_clip_gives_wilsons_interval():
+    rows = [row("read", "b" if clip == 3 else "a", clip=str(clip)) for clip in range(10)]
+    (score, *_) = scores(rows)
+    assert (score.low, score.high) == pytest.approx(wilson(9, 10))
     assert "90.0%" in score_table([score])
+
+
+def test_the_interval_is_over_clips():
+    """The old interval took all questions for independent: 91.4 % to 100 % for forty right answers
+    about ten clips, where ten clips say no more than 72.2 % to 100 %."""
+    asked = [(clip, question) for clip in range(10) for question in range(4)]
+    alike = [row("read", "a" if clip else "b", clip=str(clip)) for clip, _ in asked]
+    (score, *_) = scores(alike)
+    assert (score.low, score.high) == pytest.approx(wilson(9, 10), abs=0.03)
+    (score, *_) = scores([row("read", "a", clip=str(clip)) for clip, _ in asked])
+    assert (score.low, score.high) == pytest.approx(wilson(10, 10))
 
 
 def test_answers_do_not_depend_on_batching_or_order(model, processor):
@@ -48,7 +63,8 @@ def test_evaluate_keeps_question_and_truth(model, processor):
     encoded = encode_clips(model, processor, {"one": mixed_clips()["long"]})
     question = Question("said", "what was said?", "moon", ("moon", "king", "lion", "milk"))
     (found,) = evaluate(model, processor, encoded, [("one", question)])
-    assert (found.clip, found.family, found.answer, found.chance) == ("one", "said", "moon", 0.25)
+    expected = ("one", "said", "moon", 0.25)
+    assert (found.clip, found.family, found.answer, found.chance) == expected
     assert found.correct == (found.predicted == "moon")
 
 
@@ -56,25 +72,83 @@ def test_delayed_sound_comes_later_and_the_clip_stays_as_long():
     clip = mixed_clips()["long"]
     moved = delay_sound(clip, 0.5)
     assert len(moved.waveform) == len(clip.waveform) and not moved.waveform[:8000].any()
-    assert np.array_equal(moved.waveform[8000:], clip.waveform[:-8000]) and np.array_equal(moved.frames, clip.frames)
+    assert np.array_equal(moved.waveform[8000:], clip.waveform[:-8000])
+    assert np.array_equal(moved.frames, clip.frames)
     assert np.array_equal(delay_sound(clip, 0).waveform, clip.waveform)
     early = delay_sound(clip, -0.5)
     assert len(early.waveform) == len(clip.waveform) and not early.waveform[-8000:].any()
     assert np.array_equal(early.waveform[:-8000], clip.waveform[8000:])
-    assert not delay_sound(clip, 99).waveform.any() and not delay_sound(clip, -99).waveform.any()
+    assert not delay_sound(clip, 99).waveform.any()
+    assert not delay_sound(clip, -99).waveform.any()
 
 
-def test_the_likelihood_of_an_answer_is_that_of_its_tokens_one_after_another(model, processor):
+def test_the_likelihood_of_an_answer_is_the_product_over_its_tokens(model, processor):
     media = list(encode_clips(model, processor, mixed_clips()).values())
-    questions, answers = ["what was said?"] * len(media), ["moon", "red circle", "bell", "a", "king", "two", "left", "right"]
+    questions = ["what was said?"] * len(media)
+    answers = ["moon", "red circle", "bell", "a", "king", "two", "left", "right"]
     together = likelihood(model, processor, media, questions, answers, batch=3)
-    for m, q, a, found in zip(media, questions, answers, together, strict=True):
+    means = likelihood(model, processor, media, questions, answers, per_token=True)
+    for m, q, a, found, mean in zip(media, questions, answers, together, means, strict=True):
         inputs = processor([m], [q])
-        told = processor.tokenizer(f" {a}{processor.tokenizer.eos_token}", add_special_tokens=False).input_ids
+        end = processor.tokenizer.eos_token
+        ids = processor.tokenizer(f" {a}{end}", add_special_tokens=False).input_ids
         total = 0.0
-        for token in told:
+        for token in ids:
             with torch.no_grad():
                 total += model(**inputs).logits[0, -1].log_softmax(-1)[token].item()
             inputs["input_ids"] = torch.cat([inputs["input_ids"], torch.tensor([[token]])], 1)
             inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
         assert found == pytest.approx(total, abs=1e-3)
+        assert mean == pytest.approx(total / len(ids), abs=1e-3)
+
+
+PART = '''from favor_mini.registry import register
+
+@register("diversity", "{name}")
+def mine(queries, real=None):
+    """{about}"""
+    return queries.mean() * {factor}  # {about}
+'''
+
+
+def test_the_digest_of_a_checkpoint_follows_weights_and_parts_but_no_prose(tmp_path):
+    """The old digest took the bytes of the part's file: a comment changed it."""
+    part, folder = tmp_path / "mine.py", tmp_path / "checkpoint"
+
+    def with_part(**changes):
+        part.write_text(PART.format(**{"name": "digested", "about": "a", "factor": 1, **changes}))
+        return checkpoint_digest(folder)
+
+    part.write_text(PART.format(name="digested", about="a", factor=1))
+    load_parts(part)
+    trained = tiny_model(diversity="digested")
+    trained.save_pretrained(folder)
+    tiny_processor().save_pretrained(folder)
+    found = with_part()
+    assert with_part(about="edited") == found
+    (folder / "log.json").write_text("{}")
+    (folder / "README.md").write_text("a card")
+    assert with_part() == found
+    assert with_part(factor=2) != found
+    trained.projection.bias.data += 1
+    trained.save_pretrained(folder)
+    assert with_part() != found
+
+
+@pytest.mark.parametrize("gpu, device, expected", [
+    (False, None, "cpu"), (True, None, "cuda"), (True, "cpu", "cpu")])
+def test_a_checkpoint_is_loaded_on_the_gpu_if_there_is_one(
+        tmp_path, monkeypatch, gpu, device, expected):
+    tiny_model().save_pretrained(tmp_path)
+    tiny_processor().save_pretrained(tmp_path)
+    moved = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(FavorForConditionalGeneration, "to",
+                        lambda self, place: moved.append(place) or self)
+    loaded, _ = load_checkpoint(find_checkpoint(tmp_path), device)
+    assert moved[-1] == expected and not loaded.training
+
+
+def test_a_folder_without_a_checkpoint_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="config.json is missing. Fix: name a folder"):
+        find_checkpoint(tmp_path)

@@ -1,15 +1,15 @@
-"""Familiarity: distances against a plain reference, and the threshold's meaning."""
+"""Familiarity: distances compared with a plain reference, and what the threshold means."""
 
 import numpy as np
 import pytest
 import torch
 
 from favor_mini.evaluation.familiarity import Familiarity, step_vectors
-from favor_mini.pretraining.familiar import foreign_clips, make
+from favor_mini.pretraining.familiar import fit_familiarity, foreign_clips
 
 
 def encoded(seed: int, shift: float = 0.0, scale: float = 1.0) -> dict:
-    """A clip's features: 20 frames of 3 tokens and 500 audio tokens, width 6, of correlated directions."""
+    """A clip's features: 20 frames of 3 tokens and 500 audio tokens, of correlated width 6."""
     g = torch.Generator().manual_seed(seed)
     mix = torch.randn(6, 6, generator=torch.Generator().manual_seed(0))
     return {"num_frames": 20, "audio_tokens": 500,
@@ -26,10 +26,11 @@ def test_step_vectors_average_tokens_and_half_seconds():
     clip = encoded(0)
     assert torch.allclose(step_vectors(clip, "video")[4], clip["visual_features"][4].mean(0))
     audio = step_vectors(clip, "audio")
-    assert audio.shape == (20, 6) and torch.allclose(audio[3], clip["audio_features"][75:100].mean(0), atol=1e-6)
+    assert audio.shape == (20, 6)
+    assert torch.allclose(audio[3], clip["audio_features"][75:100].mean(0), atol=1e-6)
 
 
-def test_a_last_step_cut_short_is_averaged_over_what_there_is():
+def test_a_short_last_step_is_averaged_over_its_tokens():
     clip = {"audio_features": torch.arange(30.0)[:, None]}
     assert step_vectors(clip, "audio").flatten().tolist() == [12.0, 27.0]
 
@@ -39,8 +40,8 @@ def test_distance_is_mahalanobis(fitted):
     inverse = np.linalg.inv(np.cov(steps.T))
     off = step_vectors(encoded(7, shift=0.5), "video").double().numpy() - steps.mean(0)
     plain = np.mean([np.sqrt(row @ inverse @ row / 6) for row in off])
-    found = fitted.distances(encoded(7, shift=0.5))["video"] * float(fitted.tensors["video.threshold"])
-    assert found == pytest.approx(plain, rel=1e-3)
+    found = fitted.distances(encoded(7, shift=0.5))["video"]
+    assert found * float(fitted.tensors["video.threshold"]) == pytest.approx(plain, rel=1e-3)
 
 
 def test_threshold_lets_99_of_100_held_out_clips_pass(fitted):
@@ -54,9 +55,11 @@ def test_shifted_and_louder_features_are_foreign(fitted):
 
 
 def test_scaling_everything_changes_no_distance(fitted):
-    scaled = Familiarity.fit([encoded(i, scale=10) for i in range(60)], [encoded(i, scale=10) for i in range(100, 200)])
-    near, far = fitted.distances(encoded(5, shift=1)), scaled.distances(encoded(5, shift=10, scale=10))
-    assert near["audio"] == pytest.approx(far["audio"], rel=1e-3)
+    scaled = Familiarity.fit([encoded(i, scale=10) for i in range(60)],
+                             [encoded(i, scale=10) for i in range(100, 200)])
+    one = fitted.distances(encoded(5, shift=1))["audio"]
+    other = scaled.distances(encoded(5, shift=10, scale=10))["audio"]
+    assert one == pytest.approx(other, rel=1e-3)
 
 
 def test_a_missing_stream_has_no_distance(fitted):
@@ -66,7 +69,7 @@ def test_a_missing_stream_has_no_distance(fitted):
     assert found["audio"] is None and found["video"] == fitted.distances(encoded(1))["video"]
 
 
-def test_directions_that_never_varied_do_not_blow_up():
+def test_directions_without_variance_do_not_blow_up():
     def flat(seed):
         clip = encoded(seed)
         clip["visual_features"][..., 0] = 2.0
@@ -84,9 +87,10 @@ def test_saved_and_loaded_is_the_same(fitted, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["familiarity.safetensors"]
 
 
-def test_foreign_clips_differ_and_come_again():
+def test_foreign_clips_differ_and_are_reproducible():
     a, b = foreign_clips(2)
-    assert a.frames.shape == (20, 64, 64, 3) and len(a.waveform) == 160000 and abs(a.waveform).max() <= 1
+    assert a.frames.shape == (20, 64, 64, 3)
+    assert len(a.waveform) == 160000 and abs(a.waveform).max() <= 1
     assert (a.frames != b.frames).any() and (foreign_clips(1)[0].frames == a.frames).all()
 
 
@@ -97,5 +101,5 @@ def test_made_beside_a_checkpoint(tmp_path):
 
     FavorForConditionalGeneration(mini_config()).save_pretrained(tmp_path)
     mini_processor().save_pretrained(tmp_path)
-    found = make(tmp_path, scenes=4, held_out=2, foreign=1)
+    found = fit_familiarity(tmp_path, scenes=4, held_out=2, foreign=1)
     assert Familiarity.load(tmp_path).longest > 8 and found["video"]["threshold"] > 0

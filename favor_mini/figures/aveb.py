@@ -1,4 +1,4 @@
-"""Mini-AVEB: one question of each task with its media, the counting of word errors, and the scores of all tasks."""
+"""Mini-AVEB: questions with their media, the counting of word errors, and the scores."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..aveb.benchmark import CONSTANT, GUESS, LOW_IS_GOOD, Results
 from ..aveb.predict import MODELS
 from ..storage import atomic_write
 from ..world.tasks import TASKS
-from .style import GRID, INK, LIGHT, MARK, STRONG, Picture, picture, png, styled
+from .style import INK, LIGHT, MARK, STRONG, Picture, picture, png, styled
 from .timeline import log_mel
 
 
@@ -37,9 +37,8 @@ def gallery(shown: dict, *, columns: int = 4) -> Picture:
         media = [name for name, part in (("picture", clip.frames), ("sound", clip.waveform))
                  if len(part)]
         details.append(f"{title}: {' and '.join(media)}, question {question!r}, answer {answer!r}")
-    figure = picture(3.5 * columns, 3.5 * rows,
-                     f"One question of each of {len(shown)} tasks with its media. "
-                     f"{'; '.join(details)}.")
+    figure = picture(3.5 * columns, 3.5 * rows, f"One question of each of {len(shown)} tasks with "
+                     f"its media. {'; '.join(details)}.")
     cells = figure.add_gridspec(rows, columns)
     for cell, (title, (clip, question, answer)) in zip(cells, shown.items(), strict=False):
         seen, heard = len(clip.frames) > 0, len(clip.waveform) > 0
@@ -54,8 +53,7 @@ def gallery(shown: dict, *, columns: int = 4) -> Picture:
             axis.spines[:].set_visible(False)
         top.set_title(textwrap.fill(title, 26), fontsize=13)
         bottom.set_xlabel(textwrap.fill(question, 34) + "\n" + textwrap.fill(f"> {answer}", 34),
-                          fontsize=10.5,
-                          linespacing=1.1)
+                          fontsize=10.5, linespacing=1.1)
     return figure
 
 
@@ -83,14 +81,14 @@ def alignment(predicted: list[str], reference: list[str]) -> tuple[np.ndarray,
 
 @styled
 def word_errors_table(predicted: str, reference: str) -> Picture:
-    """The table of edit distances that counts word errors, with a cheapest path: down a deletion, right an insertion."""
+    """The table of edit distances with a cheapest path: down a deletion, right an insertion."""
     table, path = alignment(predicted.split(), reference.split())
-    figure = picture(2.2 + 1.15 * table.shape[1], 1.4 + 0.62 * table.shape[0], (
-        f"Table of edit distances between the reference {reference!r} and the prediction "
-        f"{predicted!r}: "
-        f"{table[-1, -1]} errors. The path is {', '.join(f'row {i} column {j}' for i, j in path)}."))
+    figure = picture(2.2 + 1.15 * table.shape[1], 1.4 + 0.62 * table.shape[0],
+                     (f"Table of edit distances between the reference {reference!r} and the "
+                      f"prediction {predicted!r}: {table[-1, -1]} errors. The path is "
+                      f"{', '.join(f'row {i} column {j}' for i, j in path)}."))
     axis = figure.subplots()
-    axis.imshow(np.zeros(table.shape), cmap="Greys", vmin=0, vmax=1, aspect="auto")
+    axis.imshow(np.zeros(table.shape), cmap="Greys", vmin=0, vmax=1)
     for (k, m), (i, j) in zip([path[0], *path], path, strict=False):
         costly = table[i, j] > table[k, m]
         axis.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1,
@@ -114,7 +112,7 @@ def word_errors_table(predicted: str, reference: str) -> Picture:
 
 @styled
 def benchmark_scores(results: Results) -> Picture:
-    """Every task's score on one scale, from 0 to 1: accuracy, 1 - word error rate, or a tenth of CIDEr-D."""
+    """Every task's score from 0 to 1: accuracy, 1 - word error rate, or a tenth of CIDEr-D."""
     table = results.table
     tasks = list(dict.fromkeys(table.task))
     figure = picture(12, 1.5 + 0.5 * len(tasks), "Mini-AVEB: " + "; ".join(
@@ -122,21 +120,20 @@ def benchmark_scores(results: Results) -> Picture:
                      + ".")
     axis = figure.subplots()
     shift = (0, -0.16, 0.16, -0.16, 0.16)  # keeps the marks of equal scores apart
-    for model, mark, colour, up in zip((*MODELS, CONSTANT, GUESS),
-                                       "os^Dv", (STRONG, MARK, *["white"] * 3), shift,
-                                       strict=True):
+    for model, mark, colour, up in zip((*MODELS, CONSTANT, GUESS), "os^Dv",
+                                       (STRONG, MARK, *["white"] * 3), shift, strict=True):
         rows = table[table.model == model]
         place = [tasks.index(task) + up for task in rows.task]
         value, low, high = (_share(rows.metric, rows[field]) for field in ("value", "low", "high"))
         if model == MODELS[0]:
             axis.hlines(place, np.minimum(low, high), np.maximum(low, high), color=INK, linewidth=2)
-        axis.scatter(value, place, s=90, marker=mark, color=colour, edgecolor=INK, linewidth=1.4,
+        axis.scatter(value, place, s=90, marker=mark, color=colour, linewidth=1.4,
                      zorder=3, label=model)
     axis.set_yticks(range(len(tasks)), [f"{task}: {TASKS[task].title}" for task in tasks])
-    axis.set(ylim=(len(tasks) - 0.5, -0.5), xlim=(-0.03, 1.03), axisbelow=True,
-             xlabel="accuracy; 1 - word error rate; CIDEr-D / 10\n"
-                    "(a caption equal to the first of its references has 0.6 to 0.8)")
-    axis.grid(axis="x", color=GRID)
+    axis.set(ylim=(len(tasks) - 0.5, -0.5), xlim=(-0.03, 1.03),
+             xlabel="accuracy; 1 - word error rate; CIDEr-D / 10\n(a caption equal to the first "
+             "of its references has 0.6 to 0.8)")
+    axis.grid(axis="x")
     figure.legend(loc="outside upper center", ncols=5)
     return figure
 

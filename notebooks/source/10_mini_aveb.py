@@ -1,9 +1,7 @@
 # %% [markdown]
 # # 10 Mini-AVEB
 #
-# **You will** put a model through the eleven tasks of the paper's benchmark in small, compute word errors and intervals by hand,
-# hold every score against what it takes to score as much without looking, read wrong answers, and learn how little a few
-# questions say, and how pairing helps.
+# **You will** evaluate a model on a small version of the paper's benchmark with eleven tasks, compute word error rates and intervals by hand, compare every score with baselines, analyse wrong answers, and measure how much a few questions can show and how paired comparisons help.
 #
 # **You need** notebooks 00 and 08, and 05 for the masks; the libraries jiwer and pycocoevalcap (installed with the rest; else `pip install -e '.[aveb]'`). **Paper:**
 # section 4, the benchmark AVEB and the ablations.
@@ -35,23 +33,21 @@ from favor_mini.course.widgets import explore
 # %% [markdown]
 # ## Eleven tasks
 #
-# A model that "understands video" may be good at one thing and blind to another. So the paper asks eleven kinds of questions, of
-# sound, of pictures, of films, and of two of them at once. The mini world has all eleven, with its own scenes and real media files.
+# A model that "understands video" can be good at one thing and bad at another. So the paper has eleven tasks about audio, images, video, and two of them together. The mini world has all eleven tasks, with its own scenes and real media files.
 
 # %%
 items = {name: read_items(aveb_file(name))[0] for name in TASKS}
-rows = [{"task": name, "what": task.title, "hears": "sound" if "audio" in task.streams else "",
-         "sees": ("a picture" if task.still else "a film") if "video" in task.streams else "",
+rows = [{"task": name, "what": task.title, "audio": "sound" if "audio" in task.streams else "",
+         "video": ("image" if task.still else "video") if "video" in task.streams else "",
          "metric": task.metric, "questions": len(items[name])} for name, task in TASKS.items()]
 pd.DataFrame(rows).set_index("task")
 
 # %% [markdown]
-# One question of each, with a picture of what the model gets: of a film four of its frames, of a sound its spectrogram. Which
-# could you answer from these pictures alone, and for which would you need ears, or all of the film?
+# One question of each task, with the input of the model: four frames of a video, the spectrogram of a sound. Which questions could you answer from these figures, and for which would you need the sound or the complete video?
 
 # %%
 def media(name, number):
-    """An item's clip, with the streams that its task gives."""
+    """The clip of an item, with the streams of its task."""
     clip = read_media(find_media(items[name][number], data_path()), frame_rate=2.0, image_size=64)
     return only(clip, TASKS[name].streams)
 
@@ -60,25 +56,22 @@ gallery({f"{name}: {task.title}": (media(name, 1), items[name][1].question, item
          for name, task in TASKS.items()})
 
 # %% [markdown]
-# Look at `avssd`. The picture leaves two places, the sound alone leaves four. Only both together say which. And look at
-# `avm`: picture and sound are each quite ordinary; the question is whether they *belong* together. Browse:
+# Look at `avssd`. With the image alone two places are possible, with the sound alone four. Both together give the answer. In `avm`, the image and the sound are ordinary; the question is whether they *match*. Browse:
 
 # %%
 def look(task, number):
     chosen = items[task][number]
-    told = {f"{task}: {TASKS[task].title}": (media(task, number), chosen.question, chosen.answers[0])}
-    choice = ", ".join(chosen.candidates) or "none, the answer is free"
-    return [gallery(told), f"to choose among: {choice}. All answers that count: {'; '.join(chosen.answers)}."]
+    title = f"{task}: {TASKS[task].title}"
+    shown = {title: (media(task, number), chosen.question, chosen.answers[0])}
+    choice = ", ".join(chosen.candidates) or "none, the answer is free text"
+    return [gallery(shown), f"candidates: {choice}. Right answers: {'; '.join(chosen.answers)}."]
 
 
 explore(look, number=(0, 15),
         task=ipywidgets.Dropdown(options=list(TASKS), value="avssd", description="task"))
 
 # %% [markdown]
-# The files have the form of the paper's published test sets, so that the same code reads those. A row names its media and
-# holds a question and all answers that count. `guess` is ours. It says how often somebody is right who knows this world and takes
-# in *one stream less* than the task gives: where it gives two, the better one alone; where it gives one, none. (For `video_qa`
-# that is often more than one in five, as not all five candidates are equally likely for such a question.)
+# The files have the format of the paper's published test sets, so the same code reads both. A row has the media file, a question and all right answers. The field `guess` is added by this project. It is the accuracy of the best guesser with *one stream less* than the task: for tasks with two streams, the best single-modality guesser; for tasks with one stream, a guesser without any. (For `video_qa` it is often more than one in five, because the five candidates are not equally likely.)
 
 # %%
 for name in ("avssd", "video_qa"):
@@ -87,63 +80,57 @@ for name in ("avssd", "video_qa"):
 # %% [markdown]
 # ## Word error rate
 #
-# For speech, "right or wrong" is too coarse: four words of five right is better than none. So one counts the least number of
-# words that have to be changed, left out or put in to turn what was *told* into what was *said*:
+# For speech, "right or wrong" is too coarse: four right words of five are better than none. The word error rate counts the smallest number of substitutions, deletions and insertions that turn the *reference* into the *hypothesis*, the model's transcript:
 #
-# $$\text{WER} = \frac{\text{wrong} + \text{missing} + \text{extra}}{\text{words said}}$$
+# $$\text{WER} = \frac{\text{substitutions} + \text{deletions} + \text{insertions}}{\text{words in the reference}}$$
 #
-# To find the least number, fill a table. Entry $(i, j)$ is the least number of errors between the first $i$ words said and
-# the first $j$ words told:
+# To find the smallest number, fill a table. Entry $(i, j)$ is the smallest number of errors between the first $i$ words of the reference and the first $j$ words of the hypothesis:
 #
-# $$E_{ij} = \min\big(E_{i-1,j} + 1,\;\; E_{i,j-1} + 1,\;\; E_{i-1,j-1} + [\,\text{said}_i \ne \text{told}_j\,]\big)$$
+# $$E_{ij} = \min\big(E_{i-1,j} + 1,\;\; E_{i,j-1} + 1,\;\; E_{i-1,j-1} + [\,\text{ref}_i \ne \text{hyp}_j\,]\big)$$
 #
-# with $E_{i0} = i$ and $E_{0j} = j$: against nothing, every word is an error. Downwards is a word left out, to the right one too
-# many, along the diagonal a word that is right (free) or wrong (1). **Type** what a model might have told, and watch the cheapest
-# way (blue; red where it costs). What does it cost to leave out the *first* word, one or four?
+# with $E_{i0} = i$ and $E_{0j} = j$: compared with an empty text, every word is an error. A step down is a deletion, a step to the right an insertion, and a diagonal step is a right word (0) or a substitution (1). **Type** a hypothesis, and watch the cheapest path (blue; red where it costs). What does it cost to delete the *first* word, one or four?
 
 # %%
-SAID = "moon king lion salt"
-explore(lambda told: word_errors_table(told.lower(), SAID),
-        told=ipywidgets.Text("moon ring lion tiger salt", description="told", continuous_update=False))
+REFERENCE = "moon king lion salt"
+explore(lambda hypothesis: word_errors_table(hypothesis.lower(), REFERENCE),
+        hypothesis=ipywidgets.Text("moon ring lion tiger salt", description="hypothesis",
+                                   continuous_update=False))
 
 # %%
 card("word_error_rate")
 
 # %% tags=["exercise:word_error_rate"]
-def word_error_rate(told, said):
-    """Two lists of texts -> errors in all of them / words said in all of them."""
+def word_error_rate(hypotheses, references):
+    """Two lists of texts -> all errors / all words of the references."""
     raise NotImplementedError  # your code
 
 # %%
 word_error_rate = check("word_error_rate", word_error_rate)
 
 # %% [markdown]
-# Leaving out the first word costs one error: the way goes down once and is free from then on. The package leaves the counting to
-# jiwer. **Predict:** which of these three is more than 100 %?
+# Deleting the first word costs one error: the path goes down once, and all later steps are free. The package uses jiwer for this. **Predict:** which of these three is more than 100 %?
 
 # %%
 from favor_mini.evaluation.metrics import word_errors
 
-for told in ("moon king lion salt", "king lion salt", "moon and the king and a lion and some salt"):
-    found = word_errors([told], [SAID])
-    print(f"{told:<44} wrong {found.substitutions}, missing {found.deletions}, extra {found.insertions}: "
-          f"{word_error_rate([told], [SAID]):.0%}")
+for text in ("moon king lion salt", "king lion salt", "moon and the king and a lion and some salt"):
+    found = word_errors([text], [REFERENCE])
+    print(f"{text:<44} S {found.substitutions}, D {found.deletions}, I {found.insertions}: "
+          f"{word_error_rate([text], [REFERENCE]):.0%}")
 
 # %% [markdown]
-# A rate above 100 % is no mistake: who tells a lot where little was said can be worse than who says nothing, whose rate is
-# exactly 100 %.
+# A rate above 100 % is possible: a long hypothesis for a short reference can be worse than an empty one, whose rate is exactly 100 %.
 #
-# ## Accuracy, and where zero is
+# ## Accuracy and the chance level
 #
-# Most tasks count right answers. But 50 % on `avm` (yes or no) is nothing, and 50 % on `ocr` (one word of twenty) is a lot.
-# To hold two such numbers against each other, measure from guessing to perfect.
+# Most tasks count right answers. But 50 % on `avm` (yes or no) is the chance level, and 50 % on `ocr` (one word of twenty) is far above it. To compare such numbers, scale them from the chance level to perfect.
 
 # %%
 card("skill")
 
 # %% tags=["exercise:skill"]
 def skill(accuracy, chance):
-    """0 where accuracy is chance, 1 where all is right."""
+    """0 at the chance level, 1 if all answers are right."""
     raise NotImplementedError  # your code
 
 # %%
@@ -152,11 +139,9 @@ for accuracy, chance in ((0.73, 0.5), (0.73, 0.05), (0.45, 0.5)):
     print(f"accuracy {accuracy:.0%}, chance {chance:.0%}: skill {skill(accuracy, chance):+.2f}")
 
 # %% [markdown]
-# ## How sure is an accuracy?
+# ## The interval of an accuracy
 #
-# Nineteen of nineteen are right. Is the model perfect? The textbook's interval, $p \pm 1.96\sqrt{p(1-p)/n}$, says: yes, with
-# no doubt at all. It has no width where all are right. **Wilson's** interval asks the other way round: which true accuracies
-# would make this outcome likely? With $z = 1.96$:
+# Nineteen of nineteen answers are right. Is the model perfect? The textbook interval, $p \pm 1.96\sqrt{p(1-p)/n}$, has zero width if all answers are right. The **Wilson interval** contains the true accuracies for which this outcome is likely. With $z = 1.96$:
 #
 # $$\frac{1}{1 + z^2/n}\left(p + \frac{z^2}{2n} \;\pm\; z\sqrt{\frac{p(1-p)}{n} + \frac{z^2}{4n^2}}\,\right)$$
 
@@ -174,30 +159,26 @@ for right, asked in ((19, 19), (6, 6), (5, 6), (73, 100)):
     print(f"{right:>3} of {asked:<4}", "{:.0%} to {:.0%}".format(*wilson(right, asked)))
 
 # %% [markdown]
-# Six of six may well be a model that is wrong every third time. What do more questions help? Here for two accuracies, as n grows:
+# A model that is wrong for every third question can have six right answers of six. How much do more questions help? Here for two accuracies, as n grows:
 
 # %%
 counts = np.array([10, 20, 40, 80, 160, 320, 640])
-reach = {}
+intervals_by_n = {}
 for share in (0.9, 0.7):
     lows, highs = np.transpose([wilson(round(share * n), int(n)) for n in counts])
-    reach[f"{share:.0%} right"] = (counts, np.full(len(counts), share), lows, highs)
-curves(reach, x="questions", y="accuracy and interval", percent=True, log="x")
+    intervals_by_n[f"{share:.0%} right"] = (counts, np.full(len(counts), share), lows, highs)
+curves(intervals_by_n, x="questions", y="accuracy and interval", percent=True, log="x")
 
 # %% [markdown]
-# The width falls with the *square root* of n: for half the width, four times the questions. From 10 to 640 questions it falls to
-# about an eighth.
+# The width is proportional to $1/\sqrt{n}$: half the width needs four times the questions. From 10 to 640 questions it falls to about an eighth.
 #
 # ## Captions: CIDEr
 #
-# A caption can be worded in many ways. Every sound clip of ours has three captions that count. CIDEr's idea: compare the
-# *words and groups of words* of a caption with those of its references, but let a word count the less, the more clips it
-# occurs in. "the" and "was" stand in nearly every caption and say nothing. With $M$ clips, of which $m_w$ have the word $w$
-# in their references, its weight is
+# There are many ways to describe a clip. Every sound clip here has three reference captions. CIDEr compares the *words and n-grams* of a caption with those of its references. A word has a lower weight if it occurs in more clips: "the" and "was" are in nearly every caption. With $M$ clips, of which $m_w$ have the word $w$ in their references, its weight is
 #
 # $$\text{weight}(w) = \ln \frac{M}{m_w}$$
 #
-# By hand, over all captions of the sound task:
+# By hand, for all captions of the audio captioning task:
 
 # %%
 references = [item.answers for item in items["ac"]]
@@ -209,51 +190,44 @@ bars({word: np.log(M / clips_with[word]) for word in shown}, form="{:.2f}",
      x=f"weight of a word over the captions of {M} clips")
 
 # %% [markdown]
-# Groups of two, three and four words get their weights in the same way. For each of the four lengths a caption becomes a vector of
-# weighted counts; the score is its cosine with the references' vectors, averaged over references and lengths, times 10, and
-# less where the captions' lengths differ (that makes it CIDEr-**D**). **Predict the order** of these:
+# N-grams of two, three and four words have weights in the same way. For each of the four lengths a caption becomes a vector of weighted counts. The score is its cosine with the vectors of the references, averaged over references and lengths, times 10, with a penalty for different lengths (CIDEr-**D**). **Predict the order** of these:
 
 # %%
 from favor_mini.evaluation.metrics import cider
 
-told = {"one of the references, word for word": references[0][1], "the same, last two swapped": "",
-        "the first event alone": references[0][0].split(",")[0], "another clip's caption": references[1][0],
-        "only words that say nothing": "the was heard then the was heard"}
+captions = {"one of the references": references[0][1], "the same, last two events swapped": "",
+            "the first event only": references[0][0].split(",")[0],
+            "caption of another clip": references[1][0],
+            "frequent words only": "the was heard then the was heard"}
 events = references[0][1].split(", then ")
-told["the same, last two swapped"] = ", then ".join([*events[:-2], events[-1], events[-2]])
-each = {name: cider([text, *[r[0] for r in references[1:]]], references)[0] for name, text in told.items()}
-bars(each, x="CIDEr-D of one caption (10 at most)", form="{:.2f}")
+captions["the same, last two events swapped"] = ", then ".join([*events[:-2], events[-1], events[-2]])
+each = {name: cider([text, *[r[0] for r in references[1:]]], references)[0] for name, text in captions.items()}
+bars(each, x="CIDEr-D of one caption (maximum 10)", form="{:.2f}")
 
 # %% [markdown]
-# Even a word-for-word reference does not get 10: it differs from the *other* two. Two events in the wrong order cost little, as
-# most groups of words stay whole: CIDEr is a poor judge of time. What is too short gets next to nothing, however right: it could be
-# short because only the easy part is told. (For sounds the paper uses SPIDEr, the mean of CIDEr
-# and SPICE; SPICE needs Java and a parser, which the package asks for only if you want it.)
+# Even a copy of one reference does not get 10, because it differs from the *other* two. Two events in the wrong order cost little, because most n-grams do not change: CIDEr hardly measures the order of events. A caption that is too short gets almost nothing, even if it is right. (For sounds the paper uses SPIDEr, the mean of CIDEr and SPICE. SPICE needs Java and a parser; the package can use them, if they are installed.)
 #
 # ## Choosing by likelihood
 #
-# For `video_qa` the answer is one of five candidates. Instead of letting the model write and hoping that it hits one of them,
-# one asks how *likely* each would be:
+# For `video_qa` the answer is one of five candidates. Instead of generating a text that may match none of them, compute the *probability* of each candidate:
 #
 # $$\log p(\text{answer} \mid \text{clip, question}) = \sum_t \log p(w_t \mid w_{<t}, \ldots)$$
 #
-# One forward pass for all candidates as a batch gives the scores. Two things trip everybody once: the scores at place $t$ are
-# about the token at place $t + 1$, and what is prompt or padding must not count.
+# One forward pass with all candidates as a batch gives the logits. There are two common mistakes: the logits at position $t$ predict the token at position $t + 1$, and the prompt and the padding must not count.
 
 # %%
 card("choose_candidate")
 
 # %% tags=["exercise:choose_candidate"]
 def choose_candidate(logits, labels):
-    """logits (C, L, vocabulary), labels (C, L), -100 where nothing counts -> index of the likeliest."""
+    """logits (C, L, vocabulary), labels (C, L) with -100 -> index of the most likely."""
     raise NotImplementedError  # your code
 
 # %%
 choose_candidate = check("choose_candidate", choose_candidate)
 
 # %% [markdown]
-# On a real question of the test set, with the shipped model. `Predictor` holds a model and
-# streams its predictions to a file; below, two other models answer the same questions.
+# Here for a real question of the test set, with the shipped model. A `Predictor` holds a model and writes its predictions to a file. Below, two other models answer the same questions.
 
 # %%
 from favor_mini.aveb.predict import MODELS, Predictor
@@ -267,41 +241,39 @@ batch = processor([clip] * len(question.candidates), [question.question] * len(q
                   list(question.candidates))
 with torch.no_grad():
     chosen = choose_candidate(model(**batch).logits, batch["labels"])
-print(f"{question.question}\nchosen: {question.candidates[chosen]}    right: {question.answers[0]}")
+print(f"{question.question}\nchosen: {question.candidates[chosen]}    right answer: {question.answers[0]}")
 
 # %%
 from favor_mini.data.features import encode_media
 
-seen = encode_media(model, processor, [clip])[0]
-logp = likelihood(model, processor, [seen] * 5, [question.question] * 5, list(question.candidates))
-likeliest, runner_up = sorted(logp, reverse=True)[:2]
-print(f"the likeliest is {likeliest - runner_up:.1f} ahead, that is {np.exp(likeliest - runner_up):,.0f} to 1")
+features = encode_media(model, processor, [clip])[0]
+logp = likelihood(model, processor, [features] * 5, [question.question] * 5, list(question.candidates))
+first, second = sorted(logp, reverse=True)[:2]
+print(f"difference of the first two: {first - second:.1f}, a ratio of {np.exp(first - second):,.0f}")
 bars({name: round(value, 1) + 0.0 for name, value in zip(question.candidates, logp, strict=True)},
-     x="log probability of each candidate (0: certain)", form="{:.1f}")
+     x="log probability of each candidate", form="{:.1f}")
 
 # %% [markdown]
-# The gap between the likeliest and the next is what the model would bet. A longer candidate pays once for
-# each of its tokens. Where candidates differ in length, the sum therefore prefers short ones. The package ranks candidates by the
-# mean log probability per token instead (`likelihood(..., per_token=True)`); yours is the sum.
+# The difference between the first and the second candidate shows how certain the model is. Each further token of a candidate lowers its sum. So if candidates differ in length, the sum prefers short ones. The package ranks candidates by the
+# mean log probability per token instead (`likelihood(..., per_token=True)`); your function uses the sum.
 #
-# ## The test, in small
+# ## A small evaluation
 #
 # Six questions of each task, for three models:
 #
 # - **favor-mini**: the shipped model;
-# - **untrained**: the same frozen parts, a fresh connector and LoRA. How far do these get without the part that joins them?
-# - **text only**: the shipped model, shown no clip. What does the question alone give away?
+# - **untrained**: the same frozen parts with an untrained connector and LoRA;
+# - **text only**: the shipped model without a clip. How much can it answer from the question alone?
 #
-# And two that are no models: the best **constant** answer, and **guessing** by one who knows the world. (The constant is
-# picked with the answers of these very questions in hand, which flatters it.)
+# There are also two baselines without a model: the best **constant** answer, and the best **guesser**. (The constant answer is chosen with the right answers of these questions, which is an advantage.)
 
 # %%
 from favor_mini.aveb.benchmark import CONSTANT, GUESS, Results, best_constant
 from favor_mini.figures.aveb import benchmark_scores
 from favor_mini.aveb.run import score
 
-SIX, encoded, sat, rows = 6, {}, {}, []
-folder = tempfile.TemporaryDirectory()  # predictions go there line by line, so that a stopped run can go on
+SIX, encoded, results, rows = 6, {}, {}, []
+folder = tempfile.TemporaryDirectory()  # for predictions; a stopped run resumes from them
 
 
 def sit(kind, name, chosen, file=""):
@@ -338,22 +310,17 @@ wide.insert(2, "95 % interval", [f"{row.low:.2f} to {row.high:.2f}" for row in b
 wide
 
 # %% [markdown]
-# Read the intervals before the values (they are drawn for favor-mini; those of the baselines are as wide). With six questions, hardly
-# one of them tells a good model from a fair one: here `avsr` is not told from a constant answer, `isqa` and `avssd` are not told
-# from guessing.
+# Read the intervals before the values (the figure shows those of favor-mini; those of the baselines are similar). With six questions, few tasks separate a good model from a mediocre one: here `avsr` is not significantly better than a constant answer, `isqa` and `avssd` are not significantly better than the guesser.
 #
 # Accuracies have Wilson's intervals. For word errors and captions there is no such formula, so they have a **bootstrap**: draw six
 # of the six questions with replacement, score, do that thousands of times, and take the range of the middle 95 %. It knows only
 # what it was handed: six transcripts without an error would get an interval without any width.
 #
-# What six questions *can* tell: trained from untrained, seeing from blind, wherever the distance is large. `favor-mini
-# evaluate` asks all of them, and says by how much the model is *at least* ahead of each baseline.
+# Six questions *can* separate a trained model from an untrained one, and a model with the clip from one without it, where the difference is large. `favor-mini evaluate` asks all questions, and prints the lower bound of the margin over the best baseline.
 #
-# ## Read the wrong answers
+# ## Analyse the wrong answers
 #
-# A score says how often, not why. Take `avssd`, ask more questions of it, and sort the wrong answers by what went wrong. Two
-# things are in the picture, opposite each other, and one of them is heard. The model may name the place of the *other* thing (it sees, but does not
-# know which one sounds), an *empty* place (it does not see), or no place at all (it did not understand the question).
+# A score shows how often a model is wrong, not why. Take more questions of `avssd`, and sort the wrong answers by the kind of error. The image has two objects on opposite sides, and one of them is heard. The model can name the place of the *other* object (it recognises the objects, but not which one is heard), an *empty* place (it does not recognise the objects), or no place (it did not understand the question).
 
 # %%
 from favor_mini.world.samples import TASK_SEED
@@ -361,68 +328,59 @@ from favor_mini.world.scene import OPPOSITE
 
 sixty = items["avssd"][:60]
 answered = sit("favor-mini", "avssd", sixty, "sixty")
-kinds, by_thing = Counter(), {}
+kinds, by_object = Counter(), {}
 for item, row in zip(sixty, answered, strict=True):
     (moment,) = TASKS["avssd"].draw(TASK_SEED + int(item.id)).moments  # the script of the picture
-    by_thing.setdefault(moment.heard.name, []).append(row["right"])
+    by_object.setdefault(moment.heard.name, []).append(row["right"])
     if not row["right"]:
         other = OPPOSITE[item.answers[0]]
-        kinds["the other thing's place" if row["predicted"] == other else
+        kinds["place of the other object" if row["predicted"] == other else
               "an empty place" if row["predicted"] in OPPOSITE else "no place"] += 1
 value, low, high = score("accuracy", answered)
-print(f"{len(sixty)} questions, right: {value:.0%} ({low:.0%} to {high:.0%}); eyes alone leave two places")
-print(f"skill above guessing among the two: {skill(value, 0.5):+.2f}")
-bars({kind: kinds[kind] for kind in ("the other thing's place", "an empty place", "no place")},
+print(f"{len(sixty)} questions, right: {value:.0%} ({low:.0%} to {high:.0%}); with the image alone 50%")
+print(f"skill relative to 50%: {skill(value, 0.5):+.2f}")
+bars({kind: kinds[kind] for kind in ("place of the other object", "an empty place", "no place")},
      x="wrong answers", form="{:.0f}")
 
 # %% [markdown]
-# That is worth more than the score. The eyes work and the question is understood; what fails is to tell *which* of the two is
-# heard. If the wrong answers were spread over all places, one would mend something quite different.
+# This says more than the score. The image is recognised and the question is understood. The error is *which* of the two objects is heard. If the wrong answers were spread over all places, the cause would be different.
 #
-# It is tempting to go on: is one *sound* to blame?
+# Is one particular *sound* the cause?
 
 # %%
-per_thing = {f"{thing} ({len(right)} asked)": (np.mean(right), *wilson(sum(right), len(right)))
-             for thing, right in sorted(by_thing.items())}
-bars(per_thing, percent=True, mark={"eyes alone": 0.5},
-     x="right, by the thing that was heard, with 95 % intervals")
+per_object = {f"{name} ({len(right)} questions)": (np.mean(right), *wilson(sum(right), len(right)))
+             for name, right in sorted(by_object.items())}
+bars(per_object, percent=True, mark={"image alone": 0.5},
+     x="accuracy by the object that is heard, with 95 % intervals")
 
 # %% [markdown]
-# The bars differ, and all intervals overlap. Among eight things one always looks worst. Sorting by a reason that
-# you named *before* you looked is evidence; picking the worst of eight afterwards is not.
+# The bars differ, but all intervals overlap. One of eight objects always has the lowest accuracy. Sorting by a reason that was named *before* looking at the results is evidence. Picking the worst of eight afterwards is not.
 #
-# The same for speech: what kind of errors? Speech alone; speech in noise with the words written on the film two times in
-# three; and that speech again with the film held back, as the task `asr` does.
+# The same for speech: which kinds of errors? Speech alone; speech in noise with two of three words written in the video; and the same speech without the video.
 
 # %%
 noisy = items["avsr"][:: len(items["avsr"]) // SIX][:SIX]
-no_film = predictors["favor-mini"].predict(
-    aveb_file("avsr"), noisy, data_path(), Path(folder.name) / "no_film.jsonl",
+no_video = predictors["favor-mini"].predict(
+    aveb_file("avsr"), noisy, data_path(), Path(folder.name) / "no_video.jsonl",
     streams=("audio",), progress=False)
-told = {"asr": sat["asr"]["favor-mini"], "avsr": sat["avsr"]["favor-mini"], "avsr, no film": no_film}
+told = {"asr": sat["asr"]["favor-mini"], "avsr": sat["avsr"]["favor-mini"], "avsr, no video": no_video}
 for name, its_rows in told.items():
     found = word_errors([r["predicted"] for r in its_rows], [r["answers"][0] for r in its_rows])
-    print(f"{name:<13} {found.words} words said; wrong {found.substitutions}, missing {found.deletions}, "
-          f"extra {found.insertions}")
+    print(f"{name:<13} {found.words} words; substitutions {found.substitutions}, "
+          f"deletions {found.deletions}, insertions {found.insertions}")
 worst = max(sat["avsr"]["favor-mini"], key=lambda r: word_error_rate([r["predicted"]], [r["answers"][0]]))
-print(f"the worst of avsr: said {worst['answers'][0]!r}, told {worst['predicted']!r}")
+print(f"the worst of avsr: reference {worst['answers'][0]!r}, hypothesis {worst['predicted']!r}")
 
 # %% [markdown]
-# In speech alone single words are mistaken; in noise, far more, and without the film nearly all. So the model does read along, but
-# far from every word that could be read. (Six questions each. You know by now what that is worth.)
+# In speech alone a few words are wrong; in noise far more, and without the video nearly all. So the model does read the written words, but not all of them. (These are six questions each, so the intervals are wide.)
 #
 # ## Paired differences
 #
-# Two models, A and B, are each right in about two thirds of sixty questions. Each has an interval more than twenty points
-# wide, and they differ by a few. So nothing can be said? Not so fast. If both answered the *same* questions, most of what
-# makes the intervals wide, hard questions and easy ones, hits both alike. Take the difference question by question and it
-# cancels:
+# Two models, A and B, are each right for about two thirds of sixty questions. Each has an interval of more than twenty points, and their difference is a few points. But if both answered the *same* questions, the main source of variance, easy and hard questions, affects both in the same way. In the difference per question it cancels:
 #
 # $$d_i = \text{right}_B(i) - \text{right}_A(i) \in \{-1, 0, 1\}$$
 #
-# Where both are right or both wrong, $d_i = 0$ and no noise comes in. And a second thing: questions about *one clip* stand or
-# fall together. Eighty questions about ten clips are not eighty independent trials. So it is clips that one draws anew, not
-# questions.
+# If both are right or both are wrong, $d_i = 0$ and there is no noise. The second point: questions about *one clip* are correlated. Eighty questions about ten clips are not eighty independent trials. So the bootstrap resamples clips, not questions.
 
 # %%
 card("paired_difference")
@@ -436,8 +394,7 @@ def paired_difference(right_a, right_b, clip):
 paired_difference = check("paired_difference", paired_difference)
 
 # %% [markdown]
-# Try it on the model: B is the same model asked under another mask, `full`, so that a frame may see later ones (notebook 05).
-# One change, no training, the same sixty questions.
+# An example: B is the same model with another mask at inference, `full`, so that a frame may attend to later frames (notebook 05). One change, no training, the same sixty questions.
 
 # %%
 model.qformer.attention = "full"
@@ -445,71 +402,65 @@ under_full = sit("favor-mini", "avssd", sixty, "full")
 model.qformer.attention = "block_causal"
 right_a, right_b = (np.array([row["right"] for row in rows]) for rows in (answered, under_full))
 paired = paired_difference(right_a, right_b, np.arange(len(sixty)))
-apart = 1.96 * 100 * np.hypot(*(r.std() / len(r) ** 0.5 for r in (right_a, right_b)))
+half_width = 1.96 * 100 * np.hypot(*(r.std() / len(r) ** 0.5 for r in (right_a, right_b)))
 print(f"A {right_a.mean():.0%} right, B {right_b.mean():.0%}; "
       f"both right or both wrong on {(right_a == right_b).mean():.0%} of the questions")
-bars({"as if asked different questions": (paired[0], paired[0] - apart, paired[0] + apart), "paired": paired},
-     x="B - A, points of accuracy, with 95 % intervals", form="{:+.1f}", mark={"no difference": 0})
+bars({"not paired": (paired[0], paired[0] - half_width, paired[0] + half_width), "paired": paired},
+     x="B - A, percentage points of accuracy, with 95 % intervals", form="{:+.1f}", mark={"no difference": 0})
 
 # %% [markdown]
-# The same data, the same difference, a narrower interval, and it cost nothing. There is still *no difference found*, but much less
-# room for one that stayed hidden. The more the two agree, the more pairing gains.
+# The data and the difference are the same, but the interval is narrower, at no cost. There is still *no measurable difference*, but a hidden difference must be much smaller. The more the two models agree, the more pairing helps.
 #
 # ## How many seeds, how many clips?
 #
-# If the two models are *trained* differently, one more thing might have come out otherwise: the training. Another seed,
-# another model. So there are two sources of chance, seeds and clips, and more of one does not make up for the other. The package's
-# interval for a difference $d$ puts both in:
+# If the two models are *trained* differently, the training is another source of variance: another seed gives another model. So there are two sources, seeds and clips, and more of one does not replace the other. The package's interval for a difference $d$ includes both:
 #
 # $$d \;\pm\; \sqrt{(1.96 \; s_\text{clips})^2 + (t_{S-1} \; s_\text{seeds})^2}$$
 #
-# $s$ are the standard errors of the mean over clips and over the $S$ seeds. For clips, of which there are many, 1.96 will do. For a
-# few seeds it would not: how much seeds differ is itself guessed from $S$ numbers, and **Student's t** makes up for that. It is
-# 12.7 for two seeds, 4.3 for three, 2.8 for five. Try it, on made-up experiments in which the truth is known: each asks two
-# arms the same questions (or not), with as many seeds and clips as you say.
+# $s$ are the standard errors of the mean over clips and over the $S$ seeds. For many clips, 1.96 is right. For a few seeds it is too small, because the standard error is itself estimated from $S$ numbers. **Student's t** corrects this. It is 12.7 for two seeds, 4.3 for three, 2.8 for five. Try it on simulated experiments with a known effect: each compares two arms on the same questions (or not), with any number of seeds and clips.
 
 # %%
 from scipy.stats import norm, t
 
 
-def repeated(seeds, clips, effect, paired=True, luck=0.06, noise=0.3, repeats=300):
-    """Intervals of many made-up experiments. An answer is right where ability + the seed's luck + noise is
-    greater than the question's difficulty."""
+def repeated(seeds, clips, effect, paired=True, seed_std=0.06, noise=0.3, repeats=300):
+    """Intervals of many simulated experiments.
+
+    An answer is right if ability + effect of the seed + noise > difficulty of the question.
+    """
     rng = np.random.default_rng(0)
     difficulty = rng.normal(size=(repeats, 2, 1, clips))
     if paired:
         difficulty[:, 1] = difficulty[:, 0]  # both arms get the same questions
-    scale = (1 + noise**2 + luck**2) ** 0.5
+    scale = (1 + noise**2 + seed_std**2) ** 0.5
     ability = scale * norm.ppf([0.75, 0.75 + effect / 100])[None, :, None, None]
-    right = (ability + luck * rng.normal(size=(repeats, 2, seeds, 1))
+    right = (ability + seed_std * rng.normal(size=(repeats, 2, seeds, 1))
              + noise * rng.normal(size=(repeats, 2, seeds, clips)) > difficulty)
-    gained = 100.0 * (right[:, 1].astype(float) - right[:, 0])  # [repeats, seeds, clips]
+    gain = 100.0 * (right[:, 1].astype(float) - right[:, 0])  # [repeats, seeds, clips]
     if paired:
-        by_clips = gained.mean(1).std(-1, ddof=1) / clips**0.5
+        by_clips = gain.mean(1).std(-1, ddof=1) / clips**0.5
     else:
         by_clips = 100 * np.hypot(*(right[:, arm].mean(1).std(-1, ddof=1) for arm in (0, 1))) / clips**0.5
-    by_seeds = t.ppf(0.975, seeds - 1) * gained.mean(2).std(-1, ddof=1) / seeds**0.5
+    by_seeds = t.ppf(0.975, seeds - 1) * gain.mean(2).std(-1, ddof=1) / seeds**0.5
     half = np.hypot(1.96 * by_clips, by_seeds)
-    middle = gained.mean((1, 2))
+    middle = gain.mean((1, 2))
     return middle - half, middle + half
 
 
-def try_your_luck(seeds, clips, effect, paired):
+def simulate(seeds, clips, effect, paired):
     lows, highs = repeated(seeds, clips, effect, paired)
     found = ((lows > 0) | (highs < 0)).mean()
-    said = f"a difference is found in {found:.0%}" if effect else f"a false alarm in {found:.0%}"
-    return intervals((lows + highs) / 2, lows, highs, effect, f"intervals {np.mean(highs - lows):.1f} points wide; {said}")
+    text = f"a difference is found in {found:.0%}" if effect else f"false positives: {found:.0%}"
+    return intervals((lows + highs) / 2, lows, highs, effect, f"intervals {np.mean(highs - lows):.1f} points wide; {text}")
 
 
-explore(try_your_luck, seeds=ipywidgets.IntSlider(5, 2, 12, description="seeds", continuous_update=False),
+explore(simulate, seeds=ipywidgets.IntSlider(5, 2, 12, description="seeds", continuous_update=False),
         clips=ipywidgets.IntSlider(200, 20, 600, 20, description="clips", continuous_update=False),
         effect=ipywidgets.FloatSlider(3, min=0, max=10, description="effect", continuous_update=False),
         paired=ipywidgets.Checkbox(True, description="paired"))
 
 # %% [markdown]
-# **Find out:** with two seeds, how many clips make a difference of 3 points visible? Set the effect to 0: how often does an
-# interval exclude zero by chance alone? Untick *paired*. Here is what it costs to see a true difference of 3 points, as a
-# table:
+# **Try:** with two seeds, how many clips are needed to detect a difference of 3 points? Set the effect to 0: how often does an interval exclude zero by chance? Turn off *paired*. The table shows what is needed to detect a true difference of 3 points:
 
 # %%
 def found_share(seeds, clips, paired):
@@ -523,17 +474,11 @@ pd.DataFrame({f"{clips} clips": {plan: found_share(seeds, clips, paired)
                                  for plan, (seeds, paired) in plans.items()} for clips in (60, 200, 600)})
 
 # %% [markdown]
-# In each cell: how often a true gain of 3 points is found, in 300 experiments (so a cell may be off by some 5 points). Two seeds
-# find next to nothing, whatever the number of clips,
-# since Student's t of two values is merciless, and rightly so. "No difference found" is the usual outcome of a small
-# experiment, *also where there is one*. (How much seeds differ is made up here. It decides the table, and for a real plan one
-# has to measure it: notebook 11. And false alarms are rarer than one in twenty, since noise of single answers enters both
-# parts of the interval.)
+# Each cell shows how often a true gain of 3 points is detected in 300 experiments (with an uncertainty of about 5 points). Two seeds detect almost nothing, whatever the number of clips, because Student's t for two values is very large. "No measurable difference" is the usual result of a small experiment, *also if there is a difference*. (The variance between seeds is an assumption here. It determines the table, and for a real plan it must be measured: notebook 11. False positives are rarer than one in twenty, because the noise of single answers is in both parts of the interval.)
 #
 # ## The ablations
 #
-# Now the paper's question: what does each part of the mechanism give to each task? One part at a time is replaced, everything
-# is trained anew with several seeds, and all arms answer the same questions of all eleven tasks.
+# Now the paper's question: what does each part of the mechanism contribute to each task? One part at a time is replaced, the connector is trained with several seeds, and all arms answer the same questions of all eleven tasks.
 
 # %%
 from favor_mini.figures.lab import differences
@@ -549,18 +494,16 @@ differences(by_task.differences(shown), by_task.arms[0]) if by_task else None
 if by_task:
     found = by_task.differences()
     clear = found[(found.low > 0) | (found.high < 0)]
-    print(f"{len(found)} intervals; up to {0.05 * len(found):.1f} would exclude zero by chance. These do:")
+    print(f"{len(found)} intervals; {0.05 * len(found):.1f} are expected to exclude zero by chance. These do:")
     for row in clear.itertuples():
         print(f"  {row.arm}, {row.questions}: {row.difference:+.1f} ({row.low:+.1f} to {row.high:+.1f})")
     widths = found.high - found.low
     print(f"width of an interval: {widths.min():.0f} to {widths.max():.0f} points")
 
 # %% [markdown]
-# Count before you believe. With eleven tasks and three arms there are dozens of intervals, and up to one in twenty excludes zero by
-# chance. (Synchronisation is left out in an experiment of its own, `sync`, in notebook 03. Here every task counts as right or wrong, captions and transcripts too, so that all can be compared in
-# points.)
+# Count the intervals first. With eleven tasks and three arms there are dozens of intervals, and up to one in twenty excludes zero by chance. (The ablation of synchronisation is a separate experiment, `sync`, in notebook 03. Here every answer counts as right or wrong, also captions and transcripts, so that all tasks are comparable in percentage points.)
 #
-# A second question that the paper leaves open: what becomes of things that the connector has never met in training?
+# A second question, which the paper does not answer: what happens to objects that are not in the connector's training data?
 
 # %%
 novelty = tell("novelty")
@@ -570,21 +513,18 @@ if novelty:
 differences(novelty.differences(groups), novelty.arms[0]) if novelty else None
 
 # %% [markdown]
-# Two rows belong together: a drop on what was left out says that it was not learned by other means; the row about the rest says
-# whether a poorer training did harm in general.
+# Read two rows together: a loss on the omitted objects shows that they were not learned in another way. The row about the rest shows whether the smaller training set did harm in general.
 #
 # ## A diagnosis
 #
-# Scores fall for many reasons, and each leaves its own pattern. `favor_mini.lab.diagnose` looks for four:
+# Scores can fall for many reasons, and each has its own pattern. `favor_mini.lab.diagnose` looks for four:
 #
 # - good at one stream alone, bad at both together: **synchronisation**;
-# - things told that were never there, as soon as a clip takes several windows: **alignment over windows**;
-# - words that are in no part of the clip, or phrases told again and again: the **weight of the diversity loss** (notebook 07) too
-#   high;
-# - queries that are all alike: that weight too low.
+# - things that are not in the clip, as soon as a clip has several windows: **alignment over windows**;
+# - words that are in no part of the clip (hallucinations), or repeated phrases: the **weight of the diversity loss** (notebook 07) is too high;
+# - queries that are all alike: this weight is too low.
 #
-# Let us break the shipped model on purpose, so that it hears everything one second late inside, and see whether the diagnosis finds
-# out. A sync variant is one function:
+# We modify the shipped model on purpose, so that its audio is one second late, and see whether the diagnosis finds it. A sync variant is one function:
 
 # %%
 from favor_mini.lab.diagnose import diagnose
@@ -595,7 +535,7 @@ concat = find("sync", "concat")
 
 @register("sync", "late", causal=True)
 def late(visual, audio, frame_mask, audio_mask, *, audio_tokens):
-    """The package's synchronisation, but the sound comes two steps late."""
+    """The package's synchronisation with the audio two time steps late."""
     gap = 2 * audio_tokens
     if audio.shape[1] > gap:
         audio = torch.cat([torch.zeros_like(audio[:, :gap]), audio[:, :-gap]], dim=1)
@@ -603,47 +543,43 @@ def late(visual, audio, frame_mask, audio_mask, *, audio_tokens):
 
 
 model.config.sync = "late"
-model.save_pretrained(Path(folder.name) / "broken")
-processor.save_pretrained(Path(folder.name) / "broken")
+model.save_pretrained(Path(folder.name) / "late")
+processor.save_pretrained(Path(folder.name) / "late")
 model.config.sync = "concat"
 
 # %% [markdown]
-# **Predict** which of the four will be a SIGN in the broken model, and what the shipped one will show:
+# **Predict** which of the four signs the modified model shows, and which the shipped one:
 
 # %%
-for kind, checkpoint in (("shipped", checkpoint_path()), ("broken", Path(folder.name) / "broken")):
+for kind, checkpoint in (("shipped", checkpoint_path()), ("audio late", Path(folder.name) / "late")):
     print(f"{kind}:")
     for sign in diagnose(checkpoint, scenes=12):
         print(textwrap.fill(str(sign), 100, subsequent_indent="    "))
 
 # %% [markdown]
-# It is the break that shows, and nothing else: what is told is still there, only not together. The first threshold is on the *lower
-# end* of the interval, and it wants twenty questions of each kind: the diagnosis, too, is careful about how little a few
-# questions say. (`favor-mini diagnose` asks more of them.)
+# Only the modified part is reported: the events in the answers are in the clip, but the pairing is wrong. The first threshold applies to the *lower end* of the interval, and needs twenty questions of each kind, so that few questions do not decide. (`favor-mini diagnose` asks more questions.)
 #
 # ## What to play with
 #
 # - Sort the wrong answers of `vqa` or `isqa`. Name your kinds of error first, then count. (`sit` goes on from its file: give it
 #   another `file` for other questions or a changed model.)
-# - In `repeated`, set `luck=0.0`: training makes no difference. How many seeds do you need now?
-# - Break the model in another way, for instance by zeroing one stream in a sync variant with a new name. Which sign lights up?
+# - In `repeated`, set `seed_std=0.0`: all seeds are equal. How many seeds do you need now?
+# - Modify the model in another way, for instance by zeroing one stream in a sync variant with a new name. Which sign appears?
 # - `favor-mini evaluate --task avssd` asks all hundred questions of one task.
 #
 # ## Recap
 #
-# - Eleven tasks, because one number hides what a model cannot do. Each gives the model just the streams that it is about.
-# - WER counts edits per word said and may exceed 1; CIDEr weighs words by how rare they are; choices go by the likelihood of
-#   whole answers.
-# - A score needs an interval, and beside it what can be had without looking: untrained, text only, constant, guessing.
-# - Wrong answers, sorted by a reason named beforehand, say what to mend.
-# - Compare on the same questions and take differences question by question. Draw clips, not questions; count seeds and clips
-#   apart.
-# - "No difference found" comes with the size of the difference that may have stayed hidden.
+# - There are eleven tasks, because one number hides what a model cannot do. Each task gives the model only its own streams.
+# - WER counts errors per reference word and may exceed 1. CIDEr weights words by their rarity. Candidates are compared by their likelihood.
+# - A score needs an interval and baselines: untrained, text only, constant answer, guesser.
+# - Wrong answers, sorted by kinds that were named beforehand, show what to improve.
+# - Compare on the same questions and take the difference per question. Resample clips, not questions. Treat seeds and clips separately.
+# - "No measurable difference" must come with the size of the difference that could be hidden.
 
 # %% [markdown]
 # ## Quiz
 #
-# **1.** Three words were said, the model tells six others. What is the word error rate?
+# **1.** The reference has three words, the hypothesis six different ones. What is the word error rate?
 #
 # - a) 100 %
 # - b) 200 %
@@ -651,38 +587,35 @@ for kind, checkpoint in (("shipped", checkpoint_path()), ("broken", Path(folder.
 #
 # <details><summary>Answer</summary>
 #
-# **b.** Three wrong and three extra, over three words said. *a:* that is what silence gets. *c:* that would divide by the
-# words told.
+# **b.** Three substitutions and three insertions, divided by three reference words. *a:* that is the rate of an empty hypothesis. *c:* that divides by the words of the hypothesis.
 #
 # </details>
 #
-# **2.** Six of six are right. What is known about the accuracy?
+# **2.** Six of six answers are right. What is known about the accuracy?
 #
 # - a) It is 100 %
 # - b) Nothing
-# - c) It is unlikely to be below some 60 %
+# - c) It is unlikely to be below about 60 %
 #
 # <details><summary>Answer</summary>
 #
-# **c.** That is Wilson's lower end. *a:* the textbook's interval would say so; it is wrong at the ends. *b:* a model that is
-# right half of the time gets six of six only once in 64 times.
+# **c.** That is the lower end of the Wilson interval. *a:* the textbook interval says so, but it is wrong at the ends. *b:* a model with an accuracy of one half gets six of six only once in 64 times.
 #
 # </details>
 #
 # **3.** `text only` scores 40 % on a task. What does that mean?
 #
-# - a) The questions alone give away at least that much; what does not lie above it shows no seeing or hearing
+# - a) The questions alone are enough for 40 %; a score that is not above it does not show the use of the clip
 # - b) The model is broken
 # - c) 40 % of the clips are empty
 #
 # <details><summary>Answer</summary>
 #
-# **a.** A baseline is there to be subtracted in thought. *b:* it is the same model, only shown nothing. *c:* no clip is shown
-# at all.
+# **a.** A score must be compared with this baseline. *b:* it is the same model without a clip. *c:* there is no clip at all.
 #
 # </details>
 #
-# **4.** Eighty questions about ten clips. What should the bootstrap draw?
+# **4.** Eighty questions about ten clips. What should the bootstrap resample?
 #
 # - a) questions, there are more of them
 # - b) clips, each with all of its questions
@@ -690,22 +623,19 @@ for kind, checkpoint in (("shipped", checkpoint_path()), ("broken", Path(folder.
 #
 # <details><summary>Answer</summary>
 #
-# **b.** Questions about one clip share its difficulties. *a:* the interval would be too narrow. *c:* an answer without its
-# question means nothing.
+# **b.** Questions about one clip are correlated. *a:* the interval would be too narrow. *c:* an answer without its question means nothing.
 #
 # </details>
 #
-# **5.** You have two seeds, two hundred clips, and may spend ten times the computing. You want to see a difference of 3 points between two ways
-# of training. Which helps most?
+# **5.** You have two seeds and two hundred clips, and ten times more computation is available. You want to detect a difference of 3 points between two ways of training. What helps most?
 #
 # - a) more seeds
 # - b) ten times the questions, same two seeds
-# - c) unpairing, so that more different questions are asked
+# - c) different questions for each arm
 #
 # <details><summary>Answer</summary>
 #
-# **a.** With two seeds the interval is ruled by Student's t with one degree of freedom. *b:* that shrinks the part that was
-# small already. *c:* it adds the questions' own noise back in.
+# **a.** With two seeds Student's t with one degree of freedom dominates the interval. *b:* that reduces the part that is already small. *c:* it adds the variance of the questions again.
 #
 # </details>
 

@@ -1,0 +1,179 @@
+"""Answer the questions of a test-set file.
+
+Predictions stream to a JSON Lines file; a stopped run continues there. Where a question has
+candidates, the one with the highest mean log probability per token is chosen; else the model
+generates its answer. (Without the mean, short candidates would win: each token lowers the sum.)
+"""
+
+import json
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from ..data.features import encode_media
+from ..evaluation.answering import answer, likelihood
+from ..evaluation.checkpoint import checkpoint_digest, find_checkpoint, load_checkpoint
+from ..evaluation.metrics import matches
+from ..keys import LIBRARIES, code_digest, file_digest, library_versions
+from ..media.clip import MediaError
+from .files import Item, ItemError, find_media, only, read_media
+
+NO_MEDIA = {"num_frames": 0, "audio_tokens": 0}
+CHUNK = 32  # questions that are read, encoded and answered together
+STREAMS = ("audio", "video")
+# The checkpoint; the same with a fresh connector and LoRA; the checkpoint without any clip.
+MODELS = ("favor-mini", "untrained", "text only")
+
+
+class Predictor:
+    """A model that answers the items of test-set files.
+
+    Args:
+        checkpoint: its folder; None: the shipped one.
+        kind: one of `MODELS`.
+    """
+
+    def __init__(self, checkpoint=None, kind: str = MODELS[0]):
+        self.kind, self.folder = kind, find_checkpoint(checkpoint)
+        self.model, self.processor = load_checkpoint(self.folder)
+        if kind == "untrained":
+            self.model.reset_trained(seed=0)
+
+    def key(self, file, streams=STREAMS) -> dict:
+        """All that decides the predictions on a file, but for the media."""
+        return {"file": Path(file).name, "rows": file_digest(file), "streams": list(streams),
+                "model": self.kind, "checkpoint": checkpoint_digest(self.folder),
+                "code": code_digest("aveb.predict"),
+                "libraries": library_versions(*LIBRARIES, "peft", "tokenizers")}
+
+    def predict(self, file, items: list[Item], media_root, predictions, *, streams=STREAMS,
+                encoded: dict | None = None, progress: bool = True) -> list[dict]:
+        """One row for each item: `answers` and `media`, with `predicted` and `right`, or with
+        `skipped` ("missing", "unreadable" or "outside") and the `problem`.
+
+        Args:
+            file: the test-set file that the items come from.
+            predictions: the JSON Lines file. What it holds is not predicted again, unless the
+                content of an item's media has changed.
+            streams: what the model is given of the media.
+            encoded: where to keep the encoders' features, for models that share the encoders.
+
+        Raises:
+            ValueError: `predictions` belongs to a run with another `key`.
+        """
+        predictions, key = Path(predictions), self.key(file, streams)
+        kept, encoded = _resume(predictions, key), {} if encoded is None else encoded
+        hashed = cache(file_digest)
+        media = {item.id: _digests(item, media_root, hashed) for item in items}
+        done = {item.id: kept[item.id] for item in items
+                if item.id in kept and kept[item.id]["digests"] == media[item.id]}
+        with (open(predictions, "ab") as lines,
+              tqdm(total=len(items), desc=Path(file).name, disable=not progress) as bar):
+            if not predictions.stat().st_size:
+                _write(lines, key)
+            for start in range(0, len(items), CHUNK):
+                chunk = items[start : start + CHUNK]
+                if any(item.id not in done for item in chunk):
+                    # The whole chunk, so that batches do not depend on where a run stopped.
+                    rows = self._answer(chunk, Path(media_root), tuple(streams), encoded)
+                    for item, row in zip(chunk, rows, strict=True):
+                        if item.id not in done:
+                            done[item.id] = {**row, "digests": media[item.id]}
+                            _write(lines, {"id": item.id, "question": item.question,
+                                           "answers": item.answers, **done[item.id]})
+                bar.update(len(chunk))
+        return [{**done[item.id], "answers": item.answers, "media": item.media} for item in items]
+
+    def _answer(self, items: list[Item], root: Path, streams: tuple, encoded: dict) -> list[dict]:
+        rows, media = [{} for _ in items], {}
+        for row, item in zip(rows, items, strict=True):
+            try:
+                self._check(item)
+                media[item.id] = NO_MEDIA if self.kind == "text only" else \
+                    self._encode(item, root, streams, encoded)
+            except MediaError as error:
+                row.update(skipped="unreadable", problem=f"item {item.id}: {error}")
+            except OSError as error:
+                row.update(skipped="missing", problem=str(error))
+            except ItemError as error:
+                row.update(skipped="outside", problem=str(error))
+        there = [(row, item) for row, item in zip(rows, items, strict=True) if item.id in media]
+        free = [(row, item) for row, item in there if not item.candidates]
+        texts = answer(self.model, self.processor, [media[item.id] for _, item in free],
+                       [item.question for _, item in free], max_new_tokens=48)
+        for (row, item), text in zip(free, texts, strict=True):
+            row.update(predicted=text, right=matches(text, item.answers))
+        choices = [(row, item) for row, item in there if item.candidates]
+        pairs = [(item, candidate) for _, item in choices for candidate in item.candidates]
+        means = likelihood(self.model, self.processor, [media[item.id] for item, _ in pairs],
+                           [item.question for item, _ in pairs], [text for _, text in pairs],
+                           per_token=True)
+        ends = np.cumsum([len(item.candidates) for _, item in choices])[:-1].astype(int)
+        for (row, item), of_item in zip(choices, np.split(means, ends), strict=False):
+            predicted = item.candidates[int(of_item.argmax())]
+            row.update(predicted=predicted, right=predicted in item.answers)
+            ids = self.processor.tokenizer(list(item.candidates)).input_ids
+            if len(set(map(tuple, ids))) < len(ids):  # such as two words outside the vocabulary
+                row.update(right=False, undecided=True)
+        return rows
+
+    def _check(self, item: Item) -> None:
+        """Refuse a text that would stop the whole chunk: see `FavorProcessor.prompt`."""
+        for text in (item.question, *item.candidates):
+            try:
+                self.processor.tokenizer(self.processor.prompt(text, 0))
+            except (ValueError, TypeError) as error:
+                raise ItemError(f"item {item.id}: {text!r} is no text to ask: {error}") from error
+
+    def _encode(self, item: Item, root: Path, streams: tuple, encoded: dict) -> dict:
+        key = (streams, item.media, item.span)
+        if key not in encoded:
+            settings = self.processor.settings
+            clip = read_media(find_media(item, root), item.span, frame_rate=settings.frame_rate,
+                              image_size=settings.image_size)
+            media = self.processor.media(only(clip, streams))
+            if self.model.config.question_conditioning:
+                return media  # their features depend on the question
+            encoded[key] = encode_media(self.model, self.processor, [media])[0]
+        return encoded[key]
+
+
+def _digests(item: Item, root, hashed) -> list[str]:
+    """The digest of each of an item's files; [] if one is missing."""
+    try:
+        return [hashed(path) for path in find_media(item, root)]
+    except (OSError, ValueError):
+        return []
+
+
+def _line(row: dict) -> bytes:
+    return (json.dumps(row) + "\n").encode()
+
+
+def _write(lines, row: dict) -> None:
+    lines.write(_line(row))
+    lines.flush()
+
+
+def _resume(predictions: Path, key: dict) -> dict[str, dict]:
+    """By their ids, the rows that an earlier run wrote; an incomplete last line is cut off."""
+    predictions.parent.mkdir(parents=True, exist_ok=True)
+    content = predictions.read_bytes() if predictions.exists() else b""
+    whole = content[: content.rfind(b"\n") + 1]
+    try:
+        if not whole and not _line(key).startswith(content):
+            raise ValueError("it was not written by this command")
+        first, *rows = [json.loads(line) for line in whole.splitlines()] or [key]
+        if first != key:
+            other = [n for n in key if not isinstance(first, dict) or first.get(n) != key[n]]
+            raise ValueError(f"it belongs to a run with another {', '.join(other)}")
+        done = {row["id"]: row for row in rows if "digests" in row}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{predictions} cannot be continued: {error}. Fix: name another file or "
+                         "folder (--json, --out), or remove it") from error
+    if content:
+        with open(predictions, "r+b") as file:
+            file.truncate(len(whole))
+    return done
