@@ -1,10 +1,13 @@
 # %% [markdown]
 # # 10 Mini-AVEB
 #
-# **You will** evaluate a model on a small version of the paper's benchmark with eleven tasks, compute word error rates and intervals by hand, compare every score with baselines, analyse wrong answers, and measure how much a few questions can show and how paired comparisons help.
+# **You will** evaluate a model on a small version of the paper's benchmark with eleven tasks,
+# compute word error rates and intervals by hand, compare every score with baselines, analyse wrong
+# answers, and measure how much a few questions can show and how paired comparisons help.
 #
-# **You need** notebooks 00 and 08, and 05 for the masks; the libraries jiwer and pycocoevalcap (installed with the rest; else `pip install -e '.[aveb]'`). **Paper:**
-# section 4, the benchmark AVEB and the ablations.
+# **You need** notebooks 00 and 08, and 05 for the masks; the libraries jiwer and pycocoevalcap
+# (installed with the rest; else `pip install -e '.[aveb]'`). **Paper:** section 4, the benchmark
+# AVEB and the ablations.
 #
 # **Costs:** 40 minutes of reading, 67 minutes of exercises; 40 s of computing, 1.5 GB of memory.
 
@@ -33,30 +36,56 @@ from favor_mini.course.widgets import explore
 # %% [markdown]
 # ## Eleven tasks
 #
-# A model that "understands video" can be good at one thing and bad at another. So the paper has eleven tasks about audio, images, video, and two of them together. The mini world has all eleven tasks, with its own scenes and real media files.
+# A model that "understands video" can be good at one thing and bad at another. So the paper has
+# eleven tasks about audio, images, video, and two of them together. The mini world has all eleven
+# tasks, with its own scenes and real media files.
 
 # %%
 items = {name: read_items(aveb_file(name))[0] for name in TASKS}
-rows = [{"task": name, "what": task.title, "audio": "sound" if "audio" in task.streams else "",
-         "video": ("image" if task.still else "video") if "video" in task.streams else "",
-         "metric": task.metric, "questions": len(items[name])} for name, task in TASKS.items()]
+rows = [
+    {
+        "task": name,
+        "what": task.title,
+        "audio": "sound" if "audio" in task.streams else "",
+        "video": ("image" if task.still else "video")
+        if "video" in task.streams
+        else "",
+        "metric": task.metric,
+        "questions": len(items[name]),
+    }
+    for name, task in TASKS.items()
+]
 pd.DataFrame(rows).set_index("task")
 
 # %% [markdown]
-# One question of each task, with the input of the model: four frames of a video, the spectrogram of a sound. Which questions could you answer from these figures, and for which would you need the sound or the complete video?
+# One question of each task, with the input of the model: four frames of a video, the spectrogram of
+# a sound. Which questions could you answer from these figures, and for which would you need the
+# sound or the complete video?
 
 # %%
 def media(name, number):
     """The clip of an item, with the streams of its task."""
-    clip = read_media(find_media(items[name][number], data_path()), frame_rate=2.0, image_size=64)
+    clip = read_media(
+        find_media(items[name][number], data_path()), frame_rate=2.0, image_size=64
+    )
     return only(clip, TASKS[name].streams)
 
 
-gallery({f"{name}: {task.title}": (media(name, 1), items[name][1].question, items[name][1].answers[0])
-         for name, task in TASKS.items()})
+gallery(
+    {
+        f"{name}: {task.title}": (
+            media(name, 1),
+            items[name][1].question,
+            items[name][1].answers[0],
+        )
+        for name, task in TASKS.items()
+    }
+)
 
 # %% [markdown]
-# Look at `avssd`. With the image alone two places are possible, with the sound alone four. Both together give the answer. In `avm`, the image and the sound are ordinary; the question is whether they *match*. Browse:
+# Look at `avssd`. With the image alone two places are possible, with the sound alone four. Both
+# together give the answer. In `avm`, the image and the sound are ordinary; the question is whether
+# they *match*. Browse:
 
 # %%
 def look(task, number):
@@ -64,14 +93,24 @@ def look(task, number):
     title = f"{task}: {TASKS[task].title}"
     shown = {title: (media(task, number), chosen.question, chosen.answers[0])}
     choice = ", ".join(chosen.candidates) or "none, the answer is free text"
-    return [gallery(shown), f"candidates: {choice}. Right answers: {'; '.join(chosen.answers)}."]
+    return [
+        gallery(shown),
+        f"candidates: {choice}. Right answers: {'; '.join(chosen.answers)}.",
+    ]
 
 
-explore(look, number=(0, 15),
-        task=ipywidgets.Dropdown(options=list(TASKS), value="avssd", description="task"))
+explore(
+    look,
+    number=(0, 15),
+    task=ipywidgets.Dropdown(options=list(TASKS), value="avssd", description="task"),
+)
 
 # %% [markdown]
-# The files have the format of the paper's published test sets, so the same code reads both. A row has the media file, a question and all right answers. The field `guess` is added by this project. It is the accuracy of the best guesser with *one stream less* than the task: for tasks with two streams, the best single-modality guesser; for tasks with one stream, a guesser without any. (For `video_qa` it is often more than one in five, because the five candidates are not equally likely.)
+# The files have the format of the paper's published test sets, so the same code reads both. A row
+# has the media file, a question and all right answers. The field `guess` is added by this project.
+# It is the accuracy of the best guesser with *one stream less* than the task: for tasks with two
+# streams, the best single-modality guesser; for tasks with one stream, a guesser without any. (For
+# `video_qa` it is often more than one in five, because the five candidates are not equally likely.)
 
 # %%
 for name in ("avssd", "video_qa"):
@@ -80,21 +119,30 @@ for name in ("avssd", "video_qa"):
 # %% [markdown]
 # ## Word error rate
 #
-# For speech, "right or wrong" is too coarse: four right words of five are better than none. The word error rate counts the smallest number of substitutions, deletions and insertions that turn the *reference* into the *hypothesis*, the model's transcript:
+# For speech, "right or wrong" is too coarse: four right words of five are better than none. The
+# word error rate counts the smallest number of substitutions, deletions and insertions that turn
+# the *reference* into the *hypothesis*, the model's transcript:
 #
 # $$\text{WER} = \frac{\text{substitutions} + \text{deletions} + \text{insertions}}{\text{words in the reference}}$$
 #
-# To find the smallest number, fill a table. Entry $(i, j)$ is the smallest number of errors between the first $i$ words of the reference and the first $j$ words of the hypothesis:
+# To find the smallest number, fill a table. Entry $(i, j)$ is the smallest number of errors between
+# the first $i$ words of the reference and the first $j$ words of the hypothesis:
 #
 # $$E_{ij} = \min\big(E_{i-1,j} + 1,\;\; E_{i,j-1} + 1,\;\; E_{i-1,j-1} + [\,\text{ref}_i \ne \text{hyp}_j\,]\big)$$
 #
-# with $E_{i0} = i$ and $E_{0j} = j$: compared with an empty text, every word is an error. A step down is a deletion, a step to the right an insertion, and a diagonal step is a right word (0) or a substitution (1). **Type** a hypothesis, and watch the cheapest path (blue; red where it costs). What does it cost to delete the *first* word, one or four?
+# with $E_{i0} = i$ and $E_{0j} = j$: compared with an empty text, every word is an error. A step
+# down is a deletion, a step to the right an insertion, and a diagonal step is a right word (0) or a
+# substitution (1). **Type** a hypothesis, and watch the cheapest path (blue; red where it costs).
+# What does it cost to delete the *first* word, one or four?
 
 # %%
 REFERENCE = "moon king lion salt"
-explore(lambda hypothesis: word_errors_table(hypothesis.lower(), REFERENCE),
-        hypothesis=ipywidgets.Text("moon ring lion tiger salt", description="hypothesis",
-                                   continuous_update=False))
+explore(
+    lambda hypothesis: word_errors_table(hypothesis.lower(), REFERENCE),
+    hypothesis=ipywidgets.Text(
+        "moon ring lion tiger salt", description="hypothesis", continuous_update=False
+    ),
+)
 
 # %%
 card("word_error_rate")
@@ -108,22 +156,33 @@ def word_error_rate(hypotheses, references):
 word_error_rate = check("word_error_rate", word_error_rate)
 
 # %% [markdown]
-# Deleting the first word costs one error: the path goes down once, and all later steps are free. The package uses jiwer for this. **Predict:** which of these three is more than 100 %?
+# Deleting the first word costs one error: the path goes down once, and all later steps are free.
+# The package uses jiwer for this. **Predict:** which of these three is more than 100 %?
 
 # %%
 from favor_mini.evaluation.metrics import word_errors
 
-for text in ("moon king lion salt", "king lion salt", "moon and the king and a lion and some salt"):
+for text in (
+    "moon king lion salt",
+    "king lion salt",
+    "moon and the king and a lion and some salt",
+):
     found = word_errors([text], [REFERENCE])
-    print(f"{text:<44} S {found.substitutions}, D {found.deletions}, I {found.insertions}: "
-          f"{word_error_rate([text], [REFERENCE]):.0%}")
+    print(
+        f"{text:<44} S {found.substitutions}, D {found.deletions}, I "
+        f"{found.insertions}: "
+        f"{word_error_rate([text], [REFERENCE]):.0%}"
+    )
 
 # %% [markdown]
-# A rate above 100 % is possible: a long hypothesis for a short reference can be worse than an empty one, whose rate is exactly 100 %.
+# A rate above 100 % is possible: a long hypothesis for a short reference can be worse than an empty
+# one, whose rate is exactly 100 %.
 #
 # ## Accuracy and the chance level
 #
-# Most tasks count right answers. But 50 % on `avm` (yes or no) is the chance level, and 50 % on `ocr` (one word of twenty) is far above it. To compare such numbers, scale them from the chance level to perfect.
+# Most tasks count right answers. But 50 % on `avm` (yes or no) is the chance level, and 50 % on
+# `ocr` (one word of twenty) is far above it. To compare such numbers, scale them from the chance
+# level to perfect.
 
 # %%
 card("skill")
@@ -136,12 +195,17 @@ def skill(accuracy, chance):
 # %%
 skill = check("skill", skill)
 for accuracy, chance in ((0.73, 0.5), (0.73, 0.05), (0.45, 0.5)):
-    print(f"accuracy {accuracy:.0%}, chance {chance:.0%}: skill {skill(accuracy, chance):+.2f}")
+    print(
+        f"accuracy {accuracy:.0%}, chance {chance:.0%}: skill "
+        f"{skill(accuracy, chance):+.2f}"
+    )
 
 # %% [markdown]
 # ## The interval of an accuracy
 #
-# Nineteen of nineteen answers are right. Is the model perfect? The textbook interval, $p \pm 1.96\sqrt{p(1-p)/n}$, has zero width if all answers are right. The **Wilson interval** contains the true accuracies for which this outcome is likely. With $z = 1.96$:
+# Nineteen of nineteen answers are right. Is the model perfect? The textbook interval,
+# $p \pm 1.96\sqrt{p(1-p)/n}$, has zero width if all answers are right. The **Wilson interval**
+# contains the true accuracies for which this outcome is likely. With $z = 1.96$:
 #
 # $$\frac{1}{1 + z^2/n}\left(p + \frac{z^2}{2n} \;\pm\; z\sqrt{\frac{p(1-p)}{n} + \frac{z^2}{4n^2}}\,\right)$$
 
@@ -159,22 +223,32 @@ for right, asked in ((19, 19), (6, 6), (5, 6), (73, 100)):
     print(f"{right:>3} of {asked:<4}", "{:.0%} to {:.0%}".format(*wilson(right, asked)))
 
 # %% [markdown]
-# A model that is wrong for every third question can have six right answers of six. How much do more questions help? Here for two accuracies, as n grows:
+# A model that is wrong for every third question can have six right answers of six. How much do more
+# questions help? Here for two accuracies, as n grows:
 
 # %%
 counts = np.array([10, 20, 40, 80, 160, 320, 640])
 intervals_by_n = {}
 for share in (0.9, 0.7):
     lows, highs = np.transpose([wilson(round(share * n), int(n)) for n in counts])
-    intervals_by_n[f"{share:.0%} right"] = (counts, np.full(len(counts), share), lows, highs)
+    intervals_by_n[f"{share:.0%} right"] = (
+        counts,
+        np.full(len(counts), share),
+        lows,
+        highs,
+    )
 curves(intervals_by_n, x="questions", y="accuracy and interval", percent=True, log="x")
 
 # %% [markdown]
-# The width is proportional to $1/\sqrt{n}$: half the width needs four times the questions. From 10 to 640 questions it falls to about an eighth.
+# The width is proportional to $1/\sqrt{n}$: half the width needs four times the questions. From 10
+# to 640 questions it falls to about an eighth.
 #
 # ## Captions: CIDEr
 #
-# There are many ways to describe a clip. Every sound clip here has three reference captions. CIDEr compares the *words and n-grams* of a caption with those of its references. A word has a lower weight if it occurs in more clips: "the" and "was" are in nearly every caption. With $M$ clips, of which $m_w$ have the word $w$ in their references, its weight is
+# There are many ways to describe a clip. Every sound clip here has three reference captions. CIDEr
+# compares the *words and n-grams* of a caption with those of its references. A word has a lower
+# weight if it occurs in more clips: "the" and "was" are in nearly every caption. With $M$ clips,
+# of which $m_w$ have the word $w$ in their references, its weight is
 #
 # $$\text{weight}(w) = \ln \frac{M}{m_w}$$
 #
@@ -190,44 +264,65 @@ bars({word: np.log(M / clips_with[word]) for word in shown}, form="{:.2f}",
      x=f"weight of a word over the captions of {M} clips")
 
 # %% [markdown]
-# N-grams of two, three and four words have weights in the same way. For each of the four lengths a caption becomes a vector of weighted counts. The score is its cosine with the vectors of the references, averaged over references and lengths, times 10, with a penalty for different lengths (CIDEr-**D**). **Predict the order** of these:
+# N-grams of two, three and four words have weights in the same way. For each of the four lengths a
+# caption becomes a vector of weighted counts. The score is its cosine with the vectors of the
+# references, averaged over references and lengths, times 10, with a penalty for different lengths
+# (CIDEr-**D**). **Predict the order** of these:
 
 # %%
 from favor_mini.evaluation.metrics import cider
 
-captions = {"one of the references": references[0][1], "the same, last two events swapped": "",
-            "the first event only": references[0][0].split(",")[0],
-            "caption of another clip": references[1][0],
-            "frequent words only": "the was heard then the was heard"}
+captions = {
+    "one of the references": references[0][1],
+    "the same, last two events swapped": "",
+    "the first event only": references[0][0].split(",")[0],
+    "caption of another clip": references[1][0],
+    "frequent words only": "the was heard then the was heard",
+}
 events = references[0][1].split(", then ")
-captions["the same, last two events swapped"] = ", then ".join([*events[:-2], events[-1], events[-2]])
-each = {name: cider([text, *[r[0] for r in references[1:]]], references)[0] for name, text in captions.items()}
+captions["the same, last two events swapped"] = ", then ".join(
+    [*events[:-2], events[-1], events[-2]]
+)
+each = {
+    name: cider([text, *[r[0] for r in references[1:]]], references)[0]
+    for name, text in captions.items()
+}
 bars(each, x="CIDEr-D of one caption (maximum 10)", form="{:.2f}")
 
 # %% [markdown]
-# Even a copy of one reference does not get 10, because it differs from the *other* two. Two events in the wrong order cost little, because most n-grams do not change: CIDEr hardly measures the order of events. A caption that is too short gets almost nothing, even if it is right. (For sounds the paper uses SPIDEr, the mean of CIDEr and SPICE. SPICE needs Java and a parser; the package can use them, if they are installed.)
+# Even a copy of one reference does not get 10, because it differs from the *other* two. Two events
+# in the wrong order cost little, because most n-grams do not change: CIDEr hardly measures the
+# order of events. A caption that is too short gets almost nothing, even if it is right. (For sounds
+# the paper uses SPIDEr, the mean of CIDEr and SPICE. SPICE needs Java and a parser; the package can
+# use them, if they are installed.)
 #
 # ## Choosing by likelihood
 #
-# For `video_qa` the answer is one of five candidates. Instead of generating a text that may match none of them, compute the *probability* of each candidate:
+# For `video_qa` the answer is one of five candidates. Instead of generating a text that may match
+# none of them, compute the *probability* of each candidate:
 #
 # $$\log p(\text{answer} \mid \text{clip, question}) = \sum_t \log p(w_t \mid w_{<t}, \ldots)$$
 #
-# One forward pass with all candidates as a batch gives the logits. There are two common mistakes: the logits at position $t$ predict the token at position $t + 1$, and the prompt and the padding must not count.
+# One forward pass with all candidates as a batch gives the logits. There are two common mistakes:
+# the logits at position $t$ predict the token at position $t + 1$, and the prompt and the padding
+# must not count.
 
 # %%
 card("choose_candidate")
 
 # %% tags=["exercise:choose_candidate"]
 def choose_candidate(logits, labels):
-    """logits (C, L, vocabulary), labels (C, L) with -100 -> index of the most likely."""
+    """logits (C, L, vocabulary), labels (C, L) with -100 -> index of the most
+    likely.
+    """
     raise NotImplementedError  # your code
 
 # %%
 choose_candidate = check("choose_candidate", choose_candidate)
 
 # %% [markdown]
-# Here for a real question of the test set, with the shipped model. A `Predictor` holds a model and writes its predictions to a file. Below, two other models answer the same questions.
+# Here for a real question of the test set, with the shipped model. A `Predictor` holds a model and
+# writes its predictions to a file. Below, two other models answer the same questions.
 
 # %%
 from favor_mini.aveb.predict import MODELS, Predictor
@@ -237,25 +332,44 @@ predictors = {kind: Predictor(kind=kind) for kind in MODELS}
 model, processor = predictors["favor-mini"].model, predictors["favor-mini"].processor
 question = items["video_qa"][4]
 clip = processor.media(media("video_qa", 4))
-batch = processor([clip] * len(question.candidates), [question.question] * len(question.candidates),
-                  list(question.candidates))
+batch = processor(
+    [clip] * len(question.candidates),
+    [question.question] * len(question.candidates),
+    list(question.candidates),
+)
 with torch.no_grad():
     chosen = choose_candidate(model(**batch).logits, batch["labels"])
-print(f"{question.question}\nchosen: {question.candidates[chosen]}    right answer: {question.answers[0]}")
+print(
+    f"{question.question}\nchosen: {question.candidates[chosen]}    right answer: "
+    f"{question.answers[0]}"
+)
 
 # %%
 from favor_mini.data.features import encode_media
 
 features = encode_media(model, processor, [clip])[0]
-logp = likelihood(model, processor, [features] * 5, [question.question] * 5, list(question.candidates))
+logp = likelihood(
+    model, processor, [features] * 5, [question.question] * 5, list(question.candidates)
+)
 first, second = sorted(logp, reverse=True)[:2]
-print(f"difference of the first two: {first - second:.1f}, a ratio of {np.exp(first - second):,.0f}")
-bars({name: round(value, 1) + 0.0 for name, value in zip(question.candidates, logp, strict=True)},
-     x="log probability of each candidate", form="{:.1f}")
+print(
+    f"difference of the first two: {first - second:.1f}, a ratio of "
+    f"{np.exp(first - second):,.0f}"
+)
+bars(
+    {
+        name: round(value, 1) + 0.0
+        for name, value in zip(question.candidates, logp, strict=True)
+    },
+    x="log probability of each candidate",
+    form="{:.1f}",
+)
 
 # %% [markdown]
-# The difference between the first and the second candidate shows how certain the model is. Each further token of a candidate lowers its sum. So if candidates differ in length, the sum prefers short ones. The package ranks candidates by the
-# mean log probability per token instead (`likelihood(..., per_token=True)`); your function uses the sum.
+# The difference between the first and the second candidate shows how certain the model is. Each
+# further token of a candidate lowers its sum. So if candidates differ in length, the sum prefers
+# short ones. The package ranks candidates by the mean log probability per token instead
+# (`likelihood(..., per_token=True)`); your function uses the sum.
 #
 # ## A small evaluation
 #
@@ -265,7 +379,9 @@ bars({name: round(value, 1) + 0.0 for name, value in zip(question.candidates, lo
 # - **untrained**: the same frozen parts with an untrained connector and LoRA;
 # - **text only**: the shipped model without a clip. How much can it answer from the question alone?
 #
-# There are also two baselines without a model: the best **constant** answer, and the best **guesser**. (The constant answer is chosen with the right answers of these questions, which is an advantage.)
+# There are also two baselines without a model: the best **constant** answer, and the best
+# **guesser**. (The constant answer is chosen with the right answers of these questions, which is an
+# advantage.)
 
 # %%
 from favor_mini.aveb.benchmark import CONSTANT, GUESS, Results, best_constant
@@ -273,10 +389,11 @@ from favor_mini.figures.aveb import benchmark_scores
 from favor_mini.aveb.run import score
 
 SIX, encoded, results, rows = 6, {}, {}, []
-folder = tempfile.TemporaryDirectory()  # for predictions; a stopped run resumes from them
+# for predictions; a stopped run resumes from them
+folder = tempfile.TemporaryDirectory()
 
 
-def sit(kind, name, chosen, file=""):
+def predict(kind, name, chosen, file=""):
     """A model's rows for these items: predicted, right, answers."""
     predictions = Path(folder.name) / f"{name}.{kind}.{file}.jsonl"
     return predictors[kind].predict(aveb_file(name), chosen, data_path(), predictions,
@@ -284,103 +401,158 @@ def sit(kind, name, chosen, file=""):
                                     progress=False)
 
 
-def note(name, kind, value, low=np.nan, high=np.nan):
+def add_row(name, kind, value, low=np.nan, high=np.nan):
     rows.append({"task": name, "metric": TASKS[name].metric, "model": kind,
                  "value": value, "low": low, "high": high})
 
 
 for name, task in TASKS.items():
     chosen = items[name][:: len(items[name]) // SIX][:SIX]
-    sat[name] = {kind: sit(kind, name, chosen) for kind in MODELS}
-    sat[name][CONSTANT] = best_constant(task.metric, sat[name]["favor-mini"])
-    for kind, its_rows in sat[name].items():
-        note(name, kind, *score(task.metric, its_rows))
+    results[name] = {kind: predict(kind, name, chosen) for kind in MODELS}
+    results[name][CONSTANT] = best_constant(task.metric, results[name]["favor-mini"])
+    for kind, its_rows in results[name].items():
+        add_row(name, kind, *score(task.metric, its_rows))
     if task.metric == "accuracy":
         known = json.loads(aveb_file(name).read_text())
-        note(name, GUESS, np.mean([known[int(item.id)]["guess"] for item in chosen]))
+        add_row(name, GUESS, np.mean([known[int(item.id)]["guess"] for item in chosen]))
 table = pd.DataFrame(rows)
 benchmark_scores(Results(table))
 
 # %%
-wide = table.pivot(index="task", columns="model", values="value").loc[list(TASKS), [*MODELS, CONSTANT, GUESS]]
+wide = table.pivot(index="task", columns="model", values="value").loc[
+    list(TASKS), [*MODELS, CONSTANT, GUESS]
+]
 wide = wide.map(lambda value: "" if np.isnan(value) else f"{value:.2f}")
 best = table[table.model == "favor-mini"].set_index("task")
 wide.insert(0, "metric", best.metric)
-wide.insert(2, "95 % interval", [f"{row.low:.2f} to {row.high:.2f}" for row in best.itertuples()])
+wide.insert(
+    2,
+    "95 % interval",
+    [f"{row.low:.2f} to {row.high:.2f}" for row in best.itertuples()],
+)
 wide
 
 # %% [markdown]
-# Read the intervals before the values (the figure shows those of favor-mini; those of the baselines are similar). With six questions, few tasks separate a good model from a mediocre one: here `avsr` is not significantly better than a constant answer, `isqa` and `avssd` are not significantly better than the guesser.
+# Read the intervals before the values (the figure shows those of favor-mini; those of the baselines
+# are similar). With six questions, few tasks separate a good model from a mediocre one: here `avsr`
+# is not significantly better than a constant answer, `isqa` and `avssd` are not significantly
+# better than the guesser.
 #
-# Accuracies have Wilson's intervals. For word errors and captions there is no such formula, so they have a **bootstrap**: draw six
-# of the six questions with replacement, score, do that thousands of times, and take the range of the middle 95 %. It knows only
-# what it was handed: six transcripts without an error would get an interval without any width.
+# Accuracies have Wilson's intervals. For word errors and captions there is no such formula, so they
+# have a **bootstrap**: draw six of the six questions with replacement, score, do that thousands of
+# times, and take the range of the middle 95 %. It knows only what it was handed: six transcripts
+# without an error would get an interval without any width.
 #
-# Six questions *can* separate a trained model from an untrained one, and a model with the clip from one without it, where the difference is large. `favor-mini evaluate` asks all questions, and prints the lower bound of the margin over the best baseline.
+# Six questions *can* separate a trained model from an untrained one, and a model with the clip from
+# one without it, where the difference is large. `favor-mini evaluate` asks all questions, and
+# prints the lower bound of the margin over the best baseline.
 #
 # ## Analyse the wrong answers
 #
-# A score shows how often a model is wrong, not why. Take more questions of `avssd`, and sort the wrong answers by the kind of error. The image has two objects on opposite sides, and one of them is heard. The model can name the place of the *other* object (it recognises the objects, but not which one is heard), an *empty* place (it does not recognise the objects), or no place (it did not understand the question).
+# A score shows how often a model is wrong, not why. Take more questions of `avssd`, and sort the
+# wrong answers by the kind of error. The image has two objects on opposite sides, and one of them
+# is heard. The model can name the place of the *other* object (it recognises the objects, but not
+# which one is heard), an *empty* place (it does not recognise the objects), or no place (it did not
+# understand the question).
 
 # %%
 from favor_mini.world.samples import TASK_SEED
 from favor_mini.world.scene import OPPOSITE
 
 sixty = items["avssd"][:60]
-answered = sit("favor-mini", "avssd", sixty, "sixty")
+answered = predict("favor-mini", "avssd", sixty, "sixty")
 kinds, by_object = Counter(), {}
 for item, row in zip(sixty, answered, strict=True):
-    (moment,) = TASKS["avssd"].draw(TASK_SEED + int(item.id)).moments  # the script of the picture
+    # the script of the picture
+    (moment,) = TASKS["avssd"].draw(TASK_SEED + int(item.id)).moments
     by_object.setdefault(moment.heard.name, []).append(row["right"])
     if not row["right"]:
         other = OPPOSITE[item.answers[0]]
         kinds["place of the other object" if row["predicted"] == other else
               "an empty place" if row["predicted"] in OPPOSITE else "no place"] += 1
 value, low, high = score("accuracy", answered)
-print(f"{len(sixty)} questions, right: {value:.0%} ({low:.0%} to {high:.0%}); with the image alone 50%")
+print(
+    f"{len(sixty)} questions, right: {value:.0%} ({low:.0%} to {high:.0%}); with the "
+    f"image alone 50%"
+)
 print(f"skill relative to 50%: {skill(value, 0.5):+.2f}")
-bars({kind: kinds[kind] for kind in ("place of the other object", "an empty place", "no place")},
-     x="wrong answers", form="{:.0f}")
+bars(
+    {
+        kind: kinds[kind]
+        for kind in ("place of the other object", "an empty place", "no place")
+    },
+    x="wrong answers",
+    form="{:.0f}",
+)
 
 # %% [markdown]
-# This says more than the score. The image is recognised and the question is understood. The error is *which* of the two objects is heard. If the wrong answers were spread over all places, the cause would be different.
+# This says more than the score. The image is recognised and the question is understood. The error
+# is *which* of the two objects is heard. If the wrong answers were spread over all places, the
+# cause would be different.
 #
 # Is one particular *sound* the cause?
 
 # %%
-per_object = {f"{name} ({len(right)} questions)": (np.mean(right), *wilson(sum(right), len(right)))
-             for name, right in sorted(by_object.items())}
+per_object = {
+    f"{name} ({len(right)} questions)": (
+        np.mean(right),
+        *wilson(sum(right), len(right)),
+    )
+    for name, right in sorted(by_object.items())
+}
 bars(per_object, percent=True, mark={"image alone": 0.5},
      x="accuracy by the object that is heard, with 95 % intervals")
 
 # %% [markdown]
-# The bars differ, but all intervals overlap. One of eight objects always has the lowest accuracy. Sorting by a reason that was named *before* looking at the results is evidence. Picking the worst of eight afterwards is not.
+# The bars differ, but all intervals overlap. One of eight objects always has the lowest accuracy.
+# Sorting by a reason that was named *before* looking at the results is evidence. Picking the worst
+# of eight afterwards is not.
 #
-# The same for speech: which kinds of errors? Speech alone; speech in noise with two of three words written in the video; and the same speech without the video.
+# The same for speech: which kinds of errors? Speech alone; speech in noise with two of three words
+# written in the video; and the same speech without the video.
 
 # %%
 noisy = items["avsr"][:: len(items["avsr"]) // SIX][:SIX]
 no_video = predictors["favor-mini"].predict(
     aveb_file("avsr"), noisy, data_path(), Path(folder.name) / "no_video.jsonl",
     streams=("audio",), progress=False)
-told = {"asr": sat["asr"]["favor-mini"], "avsr": sat["avsr"]["favor-mini"], "avsr, no video": no_video}
-for name, its_rows in told.items():
-    found = word_errors([r["predicted"] for r in its_rows], [r["answers"][0] for r in its_rows])
+by_task_rows = {
+    "asr": results["asr"]["favor-mini"],
+    "avsr": results["avsr"]["favor-mini"],
+    "avsr, no video": no_video,
+}
+for name, its_rows in by_task_rows.items():
+    found = word_errors(
+        [r["predicted"] for r in its_rows], [r["answers"][0] for r in its_rows]
+    )
     print(f"{name:<13} {found.words} words; substitutions {found.substitutions}, "
           f"deletions {found.deletions}, insertions {found.insertions}")
-worst = max(sat["avsr"]["favor-mini"], key=lambda r: word_error_rate([r["predicted"]], [r["answers"][0]]))
-print(f"the worst of avsr: reference {worst['answers'][0]!r}, hypothesis {worst['predicted']!r}")
+worst = max(
+    results["avsr"]["favor-mini"],
+    key=lambda r: word_error_rate([r["predicted"]], [r["answers"][0]]),
+)
+print(
+    f"the worst of avsr: reference {worst['answers'][0]!r}, hypothesis "
+    f"{worst['predicted']!r}"
+)
 
 # %% [markdown]
-# In speech alone a few words are wrong; in noise far more, and without the video nearly all. So the model does read the written words, but not all of them. (These are six questions each, so the intervals are wide.)
+# In speech alone a few words are wrong; in noise far more, and without the video nearly all. So the
+# model does read the written words, but not all of them. (These are six questions each, so the
+# intervals are wide.)
 #
 # ## Paired differences
 #
-# Two models, A and B, are each right for about two thirds of sixty questions. Each has an interval of more than twenty points, and their difference is a few points. But if both answered the *same* questions, the main source of variance, easy and hard questions, affects both in the same way. In the difference per question it cancels:
+# Two models, A and B, are each right for about two thirds of sixty questions. Each has an interval
+# of more than twenty points, and their difference is a few points. But if both answered the *same*
+# questions, the main source of variance, easy and hard questions, affects both in the same way. In
+# the difference per question it cancels:
 #
 # $$d_i = \text{right}_B(i) - \text{right}_A(i) \in \{-1, 0, 1\}$$
 #
-# If both are right or both are wrong, $d_i = 0$ and there is no noise. The second point: questions about *one clip* are correlated. Eighty questions about ten clips are not eighty independent trials. So the bootstrap resamples clips, not questions.
+# If both are right or both are wrong, $d_i = 0$ and there is no noise. The second point: questions
+# about *one clip* are correlated. Eighty questions about ten clips are not eighty independent
+# trials. So the bootstrap resamples clips, not questions.
 
 # %%
 card("paired_difference")
@@ -394,30 +566,50 @@ def paired_difference(right_a, right_b, clip):
 paired_difference = check("paired_difference", paired_difference)
 
 # %% [markdown]
-# An example: B is the same model with another mask at inference, `full`, so that a frame may attend to later frames (notebook 05). One change, no training, the same sixty questions.
+# An example: B is the same model with another mask at inference, `full`, so that a frame may attend
+# to later frames (notebook 05). One change, no training, the same sixty questions.
 
 # %%
 model.qformer.attention = "full"
-under_full = sit("favor-mini", "avssd", sixty, "full")
+under_full = predict("favor-mini", "avssd", sixty, "full")
 model.qformer.attention = "block_causal"
-right_a, right_b = (np.array([row["right"] for row in rows]) for rows in (answered, under_full))
+right_a, right_b = (
+    np.array([row["right"] for row in rows]) for rows in (answered, under_full)
+)
 paired = paired_difference(right_a, right_b, np.arange(len(sixty)))
-half_width = 1.96 * 100 * np.hypot(*(r.std() / len(r) ** 0.5 for r in (right_a, right_b)))
+half_width = (
+    1.96 * 100 * np.hypot(*(r.std() / len(r) ** 0.5 for r in (right_a, right_b)))
+)
 print(f"A {right_a.mean():.0%} right, B {right_b.mean():.0%}; "
       f"both right or both wrong on {(right_a == right_b).mean():.0%} of the questions")
-bars({"not paired": (paired[0], paired[0] - half_width, paired[0] + half_width), "paired": paired},
-     x="B - A, percentage points of accuracy, with 95 % intervals", form="{:+.1f}", mark={"no difference": 0})
+bars(
+    {
+        "not paired": (paired[0], paired[0] - half_width, paired[0] + half_width),
+        "paired": paired,
+    },
+    x="B - A, percentage points of accuracy, with 95 % intervals",
+    form="{:+.1f}",
+    mark={"no difference": 0},
+)
 
 # %% [markdown]
-# The data and the difference are the same, but the interval is narrower, at no cost. There is still *no measurable difference*, but a hidden difference must be much smaller. The more the two models agree, the more pairing helps.
+# The data and the difference are the same, but the interval is narrower, at no cost. There is still
+# *no measurable difference*, but a hidden difference must be much smaller. The more the two models
+# agree, the more pairing helps.
 #
 # ## How many seeds, how many clips?
 #
-# If the two models are *trained* differently, the training is another source of variance: another seed gives another model. So there are two sources, seeds and clips, and more of one does not replace the other. The package's interval for a difference $d$ includes both:
+# If the two models are *trained* differently, the training is another source of variance: another
+# seed gives another model. So there are two sources, seeds and clips, and more of one does not
+# replace the other. The package's interval for a difference $d$ includes both:
 #
 # $$d \;\pm\; \sqrt{(1.96 \; s_\text{clips})^2 + (t_{S-1} \; s_\text{seeds})^2}$$
 #
-# $s$ are the standard errors of the mean over clips and over the $S$ seeds. For many clips, 1.96 is right. For a few seeds it is too small, because the standard error is itself estimated from $S$ numbers. **Student's t** corrects this. It is 12.7 for two seeds, 4.3 for three, 2.8 for five. Try it on simulated experiments with a known effect: each compares two arms on the same questions (or not), with any number of seeds and clips.
+# $s$ are the standard errors of the mean over clips and over the $S$ seeds. For many clips,
+# 1.96 is right. For a few seeds it is too small, because the standard error is itself estimated
+# from $S$ numbers. **Student's t** corrects this. It is 12.7 for two seeds, 4.3 for three, 2.8
+# for five. Try it on simulated experiments with a known effect: each compares two arms on the same
+# questions (or not), with any number of seeds and clips.
 
 # %%
 from scipy.stats import norm, t
@@ -440,7 +632,11 @@ def repeated(seeds, clips, effect, paired=True, seed_std=0.06, noise=0.3, repeat
     if paired:
         by_clips = gain.mean(1).std(-1, ddof=1) / clips**0.5
     else:
-        by_clips = 100 * np.hypot(*(right[:, arm].mean(1).std(-1, ddof=1) for arm in (0, 1))) / clips**0.5
+        by_clips = (
+            100
+            * np.hypot(*(right[:, arm].mean(1).std(-1, ddof=1) for arm in (0, 1)))
+            / clips**0.5
+        )
     by_seeds = t.ppf(0.975, seeds - 1) * gain.mean(2).std(-1, ddof=1) / seeds**0.5
     half = np.hypot(1.96 * by_clips, by_seeds)
     middle = gain.mean((1, 2))
@@ -450,17 +646,36 @@ def repeated(seeds, clips, effect, paired=True, seed_std=0.06, noise=0.3, repeat
 def simulate(seeds, clips, effect, paired):
     lows, highs = repeated(seeds, clips, effect, paired)
     found = ((lows > 0) | (highs < 0)).mean()
-    text = f"a difference is found in {found:.0%}" if effect else f"false positives: {found:.0%}"
-    return intervals((lows + highs) / 2, lows, highs, effect, f"intervals {np.mean(highs - lows):.1f} points wide; {text}")
+    text = (
+        f"a difference is found in {found:.0%}"
+        if effect
+        else f"false positives: {found:.0%}"
+    )
+    return intervals(
+        (lows + highs) / 2,
+        lows,
+        highs,
+        effect,
+        f"intervals {np.mean(highs - lows):.1f} points wide; {text}",
+    )
 
 
-explore(simulate, seeds=ipywidgets.IntSlider(5, 2, 12, description="seeds", continuous_update=False),
-        clips=ipywidgets.IntSlider(200, 20, 600, 20, description="clips", continuous_update=False),
-        effect=ipywidgets.FloatSlider(3, min=0, max=10, description="effect", continuous_update=False),
-        paired=ipywidgets.Checkbox(True, description="paired"))
+explore(
+    simulate,
+    seeds=ipywidgets.IntSlider(5, 2, 12, description="seeds", continuous_update=False),
+    clips=ipywidgets.IntSlider(
+        200, 20, 600, 20, description="clips", continuous_update=False
+    ),
+    effect=ipywidgets.FloatSlider(
+        3, min=0, max=10, description="effect", continuous_update=False
+    ),
+    paired=ipywidgets.Checkbox(True, description="paired"),
+)
 
 # %% [markdown]
-# **Try:** with two seeds, how many clips are needed to detect a difference of 3 points? Set the effect to 0: how often does an interval exclude zero by chance? Turn off *paired*. The table shows what is needed to detect a true difference of 3 points:
+# **Try:** with two seeds, how many clips are needed to detect a difference of 3 points? Set the
+# effect to 0: how often does an interval exclude zero by chance? Turn off *paired*. The table shows
+# what is needed to detect a true difference of 3 points:
 
 # %%
 def found_share(seeds, clips, paired):
@@ -468,17 +683,37 @@ def found_share(seeds, clips, paired):
     return f"{((lows > 0) | (highs < 0)).mean():.0%}"
 
 
-plans = {"2 seeds": (2, True), "3 seeds": (3, True), "5 seeds": (5, True), "5 seeds, not paired": (5, False),
-         "10 seeds": (10, True)}
-pd.DataFrame({f"{clips} clips": {plan: found_share(seeds, clips, paired)
-                                 for plan, (seeds, paired) in plans.items()} for clips in (60, 200, 600)})
+plans = {
+    "2 seeds": (2, True),
+    "3 seeds": (3, True),
+    "5 seeds": (5, True),
+    "5 seeds, not paired": (5, False),
+    "10 seeds": (10, True),
+}
+pd.DataFrame(
+    {
+        f"{clips} clips": {
+            plan: found_share(seeds, clips, paired)
+            for plan, (seeds, paired) in plans.items()
+        }
+        for clips in (60, 200, 600)
+    }
+)
 
 # %% [markdown]
-# Each cell shows how often a true gain of 3 points is detected in 300 experiments (with an uncertainty of about 5 points). Two seeds detect almost nothing, whatever the number of clips, because Student's t for two values is very large. "No measurable difference" is the usual result of a small experiment, *also if there is a difference*. (The variance between seeds is an assumption here. It determines the table, and for a real plan it must be measured: notebook 11. False positives are rarer than one in twenty, because the noise of single answers is in both parts of the interval.)
+# Each cell shows how often a true gain of 3 points is detected in 300 experiments (with an
+# uncertainty of about 5 points). Two seeds detect almost nothing, whatever the number of clips,
+# because Student's t for two values is very large. "No measurable difference" is the usual result
+# of a small experiment, *also if there is a difference*. (The variance between seeds is an
+# assumption here. It determines the table, and for a real plan it must be measured: notebook 11.
+# False positives are rarer than one in twenty, because the noise of single answers is in both parts
+# of the interval.)
 #
 # ## The ablations
 #
-# Now the paper's question: what does each part of the mechanism contribute to each task? One part at a time is replaced, the connector is trained with several seeds, and all arms answer the same questions of all eleven tasks.
+# Now the paper's question: what does each part of the mechanism contribute to each task? One part
+# at a time is replaced, the connector is trained with several seeds, and all arms answer the same
+# questions of all eleven tasks.
 
 # %%
 from favor_mini.figures.lab import differences
@@ -494,16 +729,26 @@ differences(by_task.differences(shown), by_task.arms[0]) if by_task else None
 if by_task:
     found = by_task.differences()
     clear = found[(found.low > 0) | (found.high < 0)]
-    print(f"{len(found)} intervals; {0.05 * len(found):.1f} are expected to exclude zero by chance. These do:")
+    print(
+        f"{len(found)} intervals; {0.05 * len(found):.1f} are expected to exclude "
+        f"zero by chance. These do:"
+    )
     for row in clear.itertuples():
-        print(f"  {row.arm}, {row.questions}: {row.difference:+.1f} ({row.low:+.1f} to {row.high:+.1f})")
+        print(
+            f"  {row.arm}, {row.questions}: {row.difference:+.1f} ({row.low:+.1f} to "
+            f"{row.high:+.1f})"
+        )
     widths = found.high - found.low
     print(f"width of an interval: {widths.min():.0f} to {widths.max():.0f} points")
 
 # %% [markdown]
-# Count the intervals first. With eleven tasks and three arms there are dozens of intervals, and up to one in twenty excludes zero by chance. (The ablation of synchronisation is a separate experiment, `sync`, in notebook 03. Here every answer counts as right or wrong, also captions and transcripts, so that all tasks are comparable in percentage points.)
+# Count the intervals first. With eleven tasks and three arms there are dozens of intervals, and up
+# to one in twenty excludes zero by chance. (The ablation of synchronisation is a separate
+# experiment, `sync`, in notebook 03. Here every answer counts as right or wrong, also captions and
+# transcripts, so that all tasks are comparable in percentage points.)
 #
-# A second question, which the paper does not answer: what happens to objects that are not in the connector's training data?
+# A second question, which the paper does not answer: what happens to objects that are not in the
+# connector's training data?
 
 # %%
 novelty = tell("novelty")
@@ -513,18 +758,23 @@ if novelty:
 differences(novelty.differences(groups), novelty.arms[0]) if novelty else None
 
 # %% [markdown]
-# Read two rows together: a loss on the omitted objects shows that they were not learned in another way. The row about the rest shows whether the smaller training set did harm in general.
+# Read two rows together: a loss on the omitted objects shows that they were not learned in another
+# way. The row about the rest shows whether the smaller training set did harm in general.
 #
 # ## A diagnosis
 #
-# Scores can fall for many reasons, and each has its own pattern. `favor_mini.lab.diagnose` looks for four:
+# Scores can fall for many reasons, and each has its own pattern. `favor_mini.lab.diagnose` looks
+# for four:
 #
 # - good at one stream alone, bad at both together: **synchronisation**;
-# - things that are not in the clip, as soon as a clip has several windows: **alignment over windows**;
-# - words that are in no part of the clip (hallucinations), or repeated phrases: the **weight of the diversity loss** (notebook 07) is too high;
+# - things that are not in the clip, as soon as a clip has several windows: **alignment over
+#   windows**;
+# - words that are in no part of the clip (hallucinations), or repeated phrases: the **weight of the
+#   diversity loss** (notebook 07) is too high;
 # - queries that are all alike: this weight is too low.
 #
-# We modify the shipped model on purpose, so that its audio is one second late, and see whether the diagnosis finds it. A sync variant is one function:
+# We modify the shipped model on purpose, so that its audio is one second late, and see whether the
+# diagnosis finds it. A sync variant is one function:
 
 # %%
 from favor_mini.lab.diagnose import diagnose
@@ -551,35 +801,46 @@ model.config.sync = "concat"
 # **Predict** which of the four signs the modified model shows, and which the shipped one:
 
 # %%
-for kind, checkpoint in (("shipped", checkpoint_path()), ("audio late", Path(folder.name) / "late")):
+for kind, checkpoint in (
+    ("shipped", checkpoint_path()),
+    ("audio late", Path(folder.name) / "late"),
+):
     print(f"{kind}:")
     for sign in diagnose(checkpoint, scenes=12):
         print(textwrap.fill(str(sign), 100, subsequent_indent="    "))
 
 # %% [markdown]
-# Only the modified part is reported: the events in the answers are in the clip, but the pairing is wrong. The first threshold applies to the *lower end* of the interval, and needs twenty questions of each kind, so that few questions do not decide. (`favor-mini diagnose` asks more questions.)
+# Only the modified part is reported: the events in the answers are in the clip, but the pairing is
+# wrong. The first threshold applies to the *lower end* of the interval, and needs twenty questions
+# of each kind, so that few questions do not decide. (`favor-mini diagnose` asks more questions.)
 #
 # ## What to play with
 #
-# - Sort the wrong answers of `vqa` or `isqa`. Name your kinds of error first, then count. (`sit` goes on from its file: give it
-#   another `file` for other questions or a changed model.)
+# - Sort the wrong answers of `vqa` or `isqa`. Name your kinds of error first, then count.
+#   (`predict` resumes from its file: give it another `file` for other questions or a changed
+#   model.)
 # - In `repeated`, set `seed_std=0.0`: all seeds are equal. How many seeds do you need now?
-# - Modify the model in another way, for instance by zeroing one stream in a sync variant with a new name. Which sign appears?
+# - Modify the model in another way, for instance by zeroing one stream in a sync variant with a new
+#   name. Which sign appears?
 # - `favor-mini evaluate --task avssd` asks all hundred questions of one task.
 #
 # ## Recap
 #
-# - There are eleven tasks, because one number hides what a model cannot do. Each task gives the model only its own streams.
-# - WER counts errors per reference word and may exceed 1. CIDEr weights words by their rarity. Candidates are compared by their likelihood.
+# - There are eleven tasks, because one number hides what a model cannot do. Each task gives the
+#   model only its own streams.
+# - WER counts errors per reference word and may exceed 1. CIDEr weights words by their rarity.
+#   Candidates are compared by their likelihood.
 # - A score needs an interval and baselines: untrained, text only, constant answer, guesser.
 # - Wrong answers, sorted by kinds that were named beforehand, show what to improve.
-# - Compare on the same questions and take the difference per question. Resample clips, not questions. Treat seeds and clips separately.
+# - Compare on the same questions and take the difference per question. Resample clips, not
+#   questions. Treat seeds and clips separately.
 # - "No measurable difference" must come with the size of the difference that could be hidden.
 
 # %% [markdown]
 # ## Quiz
 #
-# **1.** The reference has three words, the hypothesis six different ones. What is the word error rate?
+# **1.** The reference has three words, the hypothesis six different ones. What is the word error
+# rate?
 #
 # - a) 100 %
 # - b) 200 %
@@ -587,7 +848,8 @@ for kind, checkpoint in (("shipped", checkpoint_path()), ("audio late", Path(fol
 #
 # <details><summary>Answer</summary>
 #
-# **b.** Three substitutions and three insertions, divided by three reference words. *a:* that is the rate of an empty hypothesis. *c:* that divides by the words of the hypothesis.
+# **b.** Three substitutions and three insertions, divided by three reference words. *a:* that is
+# the rate of an empty hypothesis. *c:* that divides by the words of the hypothesis.
 #
 # </details>
 #
@@ -599,19 +861,23 @@ for kind, checkpoint in (("shipped", checkpoint_path()), ("audio late", Path(fol
 #
 # <details><summary>Answer</summary>
 #
-# **c.** That is the lower end of the Wilson interval. *a:* the textbook interval says so, but it is wrong at the ends. *b:* a model with an accuracy of one half gets six of six only once in 64 times.
+# **c.** That is the lower end of the Wilson interval. *a:* the textbook interval says so, but it is
+# wrong at the ends. *b:* a model with an accuracy of one half gets six of six only once in 64
+# times.
 #
 # </details>
 #
 # **3.** `text only` scores 40 % on a task. What does that mean?
 #
-# - a) The questions alone are enough for 40 %; a score that is not above it does not show the use of the clip
+# - a) The questions alone are enough for 40 %; a score that is not above it does not show the use
+#   of the clip
 # - b) The model is broken
 # - c) 40 % of the clips are empty
 #
 # <details><summary>Answer</summary>
 #
-# **a.** A score must be compared with this baseline. *b:* it is the same model without a clip. *c:* there is no clip at all.
+# **a.** A score must be compared with this baseline. *b:* it is the same model without a clip. *c:*
+# there is no clip at all.
 #
 # </details>
 #
@@ -623,11 +889,13 @@ for kind, checkpoint in (("shipped", checkpoint_path()), ("audio late", Path(fol
 #
 # <details><summary>Answer</summary>
 #
-# **b.** Questions about one clip are correlated. *a:* the interval would be too narrow. *c:* an answer without its question means nothing.
+# **b.** Questions about one clip are correlated. *a:* the interval would be too narrow. *c:* an
+# answer without its question means nothing.
 #
 # </details>
 #
-# **5.** You have two seeds and two hundred clips, and ten times more computation is available. You want to detect a difference of 3 points between two ways of training. What helps most?
+# **5.** You have two seeds and two hundred clips, and ten times more computation is available. You
+# want to detect a difference of 3 points between two ways of training. What helps most?
 #
 # - a) more seeds
 # - b) ten times the questions, same two seeds
@@ -635,7 +903,8 @@ for kind, checkpoint in (("shipped", checkpoint_path()), ("audio late", Path(fol
 #
 # <details><summary>Answer</summary>
 #
-# **a.** With two seeds Student's t with one degree of freedom dominates the interval. *b:* that reduces the part that is already small. *c:* it adds the variance of the questions again.
+# **a.** With two seeds Student's t with one degree of freedom dominates the interval. *b:* that
+# reduces the part that is already small. *c:* it adds the variance of the questions again.
 #
 # </details>
 
@@ -643,10 +912,11 @@ for kind, checkpoint in (("shipped", checkpoint_path()), ("audio late", Path(fol
 # ## Where this lives
 #
 # `favor_mini/aveb/` (`tasks.py`, `samples.py`, `files.py`, `metrics.py`, `run.py`, `benchmark.py`),
-# `favor_mini/lab/statistics.py` (paired differences), `favor_mini/lab/diagnose.py`; tests in `tests/test_aveb_*.py`,
-# `tests/test_compare.py`, `tests/test_diagnose.py`.
+# `favor_mini/lab/statistics.py` (paired differences), `favor_mini/lab/diagnose.py`; tests in
+# `tests/test_aveb_*.py`, `tests/test_compare.py`, `tests/test_diagnose.py`.
 #
-# **In the paper:** section 4 and its ablations. **Further reading:** CIDEr ([arXiv
-# 1411.5726](https://arxiv.org/abs/1411.5726)), SPIDEr ([arXiv 1612.00370](https://arxiv.org/abs/1612.00370)).
+# **In the paper:** section 4 and its ablations. **Further reading:** CIDEr
+# ([arXiv 1411.5726](https://arxiv.org/abs/1411.5726)), SPIDEr
+# ([arXiv 1612.00370](https://arxiv.org/abs/1612.00370)).
 #
 # **Next:** [11 Make your own variant](11_make_your_own_variant.ipynb).
