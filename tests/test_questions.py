@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from favor_mini.world.questions import ENOUGH, FAMILIES, ask, one_stream_chance
+from favor_mini.world.questions import FAMILIES, MIN_ANSWERS, ask, guesser_accuracy
 from favor_mini.world.scene import PLACES, Actor, Heard, Moment, Scene, draw_scene
 
 # A second opinion: reads the question's text with patterns and answers from the script, moment by moment.
@@ -276,16 +276,16 @@ def test_questions_of_both_streams_leave_each_stream_enough_answers():
     for scene in scenes():
         for q in ask(scene):
             if q.family in ("heard_while", "said_when", "off_screen"):
-                assert len({m.heard.name for m in scene.moments if m.heard} & set(q.candidates)) >= ENOUGH
+                assert len({m.heard.name for m in scene.moments if m.heard} & set(q.candidates)) >= MIN_ANSWERS
             if q.family == "shown_when":
-                assert sum(m.seen in ("show", "move", "turn", "write") for m in scene.moments) >= ENOUGH
+                assert sum(m.seen in ("show", "move", "turn", "write") for m in scene.moments) >= MIN_ANSWERS
 
 
-def test_one_stream_chance_by_hand():
+def test_guesser_accuracy_by_hand():
     by_text = {q.text: q for q in ask(HAND)}
 
     def chance(text):
-        return [one_stream_chance(HAND, by_text[text], stream) for stream in ("video", "audio")]
+        return [guesser_accuracy(HAND, by_text[text], stream) for stream in ("video", "audio")]
 
     assert chance("what was said when moon was written?") == [1 / 20, 1 / 3]  # three words are said
     assert chance("what was heard while the red circle was shown?") == [1 / 8, 2 / 6]  # six sounds, two are the bell's
@@ -296,8 +296,8 @@ def test_one_stream_chance_by_hand():
     assert chance("what was said first?") == [1 / 20, 1.0]
     mixed = [q for q in ask(HAND) if q.family == "first_mixed"]
     beside_a_hit = {"green ring", "orange square"}  # the eyes know that it is the other neighbour that is asked about
-    chances = {q.candidates[0]: one_stream_chance(HAND, q, "video") for q in mixed}
+    chances = {q.candidates[0]: guesser_accuracy(HAND, q, "video") for q in mixed}
     assert "green ring" in chances and "blue star" in chances
     assert chances == {picture: 1.0 if picture in beside_a_hit else 0.5 for picture in chances}
     with pytest.raises(ValueError, match="smell"):
-        one_stream_chance(HAND, mixed[0], "smell")
+        guesser_accuracy(HAND, mixed[0], "smell")

@@ -6,19 +6,17 @@ import numpy as np
 import pytest
 import torch
 
+from docs.tools import ship
 from favor_mini import FavorForConditionalGeneration, FavorProcessor
-from favor_mini.pretraining import audio as pretraining
-from favor_mini.pretraining import recipe
-from favor_mini.pretraining.audio import AudioProbe, audio_labels, other_voices
-from favor_mini.pretraining.language import LanguageProbe, drills, script
+from favor_mini.pretraining import audio, recipe, vision
+from favor_mini.pretraining.audio import AudioProbe, audio_labels, augment_mel
+from favor_mini.pretraining.language import LanguageProbe, lookup_drills, script_dialogue
 from favor_mini.pretraining.scenes import Scenes
 from favor_mini.pretraining.vision import VisualProbe, visual_labels
 from favor_mini.world.mini import mini_config, mini_processor
 from favor_mini.world.questions import ask
-from favor_mini.world.scene import COLOURS, SPLITS, THINGS, WORDS, draw_scene, split_of
+from favor_mini.world.scene import COLOURS, SPLITS, draw_scene, split_of
 from favor_mini.world.sounds import make_waveform
-
-NAMES = ("nothing", *THINGS, *WORDS)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +30,7 @@ def test_audio_labels_name_what_the_script_lets_hear_and_when():
     for moment in scene.moments:
         if moment.heard:
             middle = round((moment.heard.start + moment.heard.seconds / 2) * 50)
-            assert NAMES[labels[middle]] == moment.heard.name
+            assert audio.NAMES[labels[middle]] == moment.heard.name
             assert labels[round((moment.heard.start - 0.03) * 50)] == 0
     assert (labels[round(scene.duration * 50) :] == 0).all()
 
@@ -42,7 +40,7 @@ def test_visual_labels_name_what_the_script_shows_in_its_order():
         scene = Scenes(lambda scene: scene)[i]
         for moment in scene.moments:
             labels = visual_labels(scene, moment.start + 0.01)
-            told = [" ".join(filter(None, (("", *COLOURS)[colour], pretraining.NAMES[name])))
+            told = [" ".join(filter(None, (("", *COLOURS)[colour], vision.NAMES[name])))
                     for name, colour in zip(labels["names"].tolist(), labels["colours"].tolist(), strict=True)]
             assert told == ([actor.label for actor in moment.actors] + 3 * ["nothing"])[:3]
             assert (~labels["places"].isnan()).all(1).tolist() == [name != "nothing" for name in told]
@@ -57,8 +55,8 @@ def test_visual_labels_name_what_the_script_shows_in_its_order():
 def test_other_voices_stay_where_they_were_and_sound_otherwise(processor):
     scene = Scenes(lambda scene: scene)[3]
     plain = processor.mel(make_waveform(scene))
-    varied = other_voices(plain, scene)
-    assert varied.shape == plain.shape and torch.equal(varied, other_voices(plain, scene))  # the same each time
+    varied = augment_mel(plain, scene)
+    assert varied.shape == plain.shape and torch.equal(varied, augment_mel(plain, scene))  # the same each time
     for moment in scene.moments:
         if moment.heard:  # as loud against the moment's silence, at the same time
             onset = round(moment.heard.start * 100)
@@ -96,7 +94,7 @@ def test_every_token_of_a_script_is_told_the_words_around_it(processor):
     made = processor.pad_dialogues([processor.dialogue(f" {text} ", [("what was heard while the bell was shown?", "moon")])])
     probe = LanguageProbe(mini_config())
     clauses = (made["input_ids"] == processor.tokenizer.convert_tokens_to_ids(";")).cumsum(1)
-    told = probe.clause_words(probe.read(made["input_ids"], None)[0], clauses, made["turn_ids"] == 0)[0]
+    told = probe.clause_targets(probe.embed(made["input_ids"], None)[0], clauses, made["turn_ids"] == 0)[0]
     words = processor.tokenizer.convert_ids_to_tokens(range(len(processor.tokenizer)))
     names = [f"{when} {field} {word}" for when in ("here", "before") for field in ("seen", "heard") for word in words]
     tokens = processor.tokenizer.convert_ids_to_tokens(made["input_ids"][0])
@@ -123,7 +121,7 @@ def test_every_name_in_a_question_is_told_the_clauses_that_hold_it(processor):
     made = processor.pad_dialogues([processor.dialogue(f" {text} ", [(asked, "bell")])])
     probe = LanguageProbe(mini_config())
     clauses = (made["input_ids"] == processor.tokenizer.convert_tokens_to_ids(";")).cumsum(1)
-    told = probe.looked_up(probe.read(made["input_ids"], None)[0], clauses, made["turn_ids"] == 0)[0]
+    told = probe.lookup_targets(probe.embed(made["input_ids"], None)[0], clauses, made["turn_ids"] == 0)[0]
     words = processor.tokenizer.convert_ids_to_tokens(range(len(processor.tokenizer)))
     tokens = processor.tokenizer.convert_ids_to_tokens(made["input_ids"][0])
 
@@ -138,9 +136,9 @@ def test_every_name_in_a_question_is_told_the_clauses_that_hold_it(processor):
 
 def test_what_is_named_by_several_queries_is_counted_once(processor):
     scene = next(s for s in map(draw_scene, range(99)) if sum(m.heard is not None and m.heard.kind == "word" for m in s.moments) == 3)
-    made = LanguageProbe.collate(processor, [script(scene, processor, [("what was said?", "moon")], "", named=True)])
+    made = LanguageProbe.collate(processor, [script_dialogue(scene, processor, [("what was said?", "moon")], "", named=True)])
     probe = LanguageProbe(mini_config())
-    told = probe.clause_words(probe.read(made["input_ids"], made["named"])[0], made["clauses"], made["turn_ids"] == 0)[0]
+    told = probe.clause_targets(probe.embed(made["input_ids"], made["named"])[0], made["clauses"], made["turn_ids"] == 0)[0]
     counts = told[:, 4 * len(processor.tokenizer) :].unflatten(-1, (4, -1)).argmax(-1)
     last = (made["input_ids"][0] == probe.placeholder).nonzero().max()
     assert counts[last, 1] == 3 and counts[last, 2] == sum(m.seen == "move" for m in scene.moments)
@@ -151,9 +149,9 @@ def test_a_script_is_read_alike_whether_it_is_written_or_named(processor):
     def labels(named):
         made = LanguageProbe.collate(processor, [LanguageProbe.example(draw_scene(8), processor, named=named)])
         probe = LanguageProbe(mini_config()).eval()
-        words, embeds = probe.read(made["input_ids"], made.get("named"))
+        words, embeds = probe.embed(made["input_ids"], made.get("named"))
         clip = made["turn_ids"] == 0
-        return words, embeds, probe.clause_words(words, made["clauses"], clip)[clip], probe
+        return words, embeds, probe.clause_targets(words, made["clauses"], clip)[clip], probe
 
     _, _, written, _ = labels(0.0)
     words, embeds, named, probe = labels(1.0)
@@ -168,7 +166,7 @@ def test_a_drill_holds_what_the_questions_ask():
     answered = 0
     for seed in range(40):
         scene = draw_scene(seed)
-        told = dict(drills(scene, np.random.default_rng(0)))
+        told = dict(lookup_drills(scene, np.random.default_rng(0)))
         for question in ask(scene):
             for family, drill in (("shown_when", "what was shown when?"), ("heard_while", "what was heard while?"),
                                   ("seen_after", "what was shown next after?"), ("heard_before", "what was heard last before?")):
@@ -202,7 +200,7 @@ def test_a_probe_learns_its_labels(probe, asked, processor):
 def test_from_nothing_to_an_answer(tmp_path, monkeypatch):
     monkeypatch.setattr(recipe, "probe_scores", partial(recipe.probe_scores, batches=1, batch=2))
     monkeypatch.setattr(recipe, "language_scores", partial(recipe.language_scores, scenes=4))
-    monkeypatch.setattr(recipe, "validation_rows", lambda model, processor: [])
+    monkeypatch.setattr(recipe, "question_rows", lambda model, processor: [])
     for part in recipe.PARTS:
         folder = recipe.make_part(part, tmp_path, steps=2, batch=2, progress=False)
         assert (folder / "model.safetensors").exists() and "2 of 2 scenes" in (folder / "README.md").read_text()
@@ -233,15 +231,15 @@ def test_what_ships_is_half_as_big_and_loads_as_float32(tmp_path, monkeypatch):
     for part in recipe.PARTS:
         (tmp_path / part).mkdir()
         (tmp_path / part / "README.md").write_text(part)
-    monkeypatch.setattr(recipe, "checkpoint_path", lambda: tmp_path / "shipped")
+    monkeypatch.setattr(ship, "checkpoint_path", lambda: tmp_path / "shipped")
     (tmp_path / "shipped").mkdir()
     (tmp_path / "shipped" / "old").touch()
-    monkeypatch.setattr(recipe.familiarity, "make", lambda folder: 1 / 0)
+    monkeypatch.setattr(ship, "fit_familiarity", lambda folder: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        recipe.ship(tmp_path)
+        ship.ship(tmp_path)
     assert (tmp_path / "shipped" / "old").exists(), "what ships stays until the new one is whole"
-    monkeypatch.setattr(recipe.familiarity, "make", lambda folder: (folder / "familiar").touch())
-    folder = recipe.ship(tmp_path)
+    monkeypatch.setattr(ship, "fit_familiarity", lambda folder: (folder / "familiar").touch())
+    folder = ship.ship(tmp_path)
     assert folder == tmp_path / "shipped" and (folder / "familiar").exists() and not (folder / "old").exists()
     size, full = ((f / "model.safetensors").stat().st_size for f in (folder, tmp_path / "favor"))
     assert size < 0.55 * full and (folder / "vision.md").read_text() == "vision" and not (folder / "run").exists()

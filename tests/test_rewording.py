@@ -6,22 +6,22 @@ from collections import Counter
 import numpy as np
 from test_questions import scenes
 
-from favor_mini.world.questions import FAMILIES, REWORDINGS, ask, choose, reword
+from favor_mini.world.questions import FAMILIES, REWORDINGS, ask, draw_questions, reword
 from favor_mini.world.scene import COLOURS, SHAPES, THINGS, WORDS
 
 
 def test_choose_is_fixed_by_its_generator_and_never_repeats():
     for scene in scenes()[:200]:
-        for reword_them in (False, True):
-            first, again = (choose(scene, np.random.default_rng(3), 12, reword_them) for _ in range(2))
+        for reworded in (False, True):
+            first, again = (draw_questions(scene, np.random.default_rng(3), 12, reworded) for _ in range(2))
             assert first == again and len(first) == 12
-        plain = choose(scene, np.random.default_rng(4), 10**6)
+        plain = draw_questions(scene, np.random.default_rng(4), 10**6)
         assert Counter(plain) == Counter(ask(scene))
 
 
 def test_choose_takes_families_evenly():
     """Although there are thirty times as many comparisons of order as there are questions of what comes next."""
-    drawn = Counter(choose(scene, np.random.default_rng(scene.seed), 1)[0].family for scene in scenes())
+    drawn = Counter(draw_questions(scene, np.random.default_rng(scene.seed), 1)[0].family for scene in scenes())
     have = Counter(family for scene in scenes() for family in {q.family for q in ask(scene)})
     for family in FAMILIES:
         assert 0.3 < drawn[family] / have[family] * 14.5 < 2, family

@@ -12,18 +12,13 @@ import pytest
 import soundfile
 from PIL import Image
 
+from docs.tools import samples
+from docs.tools.samples import questions_for, write_sample
 from favor_mini import data_path
 from favor_mini.media.read import read_clip
-from favor_mini.world import samples
 from favor_mini.world.pictures import draw_frames
 from favor_mini.world.questions import FAMILIES
-from favor_mini.world.samples import (
-    questions_for,
-    read_samples,
-    scene_from_dict,
-    verify,
-    write_sample,
-)
+from favor_mini.world.samples import read_samples, scene_from_dict, verify
 from favor_mini.world.scene import draw_scene, split_of
 from favor_mini.world.sounds import make_waveform
 
@@ -169,7 +164,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
 
 
 def test_errors_say_what_to_do(tmp_path):
-    with pytest.raises(FileNotFoundError, match="samples make"):
+    with pytest.raises(FileNotFoundError, match="make samples"):
         read_samples(tmp_path)
     (tmp_path / "samples.jsonl").write_text(json.dumps(LINES[0]) + "\n{}\n")
     with pytest.raises(ValueError, match="line 2"):

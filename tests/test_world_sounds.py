@@ -109,7 +109,7 @@ def test_other_sampling_rates_keep_time_and_loudness(rate):
 
 def test_a_thing_without_a_sound_and_a_low_sampling_rate_are_refused():
     assert set(SOUNDS) == set(THINGS)
-    with pytest.raises(ValueError, match="no sound is known for 'violin'; the sounding things are bell"):
+    with pytest.raises(ValueError, match="found the sound 'violin', expected one of bell"):
         make_waveform(scene_of(Heard("sound", "violin", 0.5, 0.6, seed=1)))
     with pytest.raises(ValueError, match="8000 Hz.*12000 or more"):
         make_waveform(scene_of(), sampling_rate=8000)

@@ -111,7 +111,7 @@ def test_an_interrupted_writer_leaves_the_old_file_and_no_rest(tmp_path):
 
 
 @pytest.mark.parametrize("frames, wave, says", [
-    ([], None, "at least one frame"),
+    ([], None, "expected at least one"),
     ([np.zeros((63, 64, 3), np.uint8)], None, "even"),
     ([np.zeros((64, 64), np.uint8)], None, "even"),
     ([np.zeros((64, 64, 3), np.uint8), np.zeros((64, 32, 3), np.uint8)], None, "frame 1"),

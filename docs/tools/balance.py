@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from favor_mini.world.questions import FAMILIES, Question, ask, one_stream_chance
+from favor_mini.world.questions import FAMILIES, Question, ask, guesser_accuracy
 from favor_mini.world.scene import COLOURS, SHAPES, SPLITS, THINGS, WORDS, Scene, draw_scene
 
 Case = tuple[Scene, Question]
@@ -57,7 +57,7 @@ def measure(scenes: int = 3000, start: int = SPLITS["train"].start) -> dict[str,
 
     Returns for each family: count, chance (one in the number of candidates), the best score of a guesser that is told
     "nothing", the "text", the "video" or the "audio" (the last two only where a question needs both), and the mean of
-    `one_stream_chance` for "video" and "audio" as "video_chance" and "audio_chance".
+    `guesser_accuracy` for "video" and "audio" as "video_chance" and "audio_chance".
     """
     halves: dict[str, tuple[list[Case], list[Case]]] = {family: ([], []) for family in FAMILIES}
     for i in range(scenes):
@@ -75,7 +75,7 @@ def _measure(fit: list[Case], held_out: list[Case]) -> dict:
         if told in ("nothing", "text") or both:
             found[told] = max(guesser.score(fit, held_out) for guesser in guessers)
     for stream in ("video", "audio") if both else ():
-        found[f"{stream}_chance"] = float(np.mean([one_stream_chance(s, q, stream) for s, q in cases]))
+        found[f"{stream}_chance"] = float(np.mean([guesser_accuracy(s, q, stream) for s, q in cases]))
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from docs.tools.balance import measure, table
-from favor_mini.world.questions import ENOUGH, FAMILIES
+from favor_mini.world.questions import MIN_ANSWERS, FAMILIES
 from favor_mini.world.scene import COLOURS, SHAPES, SPLITS, THINGS, WORDS
 
 SCENES = 3000  # scenes over which the biases are counted
@@ -89,7 +89,7 @@ sounds, with their order, but not the other stream (only where a question needs 
 {biases}
 
 - **The honest chance level** of a question that needs both streams is the best of its row, not *guess*: who sees all
-  pictures but hears nothing names one of the few shapes shown. `favor_mini.world.questions.one_stream_chance` gives it
+  pictures but hears nothing names one of the few shapes shown. `favor_mini.world.questions.guesser_accuracy` gives it
   for each question; its means over those scenes are {one_stream}.
 - A clip is asked such a question only where at least {enough} answers would do for one stream, and `first_mixed` only
   compares neighbouring moments, since what comes early in a clip mostly comes first. The first and last moment still
@@ -131,7 +131,7 @@ def data_card(entries: list[dict], rows: dict[str, list[dict]], media: list[str]
         asked="\n".join(f"| `{family}` | {', '.join(needs)} | "
                         + " | ".join(str(asked[kind][family] or "") for kind in kinds) + " |"
                         for family, needs in FAMILIES.items()),
-        scenes=SCENES, enough=ENOUGH, biases=table(found), one_stream=_one_stream(found), often=_often(found),
+        scenes=SCENES, enough=MIN_ANSWERS, biases=table(found), one_stream=_one_stream(found), often=_often(found),
         vocabulary=len({*COLOURS, *SHAPES, *THINGS, *WORDS}))
 
 

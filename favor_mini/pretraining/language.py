@@ -1,7 +1,8 @@
-"""What the language model learns before it is frozen: to read scripts, answer questions about them, write them out.
+"""Pretraining of the language model: read transcripts, answer questions about them, write them.
 
-Half of the scripts are written in words, half are given as the connector's queries will give them: several words in one
-vector (`naming`). Nothing is seen or heard here.
+Half of the transcripts are text. The other half are given as the connector's output queries should
+give them: several words in one vector (stage "name" of `training.finetune`). There is no audio or
+video here.
 """
 
 from dataclasses import replace
@@ -14,240 +15,275 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from ..attention import isolate_turns_mask
 from ..config import FavorConfig
+from ..language import additive_mask, isolate_turns_mask
 from ..processor import MEDIA_TOKEN, FavorProcessor
 from ..training.naming import multi_hot
 from ..world.clauses import query_words
-from ..world.questions import ENOUGH, choose
-from ..world.scene import COLOURS, SHAPES, THINGS, WORDS, Scene, stretch
+from ..world.questions import MIN_ANSWERS, draw_questions
+from ..world.scene import COLOURS, SHAPES, THINGS, WORDS, Scene, excerpt, stream
 from ..world.tasks import TASKS, Task, ask_all
 from ..world.tokenizer import build_tokenizer
 from ..world.transcript import DESCRIBE, RETELL, transcript
 
-COUNT = 8  # the language model's helper counts from 0 to 7
+COUNT = 8  # the counts of the clause head go from 0 to 7
 
 
-def drills(scene: Scene, rng) -> list[tuple[str, str]]:
-    """Many look-ups of one kind in each answer, key and value by turns: "red circle bell; moon horn" for "what was heard
-    while?". Asked one by one, the wording would take far more tokens than the answers."""
+def lookup_drills(scene: Scene, rng) -> list[tuple[str, str]]:
+    """(question, answer) pairs with many look-ups in each answer: keys followed by their values.
+
+    For instance "red circle bell; moon horn" for "what was heard while?". This gives far more
+    answer tokens than single questions.
+    """
     seen = [m for m in scene.moments if m.seen != "nothing"]
     heard = [m for m in scene.moments if m.heard]
     names = [m.heard.name for m in heard]
     once = [m for m in heard if names.count(m.heard.name) == 1]
 
-    def key(m):  # a shape's name alone will do
+    def key(m):  # the name of a shape is enough
         return str(rng.choice([m.subject, m.actors[0].name]))
 
+    def sound(m):
+        return m.heard.name
+
     pairs = {
-        "what was shown when?": [(m.heard.name, m.subject) for m in once if m in seen],
-        "what was heard while?": [(key(m), m.heard.name) for m in heard if m.seen not in ("nothing", "hit")],
+        "what was shown when?": [(sound(m), m.subject) for m in once if m in seen],
+        "what was heard while?": [(key(m), sound(m)) for m in heard
+                                  if m.seen not in ("nothing", "hit")],
         "what was shown next after?": [(key(a), b.subject) for a, b in pairwise(seen)],
         "what was shown last before?": [(key(b), a.subject) for a, b in pairwise(seen)],
-        "what was heard next after?": [(a.heard.name, b.heard.name) for a, b in pairwise(heard) if a in once],
-        "what was heard last before?": [(b.heard.name, a.heard.name) for a, b in pairwise(heard) if b in once],
+        "what was heard next after?": [(sound(a), sound(b)) for a, b in pairwise(heard) if a in once],
+        "what was heard last before?": [(sound(b), sound(a)) for a, b in pairwise(heard) if b in once],
         "which way?": [(key(m), m.direction) for m in seen if m.direction],
-        "what colour?": [(m.actors[0].name, m.actors[0].colour) for m in seen if m.seen in ("show", "move")],
+        "what colour?": [(m.actors[0].name, m.actors[0].colour) for m in seen
+                         if m.seen in ("show", "move")],
     }
     turns = [(question, "; ".join(" ".join(found[i]) for i in rng.permutation(len(found))))
              for question, found in pairs.items() if found]
     return [turns[i] for i in rng.permutation(len(turns))]
 
 
-def shuffled(scene: Scene, rng) -> Scene:
-    """The same moments in another order."""
-    return replace(scene, moments=tuple(scene.moments[i] for i in rng.permutation(len(scene.moments))))
+def script_dialogue(scene: Scene, processor: FavorProcessor, turns: list[tuple[str, str]], text: str,
+                    named: bool, missing: str | None = None) -> dict:
+    """A conversation about the transcript `text`.
 
-
-def script(scene: Scene, processor: FavorProcessor, turns: list[tuple[str, str]], text: str, named: bool,
-           missing: str | None = None) -> dict:
-    """A conversation about a script, with the `words` and moments' `numbers` of its placeholders where it is `named`."""
+    Args:
+        named: use placeholders instead of the text; `words` are the targets of their queries, and
+            `numbers` the moments that these belong to.
+        missing: the stream that the named queries do not have, "audio" or "video".
+    """
     words, numbers = [], []
     if named:
         frames = int(np.ceil(scene.duration * processor.settings.frame_rate))
         words, numbers = query_words(scene, processor, frames, missing)
-    return {**processor.dialogue(MEDIA_TOKEN * len(words) if named else f" {text} ", turns), "words": words, "numbers": numbers}
+    media = MEDIA_TOKEN * len(words) if named else f" {text} "
+    return {**processor.dialogue(media, turns), "words": words, "numbers": numbers}
 
 
-def cut(dialogue: dict, tokens: int) -> dict:
-    """A conversation of `tokens` tokens at most; the last answer may lose its end."""
-    return {name: values if name in ("words", "numbers") else values[:tokens] for name, values in dialogue.items()}
+def truncate(dialogue: dict, tokens: int) -> dict:
+    """The first `tokens` tokens of a conversation."""
+    return {name: values if name in ("words", "numbers") else values[:tokens]
+            for name, values in dialogue.items()}
 
 
 class LanguageProbe(nn.Module):
-    """The language model itself, trained on answers about scripts that it reads.
+    """The language model and two linear heads, trained on answers about transcripts.
 
-    Two linear heads, thrown away afterwards, teach it how to look things up; from the answers alone, a few tokens a script,
-    that is learned late. One tells, from the second layer, at every token of a script what stands in the same clause, what
-    was seen and heard last before, and how far everything is counted. The other tells, from the third, at every name in a
-    question what stands in the clauses that hold this name.
+    The heads are only used in training. They teach the look-ups that the answers, with only a few
+    tokens for each transcript, teach slowly. The clause head predicts, from layer 2 and at every
+    token of a transcript, the targets of `clause_targets`. The look-up head predicts, from layer 3
+    and at every name in a question, those of `lookup_targets`.
     """
 
     def __init__(self, config: FavorConfig):
         super().__init__()
-        # On CPUs the fused attention's backward pass is slow with a mask; plain attention is faster.
-        self.encoder = AutoModelForCausalLM.from_config(config.language_config, attn_implementation="eager")
-        # Llama's small initial embeddings drown in what the first layers add, and biases of zero have little to grow from.
+        # On CPUs the backward pass of fused attention with a mask is slower than eager attention.
+        self.encoder = AutoModelForCausalLM.from_config(
+            config.language_config, attn_implementation="eager")
+        # Llama's initial embeddings are small compared with the output of its first layers, and
+        # biases of zero grow slowly.
         nn.init.normal_(self.encoder.get_input_embeddings().weight, std=0.2)
         for name, parameter in self.encoder.named_parameters():
             if name.endswith(("q_proj.bias", "k_proj.bias")):
                 nn.init.normal_(parameter, std=0.3)
         tokens = build_tokenizer().convert_tokens_to_ids
         self.see, self.hear, self.placeholder = tokens(["see", "hear", MEDIA_TOKEN])
-        self.empty, self.counted = tokens(["see", "hear", "nothing", ",", ";", "."]), tokens(["said", "moves", "written"])
+        self.empty = tokens(["see", "hear", "nothing", ",", ";", "."])
+        self.counted = tokens(["said", "moves", "written"])
         self.names = tokens([*COLOURS, *SHAPES, *THINGS, *WORDS])
-        self.head = nn.Linear(config.language_config.hidden_size,
-                              4 * config.language_config.vocab_size + COUNT * (1 + len(self.counted)))
-        self.look_up_head = nn.Linear(config.language_config.hidden_size, 2 * config.language_config.vocab_size)
+        width, size = config.language_config.hidden_size, config.language_config.vocab_size
+        self.head = nn.Linear(width, 4 * size + COUNT * (1 + len(self.counted)))
+        self.look_up_head = nn.Linear(width, 2 * size)
         for head in (self.head, self.look_up_head):
             nn.init.zeros_(head.weight)
-            nn.init.constant_(head.bias, -4.0)  # most words stand elsewhere
+            nn.init.constant_(head.bias, -4.0)  # most targets are 0
 
-    def fields(self, words, clip):
-        """The words of a script apart, (B, L, vocabulary) each: those that tell what is seen, and what is heard."""
+    def seen_and_heard(self, words, clip):
+        """The words after "see" and those after "hear", (B, L, vocabulary) each."""
         place = torch.arange(words.shape[1], device=words.device).expand(words.shape[:2])
-        saw, heard = (place.masked_fill(words[..., word] == 0, -1).cummax(1).values for word in (self.see, self.hear))
+        saw, heard = (place.masked_fill(words[..., word] == 0, -1).cummax(1).values
+                      for word in (self.see, self.hear))
         words = words * ((torch.maximum(saw, heard) >= 0) & clip)[..., None]
-        listens = (heard > saw)[..., None]
-        return words * ~listens, words * listens
+        audible = (heard > saw)[..., None]
+        return words * ~audible, words * audible
 
-    def clause_words(self, words, clauses, clip):
-        """What each place of a script can know of what stands up to it, as zeros and ones: (B, L, 4 * vocabulary + counts).
+    def clause_targets(self, words, clauses, clip):
+        """What a causal model can know at each token of a transcript, as zeros and ones.
 
-        The words of its own clause, then those of the last clause before that showed something and of the last one that let
-        something be heard; each first the seen, then the heard ones. Then the clause's number and how many clauses so far
-        spoke, moved and wrote a word.
+        In this order, "see" before "hear" each: the words of its own clause so far; the words of the
+        last clause before it that is not empty; then, one-hot, the number of the clause and the
+        numbers of words said, movements and words written so far.
 
         Args:
-            words: (B, L, vocabulary), 1 for each word that stands at a place.
-            clauses, clip: (B, L), the clause's number, and True where a place belongs to the script.
+            words: (B, L, vocabulary), 1 for each word of a token.
+            clauses: (B, L), the number of the clause.
+            clip: (B, L), True for the tokens of the transcript.
+
+        Returns:
+            (B, L, 4 * vocabulary + counts)
         """
-        streams = self.fields(words, clip)
+        streams = self.seen_and_heard(words, clip)
         place = torch.arange(clauses.shape[1], device=words.device)
         earlier = place[:, None] > place  # [L, L]
         ago = clauses[:, :, None] - clauses[:, None]  # [B, L, L]
         here = ((ago == 0) & (place[:, None] >= place)).float()
         own, last = [], []
-        for stream in streams:
-            told = stream.index_fill(-1, torch.tensor(self.empty, device=words.device), 0).any(-1)  # [B, L]
-            number = clauses[:, None].masked_fill(~(told[:, None] & (ago > 0)), -1)  # [B, L, L]
+        for words_of in streams:
+            empty = torch.tensor(self.empty, device=words.device)
+            full = words_of.index_fill(-1, empty, 0).any(-1)  # [B, L]
+            number = clauses[:, None].masked_fill(~(full[:, None] & (ago > 0)), -1)  # [B, L, L]
             before = (number == number.amax(-1, keepdim=True)) & (number >= 0)
-            own, last = [*own, here @ stream], [*last, before.float() @ stream]
+            own, last = [*own, here @ words_of], [*last, before.float() @ words_of]
         counted = sum(streams)[..., self.counted]  # [B, L, kinds]
-        new = counted * (((ago == 0) & earlier).float() @ counted == 0)  # named twice, a word is still said once
+        # A word that occurs twice in a clause counts once.
+        new = counted * (((ago == 0) & earlier).float() @ counted == 0)
         counts = torch.cat([clauses[..., None], new.cumsum(1)], dim=-1).long().clamp(max=COUNT - 1)
-        return torch.cat([*own, *last, F.one_hot(counts, COUNT).flatten(-2)], dim=-1).clamp(max=1)
+        counts = F.one_hot(counts, COUNT).flatten(-2)
+        return torch.cat([*own, *last, counts], dim=-1).clamp(max=1)
 
-    def looked_up(self, words, clauses, clip):
-        """What stands in all clauses that hold the name at a place, (B, L, 2 * vocabulary): the seen, then the heard words.
+    def lookup_targets(self, words, clauses, clip):
+        """The words of all clauses that contain the name at a token: (B, L, 2 * vocabulary).
 
-        Nothing where the place holds no name, or one that the script does not.
+        First those after "see", then those after "hear". Zeros where the token is no name, or where
+        the transcript does not contain it.
         """
-        seen, heard = self.fields(words, clip)
+        seen, heard = self.seen_and_heard(words, clip)
         found = words[..., self.names] @ (seen + heard)[..., self.names].transpose(1, 2)  # [B, L, L]
         together = (clauses[:, :, None] == clauses[:, None]).float()
         return ((found @ together).clamp(max=1) @ torch.cat([seen, heard], dim=-1)).clamp(max=1)
 
-    def read(self, input_ids, named):
-        """What stands at each place, (B, L, vocabulary), and its embedding: of a word, or of the words that a query names.
+    def embed(self, input_ids, named):
+        """The words of each token, (B, L, vocabulary), and its embedding: the sum over its words.
 
-        The connector will be neither sure nor exact, so queries are read louder and softer, and with noise.
+        In training, the embeddings of placeholders get a random scale and noise, since those of the
+        connector will not be exact.
         """
+        embedding = self.encoder.get_input_embeddings()
         words = F.one_hot(input_ids, self.encoder.config.vocab_size).float()
-        embeds = self.encoder.get_input_embeddings()(input_ids)
+        embeds = embedding(input_ids)
         if named is None:
             return words, embeds
-        query = input_ids == self.placeholder
-        sums = named @ self.encoder.get_input_embeddings().weight  # [queries of the batch, width]
+        query = (input_ids == self.placeholder)[..., None]
+        sums = named @ embedding.weight  # [queries of the batch, width]
         if self.training:
             noise = 0.3 * sums.detach().std(-1, keepdim=True) * torch.randn_like(sums)
-            sums = (sums + noise) * torch.empty(len(sums), 1, device=sums.device).uniform_(0.4, 1.2)
-        return words.masked_scatter(query[..., None], named), embeds.masked_scatter(query[..., None], sums.to(embeds.dtype))
+            scale = torch.empty(len(sums), 1, device=sums.device).uniform_(0.4, 1.2)
+            sums = (sums + noise) * scale
+        return (words.masked_scatter(query, named),
+                embeds.masked_scatter(query, sums.to(embeds.dtype)))
 
     def forward(self, input_ids, attention_mask, labels, turn_ids, clauses=None, named=None):
-        """Answers count in full, every other token a little: to foresee what a question may ask is practice, too.
+        """The loss: cross-entropy on the answers, 0.1 times that on all tokens, and the two heads'.
 
         Args:
-            clauses: (B, L), the number of the clause that a place of the script belongs to.
-            named: the `naming.multi_hot` of all placeholders of the batch; None: there are none.
+            clauses: (B, L), the number of the clause of each token of the transcript.
+            named: the `naming.multi_hot` of all placeholders in the batch; None: there are none.
         """
         mask, position_ids = isolate_turns_mask(turn_ids)
-        mask = torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, -torch.inf)  # plain attention adds it
-        words, embeds = self.read(input_ids, named)
-        outputs = self.encoder(inputs_embeds=embeds, attention_mask=mask, position_ids=position_ids,
-                               output_hidden_states=True)
-        logits = outputs.logits[:, :-1]
-        answers, every = labels[:, 1:], input_ids[:, 1:].masked_fill(
-            (attention_mask[:, 1:] == 0) | (input_ids[:, 1:] == self.placeholder), -100)
-        logits = logits.float().transpose(1, 2)  # [B, vocabulary, L - 1]
+        words, embeds = self.embed(input_ids, named)
+        outputs = self.encoder(inputs_embeds=embeds, attention_mask=additive_mask(mask),
+                               position_ids=position_ids, output_hidden_states=True)
+        skipped = (attention_mask == 0) | (input_ids == self.placeholder)
+        answers, every = labels[:, 1:], input_ids.masked_fill(skipped, -100)[:, 1:]
+        logits = outputs.logits[:, :-1].float().transpose(1, 2)  # [B, vocabulary, L - 1]
         loss = F.cross_entropy(logits, answers) + 0.1 * F.cross_entropy(logits, every)
-        clip = turn_ids == 0
         if self.training:
-            hidden, told = outputs.hidden_states, self.looked_up(words, clauses, clip)
-            lessons = (self.head, 2, clip, self.clause_words(words, clauses, clip)), (self.look_up_head, 3, ~clip & told.any(-1), told)
-            for head, layer, places, truth in lessons:
-                if places.any():  # 12: a mean over so many words, nearly all absent, is small
-                    loss = loss + 12 * F.binary_cross_entropy_with_logits(head(hidden[layer][places]).float(), truth[places])
+            clip = turn_ids == 0
+            targets = self.lookup_targets(words, clauses, clip)
+            for head, layer, places, target in (
+                    (self.head, 2, clip, self.clause_targets(words, clauses, clip)),
+                    (self.look_up_head, 3, ~clip & targets.any(-1), targets)):
+                if places.any():  # the mean is small, as nearly all targets are 0: weight 12
+                    found = head(outputs.hidden_states[layer][places]).float()
+                    loss = loss + 12 * F.binary_cross_entropy_with_logits(found, target[places])
         right = ((logits.argmax(1) == answers) | (answers == -100)).all(1)  # the whole answer
         return {"loss": loss, "right": right}
 
     @staticmethod
-    def example(scene: Scene, processor: FavorProcessor, moments: tuple[int, int] | None = None, drill: float = 0.35,
-                retell: float = 0.2, named: float = 0.5, hard: bool = True,
-                focus: tuple[str, ...] = (), tasks: float = 0.0, of: tuple[str, ...] = tuple(TASKS), tokens: int = 192) -> dict:
-        """A conversation about the script of a scene.
+    def example(scene: Scene, processor: FavorProcessor, moments: tuple[int, int] | None = None,
+                drill: float = 0.35, retell: float = 0.2, named: float = 0.5, hard: bool = True,
+                focus: tuple[str, ...] = (), tasks: float = 0.0, of: tuple[str, ...] = tuple(TASKS),
+                tokens: int = 192) -> dict:
+        """A conversation about the transcript of a scene.
 
         Args:
-            moments: read only a stretch of so many of them, from least to most: less to search, learned sooner.
-            drill, retell: the shares of examples that begin with `drills`, or write the script out instead.
-            named: the share of scripts that are not written but named, as the connector's queries will name them.
-            hard: ask more often what needs more (`questions.choose`).
-            focus: families that half of the scripts are asked about, each script about one of them alone: where a family is
-                learned last, its answers guessed among what the clip holds, several of one kind show what tells them apart.
-            tasks: the share of examples that draw a scene as one of the tasks of `aveb` does, one of those in `of`, and ask
-                what the tasks ask.
-            tokens: at most; as many questions as fit, so that little of a batch is padding.
+            moments: use an excerpt of at least and at most so many moments, which is easier.
+            drill: the share of examples that begin with `lookup_drills`.
+            retell: the share of examples that ask for the transcript, also in another order.
+            named: the share of transcripts that are given as placeholders.
+            hard: see `questions.draw_questions`.
+            focus: half of the examples ask about one of these families only.
+            tasks: the share of examples with the scene and the questions of an AVEB task.
+            of: these tasks.
+            tokens: the largest number of tokens.
         """
-        rng = np.random.default_rng([scene.seed, 61])
+        rng = stream("language pretraining", scene.seed)
         if tasks and rng.random() < tasks:
-            return LanguageProbe.task_example(TASKS[of[rng.integers(len(of))]], scene, processor, rng, named, tokens)
+            task = TASKS[of[rng.integers(len(of))]]
+            return LanguageProbe.task_example(task, scene, processor, rng, named, tokens)
         if moments is not None:
             length = min(int(rng.integers(moments[0], moments[1] + 1)), len(scene.moments))
-            start = rng.integers(len(scene.moments) - length + 1)
-            scene = stretch(scene, start, length)
+            scene = excerpt(scene, rng.integers(len(scene.moments) - length + 1), length)
         text = transcript(scene, rng)
         named = rng.random() < named
         missing = rng.choice(["audio", "video"]) if named and rng.random() < 0.15 else None
-        enough = ENOUGH if moments is None else 1  # so few moments rarely hold enough for an honest question
+        least = MIN_ANSWERS if moments is None else 1  # few moments rarely hold more
         only = focus[rng.integers(len(focus))] if focus and rng.random() < 0.5 else None
-        asked = partial(choose, scene, rng, tokens // 8, reword_them=True, enough=enough, hard=hard, missing=missing)
+        asked = partial(draw_questions, scene, rng, tokens // 8, reworded=True, min_answers=least,
+                        hard=hard, missing=missing)
         turns = [(q.text, q.answer) for q in only and asked(only=only) or asked()]
         kind = 1 if only else rng.random()
         if kind < drill and not missing:
-            turns = drills(scene, rng) + turns
+            turns = lookup_drills(scene, rng) + turns
         elif kind < drill + retell and not missing:
-            # To retell it in another order is to look up, clause by clause, what belongs together.
-            turns = [(DESCRIBE, text), (RETELL, transcript(shuffled(scene, rng), rng))]
+            order = rng.permutation(len(scene.moments))
+            mixed = replace(scene, moments=tuple(scene.moments[i] for i in order))
+            turns = [(DESCRIBE, text), (RETELL, transcript(mixed, rng))]
             rng.shuffle(turns)
-        return cut(script(scene, processor, turns, text, named, missing), tokens)
+        return truncate(script_dialogue(scene, processor, turns, text, named, missing), tokens)
 
     @staticmethod
-    def task_example(task: Task, scene: Scene, processor: FavorProcessor, rng, named: float, tokens: int) -> dict:
-        """A conversation about a scene of a task; only what the task lets perceive stands in the script."""
+    def task_example(task: Task, scene: Scene, processor: FavorProcessor, rng, named: float,
+                     tokens: int) -> dict:
+        """A conversation about a scene of a task; its transcript has only the task's streams."""
         scene = task.draw(scene.seed)
         turns = [(e.question, e.answers[0]) for e in ask_all(scene, rng, task.missing)]
-        if len(scene.moments) > 1:
-            turns += [(q.text, q.answer) for q in choose(scene, rng, 6, reword_them=True, missing=task.missing)]
-        # Of a single moment the sound stands last, as the connector's queries name it: it is held against the picture.
-        text = transcript(task.perceived(scene), rng if len(scene.moments) > 1 else None)
-        return cut(script(scene, processor, turns, text, rng.random() < named, task.missing), tokens)
+        several = len(scene.moments) > 1
+        if several:
+            drawn = draw_questions(scene, rng, 6, reworded=True, missing=task.missing)
+            turns += [(q.text, q.answer) for q in drawn]
+        # With one moment, "hear" comes last, as in the queries: to compare sound and picture.
+        text = transcript(task.perceived(scene), rng if several else None)
+        named = rng.random() < named
+        return truncate(script_dialogue(scene, processor, turns, text, named, task.missing), tokens)
 
     @staticmethod
     def collate(processor: FavorProcessor, examples: list[dict]) -> dict[str, torch.Tensor]:
         batch = processor.pad_dialogues(examples)
         placeholder, end = processor.tokenizer.convert_tokens_to_ids([MEDIA_TOKEN, ";"])
-        batch["clauses"] = (batch["input_ids"] == end).cumsum(1)
+        ids, clauses = batch["input_ids"], (batch["input_ids"] == end).cumsum(1)
         if numbers := [number for e in examples for number in e["numbers"]]:
-            batch["clauses"] = batch["clauses"].masked_scatter(batch["input_ids"] == placeholder, torch.tensor(numbers))
-            batch["named"] = torch.cat([multi_hot(e["words"], len(processor.tokenizer)) for e in examples])
-        return batch
+            clauses = clauses.masked_scatter(ids == placeholder, torch.tensor(numbers))
+            size = len(processor.tokenizer)
+            batch["named"] = torch.cat([multi_hot(e["words"], size) for e in examples])
+        return {**batch, "clauses": clauses}

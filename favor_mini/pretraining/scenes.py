@@ -1,4 +1,4 @@
-"""Freshly drawn scenes as a dataset."""
+"""Scenes of a split as a dataset, drawn when they are needed."""
 
 import torch
 from torch.utils.data import Dataset, get_worker_info
@@ -7,10 +7,16 @@ from ..world.scene import SPLITS, draw_scene
 
 
 class Scenes(Dataset):
-    """A split as a map from index to what `make` builds of a scene. `identity` names what that is, for a run that goes on."""
+    """Item i is `make(scene)` for scene i of a split.
+
+    Args:
+        make: makes an example of a scene.
+        identity: a description of the examples, for `training.trainer.fit`.
+    """
 
     def __init__(self, make, count: int = 10**7, split: str = "train", identity: str = ""):
-        self.make, self.first, self.count, self.identity = make, SPLITS[split].start, count, identity
+        self.make, self.first, self.count = make, SPLITS[split].start, count
+        self.identity = identity
 
     def __len__(self) -> int:
         return self.count
@@ -22,4 +28,5 @@ class Scenes(Dataset):
 
 
 def stack(examples: list[dict]) -> dict[str, torch.Tensor]:
+    """Stack the tensors of examples into a batch."""
     return {k: torch.stack([e[k] for e in examples]) for k in examples[0]}

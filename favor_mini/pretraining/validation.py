@@ -1,40 +1,50 @@
-"""Ask a model about validation scenes."""
-
-import numpy as np
+"""Questions about held-out scenes, for the recipe (split "validation") and comparisons ("test")."""
 
 from ..evaluation.answering import answer, encode_clips, evaluate
 from ..evaluation.scores import Row
-from ..world.questions import choose, single_modality_chance
+from ..world.questions import draw_questions, single_modality_chance
 from ..world.rows import encode_scenes, scene_clip
-from ..world.scene import SPLITS, draw_scene
+from ..world.scene import SPLITS, draw_scene, stream
 from ..world.tasks import TASKS
 
 
-def validation_rows(model, processor, scenes: int = 100, questions: int = 10) -> list:
-    """Ask about validation scenes drawn in memory (the samples are kept for the end, and are read from mp4)."""
-    drawn = [draw_scene(SPLITS["validation"].start + 5000 + i) for i in range(scenes)]
-    drawn = {str(scene.seed): scene for scene in drawn}
-    clips = {name: scene_clip(scene, processor.settings.image_size, processor.settings.frame_rate) for name, scene in drawn.items()}
-    asked = [(name, question) for i, (name, scene) in enumerate(drawn.items())
-             for question in choose(scene, np.random.default_rng(i), questions)]
-    return evaluate(model, processor, encode_clips(model, processor, clips), asked, single_modality_chance(drawn))
+def question_rows(model, processor, scenes: int = 100, questions: int = 10, *,
+                  split: str = "validation") -> list[Row]:
+    """Ask a model about scenes that are drawn in memory.
+
+    Args:
+        scenes: number of scenes, from number 5000 of the split on.
+        questions: largest number of questions about each.
+        split: "validation" for choices, "test" for reported results.
+    """
+    first, settings = SPLITS[split].start + 5000, processor.settings
+    drawn = {str(seed): draw_scene(seed) for seed in range(first, first + scenes)}
+    clips = {name: scene_clip(scene, settings.image_size, settings.frame_rate)
+             for name, scene in drawn.items()}
+    asked = [(name, question) for name, scene in drawn.items() for question in
+             draw_questions(scene, stream("evaluation questions", scene.seed), questions)]
+    return evaluate(model, processor, encode_clips(model, processor, clips), asked,
+                    single_modality_chance(drawn))
 
 
-def task_rows(model, processor, scenes: int = 12) -> list[Row]:
-    """Ask what each of the eleven tasks asks, two questions at most about each of so many validation scenes of its own.
+def task_rows(model, processor, scenes: int = 12, *, split: str = "validation") -> list[Row]:
+    """Ask a model up to two questions about each of `scenes` scenes of each AVEB task.
 
-    Of `family` each row holds the task. A row is right or wrong: a transcript or caption is right if it is so as a whole.
+    `family` of a row is the name of the task. A transcript or caption must be right as a whole.
     """
     asked, encoded = [], []
     for task in TASKS.values():
-        questions, seed = {}, SPLITS["validation"].start + 7000
-        while len(questions) < scenes:
-            questions[seed] = task.ask(task.draw(seed), np.random.default_rng(seed))[:2]
-            questions = {at: examples for at, examples in questions.items() if examples}  # of few pictures ocr asks anything
+        examples, seed = {}, SPLITS[split].start + 7000
+        while len(examples) < scenes:
+            rng = stream("evaluation task questions", seed)
+            if found := task.ask(task.draw(seed), rng)[:2]:  # ocr has none for most pictures
+                examples[seed] = found
             seed += 1
-        for media in encode_scenes(model, processor, questions, task=task.name, progress=False):
-            asked += [(task.name, media["seed"], example) for example in questions[media["seed"]]]
-            encoded += [media] * len(questions[media["seed"]])
-    told = answer(model, processor, encoded, [example.question for *_, example in asked], max_new_tokens=48)
+        for media in encode_scenes(model, processor, examples, task=task.name, progress=False):
+            found = examples[media["seed"]]
+            asked += [(task.name, media["seed"], example) for example in found]
+            encoded += [media] * len(found)
+    texts = answer(model, processor, encoded, [example.question for *_, example in asked],
+                   max_new_tokens=48)
     return [Row(str(seed), name, e.question, e.answers[0], text, e.guess, e.answers[1:])
-            for (name, seed, e), text in zip(asked, told, strict=True)]
+            for (name, seed, e), text in zip(asked, texts, strict=True)]

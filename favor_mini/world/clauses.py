@@ -1,4 +1,4 @@
-"""The words that each output query of a window should name: targets of the naming stage, from the script."""
+"""The words that each output query of a window should name: the targets of the stage "name"."""
 
 from itertools import product
 
@@ -9,47 +9,57 @@ from ..registry import find
 from .scene import Moment, Scene
 from .transcript import heard_phrase, seen_phrase
 
-FIELDS = 4  # queries to a clause
+FIELDS = 4  # queries for each clause: subject, event, second object, sound
 
 
 def clause(moment: Moment | None, start: float, end: float) -> list[str]:
-    """The words for the four queries of one moment; `moment` is None after the clip's end.
+    """The words for the four queries of one moment; None stands for the time after the clip's end.
 
-    Only what their window, from `start` to `end` seconds, can tell: a sound in it, and a movement's middle.
+    They name what the window from `start` to `end` (seconds) shows: the sound, or the event, of a
+    moment counts if its middle is in the window.
     """
     if moment is None:
         return ["."] * FIELDS
     actors, middle = moment.actors, (moment.start + moment.end) / 2
     words = f"see {seen_phrase(moment)}".split()
-    subject = " ".join(words[: 1 + len(actors[0].label.split())]) if actors and moment.seen != "write" else " ".join(words)
-    does = beside = subject
+    subject = " ".join(words)
+    if actors and moment.seen != "write":
+        subject = " ".join(words[: 1 + len(actors[0].label.split())])
+    event = second = subject
     if not start <= middle < end:
-        if moment.seen == "turn" and middle < start:  # its first colour was seen in the window before
-            subject = does = beside = f"see {actors[0].name}"
+        if moment.seen == "turn" and middle < start:  # the window before showed its first colour
+            subject = event = second = f"see {actors[0].name}"
     elif len(words) > len(subject.split()):
-        does, _, other = " ".join(words[len(subject.split()) :]).partition(" beside ")
-        beside = f"beside {other}" if other else subject
+        event, _, other = " ".join(words[len(subject.split()) :]).partition(" beside ")
+        second = f"beside {other}" if other else subject
     sound = moment.heard
-    told = sound is None or start <= sound.start + sound.seconds / 2 < end
-    return [subject, does, beside, f"hear {heard_phrase(moment)}" if told else "hear"]
+    audible = sound is None or start <= sound.start + sound.seconds / 2 < end
+    return [subject, event, second, f"hear {heard_phrase(moment)}" if audible else "hear"]
 
 
 def query_words(scene: Scene, processor: FavorProcessor, num_frames: int, missing: str | None = None
                 ) -> tuple[list[list[int]], list[int]]:
-    """What each of a clip's W * N output queries should name: its words' token ids, and the number of its moment.
+    """The targets of a clip's W * N output queries.
 
-    `num_frames` is the clip's T; `missing` is the stream that it lacks, "audio" or "video": there, "hear" or "see" is all
-    that can be named.
+    Args:
+        num_frames: T, the number of frames of the clip.
+        missing: the stream that the clip does not have, "audio" or "video". The queries for it name
+            only "hear" or "see".
+
+    Returns:
+        for each query, in time order: the token ids of its words, and the number of its moment.
     """
     settings, words, numbers = processor.settings, [], []
-    rate, clauses = settings.frame_rate, -(-settings.num_queries // FIELDS)  # of a window
-    for (start, end), place in product(window_spans(num_frames, settings), range(settings.num_queries)):
+    rate, clauses = settings.frame_rate, -(-settings.num_queries // FIELDS)  # clauses of a window
+    places = range(settings.num_queries)
+    for (start, end), place in product(window_spans(num_frames, settings), places):
         t = start + (place // FIELDS + 0.5) / clauses * settings.window_frames / rate
-        frame = round(t * rate)  # the nearest one: between frames nobody sees
-        if place < FIELDS:  # a single picture, or a window of one frame, is told, too
+        frame = round(t * rate)  # the nearest frame
+        if place < FIELDS:  # the first clause is never empty, even for a single picture
             frame = min(frame, num_frames - 1)
         t = frame / rate
-        number = next((i for i, m in enumerate(scene.moments) if m.start <= t < min(m.end, end)), len(scene.moments))
+        number = next((i for i, m in enumerate(scene.moments) if m.start <= t < min(m.end, end)),
+                      len(scene.moments))
         moment = scene.moments[number] if number < len(scene.moments) else None
         phrase = clause(moment, start, end)[place % FIELDS]
         if moment and missing == ("audio" if place % FIELDS == FIELDS - 1 else "video"):
@@ -60,8 +70,11 @@ def query_words(scene: Scene, processor: FavorProcessor, num_frames: int, missin
 
 
 def window_spans(num_frames: int, settings: ProcessorSettings) -> list[tuple[float, float]]:
-    """From which second to which each of a clip's windows reaches."""
-    frames = torch.arange(float(num_frames))[None, :, None, None]  # [1, T, 1, 1]: every frame holds its own number
-    windows, real = find("windows", settings.windows)(frames, torch.ones(1, num_frames).bool(), settings.window_frames)
-    held = [window[mask, 0].tolist() for window, mask in zip(windows, real, strict=True) if mask.any()]
-    return [(window[0] / settings.frame_rate, (window[-1] + 1) / settings.frame_rate) for window in held]
+    """Start and end of each of a clip's windows, in seconds."""
+    frames = torch.arange(float(num_frames))[None, :, None, None]  # [1, T, 1, 1]: frame numbers
+    split = find("windows", settings.windows)
+    windows, real = split(frames, torch.ones(1, num_frames).bool(), settings.window_frames)
+    held = [window[mask, 0].tolist()
+            for window, mask in zip(windows, real, strict=True) if mask.any()]
+    return [(window[0] / settings.frame_rate, (window[-1] + 1) / settings.frame_rate)
+            for window in held]

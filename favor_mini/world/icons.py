@@ -1,7 +1,7 @@
-"""Every picture the mini world knows, drawn once and large: shapes, sounding things and written words.
+"""The icons of the mini world: shapes, sounding things and written words, drawn at high resolution.
 
-Shapes are drawn in white, to be multiplied by a colour later; things keep their own colours, which no other thing
-shares, so that they can be told apart even where they are 20 pixels wide. All are drawn for a dark background.
+Shapes are white; `pictures` multiplies them by a colour. Each thing has its own pair of colours, so
+that it can be recognised even at a width of 20 pixels. All icons are for a dark background.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from math import cos, pi, sin
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-CANVAS = 512  # pixels; the side of the picture that `icon` returns
-BODY = 320  # pixels; the icon itself lies in the middle of it, the rest is an empty margin for resampling
-_FINE = 4  # Pillow's lines are jagged, so draw this many times larger and shrink
+CANVAS = 512  # side of the image that `icon` returns, in pixels
+BODY = 320  # side of the icon in its middle, in pixels; the margin is needed for resampling
+_FINE = 4  # supersampling: Pillow's lines are not antialiased
 
-GOLD, AMBER, CREAM, INK, STEEL, GREY = "#f6bd2c", "#d98f14", "#fff3d6", "#26323e", "#b9c6d6", "#7d8b9b"
+GOLD, AMBER, CREAM = "#f6bd2c", "#d98f14", "#fff3d6"
+INK, STEEL, GREY, ORANGE, WOOD = "#26323e", "#b9c6d6", "#7d8b9b", "#ff9d2e", "#e0b070"
 
 
 class Pen:
-    """Draws in a unit square (x to the right, y down) that maps to the icon's body; `fill=CLEAR` cuts a hole."""
+    """Draws in the unit square of an icon's body (x to the right, y down); `CLEAR` cuts a hole."""
 
     CLEAR = (0, 0, 0, 0)
 
@@ -37,30 +38,34 @@ class Pen:
 
     def dot(self, x, y, radius, fill, tall=1.0):
         """A disc, or an ellipse `tall` times as tall as it is wide."""
-        self.draw.ellipse([self.at(x - radius, y - radius * tall), self.at(x + radius, y + radius * tall)], fill)
+        self.draw.ellipse([self.at(x - radius, y - radius * tall),
+                           self.at(x + radius, y + radius * tall)], fill)
 
     def pie(self, x, y, radius, first, last, fill):
         """A slice of a disc between two angles in degrees, clockwise from three o'clock."""
-        self.draw.pieslice([self.at(x - radius, y - radius), self.at(x + radius, y + radius)], first, last, fill)
+        corners = [self.at(x - radius, y - radius), self.at(x + radius, y + radius)]
+        self.draw.pieslice(corners, first, last, fill)
 
     def box(self, left, top, right, bottom, fill, corner=0.0):
-        self.draw.rounded_rectangle([self.at(left, top), self.at(right, bottom)], self.length(corner), fill)
+        corners = [self.at(left, top), self.at(right, bottom)]
+        self.draw.rounded_rectangle(corners, self.length(corner), fill)
 
     def area(self, points, fill):
         self.draw.polygon([self.at(x, y) for x, y in points], fill)
 
     def line(self, points, width, fill):
         """A stroke with round ends and joints."""
-        self.draw.line([self.at(x, y) for x, y in points], fill, self.length(width), joint="curve")
+        places = [self.at(x, y) for x, y in points]
+        self.draw.line(places, fill, self.length(width), joint="curve")
         for x, y in points:
             self.dot(x, y, width / 2, fill)
 
 
 @cache
 def icon(name: str) -> Image.Image:
-    """The icon of a shape or thing, or, for any other name, that word on a plate.
+    """The icon of a shape or a thing; any other name is written on a plate.
 
-    Returns an image of CANVAS x CANVAS pixels in mode "RGBa" (colours premultiplied by alpha), body in the middle.
+    Returns an image of CANVAS x CANVAS pixels in mode "RGBa" (colours premultiplied by alpha).
     """
     pen = Pen()
     DRAWINGS.get(name, lambda pen: _word(pen, name))(pen)
@@ -68,17 +73,18 @@ def icon(name: str) -> Image.Image:
 
 
 def _word(pen: Pen, text: str) -> None:
-    """Dark bold letters that fill the width of a light plate, which is as high as the highest and deepest of them."""
+    """Dark bold letters on a light plate, as wide as the text; all plates have the same margins."""
     wide = ImageFont.load_default(size=100).getlength(text)
     font = ImageFont.load_default(size=100 * pen.length(0.92) / wide)
     _, top, _, bottom = font.getbbox("hg", anchor="ms")
     half = (bottom - top) / 2 / pen.length(1)
     pen.box(0, 0.47 - half, 1, 0.53 + half, CREAM, corner=0.06)
     x, middle = pen.at(0.5, 0.5)
-    pen.draw.text((x, middle - (top + bottom) / 2), text, INK, font, anchor="ms", stroke_width=round(font.size / 60))
+    pen.draw.text((x, middle - (top + bottom) / 2), text, INK, font, anchor="ms",
+                  stroke_width=round(font.size / 60))
 
 
-# Shapes: white, each about as large to the eye as the others.
+# Shapes: white, of about the same apparent size.
 
 def _around(count, radius, first=-90.0, centre=(0.5, 0.5)):
     """`count` points evenly on a circle, the first at an angle in degrees (-90: at the top)."""
@@ -99,7 +105,8 @@ def _triangle(pen):
 
 
 def _star(pen):
-    tips, dents = _around(5, 0.54, centre=(0.5, 0.54)), _around(5, 0.23, first=-54, centre=(0.5, 0.54))
+    tips = _around(5, 0.54, centre=(0.5, 0.54))
+    dents = _around(5, 0.23, first=-54, centre=(0.5, 0.54))
     pen.area([point for pair in zip(tips, dents, strict=True) for point in pair], "white")
 
 
@@ -120,7 +127,7 @@ def _ring(pen):
     pen.dot(0.5, 0.5, 0.27, Pen.CLEAR)
 
 
-# Things: a silhouette and a pair of colours of its own for each.
+# Things: each has its own silhouette and pair of colours.
 
 def _bell(pen):
     pen.dot(0.5, 0.09, 0.08, AMBER)
@@ -133,15 +140,16 @@ def _bell(pen):
 
 def _drum(pen):
     body, light = "#c2317f", "#ff9fce"
-    pen.line([(0.04, 0.04), (0.44, 0.3)], 0.07, "#e0b070")
-    pen.line([(0.96, 0.04), (0.56, 0.3)], 0.07, "#e0b070")
+    pen.line([(0.04, 0.04), (0.44, 0.3)], 0.07, WOOD)
+    pen.line([(0.96, 0.04), (0.56, 0.3)], 0.07, WOOD)
     pen.dot(0.5, 0.84, 0.45, body, tall=0.33)
     pen.box(0.05, 0.4, 0.95, 0.84, body)
-    pen.line([(0.06, 0.52), (0.2, 0.88), (0.35, 0.6), (0.5, 0.94), (0.65, 0.6), (0.8, 0.88), (0.94, 0.52)], 0.04, light)
+    pen.line([(0.06, 0.52), (0.2, 0.88), (0.35, 0.6), (0.5, 0.94), (0.65, 0.6), (0.8, 0.88),
+              (0.94, 0.52)], 0.04, light)
     pen.dot(0.5, 0.4, 0.45, light, tall=0.36)
     pen.dot(0.5, 0.39, 0.4, CREAM, tall=0.34)
-    pen.dot(0.42, 0.31, 0.065, "#e0b070")
-    pen.dot(0.58, 0.31, 0.065, "#e0b070")
+    pen.dot(0.42, 0.31, 0.065, WOOD)
+    pen.dot(0.58, 0.31, 0.065, WOOD)
 
 
 def _whistle(pen):
@@ -157,7 +165,8 @@ def _horn(pen):
     pen.dot(0.17, 0.5, 0.17, "#1fa79a", tall=1.15)
     pen.dot(0.12, 0.43, 0.05, "#8fe3da")
     pen.box(0.28, 0.43, 0.6, 0.57, AMBER)
-    pen.area([(0.46, 0.44), (0.66, 0.38), (0.88, 0.14), (0.88, 0.86), (0.66, 0.62), (0.46, 0.56)], "#f08a24")
+    pen.area([(0.46, 0.44), (0.66, 0.38), (0.88, 0.14), (0.88, 0.86), (0.66, 0.62), (0.46, 0.56)],
+             "#f08a24")
     pen.dot(0.88, 0.5, 0.12, "#ffd9a0", tall=3.4)
     pen.dot(0.885, 0.5, 0.07, "#a44a08", tall=4.4)
 
@@ -190,13 +199,13 @@ def _phone(pen):
 
 def _bird(pen):
     body, wing = "#5cc8ff", "#1f86d0"
-    pen.line([(0.44, 0.84), (0.42, 0.97)], 0.04, "#ff9d2e")
-    pen.line([(0.58, 0.84), (0.58, 0.97)], 0.04, "#ff9d2e")
+    pen.line([(0.44, 0.84), (0.42, 0.97)], 0.04, ORANGE)
+    pen.line([(0.58, 0.84), (0.58, 0.97)], 0.04, ORANGE)
     pen.area([(0.0, 0.36), (0.34, 0.5), (0.3, 0.78), (0.04, 0.56)], wing)
     pen.dot(0.5, 0.62, 0.31, body, tall=0.85)
     pen.dot(0.68, 0.32, 0.22, body)
     pen.area([(0.46, 0.36), (0.86, 0.42), (0.8, 0.66), (0.4, 0.62)], body)
-    pen.area([(0.86, 0.24), (1.0, 0.35), (0.86, 0.42)], "#ff9d2e")
+    pen.area([(0.86, 0.24), (1.0, 0.35), (0.86, 0.42)], ORANGE)
     pen.dot(0.72, 0.27, 0.07, "white")
     pen.dot(0.74, 0.27, 0.04, INK)
     pen.pie(0.4, 0.54, 0.26, 0, 180, wing)
@@ -214,6 +223,6 @@ def _siren(pen):
     pen.box(0.1, 0.87, 0.9, 0.96, GREY, corner=0.045)
 
 
-DRAWINGS = {"circle": _circle, "square": _square, "triangle": _triangle, "star": _star, "cross": _cross,
-            "heart": _heart, "ring": _ring, "bell": _bell, "drum": _drum, "whistle": _whistle, "horn": _horn,
-            "clock": _clock, "phone": _phone, "bird": _bird, "siren": _siren}
+DRAWINGS = {draw.__name__[1:]: draw for draw in (
+    _circle, _square, _triangle, _star, _cross, _heart, _ring,
+    _bell, _drum, _whistle, _horn, _clock, _phone, _bird, _siren)}

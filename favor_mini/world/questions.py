@@ -1,20 +1,23 @@
-"""Questions about a scene, each with its certain answer and with what it takes to answer it.
+"""Questions about a scene, each with its answer and the abilities that it needs.
 
-`needs` says which abilities a question calls for: "audio", "video", "sync" (which sound belongs to which picture),
-"order" (what came before what) and "cause" (what made it happen, what will happen). `candidates` lists the answers
-that somebody would weigh who knew the world but not the clip, the right one among them: guessing scores 1 in that many.
+The abilities are "audio", "video", "sync" (which sound belongs to which picture), "order" (which
+event was first) and "cause" (what made an event happen, or will happen). `candidates` are the
+answers that are plausible for someone who knows the mini world but not the clip.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import combinations, pairwise
+from zlib import crc32
 
 import numpy as np
 
-from .scene import COLOURS, PLACES, SHAPES, THINGS, WORDS, Moment, Scene
+from .scene import COLOURS, PLACES, SHAPES, THINGS, WORDS, Moment, Scene, stream
 
-FAMILIES = {  # family: what it needs
+FAMILIES = {  # family: the abilities that it needs
     "shown_when": ("audio", "video", "sync"),
     "heard_while": ("audio", "video", "sync"),
     "said_when": ("audio", "video", "sync"),
@@ -37,18 +40,19 @@ FAMILIES = {  # family: what it needs
     "said": ("audio",),
     "count_heard": ("audio",),
 }
-FAMILY_GROUPS = {  # family: the group that it is scored in, by what its questions need
-    family: "both modalities" if {"audio", "video"} <= set(needs)
-    else "one modality, order or cause" if len(needs) > 1 else "one modality, plain"
-    for family, needs in FAMILIES.items()}
 GROUPS = ("both modalities", "one modality, order or cause", "one modality, plain")
+FAMILY_GROUPS = {  # family: the group in which its questions are scored
+    family: GROUPS[0 if {"audio", "video"} <= set(needs) else 1 if len(needs) > 1 else 2]
+    for family, needs in FAMILIES.items()}
 LABELS = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
 NUMBERS = tuple(str(n) for n in range(9))
-ENOUGH = 3  # asked about both streams, a clip must hold this many possible answers, or one stream would be enough
+MIN_ANSWERS = 3  # a question about both streams needs this many possible answers in the clip
 
 
 @dataclass(frozen=True)
 class Question:
+    """A question with its answer; `candidates` include the answer."""
+
     family: str
     text: str
     answer: str
@@ -60,96 +64,107 @@ class Question:
 
     @property
     def single_modality(self) -> bool:
-        """Whether one stream is enough, so that a deaf or a blind model could answer."""
+        """Whether audio alone, or video alone, is enough to answer."""
         return not {"audio", "video"} <= set(self.needs)
 
 
-def ask(scene: Scene, enough: int = ENOUGH) -> list[Question]:
-    """Every question that the scene answers, family by family, always the same for the same scene.
+def ask(scene: Scene, min_answers: int = MIN_ANSWERS) -> list[Question]:
+    """All questions that the scene can answer, by family; always the same for the same scene.
 
     Args:
-        enough: how many possible answers a clip must hold where both streams are asked about. Fewer than `ENOUGH` is for
-            practice alone.
+        min_answers: how many possible answers a clip must hold for a question about both streams,
+            so that one stream alone is not enough. Fewer than `MIN_ANSWERS`: for training only.
     """
-    rng = np.random.default_rng([scene.seed, 21])  # draws the order in which alternatives are named
+    rng = stream("question alternatives", scene.seed)  # the order of "A or B" in the text
     seen = [m for m in scene.moments if m.seen != "nothing"]
     heard = [m for m in scene.moments if m.heard]
-    return [*_sync(scene, enough), *_mixed_first(scene, rng), *_order("seen", seen, rng), *_order("heard", heard, rng),
-            *_causes(scene), *_looks(seen), *_counts(seen, heard)]
+    return [*_sync(scene, min_answers), *_first_mixed(scene, rng), *_order("seen", seen, rng),
+            *_order("heard", heard, rng), *_causes(scene), *_looks(seen), *_counts(seen, heard)]
 
 
-def choose(scene: Scene, rng: np.random.Generator, count: int, reword_them: bool = False,
-           enough: int = ENOUGH, hard: bool = False, missing: str | None = None, only: str | None = None) -> list[Question]:
-    """Draw `count` questions at most: first a family, evenly, then one of its questions; none twice.
+def draw_questions(scene: Scene, rng: np.random.Generator, count: int, reworded: bool = False,
+                   min_answers: int = MIN_ANSWERS, hard: bool = False, missing: str | None = None,
+                   only: str | None = None) -> list[Question]:
+    """Draw up to `count` different questions: each time a family, then one of its questions.
 
     Args:
-        hard: draw a family as often as the square of how many abilities it needs.
-        missing: a stream that the clip lacks, "audio" or "video"; nothing is asked that needs it.
-        only: the one family to ask from.
+        reworded: replace wordings at random, see `reword`.
+        hard: draw a family with weight n ** 2, where n is the number of its abilities.
+        missing: the stream that the clip does not have, "audio" or "video". No question needs it.
+        only: the only family to draw from.
     """
     pools: dict[str, list[Question]] = {}
-    for question in ask(scene, enough):
+    for question in ask(scene, min_answers):
         if missing not in question.needs and only in (None, question.family):
             pools.setdefault(question.family, []).append(question)
-    chosen = []
-    while len(chosen) < count and pools:
+    drawn = []
+    while len(drawn) < count and pools:
         families = list(pools)
         if hard:
             weights = np.array([len(FAMILIES[name]) ** 2 for name in families])
             family = families[rng.choice(len(families), p=weights / weights.sum())]
         else:
             family = families[rng.integers(len(families))]
-        chosen.append(pools[family].pop(rng.integers(len(pools[family]))))
+        drawn.append(pools[family].pop(rng.integers(len(pools[family]))))
         if not pools[family]:
             del pools[family]
-    return [replace(q, text=reword(q.text, rng)) for q in chosen] if reword_them else chosen
+    return [replace(q, text=reword(q.text, rng)) for q in drawn] if reworded else drawn
 
 
-def one_stream_chance(scene: Scene, question: Question, stream: str) -> float:
-    """How often somebody is right at best who takes in all of one stream, "video" or "audio", and nothing of the other.
+def guesser_accuracy(scene: Scene, question: Question, modality: str) -> float:
+    """The best accuracy of a guesser that has the whole of one modality and nothing of the other.
 
-    It is the honest chance level of a question that needs both: to be right more often, both must be put together.
-    For `first_mixed` it is the neighbours that tell: what comes in the first moment came before the other one, and the eyes
-    can tell that a moment of a hit, or before one, is not asked about.
-    """
-    if stream not in ("video", "audio"):
-        raise ValueError(f'stream is {stream!r}, expected "video" or "audio"')
-    if not {"audio", "video"} <= set(question.needs):
-        return 1.0 if stream in question.needs else 1 / len(question.candidates)
-    if question.family == "first_mixed":
-        picture, sound = question.candidates
-        known = next(i for i, m in enumerate(scene.moments) if (m.subject == picture if stream == "video" else
-                                                                m.heard is not None and m.heard.name == sound))
-        open_sides = [i for i in (known - 1, known + 1) if 0 <= i < len(scene.moments)
-                      and not (stream == "video" and scene.moments[i].seen in ("hit", "near"))]
-        return 1 / len(open_sides)
-    if stream != ("video" if question.family == "shown_when" else "audio"):
-        return 1 / len(question.candidates)
-    told = _alternatives(scene, question)
-    return max(map(told.count, told)) / len(told)
-
-
-def single_modality_chance(scenes: dict[str, Scene]):
-    """The chance level of a question about a clip, for `evaluation.answering.evaluate`.
-
-    Where a question needs both streams: the best accuracy of a guesser that has the whole of one stream and nothing of
-    the other. Elsewhere: one in the number of candidate answers.
+    A question of `first_mixed` compares two neighbouring moments. A guesser that knows one of them
+    knows the answer at the first and the last moment; one that has the video also knows that there
+    are no such questions about the moment of a hit, or before one.
 
     Args:
-        scenes: the script of each clip, by its name.
+        modality: "video" or "audio".
+
+    Raises:
+        ValueError: `modality` is neither.
+    """
+    if modality not in ("video", "audio"):
+        raise ValueError(f'found modality={modality!r}, expected "video" or "audio"')
+    if question.single_modality:
+        return 1.0 if modality in question.needs else 1 / len(question.candidates)
+    if question.family == "first_mixed":
+        picture, sound = question.candidates
+        known = next(i for i, m in enumerate(scene.moments) if (
+            m.subject == picture if modality == "video" else m.heard and m.heard.name == sound))
+        neighbours = [i for i in (known - 1, known + 1) if 0 <= i < len(scene.moments)
+                      and not (modality == "video" and scene.moments[i].seen in ("hit", "near"))]
+        return 1 / len(neighbours)
+    if modality != ("video" if question.family == "shown_when" else "audio"):
+        return 1 / len(question.candidates)
+    possible = _possible_answers(scene, question)
+    return max(map(possible.count, possible)) / len(possible)
+
+
+def single_modality_chance(scenes: dict[str, Scene]) -> Callable[[str, Question], float]:
+    """The chance level of a question about a clip, for `evaluation.answering.evaluate`.
+
+    For a question that needs both modalities: the accuracy of the best single-modality guesser, see
+    `guesser_accuracy`. Otherwise: one in the number of candidate answers.
+
+    Args:
+        scenes: the script of each clip, by the clip's name.
     """
     def chance(name: str, question: Question) -> float:
-        if not {"audio", "video"} <= set(question.needs):
+        if question.single_modality:
             return 1 / len(question.candidates)
-        return max(one_stream_chance(scenes[name], question, stream) for stream in ("audio", "video"))
+        return max(guesser_accuracy(scenes[name], question, m) for m in ("audio", "video"))
 
     return chance
 
 
-REWORDINGS = (  # (as `ask` words it, other wordings that mean the same)
-    ("what was shown when", ("what was on screen when", "what could be seen when", "which picture was there when")),
-    ("what was heard while", ("which sound was heard while", "what sounded while", "what could be heard while")),
-    ("what was said when", ("which word was said when", "what was spoken when", "which word was heard when")),
+REWORDINGS = (  # (the wording of `ask`, other wordings with the same meaning)
+    ("what was shown when", ("what was on screen when", "what could be seen when",
+                             "which picture was there when")),
+    ("what was heard while", ("which sound was heard while", "what sounded while",
+                              "what could be heard while")),
+    ("what was said when", ("which word was said when", "what was spoken when",
+                            "which word was heard when")),
     ("what was said", ("which word was said", "what was spoken")),
     ("what was written", ("which word was written", "what could be read")),
     (" was heard?", (" rang?", " sounded?", " played?")),
@@ -159,18 +174,19 @@ REWORDINGS = (  # (as `ask` words it, other wordings that mean the same)
     ("last before", ("right before", "just before")),
     ("what made the", ("who made the",)),
     (" sound?", (" ring?", " play?")),
-    ("what will be heard next?", ("what will happen next?", "which sound comes next?", "what will sound next?")),
+    ("what will be heard next?", ("what will happen next?", "which sound comes next?",
+                                  "what will sound next?")),
     ("what colour", ("which colour", "what color")),
     ("where was the", ("at which place was the", "on which side was the")),
     ("which way did", ("in which direction did", "where to did")),
 )
-COLOURED = re.compile(f"the (?:{'|'.join(COLOURS)}) ({'|'.join(SHAPES)})")  # "the red circle", but not "or red circle"
+COLOURED = re.compile(f"the (?:{'|'.join(COLOURS)}) ({'|'.join(SHAPES)})")  # "the red circle"
 
 
 def reword(text: str, rng: np.random.Generator) -> str:
-    """The same question in other words, so that a model learns the meaning and not one template.
+    """The same question with other words, so that a model does not learn one template.
 
-    Now and then a shape goes without its colour, as no scene has two alike: who always hears both never listens to the shape.
+    Three times in ten, "the red circle" becomes "the circle": no scene shows two circles.
     """
     for usual, others in REWORDINGS:
         if usual in text:
@@ -178,7 +194,12 @@ def reword(text: str, rng: np.random.Generator) -> str:
     return COLOURED.sub(r"the \1", text) if rng.random() < 0.3 else text
 
 
-# How the events are named in questions and answers.
+def reword_seeded(text: str, seed: int, draw: int = 0) -> str:
+    """`reword` with the random stream of this question about the scene `seed`, and of this draw."""
+    return reword(text, stream("rewording", seed, crc32(text.encode()), draw))
+
+
+# Words for events.
 
 def _sound(moment: Moment) -> str:
     """ "the bell was heard", "moon was said" """
@@ -188,107 +209,106 @@ def _sound(moment: Moment) -> str:
 
 def _picture(moment: Moment) -> str:
     """ "the red circle was shown", "moon was written" """
-    return f"{moment.subject} was written" if moment.seen == "write" else f"the {moment.subject} was shown"
-
-
-def _kind(name: str) -> tuple[str, ...]:
-    """All names of the same kind: the answers that could be confused with this one."""
-    return next(pool for pool in (LABELS, THINGS, WORDS, COLOURS, SHAPES, tuple(PLACES)) if name in pool)
+    if moment.seen == "write":
+        return f"{moment.subject} was written"
+    return f"the {moment.subject} was shown"
 
 
 def _once(scene: Scene, moment: Moment) -> bool:
-    """Whether a moment's sound is heard in no other moment."""
-    return sum(m.heard is not None and m.heard.name == moment.heard.name for m in scene.moments) == 1
+    """Whether no other moment has the same sound."""
+    return [m.heard and m.heard.name for m in scene.moments].count(moment.heard.name) == 1
 
 
-def _sync(scene: Scene, enough: int) -> list[Question]:
-    """Pictures and sounds of one moment. Hits are left out: there the picture alone tells the sound."""
+# The questions of each family.
+
+def _sync(scene: Scene, min_answers: int) -> list[Question]:
+    """Picture and sound of one moment. Not of a hit: there the picture determines the sound."""
     found = []
     for m in scene.moments:
         if m.heard is None or m.seen in ("nothing", "hit", "near"):
             continue
         name, shown = m.heard.name, m.subject
         if m.seen != "thing" and _once(scene, m):
-            found.append(Question("shown_when", f"what was shown when {_sound(m)}?", shown, _kind(shown)))
-        if m.seen == "thing" and m.heard.kind == "sound":
-            if name != shown:
-                candidates = tuple(t for t in THINGS if t != shown)
-                text = f"what was heard off screen while the {shown} was shown?"
-                found.append(Question("off_screen", text, name, candidates))
-        elif m.heard.kind == "sound":
-            found.append(Question("heard_while", f"what was heard while {_picture(m)}?", name, THINGS))
-        else:
-            found.append(Question("said_when", f"what was said when {_picture(m)}?", name, WORDS))
-    return [q for q in found if len(set(_alternatives(scene, q))) >= enough]
+            names = WORDS if m.seen == "write" else LABELS
+            found.append(Question("shown_when", f"what was shown when {_sound(m)}?", shown, names))
+        if m.heard.kind == "word":
+            text = f"what was said when {_picture(m)}?"
+            found.append(Question("said_when", text, name, WORDS))
+        elif m.seen != "thing":
+            text = f"what was heard while {_picture(m)}?"
+            found.append(Question("heard_while", text, name, THINGS))
+        elif name != shown:
+            text = f"what was heard off screen while the {shown} was shown?"
+            others = tuple(t for t in THINGS if t != shown)
+            found.append(Question("off_screen", text, name, others))
+    return [q for q in found if len(set(_possible_answers(scene, q))) >= min_answers]
 
 
-def _alternatives(scene: Scene, question: Question) -> list[str]:
-    """All in the scene that could be the answer, for somebody who takes in the answer's own stream but not the other."""
+def _possible_answers(scene: Scene, question: Question) -> list[str]:
+    """The events of the answer's modality that could be the answer, without the other modality."""
     if question.family == "shown_when":
         return [m.subject for m in scene.moments if m.seen in ("show", "move", "turn", "write")]
-    return [m.heard.name for m in scene.moments if m.heard and m.heard.name in question.candidates]
+    names = (m.heard.name for m in scene.moments if m.heard)
+    return [name for name in names if name in question.candidates]
 
 
-def _mixed_first(scene: Scene, rng: np.random.Generator) -> list[Question]:
-    """A picture against a sound: which came first? Asked both ways round, so that the wording gives nothing away.
+def _first_mixed(scene: Scene, rng: np.random.Generator) -> list[Question]:
+    """Which came first, a picture or a sound?
 
-    Only neighbouring moments are compared: of two that lie further apart, a picture early in the clip nearly always
-    came before the sound, and the eyes alone would be right four times in five.
+    Only for neighbouring moments. Otherwise an early picture would nearly always be the answer, and
+    video alone would be right four times in five.
     """
     found = []
     for i, m in enumerate(scene.moments):
         for j, n in enumerate(scene.moments):
-            if i == j or m.seen not in ("show", "move", "turn") or n.heard is None or not _once(scene, n):
+            if i == j or m.seen not in ("show", "move", "turn") or n.seen == "hit":
                 continue
-            if n.heard.kind == "sound" and n.seen != "hit":
-                pair = (f"the {m.subject}", f"the sound of the {n.heard.name}")
-                pair = pair if rng.random() < 0.5 else pair[::-1]
-                answer = m.subject if i < j else n.heard.name
-                text = f"which came first, {pair[0]} or {pair[1]}?"
-                if abs(i - j) == 1:
-                    found.append(Question("first_mixed", text, answer, (m.subject, n.heard.name)))
+            if n.heard is None or n.heard.kind != "sound" or not _once(scene, n):
+                continue
+            pair = _either_order(rng, f"the {m.subject}", f"the sound of the {n.heard.name}")
+            if abs(i - j) == 1:
+                found.append(Question("first_mixed", f"which came first, {pair}?",
+                                      m.subject if i < j else n.heard.name,
+                                      (m.subject, n.heard.name)))
     return found
 
 
-def _order(stream: str, moments: list[Moment], rng: np.random.Generator) -> list[Question]:
-    """Before, after and first within the pictures or within the sounds."""
-    def named(m):
-        return m.subject if stream == "seen" else m.heard.name
+def _either_order(rng: np.random.Generator, first: str, second: str) -> str:
+    return f"{first} or {second}" if rng.random() < 0.5 else f"{second} or {first}"
 
-    def told(m):
-        return _picture(m) if stream == "seen" else _sound(m)
 
-    names = [named(m) for m in moments]
-    usable = [names.count(named(m)) == 1 and (stream == "heard" or m.seen not in ("hit", "near")) for m in moments]
-    verb = {"seen": "shown", "heard": "heard"}[stream]
-    everything = (*LABELS, *THINGS, *WORDS) if stream == "seen" else (*THINGS, *WORDS)
+def _order(modality: str, moments: list[Moment], rng: np.random.Generator) -> list[Question]:
+    """After, before and first, among the visible ("seen") or the audible ("heard") events."""
+    seen = modality == "seen"
+    names = [m.subject if seen else m.heard.name for m in moments]
+    phrases = [_picture(m) if seen else _sound(m) for m in moments]
+    unique = [names.count(name) == 1 and not (seen and m.seen in ("hit", "near"))
+              for name, m in zip(names, moments, strict=True)]
+    verb = "shown" if seen else "heard"
+    everything = (*LABELS, *THINGS, *WORDS) if seen else (*THINGS, *WORDS)
     found = []
-    for i in range(len(moments) - 1):
-        if usable[i] and usable[i + 1]:
-            found.append(Question(f"{stream}_after", f"what was {verb} next after {told(moments[i])}?",
-                                  names[i + 1], everything))
-            found.append(Question(f"{stream}_before", f"what was {verb} last before {told(moments[i + 1])}?",
-                                  names[i], everything))
-    first = [i for i in range(len(moments)) if usable[i]]
-    for a in first:
-        for b in first:
-            if a < b:
-                pair = (names[a], names[b]) if rng.random() < 0.5 else (names[b], names[a])
-                text = f"which was {verb} first, {pair[0]} or {pair[1]}?"
-                found.append(Question(f"first_{stream}", text, names[a], (names[a], names[b])))
+    for a, b in pairwise(range(len(moments))):
+        if unique[a] and unique[b]:
+            found += [Question(f"{modality}_after", f"what was {verb} next after {phrases[a]}?",
+                               names[b], everything),
+                      Question(f"{modality}_before", f"what was {verb} last before {phrases[b]}?",
+                               names[a], everything)]
+    for a, b in combinations([name for name, once in zip(names, unique, strict=True) if once], 2):
+        text = f"which was {verb} first, {_either_order(rng, a, b)}?"
+        found.append(Question(f"first_{modality}", text, a, (a, b)))
     return found
 
 
 def _causes(scene: Scene) -> list[Question]:
-    """What made a thing sound, and what will be heard once the clip goes on."""
+    """What made a thing sound, and what will sound after the end of the clip."""
     found = []
     for m in scene.moments:
+        labels = [actor.label for actor in m.actors]
         if m.seen == "hit":
-            both = (m.actors[0].label, m.actors[2].label)
-            found.append(Question("cause", f"what made the {m.actors[1].name} sound?", both[0], both))
+            found.append(Question("cause", f"what made the {labels[1]} sound?", labels[0],
+                                  (labels[0], labels[2])))
         if m.seen == "near":
-            both = (m.actors[1].name, m.actors[2].name)
-            found.append(Question("next", "what will be heard next?", both[0], both))
+            found.append(Question("next", "what will be heard next?", labels[1], tuple(labels[1:])))
     return found
 
 
@@ -297,16 +317,18 @@ def _looks(moments: list[Moment]) -> list[Question]:
     found = []
     for m in moments:
         actor = m.actors[0]
+        name, label = actor.name, actor.label
         if m.seen in ("show", "move"):
-            found.append(Question("colour", f"what colour was the {actor.name}?", actor.colour, COLOURS))
+            found.append(Question("colour", f"what colour was the {name}?", actor.colour, COLOURS))
         if m.seen == "turn":
             colours = tuple(c for c in COLOURS if c != actor.colour)
-            found.append(Question("turn", f"what colour did the {actor.label} turn?", actor.turns, colours))
+            text = f"what colour did the {label} turn?"
+            found.append(Question("turn", text, actor.turns, colours))
         if m.seen == "show":
-            found.append(Question("where", f"where was the {actor.label}?", m.direction, tuple(PLACES)))
+            found.append(Question("where", f"where was the {label}?", m.direction, tuple(PLACES)))
         if m.seen == "move":
-            ways = ("left", "right", "up", "down")
-            found.append(Question("direction", f"which way did the {actor.label} move?", m.direction, ways))
+            found.append(Question("direction", f"which way did the {label} move?", m.direction,
+                                  ("left", "right", "up", "down")))
     written = [m.subject for m in moments if m.seen == "write"]
     if len(written) == 1:
         found.append(Question("read", "what was written?", written[0], WORDS))
@@ -314,22 +336,22 @@ def _looks(moments: list[Moment]) -> list[Question]:
 
 
 def _counts(seen: list[Moment], heard: list[Moment]) -> list[Question]:
-    """How many, and the one word that was said."""
+    """Counts, and the spoken words."""
     words = [m.heard.name for m in heard if m.heard.kind == "word"]
     sounds = [m.heard.name for m in heard if m.heard.kind == "sound"]
-    moved = sum(m.seen == "move" for m in seen)
-    written = sum(m.seen == "write" for m in seen)
-    small = NUMBERS[:5]
-    found = [Question("count_heard", "how many words were said?", str(len(words)), small),
-             Question("count_seen", "how many shapes moved across?", str(moved), small),
-             Question("count_seen", "how many words were written?", str(written), small)]
-    # Few sounds return: asked of every one, "1" would nearly always be right.
-    often = [n for n in dict.fromkeys(sounds) if sounds.count(n) > 1]
-    for name in often or sounds[:1] * (len(words) == 2):
-        found.append(Question("count_heard", f"how many times was the {name} heard?", str(sounds.count(name)), small))
+    kinds = [m.seen for m in seen]
+    counts = [("count_heard", "how many words were said?", len(words)),
+              ("count_seen", "how many shapes moved across?", kinds.count("move")),
+              ("count_seen", "how many words were written?", kinds.count("write"))]
+    # Few sounds are repeated. If all were asked about, "1" would nearly always be right.
+    repeated = [n for n in dict.fromkeys(sounds) if sounds.count(n) > 1]
+    for name in repeated or sounds[:1] * (len(words) == 2):
+        counts.append(("count_heard", f"how many times was the {name} heard?", sounds.count(name)))
+    found = [Question(family, text, str(count), NUMBERS[:5])
+             for family, text, count in counts if count < 5]
     if len(words) == 1:
         found.append(Question("said", "what was said?", words[0], WORDS))
     elif words:
-        found.append(Question("said", "what was said first?", words[0], WORDS))
-        found.append(Question("said", "what was said last?", words[-1], WORDS))
-    return [q for q in found if q.answer in q.candidates]
+        found += [Question("said", "what was said first?", words[0], WORDS),
+                  Question("said", "what was said last?", words[-1], WORDS)]
+    return found

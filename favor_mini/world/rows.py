@@ -1,4 +1,4 @@
-"""Scenes as training rows: drawn as clips, encoded by the frozen encoders, with the scene's seed."""
+"""Scenes as training rows: drawn, made into clips in memory, and encoded by the frozen encoders."""
 
 from __future__ import annotations
 
@@ -14,48 +14,41 @@ from tqdm.auto import tqdm
 from .. import data_path
 from ..data.features import CHUNK, encode_media, feature_key, load_features, save_features
 from ..keys import code_digest, digest
-from ..media.clip import clip_from_arrays
+from ..media.clip import Clip, clip_from_arrays
 from ..processor import FavorProcessor
 from .pictures import draw_frames
-from .scene import SPLITS, Scene, draw_scene
+from .scene import SPLITS, Scene, draw_scene, stream
 from .sounds import make_waveform
 from .tasks import TASKS, Task
 
 if TYPE_CHECKING:
     from ..model import FavorForConditionalGeneration
 
-# Clips of each task for every 5,120 ordinary ones; ocr and vqa look at ic's pictures, the other two at ordinary clips.
+# Clips of each task for 5,120 ordinary clips. ocr and vqa use the pictures of ic; video_qa and avqa
+# use ordinary clips.
 TASK_CLIPS = {"asr": 512, "ac": 256, "ic": 768, "avsr": 896, "isqa": 768, "avssd": 768, "avm": 896}
 
 
-def training_clips(model, processor, scenes: int, cache, progress: bool = True, first: int = 10**6) -> list[dict]:
-    """Encoded ordinary scenes, from the split's scene `first` on, and, in proportion (`TASK_CLIPS`), scenes of the tasks; all mixed."""
-    first += SPLITS["train"].start
-    encoded = encode_scenes(model, processor, range(first, first + scenes), cache=cache, progress=progress)
-    for task, count in TASK_CLIPS.items():
-        seeds = range(first + 5 * 10**6, first + 5 * 10**6 + count * scenes // 5120)
-        encoded += encode_scenes(model, processor, seeds, task=task, cache=cache, progress=progress)
-    return [encoded[i] for i in np.random.default_rng(0).permutation(len(encoded))]
-
-
-def scene_clip(scene: Scene, image_size: int = 64, frame_rate: float = 2.0, task: Task | None = None):
-    """A scene as a clip in memory, without the way through an mp4 file; of a `task`, only what it lets perceive."""
+def scene_clip(scene: Scene, image_size: int = 64, frame_rate: float = 2.0,
+               task: Task | None = None) -> Clip:
+    """A scene as a clip, without an MP4 file; with a `task`, only the streams that it lists."""
     task = task or TASKS["avqa"]  # film and sound
     times = [0.0] if task.still else np.arange(0, scene.duration, 1 / frame_rate)
-    return clip_from_arrays(frames=None if task.missing == "video" else grainy_frames(scene, times, image_size),
-                            frame_rate=frame_rate, waveform=None if task.missing == "audio" else make_waveform(scene))
+    return clip_from_arrays(
+        frames=None if task.missing == "video" else noisy_frames(scene, times, image_size),
+        waveform=None if task.missing == "audio" else make_waveform(scene), frame_rate=frame_rate)
 
 
-def grainy_frames(scene: Scene, times, image_size: int = 64) -> np.ndarray:
-    """The scene's pictures with noise on the pixels, of another strength in each scene: files are never quite clean."""
-    rng = np.random.default_rng([scene.seed, 31])
+def noisy_frames(scene: Scene, times, image_size: int = 64) -> np.ndarray:
+    """The frames of a scene with pixel noise, of a different strength in each scene."""
+    rng = stream("pixel noise", scene.seed)
     frames = draw_frames(scene, times, image_size)
     noise = rng.standard_normal(frames.shape, np.float32) * rng.uniform(0, 6)
     return (frames + noise).clip(0, 255).astype(np.uint8)
 
 
 class _SceneMedia(Dataset):
-    """Scene seeds to the processor's media tensors; drawn in worker processes."""
+    """Seeds to media tensors; usable in worker processes."""
 
     def __init__(self, seeds, processor: FavorProcessor, task: Task | None):
         self.seeds, self.processor, self.task = seeds, processor, task
@@ -66,22 +59,29 @@ class _SceneMedia(Dataset):
     def __getitem__(self, i: int) -> dict:
         if get_worker_info():
             torch.set_num_threads(1)  # the workers share the cores
-        size = max(64, self.processor.settings.image_size)  # drawn smaller, icons lose their shape
+        settings = self.processor.settings
+        size = max(64, settings.image_size)  # smaller icons would be hard to recognise
         scene = (self.task.draw if self.task else draw_scene)(self.seeds[i])
-        return self.processor.media(scene_clip(scene, size, self.processor.settings.frame_rate, self.task))
+        return self.processor.media(scene_clip(scene, size, settings.frame_rate, self.task))
 
 
-def encode_scenes(model: FavorForConditionalGeneration, processor: FavorProcessor, seeds, *, task: str | None = None,
-                  cache=None, batch: int = 16, workers: int = 0, progress: bool = True) -> list[dict]:
-    """`encode_media` over the scenes drawn from `seeds`, each with its `seed`, and its `task` if there is one, beside.
+def encode_scenes(model: FavorForConditionalGeneration, processor: FavorProcessor, seeds, *,
+                  task: str | None = None, cache=None, batch: int = 16, workers: int = 0,
+                  progress: bool = True) -> list[dict]:
+    """The encoded clips of scenes: media dictionaries, see `data.features.encode_media`.
+
+    Each also has the scene's `seed`, and the `task` if there is one.
 
     Args:
-        task: draw scenes as this one of the tasks of `aveb` does, and encode what it lets perceive.
-        cache: folder to keep the features in; what lies there is used again only where nothing that they depend on has
-            changed (encoders' weights, processor, the mini world's code and spoken words). Stopped halfway, it goes on.
+        task: draw the scenes of this task, and encode only the streams that it lists.
+        cache: a folder for the features. Its key covers all that they depend on: the weights of the
+            encoders, the processor, the code and the spoken words of the mini world.
+
+    Raises:
+        ValueError: there is no such task.
     """
     if task not in (None, *TASKS):
-        raise ValueError(f"no task {task!r}; the tasks are {', '.join(TASKS)}")
+        raise ValueError(f"found task={task!r}, expected one of {', '.join(TASKS)}")
     seeds, encoded = list(seeds), []
     key = None if cache is None else digest(feature_key(model, processor).encode(), *scene_code())
     bar = tqdm(total=len(seeds), desc="encoding clips", unit="clip", disable=not progress)
@@ -93,26 +93,45 @@ def encode_scenes(model: FavorForConditionalGeneration, processor: FavorProcesso
         if file is not None and file.exists():
             rows = load_features(file)
         else:
-            loader = DataLoader(_SceneMedia(chunk, processor, task and TASKS[task]), batch, collate_fn=list, num_workers=workers)
             rows = []
-            for media in loader:
+            for media in DataLoader(_SceneMedia(chunk, processor, task and TASKS[task]), batch,
+                                    collate_fn=list, num_workers=workers):
                 rows += encode_media(model, processor, media)
                 bar.update(len(media))
             if file is not None:
                 save_features(rows, file)
-        beside = {"task": task} if task else {}
-        encoded += [{**row, "seed": seed, **beside} for row, seed in zip(rows, chunk, strict=True)]
+        origin = {"task": task} if task else {}
+        encoded += [{**row, "seed": s, **origin} for row, s in zip(rows, chunk, strict=True)]
         bar.update(len(encoded) - bar.n)
     bar.close()
     return encoded
 
 
+def training_clips(model, processor, scenes: int, cache, progress: bool = True,
+                   first: int = 10**6) -> list[dict]:
+    """Encoded training clips: ordinary scenes, and scenes of the tasks in proportion, shuffled.
+
+    Args:
+        scenes: number of ordinary scenes; `TASK_CLIPS` gives the number for each task.
+        first: position in the split "train" of the first ordinary scene.
+    """
+    first += SPLITS["train"].start
+    encoded = encode_scenes(model, processor, range(first, first + scenes), cache=cache,
+                            progress=progress)
+    for task, count in TASK_CLIPS.items():
+        start = first + 5 * 10**6
+        encoded += encode_scenes(model, processor, range(start, start + count * scenes // 5120),
+                                 task=task, cache=cache, progress=progress)
+    return [encoded[i] for i in np.random.default_rng(0).permutation(len(encoded))]
+
+
 def scene_of(encoded: dict) -> Scene:
-    """The scene that a clip from `encode_scenes` was made of."""
+    """The scene of a clip from `encode_scenes`."""
     return (TASKS[encoded["task"]].draw if "task" in encoded else draw_scene)(encoded["seed"])
 
 
 def scene_code() -> list[bytes]:
-    """What a drawn scene depends on but its seed: the mini world's code and its spoken words."""
-    words = [file.read_bytes() for file in sorted(data_path("speech").iterdir()) if file.suffix in (".ogg", ".json")]
+    """All that a drawn scene depends on, except its seed: code and spoken words."""
+    words = [file.read_bytes() for file in sorted(data_path("speech").iterdir())
+             if file.suffix in (".ogg", ".json")]
     return [code_digest("world.rows").encode(), *words]

@@ -1,7 +1,7 @@
-"""The speech bank: the twenty words of the mini world and four questions, each spoken by 24 voices at two speeds.
+"""The speech bank: twenty words and four questions, each spoken by 24 voices at two speeds.
 
-The bank is a folder of small Ogg files, two a voice, and an index of where each word lies. It was made by
-`make_speech.py` beside them; reading it needs no speech synthesiser.
+The bank is the folder `data_samples/speech`: two Ogg files for each voice, an index of the position
+of each word, and the program that made them.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ import numpy as np
 from .. import data_path
 
 SPEECH_RATE = 16000  # Hz, of all files in the bank
-LENGTHS = (0.5, 0.62)  # seconds; each word was spoken twice, as slowly as fits into the one and into the other
-ASKED = ("what colour", "what shape", "where", "which word")  # questions about a picture that can be asked aloud
-ASKED_LENGTHS = (0.7, 0.85)  # seconds
-MOST_STRETCH = 1.1  # a word is played at most this much slower, which lowers its pitch by a tone and a half
+LENGTHS = (0.5, 0.62)  # longest duration of the two takes of each word, in seconds
+ASKED = ("what colour", "what shape", "where", "which word")  # spoken questions about a picture
+ASKED_LENGTHS = (0.7, 0.85)  # longest duration of their takes, in seconds
+MOST_STRETCH = 1.1  # a word is played at most this much slower; its pitch falls with its speed
 
-# name: (espeak-ng voice and variant, pitch 0-99). Scenes of the split "train" never hear the held-out voices.
-# Each voice has a variant of its own: one variant at two pitches sounds so alike that holding one out proves nothing.
+# name: (voice and variant of espeak-ng, pitch 0-99). Scenes of the split "train" do not use the
+# held-out voices. Each voice has its own variant: one variant at two pitches sounds much the same.
 VOICES = {
-    "adam": ("en-us+m1", 45), "anna": ("en-us+f1", 55), "beth": ("en-us+Annie", 50), "carl": ("en-us+m2", 40),
-    "dora": ("en+f3", 60), "earl": ("en+m3", 50), "fay": ("en-us+f4", 45), "glen": ("en-us+Storm", 50),
-    "hope": ("en+belinda", 50), "ian": ("en-gb-scotland+boris", 45), "judy": ("en-gb-x-rp+Andrea", 50),
+    "adam": ("en-us+m1", 45), "anna": ("en-us+f1", 55), "beth": ("en-us+Annie", 50),
+    "carl": ("en-us+m2", 40), "dora": ("en+f3", 60), "earl": ("en+m3", 50),
+    "fay": ("en-us+f4", 45), "glen": ("en-us+Storm", 50), "hope": ("en+belinda", 50),
+    "ian": ("en-gb-scotland+boris", 45), "judy": ("en-gb-x-rp+Andrea", 50),
     "kurt": ("en-us+klatt", 50), "liam": ("en-gb-x-rp+m7", 55), "mary": ("en-us+grandma", 50),
     "noah": ("en+m4", 45), "olga": ("en-us+klatt3", 60), "paul": ("en-us+pablo", 50),
     "rose": ("en-gb-scotland+victor", 60), "sam": ("en+Gene", 55), "tess": ("en-us+gustave", 50),
@@ -35,23 +36,26 @@ HELD_OUT = ("uma", "vic", "will", "zoe")
 
 
 def voices_for(split: str) -> tuple[str, ...]:
-    """The voices that may be heard in scenes of a split: 20 in "train", elsewhere all 24."""
+    """The voices in scenes of a split: 20 in "train", all 24 in the others."""
     return tuple(name for name in VOICES if split != "train" or name not in HELD_OUT)
 
 
 def draw_voice(rng: np.random.Generator, split: str) -> str:
-    """Draw a voice: one of the training voices, or, outside the split "train", a held-out one half of the time."""
+    """Draw a training voice; outside the split "train", a held-out one half of the time."""
     choices = voices_for("train") if split == "train" or rng.random() < 0.5 else HELD_OUT
     return choices[rng.integers(len(choices))]
 
 
 def speak(word: str, voice: str, seconds: float, stretch: float = MOST_STRETCH,
           sampling_rate: int = SPEECH_RATE) -> np.ndarray:
-    """A spoken word, or question, that is at most `seconds` long.
+    """A spoken word or question of at most `seconds`: (samples,), float32, at `sampling_rate` Hz.
 
-    stretch: at most this much slower than in the bank, with a lower pitch (below 1: faster, with a higher one).
-    Returns (samples,), float32, at `sampling_rate` Hz. Raises FileNotFoundError where the bank is missing, KeyError
-    where it has no such word or voice.
+    Args:
+        stretch: largest factor by which the take is lengthened, which lowers its pitch.
+
+    Raises:
+        FileNotFoundError: the bank is missing.
+        KeyError: the bank does not have the word or the voice.
     """
     import soxr
 
@@ -64,27 +68,33 @@ def speak(word: str, voice: str, seconds: float, stretch: float = MOST_STRETCH,
 
 @lru_cache(maxsize=len(VOICES))
 def load_voice(name: str) -> dict[str, tuple[np.ndarray, ...]]:
-    """All words and questions of one voice, each as two float32 arrays (samples,), equally loud, spoken faster and slower."""
+    """All words and questions of a voice: two takes of each, the faster one first.
+
+    The takes are float32 arrays (samples,) of equal loudness.
+    """
     folder = data_path("speech")
     index = _index(folder)
     if name not in index:
-        raise KeyError(f"the speech bank {folder} has no voice {name!r}, only {', '.join(index)}")
+        raise KeyError(f"the speech bank {folder} has no voice {name!r}. Choose one of "
+                       f"{', '.join(index)}")
     return _takes(folder, index[name]) | _takes(folder, index[name].get("asked"))
 
 
 def _takes(folder: Path, entry: dict | None) -> dict[str, tuple[np.ndarray, ...]]:
-    """What one file of the bank holds."""
+    """The takes in one file of the bank."""
     import soundfile
 
-    if entry is None:  # a bank of words alone
+    if entry is None:  # a bank without questions
         return {}
     try:
         waveform, rate = soundfile.read(folder / entry["file"], dtype="float32")
     except (OSError, soundfile.LibsndfileError) as error:
         raise _missing(folder, f"{entry['file']} cannot be read ({error})") from error
     if rate != SPEECH_RATE:
-        raise ValueError(f"{folder / entry['file']} has {rate} Hz, expected {SPEECH_RATE}")
-    return {word: tuple(waveform[start:end].copy() for start, end in spans) for word, spans in entry["words"].items()}
+        raise ValueError(f"{folder / entry['file']} has {rate} Hz, expected {SPEECH_RATE}. "
+                         "Restore it with `git checkout -- data_samples/speech`")
+    return {word: tuple(waveform[start:end].copy() for start, end in spans)
+            for word, spans in entry["words"].items()}
 
 
 def _index(folder: Path) -> dict:
@@ -95,6 +105,7 @@ def _index(folder: Path) -> dict:
 
 
 def _missing(folder: Path, what: str) -> FileNotFoundError:
-    return FileNotFoundError(f"no complete speech bank in {folder}: {what}. Restore it with "
-                             "`git checkout -- data_samples/speech`, set FAVOR_MINI_DATA to a complete data_samples, "
-                             "or make it anew with `python data_samples/speech/make_speech.py` (needs espeak-ng)")
+    return FileNotFoundError(
+        f"the speech bank {folder} is incomplete: {what}. Restore it with `git checkout -- "
+        "data_samples/speech`, set FAVOR_MINI_DATA to a complete data_samples, or make it with "
+        "`python data_samples/speech/make_speech.py` (needs espeak-ng)")

@@ -1,54 +1,52 @@
-"""The script of a scene in words: what a language model reads when it can neither see nor hear.
+"""The script of a scene in words: one clause for each moment, in time order.
 
-    see red circle at left, hear bell; see nothing, hear said moon; see blue star moves up, hear nothing.
+    see red circle at left, hear bell; see nothing, hear said moon; see drum, hear nothing.
 
-One clause per moment, in time order. The mini language model learns to answer questions about these texts (`reading`); the
-causal Q-Former learns to name what stands in them (`naming`), then to let the language model write them out (`training`).
+The mini language model learns to answer questions about such texts (`pretraining.language`). The
+connector learns to name their words (stage "name"), then to let the language model write them.
 """
 
 from __future__ import annotations
 
 from .scene import OPPOSITE, Moment, Scene
 
-DESCRIBE = "describe the clip."
+DESCRIBE = "describe the clip."  # prompt: write the transcript
 RETELL = "describe the clip in any order."
 
 
 def seen_phrase(moment: Moment) -> str:
-    """What a moment shows, e.g. "red square hits bell beside blue star"."""
-    actors = [actor.label for actor in moment.actors]
+    """The visible event in words, e.g. "red square hits bell beside blue star"."""
+    first, second, third = ([actor.label for actor in moment.actors] + 3 * [""])[:3]
     match moment.seen:
         case "show":
-            return f"{actors[0]} at {moment.direction}"
+            return f"{first} at {moment.direction}"
         case "move":
-            return f"{actors[0]} moves {moment.direction}"
+            return f"{first} moves {moment.direction}"
         case "turn":
-            return f"{actors[0]} turns {moment.actors[0].turns}"
+            return f"{first} turns {moment.actors[0].turns}"
         case "pair":
-            return f"{actors[0]} at {moment.direction} beside {actors[1]} at {OPPOSITE[moment.direction]}"
+            return f"{first} at {moment.direction} beside {second} at {OPPOSITE[moment.direction]}"
         case "thing":
-            return actors[0]
+            return first
         case "write":
-            return f"written {actors[0]}"
-        case "hit":
-            return f"{actors[0]} hits {actors[1]} beside {actors[2]}"
-        case "near":
-            return f"{actors[0]} nears {actors[1]} beside {actors[2]}"
+            return f"written {first}"
+        case "hit" | "near":
+            return f"{first} {'hits' if moment.seen == 'hit' else 'nears'} {second} beside {third}"
     return "nothing"
 
 
 def heard_phrase(moment: Moment) -> str:
-    """What a moment lets hear: a thing's name, "said WORD" or "nothing"."""
+    """The audible event in words: the name of a thing, "said WORD", or "nothing"."""
     if moment.heard is None:
         return "nothing"
     return f"said {moment.heard.name}" if moment.heard.kind == "word" else moment.heard.name
 
 
 def transcript(scene: Scene, rng=None) -> str:
-    """The scene in words. With `rng` (a numpy Generator) the two fields of each clause come in random order.
+    """The scene in words. With `rng` (a numpy Generator), "see" and "hear" change places at random.
 
-    A causal model can only look an answer up *after* its key. Were the picture always named before the sound, it could
-    never learn "what was shown when the bell was heard?", hence the varying order in the language model's training.
+    A causal language model can only find an answer that comes after its key. With "see" always
+    first, it could not learn to answer "what was shown when the bell was heard?".
     """
     clauses = []
     for moment in scene.moments:
