@@ -8,7 +8,7 @@ import torch
 from favor_mini.apps import bench as bench_module
 from favor_mini.apps.bench import (
     QUICK,
-    Row,
+    Measurement,
     bench,
     in_process,
     plain_loop,
@@ -42,7 +42,7 @@ def test_plain_loop_refuses_padding():
 
 
 def test_summary_is_median_and_spread():
-    assert summary("x", "s", [3.0, 1.0, 2.0, 9.0], 10.0) == Row("x", "s", 2.5, 1.0, 9.0, 4, 10.0, "")
+    assert summary("x", "s", [3.0, 1.0, 2.0, 9.0], 10.0) == Measurement("x", "s", 2.5, 1.0, 9.0, 4, 10.0, "")
 
 
 def test_first_run_does_not_count():

@@ -28,7 +28,7 @@ STAGES = ("import", "load", "read", "prepare", "encode", "answer")
 
 
 @dataclass(frozen=True)
-class Row:
+class Measurement:
     """One measurement: the median of the repeats, the least and the most (None where it could not be measured).
 
     `memory` is the process's peak in MiB, libraries included.
@@ -50,7 +50,7 @@ class Row:
 
 
 def bench(*, quick: bool = False, only: str | None = None, repeats: int = 5, threads: int | None = None,
-          json_file: str | None = None, checkpoint: str | None = None) -> list[Row]:
+          json_file: str | None = None, checkpoint: str | None = None) -> list[Measurement]:
     """Run the rows, print the table as it grows, and return it."""
     options = {"quick": quick, "repeats": 2 if quick else repeats, "threads": threads, "checkpoint": checkpoint}
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
@@ -68,8 +68,8 @@ def bench(*, quick: bool = False, only: str | None = None, repeats: int = 5, thr
     return rows
 
 
-def summary(name: str, unit: str, measured: list[float], memory: float | None = None, note: str = "") -> Row:
-    return Row(name, unit, statistics.median(measured), min(measured), max(measured), len(measured), memory, note)
+def summary(name: str, unit: str, measured: list[float], memory: float | None = None, note: str = "") -> Measurement:
+    return Measurement(name, unit, statistics.median(measured), min(measured), max(measured), len(measured), memory, note)
 
 
 def in_process(measure: str, **options) -> dict:
@@ -101,7 +101,7 @@ def repeat(run: Callable[[], object], repeats: int) -> list[float]:
 
 # The causal Q-Former.
 
-def qformer_rows(options: dict) -> Iterator[Row]:
+def qformer_rows(options: dict) -> Iterator[Measurement]:
     """The plain loop and ours, for each length, pass and precision; the note says how many times as fast ours is."""
     for minutes in (0.05, 0.1) if options["quick"] else (1, 10):
         for backward in (False, True):
@@ -111,7 +111,7 @@ def qformer_rows(options: dict) -> Iterator[Row]:
                 try:
                     found = in_process("time_qformer", way=way, minutes=minutes, backward=backward, dtype=dtype, **options)
                 except OSError as error:  # say so and go on: for 10 minutes a machine may lack the memory
-                    yield Row(name, "s", None, None, None, 0, note=str(error)[-80:])
+                    yield Measurement(name, "s", None, None, None, 0, note=str(error)[-80:])
                     continue
                 medians[way, dtype] = statistics.median(found["seconds"])
                 note = ", ".join(f"{medians[way_, loop] / medians[way, dtype]:.2f}x {way_} {loop}"
@@ -179,7 +179,7 @@ def plain_loop(qformer, windows, frame_mask):
 
 # Reading.
 
-def read_rows(options: dict) -> Iterator[Row]:
+def read_rows(options: dict) -> Iterator[Measurement]:
     seconds, width, height, fps = (4, 160, 90, 12) if options["quick"] else (60, 640, 360, 24)
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "clip.mp4")
@@ -212,7 +212,7 @@ def time_read(path: str, repeats: int, **_) -> dict:
 
 # Asking.
 
-def ask_rows(options: dict) -> Iterator[Row]:
+def ask_rows(options: dict) -> Iterator[Measurement]:
     """`favor-mini ask` on a 10 s clip: in a fresh process each time (cold), and again in one process (warm)."""
     from ..evaluation.checkpoint import find_checkpoint
 
@@ -258,7 +258,7 @@ def write_random_checkpoint(folder: str) -> dict:
 
 # Importing.
 
-def import_rows(options: dict) -> Iterator[Row]:
+def import_rows(options: dict) -> Iterator[Measurement]:
     for what in ("favor_mini", "favor_mini.apps.cli"):
         found = [in_process("time_import", what=what) for _ in range(options["repeats"])]
         yield summary(f"import {what}", "s", [f["seconds"] for f in found], max(f["memory"] for f in found))
