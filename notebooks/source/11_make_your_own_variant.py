@@ -1,11 +1,12 @@
 # %% [markdown]
 # # 11 Make your own variant
 #
-# **You will** change one mechanism of FAVOR in ten lines, have a contract measure what your change really does, replace the
-# whole connector by a module of your own, hold it against the paper's in pairs, and say in honest words what came of it, also
-# where that is *nothing found*.
+# **You will** change one mechanism of FAVOR in ten lines, measure with a contract what the change
+# does, replace the whole connector by your own module, compare it with the paper's in pairs, and
+# report the result correctly, also if it is *no measurable difference*.
 #
-# **You need** notebook 05 (masks, measuring reach); 04 and 06 help. **Paper:** its ablations, which remove one part at a time.
+# **You need** notebook 05 (masks, temporal receptive field); 04 and 06 help. **Paper:** its
+# ablations, which remove one part at a time.
 #
 # **Costs:** 40 minutes of reading, 62 minutes of exercises; 35 s of computing, 1.5 GB of memory.
 
@@ -26,44 +27,50 @@ print(lab.__doc__)
 # %% [markdown]
 # ## Five slots
 #
-# An idea is cheap, trying it fairly is not. Two things make it cheaper here. First, the mechanism has five **slots**: places
-# where a part can be exchanged without touching the package. A part is a function or a module under a *name*, and the config
-# holds the name. Second, there is a **contract** for each slot, which tries a part out before any training does.
+# Ideas are cheap, but a fair test is expensive. Two things make it cheaper here. First, the
+# mechanism has five **slots**: a part in a slot can be exchanged without a change of the package. A
+# part is a function or a module with a *name*, and the config holds the name. Second, each slot has
+# a **contract**, which tests a part before any training.
 
 # %%
 flow([(slot, ", ".join(names(slot)), f"{len(names(slot))} parts") for slot in SLOTS],
-     title="Five slots in the order of the data; the paper's part stands first")
+     title="Five slots in the order of the data; the paper's part is first")
 
 # %% [markdown]
-# What must go into a slot and what must come out is one line each. The letters are the glossary's: T time steps of P tokens, K
-# frames in a window, N queries.
+# One line for each slot describes its inputs and outputs. The letters are those of the glossary: T
+# time steps of P tokens, K frames per window, N queries.
 
 # %%
-for slot, promise in SLOTS.items():
-    print(f"{slot:<10} {promise}")
+for slot, signature in SLOTS.items():
+    print(f"{slot:<10} {signature}")
 
 # %% [markdown]
-# How does a name find its function? A registry is a dictionary and a decorator; in five lines, by hand:
+# How is a function found by its name? A registry is a dictionary and a decorator. By hand, in five
+# lines:
 
 # %%
-shelf = {}
+registry = {}
 
 
-def put(name):
-    return lambda function: shelf.setdefault(name, function)
+def add(name):
+    return lambda function: registry.setdefault(name, function)
 
 
-@put("twice")
+@add("twice")
 def twice(x):
     return 2 * x
 
 
-print(shelf["twice"](21), "| the package's:", find("attention", "block_causal")(2, 1).int().tolist())
+print(
+    registry["twice"](21),
+    "| in the package:",
+    find("attention", "block_causal")(2, 1).int().tolist(),
+)
 
 # %% [markdown]
-# The package's `register` adds three things: it knows the slots, it refuses a name that belongs to somebody else, and it keeps
-# what you *declare*: `causal=True` says that no frame's encoding depends on a later frame. A declaration is a promise that can
-# be broken.
+# The package's `register` adds three things: it checks the slot, it raises an error if the name is
+# already used by another part, and it stores what you *declare*: `causal=True` means that no
+# frame's encoding depends on a later frame. A declaration can be wrong.
 
 # %%
 for name in names("attention"):
@@ -73,12 +80,13 @@ for name in names("attention"):
 # %% [markdown]
 # ## A mask in ten lines
 #
-# Your first variant. Suppose a window's first frame sets the scene, and everything else is told by the frame at hand: a token
-# may look at its own frame and at the first one,
+# Your first variant. Suppose that the first frame of a window shows the scene, and the current
+# frame shows the rest. So a token may attend to its own frame and to the first one,
 #
 # $$M_{ij} = \big[\, f(i) = f(j) \,\big] \;\lor\; \big[\, f(j) = 0 \,\big]$$
 #
-# with $f(i)$ the frame of token $i$. By hand, for four frames of one token (row looks, column is looked at):
+# with $f(i)$ the frame of token $i$. By hand, for four frames of one token (rows are queries,
+# columns are keys):
 #
 # ```
 #    frame 0   # . . .
@@ -87,8 +95,9 @@ for name in names("attention"):
 #    frame 3   # . . #
 # ```
 #
-# **Predict** before you write: is it causal? And which of the K frames move the last one's encoding? (`frame_index(K, P)` gives the
-# frame of each of the K * P tokens, from 0. Pictures and the contract count frames from 1.)
+# **Predict** before you write: is it causal? And on which of the K frames does the last frame's
+# encoding depend? (`frame_index(K, P)` gives the frame of each of the K * P tokens, from 0. Figures
+# and the contract count frames from 1.)
 
 # %%
 from favor_mini.attention import frame_index
@@ -97,51 +106,62 @@ card("first_and_own")
 
 # %% tags=["exercise:first_and_own"]
 def first_and_own(num_frames, step_tokens, device=None):
-    """K, P -> (K * P, K * P) bool over (token that looks, token looked at)."""
+    """K, P -> (K * P, K * P) bool over (query token, key token)."""
     raise NotImplementedError  # your code
 
 # %%
 first_and_own = check("first_and_own", first_and_own)
-matrices({"first_and_own": first_and_own(5, 3), "block_causal": find("attention", "block_causal")(5, 3)},
-         x="frame looked at", y="frame that looks", blocks=3)
+matrices(
+    {
+        "first_and_own": first_and_own(5, 3),
+        "block_causal": find("attention", "block_causal")(5, 3),
+    },
+    x="frame of the key",
+    y="frame of the query",
+    blocks=3,
+)
 
 # %% [markdown]
-# Now give it a name in the slot `attention`. To run this cell again replaces what it entered before, so you can edit in peace.
+# Now register it under a name in the slot `attention`. Running this cell again replaces the earlier
+# registration, so you can edit the mask.
 
 # %%
 @register("attention", "first_and_own", causal=True)
 def registered(num_frames, step_tokens, device=None):
-    """A token sees its own frame and the window's first one."""
+    """A token attends to its own frame and to the first frame of the window."""
     return first_and_own(num_frames, step_tokens, device)
 
 # %% [markdown]
 # ## The contract
 #
-# Before a variant costs an hour of training, spend a second on the contract. It builds a small Q-Former with random weights in
-# float64, all sizes different, and *measures*: one frame is changed, and it looks whose encoding moves.
+# Before an hour of training, spend a second on the contract. It builds a small Q-Former with random
+# weights in float64, with all sizes different, and *measures*: it changes one frame, and tests
+# which encodings change.
 
 # %%
 from favor_mini.lab.contract import check as contract
 
 found = contract("attention", "first_and_own", show=False)
 for line in str(found).split("\n"):
-    print(line.split(": largest difference")[0])  # rounding; print(found) shows it
+    # print(found) also shows the rounding errors
+    print(line.split(": largest difference")[0])
 
 # %% [markdown]
-# Read it from the top. The mask has the right shape for three choices of K and P. Every token sees itself (a row without a
-# single True gives `nan`). Nothing leaks, layer by layer. What stands in padding moves nobody. And in a whole mini model, clips
-# of four lengths in one batch give what they give one by one. The square below is the measured reach: it is your mask, seen from
-# outside.
+# Read it from the top. The mask has the right shape for three choices of K and P. Every token
+# attends to itself (a row without any True gives `nan`). Nothing leaks, in any layer. Padding has
+# no effect. And in a complete mini model, clips of four lengths in one batch give the same results
+# as one by one. The matrix at the end is the measured temporal receptive field. It equals your
+# mask.
 #
-# Now three parts that break their word. Each runs, has the right shapes, and would train. **Predict** which line of the contract
-# each one breaks, then run.
+# Now three parts with mistakes. Each runs, has the right shapes, and could be trained. **Predict**
+# which check of the contract each one fails, then run.
 
 # %%
-def complain(slot, name):
-    """Only what was broken."""
-    for broken in contract(slot, name, show=False).broken or ["nothing broken"]:
-        said = textwrap.shorten(f"{name}: {broken}", 260, placeholder=" ...")
-        print(textwrap.fill(said, 105, subsequent_indent="    "))
+def print_failures(slot, name):
+    """Print the failed checks only."""
+    for broken in contract(slot, name, show=False).broken or ["all checks passed"]:
+        message = textwrap.shorten(f"{name}: {broken}", 260, placeholder=" ...")
+        print(textwrap.fill(message, 105, subsequent_indent="    "))
 
 
 @register("attention", "late_start", causal=True)
@@ -153,27 +173,33 @@ def late_start(num_frames, step_tokens, device=None):
 
 @register("attention", "past_only", causal=True)
 def past_only(num_frames, step_tokens, device=None):
-    """Only what came before."""
+    """Earlier frames only."""
     frame = frame_index(num_frames, step_tokens, device)
     return frame[:, None] > frame[None, :]
 
 
 @register("diversity", "sum_of_lengths")
 def sum_of_lengths(queries, real=None):
-    """Punishes long queries, wherever they point."""
+    """Penalises long queries, whatever their direction."""
     return queries.square().sum(-1).mean()
 
 
-for slot, name in (("attention", "late_start"), ("attention", "past_only"), ("diversity", "sum_of_lengths")):
-    complain(slot, name)
+for slot, name in (
+    ("attention", "late_start"),
+    ("attention", "past_only"),
+    ("diversity", "sum_of_lengths"),
+):
+    print_failures(slot, name)
 
 # %% [markdown]
-# The first leaks, and the contract names the frame. The second is blind to itself. The third counts windows of nothing but
-# padding, so that a clip's loss hangs on how long its neighbours in the batch are. It also punishes length in place of likeness,
-# and *that* slips through: a contract is a net, not a proof.
+# The first leaks, and the contract names the frame. In the second a token does not attend to
+# itself. The third counts windows of padding, so the loss of a clip depends on the lengths of the
+# other clips in the batch. It also penalises length instead of similarity, and this is *not*
+# detected: a contract finds many mistakes, but it is no proof.
 #
-# Look around with this one. Which synchronisation leaks? Which windows let frames meet that `sliding` keeps apart? (A mask's
-# reach is over the K frames of a window, that of `sync` and `windows` over a whole clip.)
+# Browse the parts. Which synchronisation leaks? With which windows do frames share a window that
+# `sliding` separates? (For a mask, the receptive field is over the K frames of a window; for `sync`
+# and `windows`, over a whole clip.)
 
 # %%
 from favor_mini.figures.attention import receptive_field
@@ -183,45 +209,56 @@ from favor_mini.course.widgets import explore
 def browse(a_part):
     slot, name = a_part.split(": ")
     result = contract(slot, name, show=False)
-    kept = sum(f.kept for f in result.all)
-    words = f"<b>{name}</b>: {result.about}<br>{kept} of {len(result.all)} promises kept."
+    kept = sum(f.passed for f in result.all)
+    words = (
+        f"<b>{name}</b>: {result.about}<br>{kept} of {len(result.all)} checks passed."
+    )
     words += " ".join(["", *result.broken])
-    return words if result.reach is None else [receptive_field({name: result.reach}), words]
+    return (
+        words
+        if result.reach is None
+        else [receptive_field({name: result.reach}), words]
+    )
 
 
-parts = [f"{slot}: {name}" for slot in ("attention", "connector", "windows", "sync") for name in names(slot)]
+parts = [
+    f"{slot}: {name}"
+    for slot in ("attention", "connector", "windows", "sync")
+    for name in names(slot)
+]
 parts.sort(key=lambda a_part: "first_and_own" not in a_part)  # yours first
 explore(browse, a_part=parts)
 
 # %% [markdown]
 # ## Change the Q-Former's layer
 #
-# A mask changes *who* is looked at. Perhaps attention among a window's inputs is not needed at all? The Q-Former's layer
-# calls one method for it, `encode(inputs, mask, maps)`, and whatever it returns is what the queries look at. So a variant with no
-# attention is a subclass with one method. Take the simplest thing that brings the past along, a mean:
+# A mask changes *which* tokens are attended to. Perhaps attention among the inputs of a window is
+# not needed at all? The layer of the Q-Former calls one method for it,
+# `encode(inputs, mask, maps)`, and the queries attend to its result. So a variant without attention
+# is a subclass with one method. The simplest function of the past is a mean:
 #
 # $$e_{t,p} = \frac{1}{t+1} \sum_{s \le t} x_{s,p}$$
 #
-# for frame $t$ (from 0) and place $p$ within the frame. One place, three frames with the values 6, 0, 3: the running means are
-# 6, 3, 3.
+# for frame $t$ (from 0) and token position $p$ within the frame. One position, three frames
+# with the values 6, 0, 3: the running means are 6, 3, 3.
 #
-# Somebody in a hurry writes a plain mean. Watch the contract.
+# First a plain mean, which is wrong. See the contract.
 
 # %%
 from favor_mini.qformer import CausalQFormer, CausalQFormerLayer
 
 
-class HastyLayer(CausalQFormerLayer):
+class PlainMeanLayer(CausalQFormerLayer):
     def encode(self, inputs, mask, maps=None):
         steps = inputs.unflatten(1, (self.frames, -1))  # [B * W, K, P, D]
         return (steps + steps.mean(1, keepdim=True)).flatten(1, 2)
 
 
-@register("connector", "hasty_mean", causal=True)
-class HastyMean(CausalQFormer):
+@register("connector", "plain_mean", causal=True)
+class PlainMean(CausalQFormer):
     """The mean of the window added to each token, in place of attention."""
 
-    layer_class = HastyLayer
+    layer_class = PlainMeanLayer
 
     def __init__(self, **sizes):
         super().__init__(**sizes)
@@ -229,21 +266,25 @@ class HastyMean(CausalQFormer):
             layer.frames = self.window_frames
 
 
-complain("connector", "hasty_mean")
+print_failures("connector", "plain_mean")
 
 # %% [markdown]
-# Three faults with one look. **It leaks**: the mean holds later frames, and each frame that moves is named. **Padding leaks**,
-# for the same reason: what stands in frames that are not real moves real ones. And the causal attention's parameters are still
-# there, but **no gradient reaches them**: they would be counted, stored, decayed, and never learn.
+# There are three mistakes. **It leaks**: the mean contains later frames, and the contract names
+# each frame that depends on them. **Padding leaks**, for the same reason: padded frames change real
+# frames. And the parameters of the causal attention are still there, but **they get no gradient**:
+# they would be counted, stored and decayed, but never trained.
 #
-# Mend it. The running mean cannot leak, and padding stands at the end, where no real frame looks.
+# The running mean corrects this. It cannot leak, and padding comes at the end, after all real
+# frames.
 
 # %%
 card("running_mean")
 
 # %% tags=["exercise:running_mean"]
 def running_mean(inputs, num_frames):
-    """(B * W, K * P, D), K -> (B * W, K * P, D): each place's mean over all frames up to its own."""
+    """(B * W, K * P, D), K -> the same shape: mean over all frames up to the own
+    one.
+    """
     raise NotImplementedError  # your code
 
 # %%
@@ -254,7 +295,7 @@ print(running_mean(torch.tensor([6.0, 0.0, 3.0]).view(1, 3, 1), 3).flatten())
 class MeanLayer(CausalQFormerLayer):
     def __init__(self, *sizes):
         super().__init__(*sizes)
-        del self.causal_attention  # what learns nothing should not be there
+        del self.causal_attention  # parameters without a gradient must not stay
 
     def encode(self, inputs, mask, maps=None):
         return inputs + running_mean(inputs, self.frames)
@@ -262,7 +303,7 @@ class MeanLayer(CausalQFormerLayer):
 
 @register("connector", "running_mean", causal=True)
 class RunningMean(CausalQFormer):
-    """What a frame has before it comes as a running mean: no attention among the inputs."""
+    """A running mean over earlier frames in place of attention among the inputs."""
 
     layer_class = MeanLayer
 
@@ -272,30 +313,42 @@ class RunningMean(CausalQFormer):
             layer.frames = self.window_frames
 
 
-complain("connector", "running_mean")
-shown = {name: contract("connector", name, show=False).reach for name in ("hasty_mean", "running_mean")}
-matrices({f"{name}, measured reach": square.repeat(2, 0).repeat(2, 1) for name, square in shown.items()},
-         x="frame changed", y="frame encoded", blocks=2)
+print_failures("connector", "running_mean")
+shown = {
+    name: contract("connector", name, show=False).receptive_field
+    for name in ("plain_mean", "running_mean")
+}
+matrices(
+    {
+        f"{name}, measured": square.repeat(2, 0).repeat(2, 1)
+        for name, square in shown.items()
+    },
+    x="frame changed",
+    y="frame encoded",
+    blocks=2,
+)
 
 # %% [markdown]
-# ## A connector from nothing
+# ## A connector of your own
 #
-# The slot `connector` takes any `nn.Module`. It need not have queries, layers or attention. What it must do:
+# The slot `connector` accepts any `nn.Module`. It does not need queries, layers or attention. The
+# requirements:
 #
-# | demand | why |
+# | requirement | reason |
 # |---|---|
 # | built with `input_width`, `window_frames`, `num_queries`, `width` and so on, like the Q-Former | the model passes all of them |
-# | called with windows (B * W, K * P, D), mask (B * W, K), `return_maps` | the model knows no other connector |
+# | called with windows (B * W, K * P, D), mask (B * W, K), `return_maps` | the model calls every connector in this way |
 # | returns queries (B * W, N, width), and maps or None | the projection and the diversity loss read them |
-# | `maps.encoded`: what the outputs were made of, one a layer | causality is measured there |
-# | padded frames move nothing, a window's neighbours in the batch neither | else a clip's answer hangs on its neighbours |
-# | every frame moves something, every parameter gets a gradient | what is deaf or dead is a mistake |
-# | `reset_parameters()` | a comparison starts it anew for each seed |
+# | `maps.encoded`: the encodings that the outputs are computed from, one per layer | causality is measured there |
+# | no effect of padded frames or of other windows of the batch | otherwise an answer depends on other clips |
+# | every frame has an effect, every parameter gets a gradient | unused inputs or parameters are a mistake |
+# | `reset_parameters()` | a comparison initialises it for each seed |
 #
-# `WithoutAttention` in `favor_mini/lab/variants.py` is a base for such modules. It has the Q-Former's LayerNorm and positions
-# (`embed`), a linear map or several (`map`, which a subclass makes in `make_map`), a LayerNorm for the end (`norm`),
-# `reset_parameters`, and a rule for which of the K frames each of the N outputs is made of (`places`), spread evenly and in time
-# order, $\lfloor nK/N \rfloor$. With N below K some frames are read by nobody, so keep N at K or above:
+# `WithoutAttention` in `favor_mini/lab/variants.py` is a base class for such modules. It has the
+# LayerNorm and positions of the Q-Former (`embed`), one or several linear maps (`map`, which a
+# subclass creates in `make_map`), a final LayerNorm (`norm`), `reset_parameters`, and a rule for
+# the frame of each of the N outputs (`places`), evenly spaced in time order,
+# $\lfloor nK/N \rfloor$. With N below K some frames are not used, so choose N of at least K:
 
 # %%
 from torch import nn  # for your answer
@@ -303,12 +356,17 @@ from torch import nn  # for your answer
 from favor_mini.lab.variants import WithoutAttention
 
 print("5 outputs over 3 frames:", (torch.arange(5) * 3 // 5).tolist())
-for method in (WithoutAttention.__init__, WithoutAttention.places, WithoutAttention.embed):
+for method in (
+    WithoutAttention.__init__,
+    WithoutAttention.places,
+    WithoutAttention.embed,
+):
     print(textwrap.dedent(inspect.getsource(method)))
 
 # %% [markdown]
-# From there, mean pooling is four lines: mean over a frame's tokens, one linear map, pick, normalise. It is the plainest
-# connector that one would dare to propose, and so the one that every cleverer idea should beat.
+# With this base, mean pooling has four lines: mean over the tokens of a frame, one linear map,
+# selection, LayerNorm. It is the simplest connector, so every better idea should have a higher
+# accuracy.
 
 # %%
 card("MeanPooling")
@@ -328,8 +386,9 @@ class MeanPooling(WithoutAttention):
 MeanPooling = check("MeanPooling", MeanPooling)
 
 # %% [markdown]
-# Under a name of its own, through the contract, and into a model: `fresh_model` takes the shipped checkpoint's frozen parts
-# and puts an untrained connector between them, named by the config. What does each cost for ten seconds of film?
+# Register it, run the contract, and use it in a model: `fresh_model` takes the frozen parts of the
+# shipped checkpoint and adds an untrained connector, which the config names. What does each
+# connector cost for ten seconds of video?
 
 # %%
 from favor_mini import checkpoint_path
@@ -341,17 +400,26 @@ class MyPooling(MeanPooling):
     """Mean pooling, as written in this notebook."""
 
 
-complain("connector", "my_pooling")
+print_failures("connector", "my_pooling")
 shown = ("causal_qformer", "running_mean", "my_pooling")
-costs = {name: connector_cost(fresh_model(checkpoint_path(), 0, {"connector": name})[0]) for name in shown}
-bars({f"{name}, {c['parameters'] / 1e6:.2f} million parameters": c["gflop"] for name, c in costs.items()},
-     x="GFLOP for one pass over 10 s", title="What a connector costs")
+costs = {
+    name: connector_cost(fresh_model(checkpoint_path(), 0, {"connector": name})[0])
+    for name in shown
+}
+bars(
+    {
+        f"{name}, {c['parameters'] / 1e6:.2f} million parameters": c["gflop"]
+        for name, c in costs.items()
+    },
+    x="GFLOP for one pass over 10 s",
+    title="Cost of a connector",
+)
 
 # %% [markdown]
 # ## On a real clip
 #
-# Plug the mask into the shipped model, which learned under another one, and see where attention goes. Frame 1 is now looked at
-# by all, and between it and the own frame there is nothing.
+# Use the mask in the shipped model, which was trained with another mask, and look at the attention.
+# All frames attend to frame 1, and to no other frame between it and their own.
 
 # %%
 from favor_mini import FavorForConditionalGeneration, FavorProcessor, read_clip
@@ -362,45 +430,67 @@ processor = FavorProcessor.from_pretrained(checkpoint_path())
 sample = read_samples()[0]
 clip = read_clip(sample.path)
 question = next(q for q in sample.questions if q.family == "heard_after")
-frames, seen, said = model.config.window_frames, {}, {}
+frames, shown, answers = model.config.window_frames, {}, {}
 for mask in ("block_causal", "first_and_own"):
     model.qformer.attention = mask
     with torch.no_grad():
         maps = model(**processor([clip], [question.text]), return_maps=True).maps
-        said[mask] = processor.decode(model.generate(**processor([clip], [question.text])))[0]
-    blocks = maps.causal[0][0].mean(0).unflatten(0, (frames, -1)).unflatten(-1, (frames, -1))  # [K, P, K, P]
-    seen[mask] = blocks.mean(1).sum(-1)
-del model  # the comparison below makes its own
-print(f"{question.text}  true: {question.answer};", "; ".join(f"under {m}: {a}" for m, a in said.items()))
-matrices(seen, x="frame looked at", y="frame that looks", ticks=range(1, frames + 1), numbers=False,
-         limits=(0, 1), label="share of attention")
+        answers[mask] = processor.decode(
+            model.generate(**processor([clip], [question.text]))
+        )[0]
+    blocks = (
+        maps.causal[0][0].mean(0).unflatten(0, (frames, -1)).unflatten(-1, (frames, -1))
+    )  # [K, P, K, P]
+    shown[mask] = blocks.mean(1).sum(-1)
+del model  # the comparison below creates its own
+print(f"{question.text}  truth: {question.answer};",
+      "; ".join(f"{mask}: {text}" for mask, text in answers.items()))
+matrices(
+    shown,
+    x="frame of the key",
+    y="frame of the query",
+    ticks=range(1, frames + 1),
+    numbers=False,
+    limits=(0, 1),
+    label="share of attention",
+)
 
 # %% [markdown]
-# Read nothing into the answer: it is one question, to a model that was trained otherwise. Whether a mask is better *to learn
-# with* takes training, several times over.
+# The answer shows nothing: it is one question, and the model was trained with another mask. Whether
+# a mask is better *for training* needs several training runs.
 #
 # ## A fair comparison
 #
 # `Plan` says what is compared, and `compare` does it. Four rules make it fair:
 #
-# 1. **From nothing, each time.** Every arm gets a fresh connector and fresh LoRA between the same frozen parts.
-# 2. **In pairs.** Arms that share a seed share the first random numbers, the order of the clips, the number of steps, and the
-#    questions.
-# 3. **Several seeds.** Training is a lottery, too. Without its spread no difference can be judged.
-# 4. **Held-out questions** about scenes that nobody trained on, the same for all.
+# 1. **Untrained.** Every arm gets an untrained connector and untrained LoRA with the same frozen
+#    parts.
+# 2. **Paired.** Arms with the same seed have the same random numbers for initialisation, the same
+#    order of clips, the same number of steps, and the same questions.
+# 3. **Several seeds.** Training has a random component. Without its variance no difference can be
+#    judged.
+# 4. **Held-out questions** about scenes that are in no training set, the same for all arms.
 #
-# (`minutes=3` in place of `steps` means: as many steps as the *first* arm makes in three minutes, for all arms.)
+# (`minutes=3` instead of `steps` gives all arms the number of steps that the *first* arm makes in
+# three minutes.)
 #
-# Here is a *tiny* plan: a Q-Former of one layer and a quarter of the width against your pooling, as narrow; two seeds, six steps on
-# sixteen clips. It shows the machinery, and it is far too small to tell anything. `dry_run` says beforehand what a plan would cost (it
-# also prints seconds a step and minutes a run; they are cut off here, as they are your machine's, not ours).
+# Here is a *tiny* plan: a Q-Former with one layer and a quarter of the width, compared with your
+# pooling of the same width; two seeds, six steps on sixteen clips. It shows how a comparison works,
+# but it is far too small for a result. `dry_run` prints the cost of a plan before it runs (also the
+# seconds per step and minutes per run, which are not shown here because they depend on the
+# machine).
 
 # %%
 from favor_mini.lab.compare import compare, dry_run
 from favor_mini.lab.run import run_folder
 from favor_mini.lab.plan import Plan
 
-small = {"qformer_width": 64, "qformer_hidden": 128, "qformer_layers": 1, "num_queries": 10}
+small = {
+    "qformer_width": 64,
+    "qformer_hidden": 128,
+    "qformer_layers": 1,
+    "num_queries": 10,
+}
 tiny = Plan([{"connector": "causal_qformer"}, {"connector": "my_pooling"}], fixed=small,
             seeds=2, steps=6, clips=16, batch=4, lr=2e-3, scenes=5, questions=7)
 out = "../build/notebook-compare"
@@ -411,13 +501,16 @@ for line in dry_run(tiny, out, progress=False).split("\n")[:-1]:
 results = compare(tiny, out, progress=False)
 print(len(results.results), "runs;", results.right.shape[-1], "questions each")
 for row in results.differences(["all"]).itertuples():
-    print(f"{row.arm} against {results.arms[0]}:")
-    print(f"{row.difference:+.1f} points ({row.low:+.0f} to {row.high:+.0f}): {row.verdict}")
+    print(f"{row.arm} compared with {results.arms[0]}:")
+    print(
+        f"{row.difference:+.1f} points ({row.low:+.0f} to {row.high:+.0f}): "
+        f"{row.verdict}"
+    )
 
 # %% [markdown]
-# Of two seeds nobody can tell how much seeds scatter. So the interval is absurdly wide (or, should all answers be alike, has no width
-# at all, which is no better), and the verdict does not hand you the number as if it meant something. Each line is one
-# seed, a pair:
+# Two seeds cannot show the variance between seeds. So the interval is extremely wide (or has zero
+# width, if all answers are alike, which is no better), and the verdict does not report the number
+# as a result. Each line is one seed, a pair:
 
 # %% tags=["varies"]
 from favor_mini.figures.lab import pairs
@@ -425,7 +518,8 @@ from favor_mini.figures.lab import pairs
 pairs(results)
 
 # %% [markdown]
-# Meant seriously, the same call has more of everything: ten runs of three minutes each, and the questions.
+# A real comparison uses the same call with more seeds and steps: ten runs of three minutes each,
+# and the questions.
 #
 # ```python
 # compare(Plan([{"connector": "causal_qformer"}, {"connector": "my_pooling"}], seeds=5, minutes=3), "../build/compare")
@@ -437,10 +531,8 @@ pairs(results)
 # favor-mini compare --parts mine.py --vary connector=causal_qformer,my_pooling --seeds 5 --minutes 3
 # ```
 #
-# The [README](../README.md) shows one such run, of two masks: 9.0 minutes for three seeds and one minute of training each, and
-# *no difference found*, +3.3 points (-4.3 to +10.8) over 600 questions.
-#
-# Nothing is trained twice. A run is kept under a name made of all that decides its outcome, your own part's source included:
+# Nothing is trained twice. The result of a run is stored under a key of everything that decides it,
+# including the code of your own part:
 
 # %%
 from pathlib import Path
@@ -452,23 +544,29 @@ def place(plan, arm, seed):
 
 mine, more = tiny.arms[1], Plan(**{**vars(tiny), "seeds": 4})
 print("two seeds more, seed 1 is kept: ", place(more, mine, 1) == place(tiny, mine, 1))
-print("another arm is another run:     ", place(tiny, tiny.arms[0], 1) != place(tiny, mine, 1))
+print(
+    "another arm is another run:     ",
+    place(tiny, tiny.arms[0], 1) != place(tiny, mine, 1),
+)
 longer = Plan(**{**vars(tiny), "steps": 7})
-print("one more step is another run:   ", place(longer, mine, 1) != place(tiny, mine, 1))
+print(
+    "one more step is another run:   ", place(longer, mine, 1) != place(tiny, mine, 1)
+)
 
 # %% [markdown]
-# ## What may be said
+# ## From an interval to a verdict
 #
-# For every seed $s$ and question $q$ there is a gain $g_{sq}$: right under the arm minus right under the baseline, in points.
-# Its mean is the difference. Two things could have come out otherwise, other **seeds** and other **clips**, and the interval
-# holds both:
+# For every seed $s$ and question $q$ there is a gain $g_{sq}$: right for the arm minus right
+# for the baseline, in percentage points. Its mean is the difference. There are two sources of
+# variance, **seeds** and **clips**, and the interval includes both:
 #
 # $$\bar g \;\pm\; \sqrt{\Big(t_{0.975,\,n-1}\, \frac{\mathrm{sd}_s}{\sqrt{n}}\Big)^2 + c^2}$$
 #
-# with $n$ seeds, $\mathrm{sd}_s$ the spread of the seeds' mean gains, $t$ Student's (`scipy.stats.t.ppf(0.975, n - 1)`), and $c$
-# the clips' share (a bootstrap over clips, whose two sides may differ a little, and so may the interval's). From
-# the interval to words is one more step, and here most harm is done. An interval that holds zero does not say "there is no
-# difference". It says how large a difference *may have stayed hidden*.
+# with $n$ seeds, the standard deviation $\mathrm{sd}_s$ of the mean gains of the seeds, Student's
+# $t$ (`scipy.stats.t.ppf(0.975, n - 1)`), and the contribution $c$ of the clips (a bootstrap
+# over clips, which can be slightly asymmetric). The last step is from the interval to words, and
+# many mistakes are made here. An interval that contains zero does not mean "there is no
+# difference". It says how large a difference *could be hidden*.
 
 # %%
 from favor_mini.lab.statistics import FEW_SEEDS
@@ -478,48 +576,74 @@ card("verdict")
 
 # %% tags=["exercise:verdict"]
 def verdict(difference, low, high, seeds):
-    """In plain words; a null result is called one, and says how large a difference may have stayed hidden."""
+    """The result in words; a null result names the largest difference that could be
+    hidden.
+    """
     raise NotImplementedError  # your code
 
 # %%
 verdict = check("verdict", verdict)
-cases = [(3.1, 0.4, 5.8, 5), (-3.1, -5.8, -0.4, 5), (3.1, -1.0, 7.2, 5), (0.2, -0.9, 1.3, 5),
-         (9.0, 8.0, 10.0, 2)]
+cases = [
+    (3.1, 0.4, 5.8, 5),
+    (-3.1, -5.8, -0.4, 5),
+    (3.1, -1.0, 7.2, 5),
+    (0.2, -0.9, 1.3, 5),
+    (9.0, 8.0, 10.0, 2),
+]
 for case in cases:
-    print(f"{case[0]:+.1f} ({case[1]:+.1f} to {case[2]:+.1f}), {case[3]} seeds: {verdict(*case)}")
+    print(
+        f"{case[0]:+.1f} ({case[1]:+.1f} to {case[2]:+.1f}), {case[3]} seeds: "
+        f"{verdict(*case)}"
+    )
 
 # %% [markdown]
-# Compare lines three and four. Both are null results; the fourth is worth far more. It excludes anything beyond about a point,
-# while the third leaves room for a gain that you would be glad to have. **A null result without its interval is not a result.**
+# Compare lines three and four. Both are null results, but the fourth says much more. It excludes
+# differences of more than about one point, while the third does not exclude a large gain. **A null
+# result without its interval is not a result.**
 #
 # ## How many seeds?
 #
-# Plan ahead. You want an interval no wider than, say, two points either way. The seeds' share shrinks with $\sqrt n$ (and
-# Student's $t$ shrinks too, fast at first). The clips' share does not shrink with seeds at all.
+# Plan the comparison. Suppose you want an interval of at most plus or minus two points. The
+# contribution of the seeds falls with $\sqrt n$ (and Student's $t$ falls too, fast at first). The
+# contribution of the clips does not depend on the number of seeds.
 
 # %%
 card("seeds_needed")
 
 # %% tags=["exercise:seeds_needed"]
 def seeds_needed(spread, by_clips, half_width):
-    """The fewest seeds for an interval of at most +- half_width; 0 where no number will do."""
+    """The smallest number of seeds for an interval of +- half_width; 0 if none is
+    enough.
+    """
     raise NotImplementedError  # your code
 
 # %%
 seeds_needed = check("seeds_needed", seeds_needed)
 widths = np.arange(1.0, 6.01, 0.25)
-wanted = {spread: [seeds_needed(spread, 0.8, w) for w in widths] for spread in (4.0, 2.0, 1.0)}
-curves({f"seeds scatter by {spread:g} points": (widths, seeds) for spread, seeds in wanted.items()},
-       log="y", x="half width of the interval that you want, in points", y="seeds needed",
-       title="With a clips' share of 0.8 points")
+wanted = {
+    spread: [seeds_needed(spread, 0.8, w) for w in widths] for spread in (4.0, 2.0, 1.0)
+}
+curves(
+    {
+        f"standard deviation of seeds {spread:g} points": (widths, seeds)
+        for spread, seeds in wanted.items()
+    },
+    log="y",
+    x="half width of the interval, in points",
+    y="seeds needed",
+    title="With a contribution of the clips of 0.8 points",
+)
 
 # %% [markdown]
-# To halve the interval takes about twice the seeds where there are few (Student's t helps along), three times and more where it
-# comes near the clips' share. Below that share, 0.8 here, no number of seeds will do: then ask about more clips.
+# Half the width needs about twice the seeds if there are few (Student's t also falls), and three
+# times or more near the contribution of the clips. Below this contribution, 0.8 here, no number of
+# seeds is enough: then ask about more clips.
 #
-# Now feel it. Forty people run the same comparison, each with seeds of their own (and clips without number, so that their share is
-# left out). The true difference is yours to set. A dot is filled where the interval misses zero, where they would write "a
-# difference found". **Try:** 2 seeds. Then 5. Then a spread of 1. Then a true difference of 0: how many find one all the same?
+# A simulation: the same comparison is run forty times, each time with new seeds (and with
+# infinitely many clips, so that their contribution is zero). You set the true difference. A dot is
+# filled if the interval excludes zero, so that the report would be "a difference". **Try:** 2
+# seeds. Then 5. Then a standard deviation of 1. Then a true difference of 0: how many still report
+# a difference?
 
 # %%
 from scipy.stats import t as student
@@ -528,7 +652,9 @@ from favor_mini.figures.lab import intervals
 
 
 def simulate(true, spread, seeds, repeats=40):
-    """Differences and intervals of so many comparisons; every seed's gain is normal around the true one."""
+    """Differences and intervals of simulated comparisons with normally distributed
+    gains.
+    """
     gains = true + spread * np.random.default_rng(4).standard_normal((repeats, seeds))
     half = student.ppf(0.975, seeds - 1) * gains.std(axis=1, ddof=1) / np.sqrt(seeds)
     return gains.mean(1), gains.mean(1) - half, gains.mean(1) + half
@@ -537,38 +663,54 @@ def simulate(true, spread, seeds, repeats=40):
 def forty(seeds, true_difference, spread_of_seeds):
     middle, low, high = simulate(true_difference, spread_of_seeds, seeds)
     found = int(((low > 0) | (high < 0)).sum())
-    return intervals(middle, low, high, true_difference,
-                     title=f"{seeds} seeds: {found} of 40 comparisons find a difference")
+    return intervals(
+        middle,
+        low,
+        high,
+        true_difference,
+        title=f"{seeds} seeds: {found} of 40 comparisons find a difference",
+    )
 
 
 from ipywidgets import FloatSlider, IntSlider
 
-explore(forty, seeds=IntSlider(value=3, min=2, max=20, description="seeds"),
-        true_difference=FloatSlider(value=3.0, min=-6, max=6, step=0.5, description="true"),
-        spread_of_seeds=FloatSlider(value=3.0, min=0.5, max=8, step=0.5, description="spread"))
+explore(
+    forty,
+    seeds=IntSlider(value=3, min=2, max=20, description="seeds"),
+    true_difference=FloatSlider(value=3.0, min=-6, max=6, step=0.5, description="true"),
+    spread_of_seeds=FloatSlider(
+        value=3.0, min=0.5, max=8, step=0.5, description="spread"
+    ),
+)
 
 # %% [markdown]
-# There *is* a difference of three points, and with three seeds most of the forty miss it. Each of them, reporting alone, would
-# write "no difference found", and would be right to, and wrong to add "so there is none". And those who do find one?
-# **Predict:** is what they report right on average?
+# There *is* a difference of three points, and with three seeds most of the forty comparisons miss
+# it. Each of them would report "no measurable difference", which is right. The conclusion "there is
+# no difference" would be wrong. And the comparisons that find a difference? **Predict:** is their
+# reported difference right on average?
 
 # %%
 for seeds in (2, 3, 5, 10, 20):
     middle, low, high = simulate(3.0, 3.0, seeds, repeats=4000)
     clear = low > 0
     reported = middle[clear].mean()
-    print(f"{seeds:>2} seeds: {clear.mean():>4.0%} find it, and report {reported:.1f} points on average")
+    print(
+        f"{seeds:>2} seeds: {clear.mean():>4.0%} find it, with {reported:.1f} points "
+        f"on average"
+    )
 
 # %% [markdown]
-# With few seeds the finders report too much: among them are those whose seeds happened to be lucky. A difference that was hard
-# to see and was seen all the same is probably smaller than it looked. With twenty seeds both problems are gone.
+# With few seeds the reported difference is too large: only comparisons with favourable seeds find a
+# difference. So a difference that was found with few seeds is probably smaller than reported. With
+# twenty seeds both problems disappear.
 #
-# ## Looking at many things at once
+# ## Multiple comparisons
 #
-# Six arms against a baseline, five groups of questions: thirty intervals. Each misses zero by chance in five of a hundred cases.
-# **Predict** how likely it is that at least one of thirty does, if nothing differs at all. Then run: the full line is $1 -
-# 0.95^m$, the dashed one is simulated, with comparisons of like with like. (Both take the intervals for independent. Those of one
-# comparison share clips, seeds and the baseline, so a little less often.)
+# Six arms and a baseline, five groups of questions: thirty intervals. Each excludes zero by chance
+# in five of a hundred cases. **Predict** the probability that at least one of thirty does, if there
+# is no difference at all. Then run: the solid line is $1 - 0.95^m$, the dashed line is simulated.
+# (Both assume independent intervals. The intervals of one comparison share clips, seeds and the
+# baseline, so the real probability is a little lower.)
 
 # %%
 count = np.arange(1, 41)
@@ -576,33 +718,34 @@ _, low, high = simulate(0.0, 3.0, 5, repeats=40 * 500)
 misses = ((low > 0) | (high < 0)).reshape(500, 40)
 simulated = [misses[:, :m].any(axis=1).mean() for m in count]
 print(f"one interval {1 - 0.95:.0%}, five {1 - 0.95**5:.0%}, thirty {1 - 0.95**30:.0%}")
-curves({"by arithmetic": (count, 1 - 0.95**count), "simulated": (count, simulated)},
+curves({"formula": (count, 1 - 0.95**count), "simulated": (count, simulated)},
        percent=True, points=False, x="intervals looked at, none with a true difference",
-       y="at least one misses zero", mark={"one in twenty": 0.05})
+       y="at least one excludes zero", mark={"one in twenty": 0.05})
 
 # %% [markdown]
-# So: say *beforehand* which question you will judge by ("what comes next", say), and treat all others as hints for the next
-# comparison. Or divide: with $m$ intervals, ask each for $1 - 0.05/m$ in place of 0.95, and pay in width. `print(results)`
-# ends with a line that reminds you how many would miss by chance.
+# So decide *before* the comparison which group of questions counts (for instance "what comes
+# next"), and use all others as hints for the next comparison. Or correct for it: with $m$
+# intervals, use the level $1 - 0.05/m$ instead of 0.95, which makes the intervals wider. The
+# verdicts of `print(results)` use this correction, and name the number of intervals.
 #
 # ## A real example
 #
-# The experiment `attention` holds the paper's mask ("as shipped") against the reverse one, none at all (`full`), inputs that see
-# nobody but themselves (`none`), and a Q-Former without causal attention. Its results ship with the package where it has been run
-# for this version.
+# The experiment `attention` compares the paper's mask ("as shipped") with the reverse mask, with no
+# mask (`full`), with inputs that attend to themselves only (`none`), and with a Q-Former without
+# causal attention. The results are part of the package.
 
 # %%
 from favor_mini.figures.lab import differences
-from favor_mini.lab.experiments import find_experiment, shipped_results, tell
+from favor_mini.lab.experiments import find_experiment, shipped_results, show_experiment
 
 experiment, shipped = find_experiment("attention"), shipped_results("attention")
 plan = experiment.plan
-print("asks: ", experiment.asks)
+print("question:", experiment.question)
 print("plan: ", len(plan.arms), "arms,", plan.seeds, "seeds,", plan.steps, "steps")
 
 # %% [markdown]
-# Before you look: the group judged by is *what comes next*, since that is what the paper's argument is about. All others are
-# hints.
+# Before you look: the group that counts is *what comes next*, because the paper's argument is about
+# it. All others are hints.
 
 # %%
 groups = ["what comes next", "both modalities", "all"]
@@ -612,118 +755,137 @@ differences(shipped.differences(groups), shipped.arms[0]) if shipped else None
 pairs(shipped, "what comes next") if shipped else None
 
 # %% [markdown]
-# Read your own results with the same few lines: the verdict, what may have stayed hidden, how much seeds scatter, and what an
-# interval of two points either way would take: seeds, or, where the clips' share alone is too wide, clips. That share shrinks
-# with the root of their number, and should take half of the interval's square at most.
+# You can read your own results with the same lines: the verdict, the difference that could be
+# hidden, the standard deviation between seeds, and the number of seeds for an interval of plus or
+# minus two points, or the number of clips, if the contribution of the clips alone is too large.
+# This contribution falls with the root of their number, and should be at most half of the squared
+# interval.
 
 # %%
 judged, group = (shipped, "what comes next") if shipped else (results, "all")
 chosen = judged.chosen(group)
 for row in judged.differences([group]).itertuples():
     right = judged.right[judged.arms.index(row.arm)].astype(float)
-    gains = 100 * (right - judged.right[0])[:, chosen].mean(1)  # one a seed
+    gains = 100 * (right - judged.right[0])[:, chosen].mean(1)  # one per seed
     spread, seeds = gains.std(ddof=1), len(gains)
     by_seeds = student.ppf(0.975, seeds - 1) * spread / np.sqrt(seeds)
     by_clips = np.sqrt(max(0.0, ((row.high - row.low) / 2) ** 2 - by_seeds**2))
     needed = seeds_needed(spread, by_clips, 2.0)
-    print(f"{row.arm}: {row.difference:+.1f} ({row.low:+.1f} to {row.high:+.1f}); {row.verdict}")
+    print(
+        f"{row.arm}: {row.difference:+.1f} ({row.low:+.1f} to {row.high:+.1f}); "
+        f"{row.verdict}"
+    )
     times = 2 * (by_clips / 2.0) ** 2
-    advice = f"{needed} seeds" if needed else f"first ask about {times:.0f} times as many clips"
-    print(f"    seeds scatter by {spread:.1f}, the clips' share is {by_clips:.1f}; for +-2 points: {advice}")
-tell("attention");
+    advice = f"{needed} seeds" if needed else f"{times:.0f} times as many clips"
+    print(f"    standard deviation of seeds {spread:.1f}, clips {by_clips:.1f}; "
+          f"for +-2 points: {advice}")
+show_experiment("attention");
 
 # %% [markdown]
-# Where it says *no difference found*, look at the number behind it: a difference of that many points, one way or the other, could be
-# there, and these runs would miss it. (The reason given after it is a guess that no run here has tested.) That is the honest size of what was learned. Not "causal attention does nothing", but "on this world, at
-# this size, after this training, more than that is unlikely".
+# After *no measurable difference*, look at the number: a difference of this size, in either
+# direction, could exist, and these runs would not find it. (The explanation that follows it is a
+# hypothesis that no run here has tested.) This is what was learned: not "causal attention does
+# nothing", but "in this world, at this size, after this training, a larger difference is unlikely".
 #
 # ## Ideas
 #
-# Eleven variants that do not ship, each with its slot and a guess at the difficulty (of 5). Write down your prediction
-# and the group of questions that you will judge by *before* you train. That is the whole trick.
+# Eleven variants that are not in the package, each with its slot and its difficulty (of 5). Write
+# down your prediction and the group of questions that counts *before* you train.
 #
-# 1. **Every other frame** (`attention`, 1). Own frame and earlier ones an even number away. *Predict:* little lost, as
-#    neighbours are alike.
-# 2. **Heads of two minds** (`connector`, 3). Half of the heads causal, half anticausal. *Predict:* as good as the better one, on
-#    "before" *and* "after".
-# 3. **One-way street** (`attention` with `sync="interleave"`, 3). Visual tokens may look at audio tokens, not the reverse.
-#    *Predict:* nothing found, as the queries join both streams anyway.
-# 4. **Half a step** (`sync`, 2). The sound of a step is that of the half second *around* its frame. *Predict:* it leaks a
-#    quarter of a second; the contract says so.
-# 5. **Means of sound** (`sync`, 2). Five means of five audio tokens in place of 25. *Predict:* much cheaper; speech suffers,
-#    bells do not.
-# 6. **A look back** (`windows`, 2). Each window begins with the last frame of the one before. *Predict:* helps what crosses a
-#    border, no more.
-# 7. **Convolution over time** (`connector`, 3). A causal `nn.Conv1d` in `encode`, padded on the left. *Predict:* like
-#    `running_mean`; with `padding=1` the contract objects.
-# 8. **Queries with a time** (`connector`, 4). Query n starts with the position of frame n K / N. *Predict:* learns sooner, ends
-#     alike.
-# 9. **Gated means** (`connector`, 4). A learned weight for each token before the mean. *Predict:* between `mean_pooling` and
-#     `plain_qformer`.
-# 10. **Only the worst pair** (`diversity`, 2). The largest cosine of a window in place of the mean. *Predict:* noisier, no
-#     difference found.
-# 11. **Across windows** (`diversity`, 5). Neighbouring windows' queries should differ as well. *Predict:* the contract objects,
-#     as the order of windows must not count. What would the slot have to pass on?
+# 1. **Every other frame** (`attention`, 1). Own frame and earlier ones an even number away.
+#    *Predict:* little loss, because neighbouring frames are alike.
+# 2. **Two kinds of heads** (`connector`, 3). Half of the heads causal, half anticausal. *Predict:*
+#    as good as the better one, on "before" *and* "after".
+# 3. **One direction** (`attention` with `sync="interleave"`, 3). Visual tokens may attend to audio
+#    tokens, but not the reverse. *Predict:* no measurable difference, because the queries combine
+#    both streams.
+# 4. **Half a step** (`sync`, 2). The sound of a step is that of the half second *around* its frame.
+#    *Predict:* it leaks a quarter of a second, and the contract detects it.
+# 5. **Pooled audio** (`sync`, 2). Five means of five audio tokens instead of 25. *Predict:* much
+#    cheaper; speech loses accuracy, bells do not.
+# 6. **One frame of overlap** (`windows`, 2). Each window begins with the last frame of the previous
+#    one. *Predict:* it helps only for events across a border.
+# 7. **Convolution over time** (`connector`, 3). A causal `nn.Conv1d` in `encode`, padded on the
+#    left. *Predict:* like `running_mean`; with `padding=1` the contract fails.
+# 8. **Queries with a time** (`connector`, 4). Query n starts with the position of frame n K / N.
+#    *Predict:* faster learning, the same final accuracy.
+# 9. **Gated means** (`connector`, 4). A learned weight for each token before the mean. *Predict:*
+#    between `mean_pooling` and `plain_qformer`.
+# 10. **Only the worst pair** (`diversity`, 2). The largest cosine of a window instead of the mean.
+#     *Predict:* noisier, no measurable difference.
+# 11. **Across windows** (`diversity`, 5). The queries of neighbouring windows should differ, too.
+#     *Predict:* the contract fails, because the order of windows must not matter. Which input would
+#     the slot need?
 #
 # ## What to play with
 #
-# - Give the plan three seeds (`Plan(**{**vars(tiny), "seeds": 3})`) and run `compare` again: which runs are made, which are
-#   there already?
-# - In the widget, set the true difference to 0 and count filled dots over many settings. About how many of forty should there be?
-# - Write idea 7 with `padding=1` first and read what the contract says.
-# - Save a part in `mine.py` and run `favor-mini compare --parts mine.py ... --dry-run`: what would a night give you?
+# - Give the plan three seeds (`Plan(**{**vars(tiny), "seeds": 3})`) and run `compare` again: which
+#   runs are new, and which already exist?
+# - In the widget, set the true difference to 0 and count the filled dots for many settings. How
+#   many of forty do you expect?
+# - Write idea 7 with `padding=1` first and read the output of the contract.
+# - Save a part in `mine.py` and run `favor-mini compare --parts mine.py ... --dry-run`: how much
+#   can you run in one night?
 #
 # ## Recap
 #
-# - Five slots, a name in the config, a part of your own in ten lines. No change to the package.
-# - The contract measures: reach by changing frames, padding, batches, gradients, the whole model. It names the frames that leak.
-# - A connector is any module that is built and called as the Q-Former, hides padding, and can start anew.
-# - Compare in pairs, over seeds, on held-out questions. Decide beforehand what you will judge by.
-# - A null result is told with its interval: how large a difference may have stayed hidden, and what it would take to find it.
-# - A mini result can show that a claim need not hold, or that the machinery can show the effect. It does not confirm full size.
+# - There are five slots. The config holds a name, and your own part has ten lines. The package does
+#   not change.
+# - The contract measures the temporal receptive field, padding, batches, gradients, and the
+#   complete model. It names the frames that leak.
+# - A connector is any module that is built and called like the Q-Former, ignores padding, and can
+#   be initialised again.
+# - Compare in pairs, with several seeds, on held-out questions. Decide before the comparison which
+#   group of questions counts.
+# - Report a null result with its interval: how large a difference could be hidden, and what is
+#   needed to find it.
+# - A result at mini size can show that a claim does not always hold, or that an effect can be
+#   measured. It does not confirm the full size.
 
 # %% [markdown]
 # ## Quiz
 #
-# **1.** A mask is declared `causal=True` and the contract says *frame 2 moves with the later frame 3*. What is wrong?
+# **1.** A mask is declared `causal=True` and the contract reports that frame 2 depends on the later
+# frame 3. What is wrong?
 #
-# - a) Frame 3's tokens look at frame 2
-# - b) Frame 2's tokens look at frame 3
-# - c) Nothing, frames of one window may move one another
+# - a) Tokens of frame 3 attend to frame 2
+# - b) Tokens of frame 2 attend to frame 3
+# - c) Nothing, frames of one window may depend on one another
 #
 # <details><summary>Answer</summary>
 #
-# **b.** What is looked at moves the one who looks. *a:* that is the past, which is allowed. *c:* the declaration promised that
-# no later frame does.
+# **b.** The encoding of a query depends on its keys. *a:* that is the past, which is allowed. *c:*
+# the declaration excludes later frames.
 #
 # </details>
 #
-# **2.** Why do arms that share a seed share the order of the clips?
+# **2.** Why do arms with the same seed have the same order of clips?
 #
-# - a) So that luck with the data hits both arms alike and drops out of the difference
+# - a) So that random effects of the data are equal for both arms and cancel in the difference
 # - b) So that training is faster
 # - c) So that both end with the same weights
 #
 # <details><summary>Answer</summary>
 #
-# **a.** That is what pairing is for. *b:* it costs the same. *c:* then there would be nothing to compare.
+# **a.** This is the purpose of pairing. *b:* it costs the same. *c:* then there would be nothing to
+# compare.
 #
 # </details>
 #
-# **3.** +1.0 points (-3.0 to +5.0), five seeds. What may be said?
+# **3.** +1.0 points (-3.0 to +5.0), five seeds. What can you conclude?
 #
 # - a) The arm is better by a point
 # - b) There is no difference
-# - c) No difference found; one of more than five points is unlikely
+# - c) No measurable difference; more than five points are unlikely
 #
 # <details><summary>Answer</summary>
 #
-# **c.** Zero lies within, and so does +5. *a:* so does -3. *b:* the interval leaves room for three points the wrong way and five
-# the right way.
+# **c.** The interval contains zero and +5. *a:* it also contains -3. *b:* the interval does not
+# exclude differences between -3 and +5 points.
 #
 # </details>
 #
-# **4.** The clips' share is 2.5 points, you want an interval of 2. What helps?
+# **4.** The contribution of the clips is 2.5 points, and you want an interval of +-2. What helps?
 #
 # - a) Ten times the seeds
 # - b) More clips to ask about
@@ -731,11 +893,12 @@ tell("attention");
 #
 # <details><summary>Answer</summary>
 #
-# **b.** Only more clips shrink their share. *a:* seeds shrink the seeds' share alone. *c:* the clips stay as many.
+# **b.** Only more clips reduce their contribution. *a:* more seeds reduce only the contribution of
+# the seeds. *c:* the number of clips does not change.
 #
 # </details>
 #
-# **5.** Twenty intervals of null comparisons: how many miss zero on average?
+# **5.** Twenty intervals of null comparisons: how many exclude zero on average?
 #
 # - a) one
 # - b) none
@@ -743,21 +906,23 @@ tell("attention");
 #
 # <details><summary>Answer</summary>
 #
-# **a.** Five in a hundred, each. *b:* each has its own chance to miss. *c:* on average it can be said beforehand; which one,
-# cannot.
+# **a.** Each does so in five of a hundred cases. *b:* each can exclude zero by chance. *c:* the
+# mean is known without the data; which interval it is, is not.
 #
 # </details>
 
 # %% [markdown]
 # ## Where this lives
 #
-# `favor_mini/registry.py` (slots), `favor_mini/lab/contract.py`, `favor_mini/lab/variants.py` (what ships),
-# `favor_mini/lab/plan.py` and `favor_mini/lab/compare.py`, `favor_mini/lab/statistics.py` (intervals, verdicts),
-# `favor_mini/lab/experiments.py`; tests in `tests/test_registry.py`, `tests/test_contract.py`, `tests/test_compare.py`,
+# `favor_mini/registry.py` (slots), `favor_mini/lab/contract.py`, `favor_mini/lab/variants.py` (the
+# variants of the package), `favor_mini/lab/plan.py` and `favor_mini/lab/compare.py`,
+# `favor_mini/lab/statistics.py` (intervals, verdicts), `favor_mini/lab/experiments.py`; tests in
+# `tests/test_registry.py`, `tests/test_contract.py`, `tests/test_compare.py`,
 # `tests/test_experiments.py`.
 #
-# **In the paper:** the ablations remove causal attention, windows, synchronisation and the diversity loss, one at a time.
-# **Further reading:** video-SALMONN ([arXiv 2406.15704](https://arxiv.org/abs/2406.15704)) for a variant that its authors kept,
-# two window lengths at once.
+# **In the paper:** the ablations remove causal attention, windows, synchronisation and the
+# diversity loss, one at a time. **Further reading:** video-SALMONN
+# ([arXiv 2406.15704](https://arxiv.org/abs/2406.15704)) for a variant with two window lengths at
+# once.
 #
 # **Next:** [12 To full size](12_to_full_size.ipynb).
