@@ -522,13 +522,15 @@ pairs(results)
 # and the questions.
 #
 # ```python
-# compare(Plan([{"connector": "causal_qformer"}, {"connector": "my_pooling"}], seeds=5, minutes=3), "../build/compare")
+# arms = [{"connector": "causal_qformer"}, {"connector": "my_pooling"}]
+# compare(Plan(arms, seeds=5, minutes=3), "../build/compare")
 # ```
 #
 # or, with your part in a file `mine.py`:
 #
 # ```sh
-# favor-mini compare --parts mine.py --vary connector=causal_qformer,my_pooling --seeds 5 --minutes 3
+# favor-mini compare --parts mine.py --vary connector=causal_qformer,my_pooling \
+#   --seeds 5 --minutes 3
 # ```
 #
 # Nothing is trained twice. The result of a run is stored under a key of everything that decides it,

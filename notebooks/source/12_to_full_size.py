@@ -1,10 +1,10 @@
 # %% [markdown]
 # # 12 To full size
 #
-# **You will** join Whisper, InstructBLIP and a language model by name, small ones that lie on disk, with the very call that loads the
-# real ones, and work out what that takes before anybody rents a GPU: parameters, memory, tokens, arithmetic, each from the
-# configs and none of it allocated. You will see what freezing saves and what it does not, and accumulate gradients without
-# changing them.
+# **You will** join Whisper, InstructBLIP and a language model by name, small ones on disk, with the
+# same call that loads the real ones, and compute the cost before you rent a GPU: parameters,
+# memory, tokens and operations, from the configs and without allocating memory. You see what
+# freezing saves and what it does not, and accumulate gradients exactly.
 #
 # **You need** notebook 09 (fine-tuning); 04 and 08 help. **Paper:** section 4, the model's sizes.
 #
@@ -24,20 +24,33 @@ from favor_mini.world.tokenizer import build_tokenizer
 # %% [markdown]
 # ## What changes, and what does not
 #
-# The class, the forward pass, the loss, the processor, the trainer: all stay. What changes is a config. Beside each other:
+# The class, the forward pass, the loss, the processor and the trainer stay the same. Only the
+# config changes. A comparison:
 
 # %%
 tokenizer = build_tokenizer()
 mini, paper = FavorConfig.mini(vocab_size=len(tokenizer)), FavorConfig.paper()
-rows = {"audio encoder: layers x width": lambda c: (c.audio_config.encoder_layers, c.audio_config.d_model),
-        "ViT: layers x width": lambda c: (c.vision_config.num_hidden_layers, c.vision_config.hidden_size),
-        "visual tokens a frame, V": lambda c: c.visual_tokens,
-        "frames a window, K": lambda c: c.window_frames,
-        "queries a window, N": lambda c: c.num_queries, "a time step, P x D": lambda c: c.step_shape,
-        "causal Q-Former: layers x width": lambda c: (c.qformer_layers, c.qformer_width),
-        "language model: layers x width": lambda c: (c.language_config.num_hidden_layers,
-                                                     c.language_config.hidden_size),
-        "question steers the eyes": lambda c: c.question_conditioning, "lambda": lambda c: c.diversity_weight}
+rows = {
+    "audio encoder: layers x width": lambda c: (
+        c.audio_config.encoder_layers,
+        c.audio_config.d_model,
+    ),
+    "ViT: layers x width": lambda c: (
+        c.vision_config.num_hidden_layers,
+        c.vision_config.hidden_size,
+    ),
+    "visual tokens per frame, V": lambda c: c.visual_tokens,
+    "frames per window, K": lambda c: c.window_frames,
+    "queries per window, N": lambda c: c.num_queries,
+    "time step, P x D": lambda c: c.step_shape,
+    "causal Q-Former: layers x width": lambda c: (c.qformer_layers, c.qformer_width),
+    "language model: layers x width": lambda c: (
+        c.language_config.num_hidden_layers,
+        c.language_config.hidden_size,
+    ),
+    "question conditioning": lambda c: c.question_conditioning,
+    "lambda": lambda c: c.diversity_weight,
+}
 print(f"{'':<34}{'mini':<14}paper")
 for name, of in rows.items():
     print(f"{name:<34}{of(mini)!s:<14}{of(paper)}")
@@ -45,12 +58,13 @@ for name, of in rows.items():
 # %% [markdown]
 # ## A model without memory
 #
-# How large is the full model? One could multiply by hand. Or build it on torch's **meta device**: tensors there have a shape and
-# a type, but no numbers. Eight billion parameters take no memory, and every operation only works out what shape comes out.
+# How large is the full model? Build it on PyTorch's **meta device**: tensors there have a shape and
+# a dtype, but no data. Eight billion parameters take no memory, and every operation only computes
+# the shape of its result.
 
 # %%
 def on_meta(config):
-    """The model of a config, without its numbers."""
+    """The model of a config, without data."""
     with torch.device("meta"):
         return FavorForConditionalGeneration(config)
 
@@ -65,43 +79,54 @@ card("count_parameters")
 
 # %% tags=["exercise:count_parameters"]
 def count_parameters(model):
-    """A dict: part -> (number of parameters, number that learn); "lora_" in a name: the part LoRA."""
+    """A dict: part -> (parameters, trained parameters); "lora_" in a name: part
+    LoRA.
+    """
     raise NotImplementedError  # your code
 
 # %%
 count_parameters = check("count_parameters", count_parameters)
 counted, small = count_parameters(full), count_parameters(on_meta(mini))
 for name, (total, trained) in counted.items():
-    print(f"{name:<18}{total / 1e6:>9.1f} million, {total / small[name][0]:>5.0f} x mini,",
-          "learns" if trained else "frozen")
+    print(
+        f"{name:<18}{total / 1e6:>9.1f} million, {total / small[name][0]:>5.0f} x "
+        f"mini,",
+        "trained" if trained else "frozen",
+    )
 total, trained = (sum(pair[i] for pair in counted.values()) for i in (0, 1))
-print(f"of {total / 1e9:.2f} billion {trained / 1e6:.0f} million learn: {trained / total:.1%}")
+print(
+    f"{trained / 1e6:.0f} million of {total / 1e9:.2f} billion are trained: "
+    f"{trained / total:.1%}"
+)
 
 # %%
 bars({f"{part}, {name}": parts[part][0] / 1e6 for part in counted
       for name, parts in (("mini", small), ("full", counted))},
-     form="{:,.2f}", x="million parameters (a logarithmic axis)", log=True)
+     form="{:,.2f}", x="million parameters (logarithmic)", log=True)
 
 # %% [markdown]
-# Look at the ratios. The encoders grow some eight hundred- to a thousandfold, the language model more than twice that, the Q-Former
-# fifteenfold. What learns, projections, Q-Former and LoRA, makes up a few per cent. **What one trains at full size is a
-# small model**, and that is why this recipe is affordable at all.
+# Look at the ratios. The encoders are about 800 to 1,000 times larger, the language model more than
+# twice that, the Q-Former fifteen times. The trained parts, projections, Q-Former and LoRA, are a
+# few per cent. **At full size only a small model is trained**. That is why this recipe is
+# affordable.
 #
 # ## Memory: weights, gradients, states
 #
-# Three things are kept for every weight that learns: itself, its gradient, and the optimiser's states (AdamW: two running
-# means). A frozen weight is kept alone. With $b$ bytes a number, $\Theta$ all weights, $\theta$ those that learn, and $s$ states:
+# For every trained weight three things are stored: the weight, its gradient, and the optimizer's
+# states (AdamW: two running means). For a frozen weight only the weight itself. With $b$ bytes
+# per number, all weights $\Theta$, the trained weights $\theta$, and $s$ states:
 #
 # $$\text{bytes} = b\,|\Theta| + b\,|\theta| + s\,b\,|\theta|$$
 #
-# By hand: a linear map of 3 x 2 without bias in float32 that learns takes 24 + 24 + 48 bytes; frozen, 24.
+# By hand: a trained linear map of 3 x 2 without bias in float32 takes 24 + 24 + 48 bytes; a frozen
+# one takes 24.
 
 # %%
 card("memory_of")
 
 # %% tags=["exercise:memory_of"]
 def memory_of(model, states=2):
-    """Bytes of the weights, of the gradients, of the optimiser's states."""
+    """Bytes of the weights, the gradients, and the states of the optimizer."""
     raise NotImplementedError  # your code
 
 # %%
@@ -109,48 +134,63 @@ memory_of = check("memory_of", memory_of)
 print(memory_of(torch.nn.Linear(3, 2, bias=False)))
 
 # %% [markdown]
-# **Predict** before you run: how many of today's 80 GB cards does it take to train *everything* in float32, activations not yet
-# counted? And with the frozen parts frozen?
+# **Predict** before you run: how many GPUs with 80 GB are needed to train *everything* in float32,
+# without activations? And with frozen parts?
 
 # %%
 def in_parts(model):
-    return dict(zip(("weights", "gradients", "optimiser"), (n / 1e9 for n in memory_of(model)), strict=True))
+    return dict(
+        zip(
+            ("weights", "gradients", "optimizer"),
+            (n / 1e9 for n in memory_of(model)),
+            strict=True,
+        )
+    )
 
 
 plans = {}
 full.requires_grad_(True)
-plans["everything learns, float32"] = in_parts(full)
+plans["everything trained, float32"] = in_parts(full)
 full.freeze()
-plans["connector and LoRA learn, float32"] = in_parts(full)
+plans["connector and LoRA trained, float32"] = in_parts(full)
 for p in full.parameters():
     p.data = p.data if p.requires_grad else p.data.to(torch.bfloat16)
 plans["the same, frozen parts in bfloat16"] = in_parts(full)
-stacked_bars(plans, x="GB, without activations", mark={"a card of 80 GB": 80.0})
+stacked_bars(plans, x="GB, without activations", mark={"a GPU with 80 GB": 80.0})
 
 # %% [markdown]
-# Freezing does away with gradients and states, and halving the frozen numbers does the rest. The package trains with `MuonAdamW`,
-# where the Q-Former's matrices have one state in place of two; at these sizes that is a detail.
+# Freezing removes gradients and states, and bfloat16 halves the frozen weights. The package trains
+# with `MuonAdamW`, in which the matrices of the Q-Former have one state instead of two. At these
+# sizes this makes little difference.
 #
-# ## Frozen is not free
+# ## Frozen layers need a backward pass
 #
-# Freezing saves memory. Does it save time? The backward pass has two halves: the gradient with respect to a layer's *input*,
-# which is passed on to what lies before, and the one with respect to its *weights*. Freezing drops the second half. It cannot
-# drop the first: the connector stands *before* the language model, so its gradient has to travel through all of the frozen
-# layers. **Predict**, with a forward pass as 1: what do forward and backward cost together if all learns, and what if all is frozen?
+# Freezing saves memory. Does it save time? The backward pass has two parts: the gradient with
+# respect to the *input* of a layer, which is passed to earlier layers, and the gradient with
+# respect to its *weights*. Freezing removes the second part, but not the first: the connector comes
+# *before* the language model, so its gradient passes through all frozen layers. **Predict**, with a
+# forward pass as 1: what do forward and backward pass cost together if everything is trained, and
+# if everything is frozen?
 
 # %%
 from torch.utils.flop_counter import FlopCounterMode
 
 
 def tokens(model, length, dtype=torch.bfloat16):
-    """So many embedded tokens on meta, and a mask for them."""
+    """`length` embedded tokens on the meta device, with their mask."""
     width = model.config.hidden_size
-    return {"inputs_embeds": torch.empty(1, length, width, dtype=dtype, device="meta", requires_grad=True),
-            "attention_mask": torch.ones(1, 1, length, length, dtype=torch.bool, device="meta")}
+    return {
+        "inputs_embeds": torch.empty(
+            1, length, width, dtype=dtype, device="meta", requires_grad=True
+        ),
+        "attention_mask": torch.ones(
+            1, 1, length, length, dtype=torch.bool, device="meta"
+        ),
+    }
 
 
 def flops(run):
-    """Operations of what `run` does, on meta."""
+    """The number of operations of `run`, on the meta device."""
     with FlopCounterMode(display=False) as counter, torch.device("meta"):
         run()
     return counter.get_total_flops()
@@ -160,22 +200,28 @@ llm = full.language_model.eval()
 forward = flops(lambda: llm(**tokens(llm, 512), use_cache=False))
 frozen = flops(lambda: llm(**tokens(llm, 512), use_cache=False).logits.sum().backward())
 llm.requires_grad_(True)
-everything = flops(lambda: llm(**tokens(llm, 512), use_cache=False).logits.sum().backward())
+everything = flops(
+    lambda: llm(**tokens(llm, 512), use_cache=False).logits.sum().backward()
+)
 full.freeze()
 weights = counted["language_model"][0]
-print(f"512 tokens forward: {forward / 1e12:.1f} TFLOP, {forward / 512 / weights:.1f} a weight and token")
-print(f"forward and backward: {everything / forward:.1f} x if everything learns,",
+print(
+    f"512 tokens forward: {forward / 1e12:.1f} TFLOP, {forward / 512 / weights:.1f} "
+    f"per weight and token"
+)
+print(f"forward and backward: {everything / forward:.1f} x if everything is trained,",
       f"{frozen / forward:.1f} x if it is frozen, with LoRA")
 
 # %% [markdown]
-# A useful rule to carry in your head: a token costs two operations a weight forward, two more for passing gradients back, two
-# more for weights that learn. The encoders, which stand before everything that learns, need no backward pass at all (`encode`
-# runs under `no_grad`).
+# A useful rule: per token and weight, the forward pass costs two operations, the gradient of the
+# input two more, and the gradient of a trained weight two more. The encoders come before all
+# trained parts, so they need no backward pass (`encode` runs under `no_grad`).
 #
-# ## bfloat16: cheap for reading, bad for adding
+# ## bfloat16: for frozen weights only
 #
-# bfloat16 keeps float32's range and gives up digits. A frozen weight loses nothing that matters. A weight that *learns* receives
-# thousands of small steps, and a step that is small beside the weight is rounded away. Add 0.001 to 1, a thousand times:
+# bfloat16 has the range of float32 with fewer digits. For a frozen weight this is precise enough. A
+# *trained* weight gets thousands of small updates, and an update that is small relative to the
+# weight is lost by rounding. Add 0.001 to 1, a thousand times:
 
 # %%
 steps = 1000
@@ -188,28 +234,36 @@ for dtype in (torch.float32, torch.bfloat16):
     kept[str(dtype).removeprefix("torch.")] = (range(1, steps + 1), path)
 for dtype in (torch.float32, torch.bfloat16):
     facts = torch.finfo(dtype)
-    print(f"{facts.dtype:<9} {facts.bits // 8} bytes, up to {facts.max:.0e}, after 1: 1 + {facts.eps:.0e}")
+    print(
+        f"{facts.dtype:<9} {facts.bits // 8} bytes, up to {facts.max:.0e}, after 1: 1 "
+        f"+ {facts.eps:.0e}"
+    )
 curves(kept, x="steps of 0.001", y="value", points=False)
 
 # %% [markdown]
-# Nothing has arrived. So the rule: **frozen parts in bfloat16, what learns in float32**, and autocast to bfloat16 for the
-# arithmetic. You will meet this again below, where parts are joined.
+# The bfloat16 value has not changed. So the rule is: **frozen parts in bfloat16, trained parts in
+# float32**, with autocast to bfloat16 for the computation. The same rule is used below, where parts
+# are joined.
 #
-# ## Tokens: what the language model has to read
+# ## The number of tokens for the language model
 #
-# A clip of $s$ seconds becomes $T = \lceil 2s \rceil$ frames, $W = \lceil T/K \rceil$ windows and $W N$ vectors.
+# A clip of $s$ seconds becomes $T = \lceil 2s \rceil$ frames, $W = \lceil T/K \rceil$ windows and
+# $W N$ vectors.
 
 # %%
 card("tokens_of_clip")
 
 # %% tags=["exercise:tokens_of_clip"]
 def tokens_of_clip(seconds, frame_rate, window_frames, num_queries):
-    """How many vectors the language model gets for a clip."""
+    """The number of vectors of a clip for the language model."""
     raise NotImplementedError  # your code
 
 # %%
 tokens_of_clip = check("tokens_of_clip", tokens_of_clip)
-sizes = {name: getattr(paper, name) for name in ("frame_rate", "window_frames", "num_queries")}
+sizes = {
+    name: getattr(paper, name)
+    for name in ("frame_rate", "window_frames", "num_queries")
+}
 for seconds in (1, 10, 60, 120):
     print(f"{seconds:>4} s: {tokens_of_clip(seconds, **sizes):>4} vectors")
 
@@ -217,42 +271,70 @@ for seconds in (1, 10, 60, 120):
 seconds = torch.arange(5, 301, 5).tolist()
 raw = [s * (paper.frame_rate * paper.visual_tokens + 50) for s in seconds]
 minutes = [s / 60 for s in seconds]
-curves({"visual and audio tokens one by one": (minutes, raw),
-        "N queries a window": (minutes, [tokens_of_clip(s, **sizes) for s in seconds])},
-       x="minutes of film", y="vectors", points=False, log="y",
-       mark={"the language model's context": paper.language_config.max_position_embeddings})
+curves(
+    {
+        "visual and audio tokens one by one": (minutes, raw),
+        "N queries per window": (
+            minutes,
+            [tokens_of_clip(s, **sizes) for s in seconds],
+        ),
+    },
+    x="minutes of video",
+    y="vectors",
+    points=False,
+    log="y",
+    mark={
+        "the language model's context": paper.language_config.max_position_embeddings
+    },
+)
 
 # %% [markdown]
-# The connector makes eighteen tokens into one. Without it, the context is full before half a minute is over. (The config has the
-# 2,048 places of the first Vicuna; version 1.5 has 4,096, which is half a minute and a little.)
+# The connector reduces eighteen tokens to one. Without it, the context is full in less than half a
+# minute. (The config has the 2,048 positions of the first Vicuna; version 1.5 has 4,096, which is a
+# little more than half a minute.)
 #
-# **The KV cache.** While it answers, the language model keeps keys and values of everything it has read: two vectors for each
-# layer, head and token. Worked out, and measured on the mini model's language model:
+# **The KV cache.** During generation, the language model stores the keys and values of all earlier
+# tokens: two vectors for each layer, head and token. Computed, and measured on the language model
+# of the mini model:
 
 # %%
 from favor_mini import checkpoint_path
 
 
-def cache_bytes(config, length, bytes_a_number=2):
+def cache_bytes(config, length, bytes_per_number=2):
     """Keys and values: two vectors for each layer and token."""
-    width = config.num_key_value_heads * config.hidden_size // config.num_attention_heads
-    return 2 * config.num_hidden_layers * width * length * bytes_a_number
+    width = (
+        config.num_key_value_heads * config.hidden_size // config.num_attention_heads
+    )
+    return 2 * config.num_hidden_layers * width * length * bytes_per_number
 
 
 shipped = FavorForConditionalGeneration.from_pretrained(checkpoint_path())
 with torch.no_grad():
-    cache = shipped.language_model(torch.ones(1, 100, dtype=torch.long), use_cache=True).past_key_values
+    cache = shipped.language_model(
+        torch.ones(1, 100, dtype=torch.long), use_cache=True
+    ).past_key_values
 measured = sum(t.nbytes for layer in cache.layers for t in (layer.keys, layer.values))
-worked_out = cache_bytes(shipped.config.language_config, 100, 4)
-print(f"mini, 100 tokens in float32: {worked_out:,} bytes worked out, {measured:,} measured")
-lengths = {"one token": 1, "a minute of film": tokens_of_clip(60, **sizes), "2,048 places": 2048}
+computed = cache_bytes(shipped.config.language_config, 100, 4)
+print(
+    f"mini, 100 tokens in float32: {computed:,} bytes computed, {measured:,} measured"
+)
+lengths = {
+    "one token": 1,
+    "a minute of video": tokens_of_clip(60, **sizes),
+    "2,048 tokens": 2048,
+}
 for name, length in lengths.items():
-    print(f"7 billion, bfloat16, {name}: {cache_bytes(paper.language_config, length) / 1e6:.1f} MB")
+    print(
+        f"7 billion, bfloat16, {name}: "
+        f"{cache_bytes(paper.language_config, length) / 1e6:.1f} MB"
+    )
 
 # %% [markdown]
-# ## Arithmetic, part by part
+# ## Operations, part by part
 #
-# Count one attention block by hand, and let torch count it: `FlopCounterMode` watches every product, also on meta.
+# Count one attention block by hand, and with PyTorch: `FlopCounterMode` counts every matrix
+# product, also on the meta device.
 #
 # $$\underbrace{4 \cdot 2 L D^2}_{\text{projections}} + \underbrace{2 \cdot 2 L^2 D}_{\text{scores and sum}}$$
 
@@ -272,16 +354,33 @@ D = paper.step_shape[1]
 with torch.device("meta"):
     block, window = AttentionBlock(D, 12).eval(), torch.empty(1, 320, D)
 by_torch = flops(lambda: block(window))
-print(f"a window, L = 320, D = {D}: {attention_cost(320, D):,} by the formula, {by_torch:,} counted by torch")
+print(
+    f"a window, L = 320, D = {D}: {attention_cost(320, D):,} by the formula, "
+    f"{by_torch:,} counted by torch"
+)
 frames = range(10, 1281, 10)  # of 32 tokens
 seconds, one_window = [n / 2 for n in frames], attention_cost(320, D)
-curves({"one window as long as the clip": (seconds, [attention_cost(n * 32, D) / 1e12 for n in frames]),
-        "windows of 10 frames": (seconds, [n // 10 * one_window / 1e12 for n in frames])},
-       x="seconds of film", y="TFLOP of one causal attention", points=False, log="xy")
+curves(
+    {
+        "one window as long as the clip": (
+            seconds,
+            [attention_cost(n * 32, D) / 1e12 for n in frames],
+        ),
+        "windows of 10 frames": (
+            seconds,
+            [n // 10 * one_window / 1e12 for n in frames],
+        ),
+    },
+    x="seconds of video",
+    y="TFLOP of one causal attention",
+    points=False,
+    log="xy",
+)
 
 # %% [markdown]
-# That is a reason for windows beside the even detail that they keep (notebook 06): their cost grows with the length of the film, not with its square. Now all the
-# parts, for one minute of film and a prompt of 64 tokens. **Predict** which part costs most.
+# This is another reason for windows, in addition to the constant number of vectors per second
+# (notebook 06): the cost is linear in the length of the video, not quadratic. Now all parts, for
+# one minute of video and a prompt of 64 tokens. **Predict** which part costs most.
 
 # %%
 from favor_mini.encoders import encode_audio
@@ -289,12 +388,14 @@ from favor_mini.qformer import AttentionMaps
 
 
 def connect(model, windows):
-    """The causal Q-Former over so many windows, masks left out: they forbid pairs and spare no arithmetic."""
+    """The causal Q-Former for a number of windows; masks do not change the cost."""
     q = model.qformer
     x = torch.empty(windows, *q.positions.shape, device="meta").detach()
     queries = q.queries.detach().expand(windows, -1, -1)
     for layer in q.layers:
-        queries = layer(queries, q.embed(x), None, None, AttentionMaps(None, None, None, None))
+        queries = layer(
+            queries, q.embed(x), None, None, AttentionMaps(None, None, None, None)
+        )
     return model.projection(queries)
 
 
@@ -306,29 +407,39 @@ with torch.no_grad():
     chunk = torch.empty(1, 1, 80, 3000, dtype=kind, device="meta")
     per_frame = flops(lambda: full.visual_encoder(frame))
     per_chunk = flops(lambda: encode_audio(full.audio_encoder, chunk))
-    reading = flops(lambda: llm(**tokens(llm, length), use_cache=False))
+    prompt_cost = flops(lambda: llm(**tokens(llm, length), use_cache=False))
 per_window = flops(lambda: connect(full, 1))
-cost = {"eyes: 120 frames": 120 * per_frame, "ears: two chunks of 30 s": 2 * per_chunk,
-        "causal Q-Former: 12 windows": 12 * per_window, f"language model reads {length} tokens": reading}
-bars({name: value / 1e12 for name, value in cost.items()}, x="TFLOP forward, for one minute of film")
+cost = {"visual encoder: 120 frames": 120 * per_frame,
+        "audio encoder: two chunks of 30 s": 2 * per_chunk,
+        "causal Q-Former: 12 windows": 12 * per_window,
+        f"language model: {length} tokens": prompt_cost}
+bars(
+    {name: value / 1e12 for name, value in cost.items()},
+    x="TFLOP of the forward pass, for one minute of video",
+)
 
 # %% [markdown]
-# The connector, which all of these notebooks are about, is nearly free. The *eyes* cost most: every frame passes a vision model
-# of a billion weights. In the mini world features are computed once and kept (`encode_scenes`). At full size that works too. With
-# `question_conditioning=True`, as in InstructBLIP, the visual *Q-Former's* tokens differ for each question, so then keep what the ViT
-# gives: 257 vectors of 1,408 numbers a frame in place of 32 of 768, and nearly all of the arithmetic is saved all the same.
+# The connector, the subject of these notebooks, costs almost nothing. The *visual encoder* costs
+# most: every frame passes a vision model with a billion weights. In the mini world features are
+# computed once and cached (`encode_scenes`). At full size this works, too. With
+# `question_conditioning=True`, as in InstructBLIP, the tokens of the visual *Q-Former* depend on
+# the question. Then cache the output of the ViT instead: 257 vectors of 1,408 numbers per frame
+# instead of 32 of 768. This still saves nearly all of the computation.
 #
 # ## Activations
 #
-# What is left is what autograd keeps between forward and backward. That, too, can be *measured* on meta: a hook is called for
-# each tensor that is kept, and we add up its bytes.
+# The remaining memory is the activations that autograd stores between forward and backward pass.
+# They can also be *measured* on the meta device: a hook is called for each stored tensor, and we
+# add up the bytes.
 
 # %%
 from torch.autograd.graph import saved_tensors_hooks
 
 
-def kept_for_backward(model, run, without=None):
-    """Bytes that autograd keeps while `run` goes forward; but for tensors (..., without, without)."""
+def stored_for_backward(model, run, without=None):
+    """Bytes that autograd stores during `run`, except tensors (..., without,
+    without).
+    """
     weights = {p.untyped_storage()._cdata for p in model.parameters()}
     seen = {}
 
@@ -343,33 +454,39 @@ def kept_for_backward(model, run, without=None):
     return sum(seen.values())
 
 
-def learn(model, length):
-    """A forward pass with a loss; nothing is computed."""
+def forward_pass(model, length):
+    """A forward pass with a loss, on the meta device."""
     logits = model(**tokens(model, length), use_cache=False).logits.float()
-    return torch.nn.functional.cross_entropy(logits[0], torch.zeros(length, dtype=torch.long, device="meta"))
+    return torch.nn.functional.cross_entropy(
+        logits[0], torch.zeros(length, dtype=torch.long, device="meta")
+    )
 
 
 llm.train()
-found = {"plain attention, L x L maps kept": kept_for_backward(llm, lambda: learn(llm, length)),
-         "fused attention, no map kept": kept_for_backward(llm, lambda: learn(llm, length), without=length)}
+found = {"plain attention, L x L maps stored": stored_for_backward(
+             llm, lambda: forward_pass(llm, length)),
+         "fused attention, no maps": stored_for_backward(
+             llm, lambda: forward_pass(llm, length), without=length)}
 llm.gradient_checkpointing_enable()
-found["activation checkpointing"] = kept_for_backward(llm, lambda: learn(llm, length))
+found["activation checkpointing"] = stored_for_backward(
+    llm, lambda: forward_pass(llm, length))
 llm.gradient_checkpointing_disable()
 bars({name: value / 1e9 for name, value in found.items()},
-     x=f"GB kept for one clip of a minute ({length} tokens), 7 billion, bfloat16")
+     x=f"GB for one clip of a minute ({length} tokens), 7 billion, bfloat16")
 
 # %% [markdown]
-# **Activation checkpointing** keeps only what enters each layer, and computes the inside again on the way back: one more forward
-# pass for a fraction of the memory (one layer's inside comes on top while it is being redone). Same gradient? On the real mini
-# model:
+# **Activation checkpointing** stores only the input of each layer, and computes the rest again in
+# the backward pass: one more forward pass for a fraction of the memory (plus the activations of one
+# layer while it is computed again). Is the gradient the same? On the real mini model:
 
 # %%
 from favor_mini import FavorProcessor, read_clip
 from favor_mini.world.samples import read_samples
 
-reader = FavorProcessor.from_pretrained(checkpoint_path())
+shipped_processor = FavorProcessor.from_pretrained(checkpoint_path())
 sample = read_samples()[0]
-batch = reader([read_clip(sample.path)], [sample.questions[0].text], [sample.questions[0].answer])
+question = sample.questions[0]
+batch = shipped_processor([read_clip(sample.path)], [question.text], [question.answer])
 gradients = []
 for checkpointing in (False, True):
     shipped.train()
@@ -383,9 +500,10 @@ print("same gradient:", torch.allclose(*gradients, atol=1e-6))
 # %% [markdown]
 # ## Put it together
 #
-# Move frames, K, N, the language model and checkpointing. What grows? **Try:** which of them changes the memory most? Which the
-# arithmetic? When do weights stop being the largest share? (Batch of one clip, fused attention, AdamW. All of it is worked out
-# from configs; none of it was measured on a GPU, and fragments and buffers of a real run come on top.)
+# Change frames, K, N, the language model and checkpointing. **Try:** which of them changes the
+# memory most? Which the number of operations? When are weights no longer the largest part? (A batch
+# of one clip, fused attention, AdamW. All values are computed from configs. Nothing was measured on
+# a GPU, and a real run needs additional memory for fragmentation and buffers.)
 
 # %%
 from ipywidgets import Checkbox, IntSlider
@@ -394,16 +512,32 @@ from transformers import LlamaConfig
 from favor_mini.course.widgets import explore
 from favor_mini.qformer import CausalQFormer
 
-shapes = {"7 billion": paper.language_config,
-          "1 billion": LlamaConfig(hidden_size=2048, intermediate_size=5632, num_hidden_layers=22,
-                                   num_attention_heads=32, num_key_value_heads=4, vocab_size=32001),
-          "13 billion": LlamaConfig(hidden_size=5120, intermediate_size=13824, num_hidden_layers=40,
-                                    num_attention_heads=40, vocab_size=32001)}
+shapes = {
+    "7 billion": paper.language_config,
+    "1 billion": LlamaConfig(
+        hidden_size=2048,
+        intermediate_size=5632,
+        num_hidden_layers=22,
+        num_attention_heads=32,
+        num_key_value_heads=4,
+        vocab_size=32001,
+    ),
+    "13 billion": LlamaConfig(
+        hidden_size=5120,
+        intermediate_size=13824,
+        num_hidden_layers=40,
+        num_attention_heads=40,
+        vocab_size=32001,
+    ),
+}
 known, probe = {}, 300  # tokens to measure with
 for name, language in shapes.items():
-    model = on_meta(FavorConfig(**{**paper.to_dict(), "language_config": language.to_dict()}))
+    model = on_meta(
+        FavorConfig(**{**paper.to_dict(), "language_config": language.to_dict()})
+    )
     one = model.language_model.to(torch.bfloat16).train()
-    inside = kept_for_backward(one, lambda one=one: learn(one, probe), without=probe) / probe
+    inside = stored_for_backward(
+        one, lambda one=one: forward_pass(one, probe), without=probe) / probe
     forward = flops(lambda one=one: one(**tokens(one, probe), use_cache=False)) / probe
     known[name] = count_parameters(model), inside, forward, language
 
@@ -417,25 +551,56 @@ def full_size(llm, frames, frames_K, queries_N, checkpointing):
     length = windows * queries_N + 64
     with torch.device("meta"):
         like = torch.nn.Module()
-        like.qformer = CausalQFormer(input_width=D, window_frames=frames_K, step_tokens=P,
-                                     num_queries=queries_N, width=paper.qformer_width)
+        like.qformer = CausalQFormer(
+            input_width=D,
+            window_frames=frames_K,
+            step_tokens=P,
+            num_queries=queries_N,
+            width=paper.qformer_width,
+        )
         like.projection = torch.nn.Linear(paper.qformer_width, language.hidden_size)
-    connector = windows * kept_for_backward(like, lambda: connect(like, 1), without=frames_K * P)
+    connector = windows * stored_for_backward(
+        like, lambda: connect(like, 1), without=frames_K * P
+    )
     if checkpointing:
-        inside = inside / language.num_hidden_layers + 2 * language.hidden_size * language.num_hidden_layers
-    trained = sum(p.numel() for p in like.parameters()) + parts["audio_projection"][0] + parts["LoRA"][0]
-    frozen = sum(parts[name][0] for name in ("audio_encoder", "visual_encoder", "language_model"))
-    gb = {"frozen weights": 2 * frozen, "what learns: weights, gradients, states": 16 * trained,
-          "activations": length * inside + connector}
-    tflop = {"eyes": frames * per_frame, "ears": math.ceil(frames / 60) * per_chunk,
+        inside = (
+            inside / language.num_hidden_layers
+            + 2 * language.hidden_size * language.num_hidden_layers
+        )
+    trained = (
+        sum(p.numel() for p in like.parameters())
+        + parts["audio_projection"][0]
+        + parts["LoRA"][0]
+    )
+    frozen = sum(
+        parts[name][0] for name in ("audio_encoder", "visual_encoder", "language_model")
+    )
+    gb = {
+        "frozen weights": 2 * frozen,
+        "trained: weights, gradients, states": 16 * trained,
+        "activations": length * inside + connector,
+    }
+    tflop = {"visual encoder": frames * per_frame,
+             "audio encoder": math.ceil(frames / 60) * per_chunk,
              "connector": 3 * windows * flops(lambda: connect(like, 1)),
              "language model": (3 if checkpointing else 2) * length * forward}
-    answering = {"frozen weights": 2 * frozen, "KV cache": cache_bytes(language, length)}
-    told = ", ".join(f"{name} {value / 1e12:.1f}" for name, value in tflop.items())
-    return [stacked_bars({"training": {k: v / 1e9 for k, v in gb.items()},
-                     "answering": {k: v / 1e9 for k, v in answering.items()}},
-                    x="GB", title=f"{llm}: {windows} windows, {length} tokens for the language model"),
-            f"One training step over this clip: {sum(tflop.values()) / 1e12:.0f} TFLOP ({told})."]
+    inference = {
+        "frozen weights": 2 * frozen,
+        "KV cache": cache_bytes(language, length),
+    }
+    text = ", ".join(f"{name} {value / 1e12:.1f}" for name, value in tflop.items())
+    return [
+        stacked_bars(
+            {
+                "training": {k: v / 1e9 for k, v in gb.items()},
+                "inference": {k: v / 1e9 for k, v in inference.items()},
+            },
+            x="GB",
+            title=f"{llm}: {windows} windows, {length} tokens for the language model",
+        ),
+        f"One training step for this clip: {sum(tflop.values()) / 1e12:.0f} TFLOP "
+        f"({text}).",
+    ]
 
 
 explore(full_size, llm=list(known),
@@ -445,19 +610,21 @@ explore(full_size, llm=list(known),
         checkpointing=Checkbox(value=False, description="activation checkpointing"))
 
 # %% [markdown]
-# ## The very same code
+# ## The same code at full size
 #
-# Enough arithmetic; now the parts. `from_parts` takes three names, each a folder or a hub name, and joins what it finds; for
-# instance
+# Now the parts. `from_parts` takes three names, each a folder or a hub name, and joins the models;
+# for instance
 #
 # ```python
 # model = FavorForConditionalGeneration.from_parts(
-#     audio="openai/whisper-large-v2", vision="Salesforce/instructblip-vicuna-7b", language="lmsys/vicuna-7b-v1.5",
+#     audio="openai/whisper-large-v2", vision="Salesforce/instructblip-vicuna-7b",
+#     language="lmsys/vicuna-7b-v1.5",
 #     dtype=torch.bfloat16, num_queries=32, question_conditioning=True)
 # ```
 #
-# From here no hub can be reached, and a class has no time for such downloads. So make three checkpoints of the same
-# *kinds*, small and with random weights, and save them as the hub has them. Nothing below knows that they are small.
+# This notebook works without a network. So create three checkpoints of the same *types*, small and
+# with random weights, and save them in the format of the hub. The code below is the same for real
+# checkpoints.
 
 # %%
 import tempfile
@@ -475,64 +642,116 @@ from transformers import (
 )
 
 torch.manual_seed(0)
-kept_alive = tempfile.TemporaryDirectory()
-hub = Path(kept_alive.name)
-tiny = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-ears = WhisperConfig(d_model=32, encoder_layers=2, encoder_attention_heads=2, encoder_ffn_dim=64,
-                     decoder_layers=1, decoder_attention_heads=2, decoder_ffn_dim=64, vocab_size=50,
-                     max_source_positions=600, pad_token_id=0, bos_token_id=1, eos_token_id=2,
-                     decoder_start_token_id=1)
-eyes = InstructBlipVisionConfig(**tiny, image_size=64, patch_size=16, initializer_range=0.05)
-asks = InstructBlipQFormerConfig(**tiny, vocab_size=len(tokenizer), cross_attention_frequency=1,
-                                 encoder_hidden_size=32, max_position_embeddings=64)
-words = LlamaConfig(**{**tiny, "hidden_size": 64}, vocab_size=len(tokenizer), pad_token_id=0, bos_token_id=2,
-                    eos_token_id=3)
-blip = InstructBlipConfig(vision_config=eyes.to_dict(), qformer_config=asks.to_dict(),
-                          text_config=words.to_dict(), num_query_tokens=8, image_token_index=6)
-for name, made in {"audio": WhisperForConditionalGeneration(ears), "language": LlamaForCausalLM(words),
+folder = tempfile.TemporaryDirectory()
+hub = Path(folder.name)
+tiny = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+}
+audio_config = WhisperConfig(
+    d_model=32,
+    encoder_layers=2,
+    encoder_attention_heads=2,
+    encoder_ffn_dim=64,
+    decoder_layers=1,
+    decoder_attention_heads=2,
+    decoder_ffn_dim=64,
+    vocab_size=50,
+    max_source_positions=600,
+    pad_token_id=0,
+    bos_token_id=1,
+    eos_token_id=2,
+    decoder_start_token_id=1,
+)
+vision_config = InstructBlipVisionConfig(
+    **tiny, image_size=64, patch_size=16, initializer_range=0.05
+)
+visual_qformer_config = InstructBlipQFormerConfig(
+    **tiny,
+    vocab_size=len(tokenizer),
+    cross_attention_frequency=1,
+    encoder_hidden_size=32,
+    max_position_embeddings=64,
+)
+language_config = LlamaConfig(
+    **{**tiny, "hidden_size": 64},
+    vocab_size=len(tokenizer),
+    pad_token_id=0,
+    bos_token_id=2,
+    eos_token_id=3,
+)
+blip = InstructBlipConfig(
+    vision_config=vision_config.to_dict(),
+    qformer_config=visual_qformer_config.to_dict(),
+    text_config=language_config.to_dict(),
+    num_query_tokens=8,
+    image_token_index=6,
+)
+for name, made in {"audio": WhisperForConditionalGeneration(audio_config),
+                   "language": LlamaForCausalLM(language_config),
                    "vision": InstructBlipForConditionalGeneration(blip)}.items():
     made.save_pretrained(hub / name)
 WhisperFeatureExtractor(chunk_length=12).save_pretrained(hub / "audio")
 tokenizer.save_pretrained(hub / "language")
 tokenizer.save_pretrained(hub / "vision" / "qformer_tokenizer")
-for folder in sorted(hub.iterdir()):
-    print(folder.name, sorted(file.name for file in folder.iterdir())[:3], "...")
+for part in sorted(hub.iterdir()):
+    print(part.name, sorted(file.name for file in part.iterdir())[:3], "...")
 
 # %%
 names = {part: str(hub / part) for part in ("audio", "vision", "language")}
-settings = {"num_queries": 8, "question_conditioning": True, "placeholder_id": 6, "lora_rank": 4}
-model = FavorForConditionalGeneration.from_parts(**names, **settings, dtype=torch.bfloat16)
+settings = {
+    "num_queries": 8,
+    "question_conditioning": True,
+    "placeholder_id": 6,
+    "lora_rank": 4,
+}
+model = FavorForConditionalGeneration.from_parts(
+    **names, **settings, dtype=torch.bfloat16
+)
 processor = FavorProcessor.from_parts(model.config, **names)
 types = {}
 for name, p in model.named_parameters():
-    types["LoRA" if "lora_" in name else name.split(".")[0]] = str(p.dtype).removeprefix("torch.")
+    types["LoRA" if "lora_" in name else name.split(".")[0]] = str(
+        p.dtype
+    ).removeprefix("torch.")
 for part, (total, trained) in count_parameters(model).items():
-    print(f"{part:<18}{total:>8,} parameters, {'learns' if trained else 'frozen'}, {types[part]}")
+    print(
+        f"{part:<18}{total:>8,} parameters, {'trained' if trained else 'frozen'}, "
+        f"{types[part]}"
+    )
 
 # %% [markdown]
-# Whisper's decoder and InstructBLIP's own language model were in the files and are not here: they are never read. The connector
-# is fresh. And look at the types: what is frozen is bfloat16, the connector **and LoRA** are float32. Left to itself, LoRA takes
-# the type of the model it is put into, and you have seen above what becomes of its small steps there; `from_parts` has peft cast it.
+# The files also contain Whisper's decoder and InstructBLIP's own language model, but they are not
+# loaded. The connector is untrained. Look at the dtypes: the frozen parts are bfloat16, the
+# connector **and LoRA** are float32. By default, LoRA has the dtype of its model, and its small
+# updates would be lost, as shown above. So `from_parts` makes it float32.
 #
-# `placeholder_id` is 6 since this tokenizer knows `<av>` as token 6. Vicuna's does not: leave the setting out, and a new token
-# behind the vocabulary is made, in the model and in the processor alike. What if a name is wrong, or of the wrong kind?
+# `placeholder_id` is 6 because `<av>` is token 6 of this tokenizer. Vicuna's tokenizer does not
+# have it: without this setting, a new token is added at the end of the vocabulary, in the model and
+# in the processor. What happens if a name is wrong, or has the wrong type?
 
 # %%
 import textwrap
 
-for part, wrong in (("audio", names["vision"]), ("language", str(hub / "no-such-folder"))):
+for part, wrong in (
+    ("audio", names["vision"]),
+    ("language", str(hub / "no-such-folder")),
+):
     try:
         FavorForConditionalGeneration.from_parts(**{**names, part: wrong})
     except (OSError, ValueError) as error:
-        said = f"{type(error).__name__}: {error}".replace(str(hub), "hub")
-        print(textwrap.shorten(said, 220, placeholder=" ..."))
+        message = f"{type(error).__name__}: {error}".replace(str(hub), "hub")
+        print(textwrap.shorten(message, 220, placeholder=" ..."))
 
 # %% [markdown]
 # ## Data in the published form
 #
-# The paper's benchmark comes as JSON lists of rows: files, a question, an answer or several, perhaps candidates and seconds.
-# `favor_mini.aveb.files` reads them, names every row that cannot be used, and finds the media under a root. The samples of this
-# repository are in that form, too:
+# The paper's benchmark is published as JSON lists of rows: media files, a question, one or several
+# answers, optionally candidates and times. `favor_mini.aveb.files` reads them, reports every row
+# that cannot be used, and finds the media in a folder. The test sets of this repository have the
+# same format:
 
 # %%
 import json
@@ -543,23 +762,32 @@ from favor_mini.aveb.files import find_media, read_items, read_media
 root = data_path("aveb").parent
 for name in ("avqa", "asr", "video_qa", "avm"):
     items, broken = read_items(root / "aveb" / f"{name}.json")
-    print(f"{name:<9}{len(items):>3} questions, {len(broken)} broken:", *items[0].media, items[0].question)
+    print(
+        f"{name:<9}{len(items):>3} questions, {len(broken)} broken:",
+        *items[0].media,
+        items[0].question,
+    )
 mine = [{"image": "a.jpg", "question": "what is it?", "answer": ["a cup", "a mug"]},
         {"image": "a.jpg", "answer": "a cup"}]
 (hub / "mine.json").write_text(json.dumps(mine))
 print(str(read_items(hub / "mine.json")[1][0]).replace(str(hub), "hub"))
 
 # %% [markdown]
-# For training you need rows of the *training* sets in that form, and a `Dataset` that reads media only when they are asked for.
-# Ten lines; the processor does the rest. (Below it reads four test rows, only to show the form. Never train on rows that you
-# test on.)
+# For training you need rows of the *training* sets in this format, and a `Dataset` that reads the
+# media when an item is requested. It has ten lines, and the processor does the rest. (Here it reads
+# four test rows, only to show the format. Never train on test rows.)
 
 # %%
 class Rows(torch.utils.data.Dataset):
-    """Rows of the published form as training examples, over and over up to `count`."""
+    """Rows of the published format as training examples, repeated up to `count`."""
 
     def __init__(self, file, root, processor, count):
-        self.items, self.root, self.processor, self.count = read_items(file)[0][:4], root, processor, count
+        self.items, self.root, self.processor, self.count = (
+            read_items(file)[0][:4],
+            root,
+            processor,
+            count,
+        )
 
     def __len__(self):
         return self.count
@@ -567,7 +795,10 @@ class Rows(torch.utils.data.Dataset):
     def __getitem__(self, i):
         item = self.items[i % len(self.items)]
         clip = read_media(find_media(item, self.root), item.span)
-        return {**self.processor.media(clip), "turns": [(item.question, item.answers[0])]}
+        return {
+            **self.processor.media(clip),
+            "turns": [(item.question, item.answers[0])],
+        }
 
 
 data = Rows(root / "aveb" / "avqa.json", root, processor, count=6)
@@ -576,73 +807,102 @@ for name, t in batch.items():
     print(f"{name:<15}{tuple(t.shape)}")
 
 # %% [markdown]
-# Real mp4 files, real mel spectrograms, InstructBLIP's classes, and the same `fit` that made the shipped checkpoint:
+# Real mp4 files, real mel spectrograms, InstructBLIP's classes, and the same `fit` that trained the
+# shipped checkpoint:
 
 # %%
 from favor_mini.training.trainer import fit
 
 model.train()
-log = fit(model, data, processor.collate, hub / "run", steps=3, batch=2, lr=1e-3, log_steps=1, progress=False,
-          bf16=False)
+log = fit(
+    model,
+    data,
+    processor.collate,
+    hub / "run",
+    steps=3,
+    batch=2,
+    lr=1e-3,
+    log_steps=1,
+    progress=False,
+    bf16=False,
+)
 for entry in log[:-1]:
     print(f"step {entry['step']}: cross-entropy {entry['cross_entropy']:.1f}")
 model.eval()
 clip = read_media(find_media(data.items[0], root))
-asked = processor([clip], [data.items[0].question])
-print("it says:", *processor.decode(model.generate(**asked, max_new_tokens=5, min_new_tokens=5)))
+inputs = processor([clip], [data.items[0].question])
+print(
+    "answer:",
+    *processor.decode(model.generate(**inputs, max_new_tokens=5, min_new_tokens=5)),
+)
 
 # %% [markdown]
-# With random parts it babbles, of course. The point is that no code has to change for the real ones, only names and settings: other
-# `num_queries` and `lora_rank`, no `placeholder_id`, rows of your own. (`bf16=False` keeps the arithmetic here exact; left out,
-# `fit` takes bfloat16 where the machine gains by it.)
+# With random parts the answer is random. But no code changes for the real parts, only names and
+# settings: other `num_queries` and `lora_rank`, no `placeholder_id`, your own rows. (`bf16=False`
+# gives exact float32 here. Without it, `fit` uses bfloat16 if it is faster on the machine.)
 #
-# **Keep what learned.** A checkpoint of the whole model would be mostly what everybody can download. Save what learned, and load
-# it into freshly joined parts:
+# **Save the trained parameters only.** A checkpoint of the whole model consists mostly of parts
+# that everybody can download. Save only the trained parameters, and load them into newly joined
+# parts:
 
 # %%
 from safetensors.torch import load_file, save_file
 
-learned = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
-save_file(learned, hub / "learned.safetensors")
-torch.manual_seed(7)  # another fresh connector
-again = FavorForConditionalGeneration.from_parts(**names, **settings, dtype=torch.bfloat16)
-again.load_state_dict(load_file(hub / "learned.safetensors"), strict=False)
+trained_parameters = {
+    name: p.detach() for name, p in model.named_parameters() if p.requires_grad
+}
+save_file(trained_parameters, hub / "trained.safetensors")
+torch.manual_seed(7)  # another untrained connector
+again = FavorForConditionalGeneration.from_parts(
+    **names, **settings, dtype=torch.bfloat16
+)
+again.load_state_dict(load_file(hub / "trained.safetensors"), strict=False)
 with torch.no_grad():
-    print("the same logits:", torch.equal(model(**batch).logits, again.eval()(**batch).logits))
+    print(
+        "the same logits:",
+        torch.equal(model(**batch).logits, again.eval()(**batch).logits),
+    )
 everything, trained = (sum(pair[i] for pair in counted.values()) for i in (0, 1))
-print(f"at full size: {4 * trained / 1e9:.2f} GB, in place of {(2 * everything + 2 * trained) / 1e9:.1f}")
+print(
+    f"at full size: {4 * trained / 1e9:.2f} GB instead of "
+    f"{(2 * everything + 2 * trained) / 1e9:.1f} GB"
+)
 
 # %% [markdown]
-# ## More clips than fit: accumulate
+# ## Gradient accumulation
 #
-# One clip of a minute fills a small card. A batch of sixteen is then sixteen passes whose gradients are added up before one step.
-# Gradients of a mean are means of gradients, so nothing changes, *if the parts are weighed rightly*:
+# One clip of a minute can fill the memory of a small GPU. A batch of sixteen is then sixteen passes
+# whose gradients are summed before one step. The gradient of a mean is the mean of the gradients,
+# so the result is the same, *if the parts have the right weights*:
 #
 # $$\nabla \frac{1}{n}\sum_{i=1}^{n} \ell_i \;=\; \sum_{p} \frac{n_p}{n}\, \nabla \Big(\frac{1}{n_p} \sum_{i \in p} \ell_i\Big)$$
 #
-# By hand: two parts of one and three rows, with mean gradients 4 and 0. The whole batch's is $\frac14 \cdot 4 + \frac34 \cdot 0
-# = 1$, not 2.
+# By hand: two parts of one and three rows, with mean gradients 4 and 0. The gradient of the whole
+# batch is $\frac14 \cdot 4 + \frac34 \cdot 0 = 1$, not 2.
 
 # %%
 card("accumulate")
 
 # %% tags=["exercise:accumulate"]
 def accumulate(loss_of, weight, parts):
-    """The gradient of the mean loss over all rows, from one part after another."""
+    """The gradient of the mean loss over all rows, computed part by part."""
     raise NotImplementedError  # your code
 
 # %%
 accumulate = check("accumulate", accumulate)
 
 # %% [markdown]
-# Now on the model. Four clips in one batch; then in two halves. A subtlety: cross-entropy here is a mean over the answers'
-# *tokens*, and a half with longer answers holds more of them.
+# Now with the model: four clips in one batch, then in two halves. Note that the cross-entropy is a
+# mean over the *tokens* of the answers, and a half with longer answers has more tokens.
 
 # %%
-model.float()  # rounding out of the way
-model.config.diversity_weight = 0.0  # its mean is over windows, not tokens; leave it aside
+model.float()  # without rounding errors of bfloat16
+model.config.diversity_weight = 0.0  # its mean is over windows, not over tokens
 answers = ["bell", "drum", "the red circle was seen at left", "the horn was heard"]
-examples = [{**data[i], "turns": [(data.items[i].question, said)]} for i, said in enumerate(answers)]
+examples = [
+    {**data[i], "turns": [(data.items[i].question, said)]}
+    for i, said in enumerate(answers)
+]
 halves = [processor.collate(examples[:2]), processor.collate(examples[2:])]
 
 
@@ -652,28 +912,36 @@ def gradient(batch):
     return model.projection.weight.grad.clone()
 
 
-whole, parts = gradient(processor.collate(examples)), [gradient(half) for half in halves]
-told = [int((half["labels"] != -100).sum()) for half in halves]
+whole, parts = (
+    gradient(processor.collate(examples)),
+    [gradient(half) for half in halves],
+)
+counts = [int((half["labels"] != -100).sum()) for half in halves]
 equal = sum(parts) / 2
-weighed = sum(n / sum(told) * g for n, g in zip(told, parts, strict=True))
-print("tokens that count in each half:", told)
-for name, found in (("halves count alike", equal), ("weighed by tokens", weighed)):
-    print(f"{name}: off by {(found - whole).norm() / whole.norm():.0%} of the gradient")
+weighted = sum(n / sum(counts) * g for n, g in zip(counts, parts, strict=True))
+print("answer tokens in each half:", counts)
+for name, found in (("equal weights", equal), ("weighted by tokens", weighted)):
+    print(
+        f"{name}: relative error of the gradient "
+        f"{(found - whole).norm() / whole.norm():.0%}"
+    )
 
 # %% [markdown]
-# Trainer with `gradient_accumulation_steps` counts parts alike for this model (it is told so by `accepts_loss_kwargs = False`). Then
-# a word weighs more where its part holds few. That is a choice, and mostly harmless where parts look alike. Know that it is made.
+# Trainer with `gradient_accumulation_steps` gives all parts equal weights for this model (because
+# of `accepts_loss_kwargs = False`). Then a token has a larger weight in a part with few tokens.
+# This is a design choice. It matters little if all parts are similar.
 #
-# **Several GPUs** do the same sum side by side. Started by `accelerate launch` or `torchrun`, Trainer runs one process a GPU.
-# Each holds the whole model, takes its own share of every batch, and the gradients are *averaged* before the step, parts
-# counting alike once more. So
+# **Several GPUs** compute the same sum in parallel. Started with `accelerate launch` or `torchrun`,
+# Trainer runs one process per GPU. Each has the whole model and its own part of every batch. The
+# gradients are *averaged* before the step, again with equal weights. So
 #
-# $$\text{clips a step} = \text{GPUs} \times \text{batch of each} \times \text{accumulated parts}$$
+# $$\text{clips per step} = \text{GPUs} \times \text{batch of each} \times \text{accumulated parts}$$
 #
-# and whoever doubles the GPUs either halves the accumulation or has changed the experiment. Two warnings. Every process must use
-# every weight that learns in every step, or the others wait for it: a batch without a single clip leaves the connector unused.
-# And whatever a script does at its start, such as computing features to keep, every process does, unless told otherwise. *This repository has been run on one device at a time;
-# nothing in this paragraph has been measured here.*
+# If you double the number of GPUs, halve the accumulation, or the experiment is a different one.
+# Two warnings. Every process must use every trained weight in every step, otherwise the other
+# processes wait: a batch without any clip does not use the connector. And every process runs the
+# beginning of the script, for instance the computation of cached features. *This repository has
+# been run on one device only. Nothing in this paragraph was measured here.*
 
 # %%
 flow([("each GPU", "the whole model, its own clips", "batch b"),
@@ -685,26 +953,31 @@ flow([("each GPU", "the whole model, its own clips", "batch b"),
 # %% [markdown]
 # ## A first full-size run
 #
-# As commands. Where there is a network, once; then never again:
+# The commands. The downloads need a network once:
 #
 # ```sh
 # hf download openai/whisper-large-v2
 # hf download Salesforce/instructblip-vicuna-7b
 # hf download lmsys/vicuna-7b-v1.5
 # export HF_HUB_OFFLINE=1
-# python train_full.py --steps 20                                # one GPU: does it fit, does the loss fall?
+# python train_full.py --steps 20     # one GPU: enough memory? does the loss fall?
 # accelerate launch --num_processes 8 train_full.py --steps 5000
 # favor-mini evaluate --task video_qa --file nextqa_test.json --media-root videos --checkpoint out
 # ```
 #
-# `train_full.py` is yours to write, of what you have just run: `from_parts` and `FavorProcessor.from_parts` with the real names,
-# `model.language_model.gradient_checkpointing_enable()`, `Rows` without the `[:4]`, `fit(model.train(), ..., "out/run")`, and for
-# `favor-mini evaluate`, which reads whole checkpoints, `save_pretrained("out")` of model and processor. **What does not carry over** is the mini recipe's first stage: *naming* needs a script for every clip. At
-# full size its place is taken by plain data with long answers, speech to transcribe, sounds and pictures to describe: align
-# first, then ask. Rates and steps must be found anew, too.
+# You write `train_full.py` yourself from the code above: `from_parts` and
+# `FavorProcessor.from_parts` with the real names,
+# `model.language_model.gradient_checkpointing_enable()`, `Rows` without the `[:4]`,
+# `fit(model.train(), ..., "out/run")`, and for `favor-mini evaluate`, which reads whole
+# checkpoints, `save_pretrained("out")` of model and processor. **One part of the mini recipe does
+# not apply**: its first stage, *naming*, needs a script for every clip. At full size, use data with
+# long answers instead, such as speech to transcribe, and sounds and images to describe: first
+# *align*, then *ask*. Learning rates and numbers of steps must be tuned again.
 #
-# What would it cost? Arithmetic with assumptions, each a slider: how much of a card's peak is reached (never all of it), what an
-# hour costs. The peak's default is a round number for a present card in bfloat16; look yours up. **None of this is measured.**
+# What would it cost? An estimate with assumptions, each with a slider: the share of the GPU's peak
+# performance that is reached (never all of it), and the price of an hour. The default peak is a
+# round number for a current GPU in bfloat16; use the value of your GPU. **Nothing of this is
+# measured.**
 
 # %%
 trained_forward = known["7 billion"][2]
@@ -713,45 +986,64 @@ trained_forward = known["7 billion"][2]
 def what_it_costs(thousand_clips, seconds, passes, gpus, peak, reached, price):
     clips = 1000 * thousand_clips * passes
     length = tokens_of_clip(seconds, **sizes) + 64
-    work = {"eyes": math.ceil(2 * seconds) * per_frame, "ears": math.ceil(seconds / 30) * per_chunk,
+    work = {"visual encoder": math.ceil(2 * seconds) * per_frame,
+            "audio encoder": math.ceil(seconds / 30) * per_chunk,
             "connector, forward and backward": 3 * math.ceil(seconds / 5) * per_window,
             "language model, forward and backward": 2 * length * trained_forward}
-    speed = peak * 1e12 * reached / 100  # operations a second
+    speed = peak * 1e12 * reached / 100  # operations per second
     hours = {name: clips * value / speed / 3600 for name, value in work.items()}
-    together = sum(hours.values())
-    title = f"{clips:,} clips of {seconds} s: {together:,.0f} GPU hours, if {reached} % is reached"
-    return [bars(hours, x="GPU hours", form="{:.1f}", title=title),
-            f"On {gpus} GPUs {together / gpus / 24:.1f} days; at {price} an hour {together * price:,.0f}. "
-            "Reading films, failed runs, and the second attempt are not in it."]
+    total = sum(hours.values())
+    title = f"{clips:,} clips of {seconds} s: {total:,.0f} GPU hours at {reached} %"
+    return [
+        bars(hours, x="GPU hours", form="{:.1f}", title=title),
+        f"With {gpus} GPUs {total / gpus / 24:.1f} days; at {price} per hour "
+        f"{total * price:,.0f}. "
+        "Video decoding, failed runs and repeated runs are not included.",
+    ]
 
 
-def slider(value, low, high, step, said):
-    return IntSlider(value=value, min=low, max=high, step=step, description=said,
+def slider(value, low, high, step, text):
+    return IntSlider(value=value, min=low, max=high, step=step, description=text,
                      style={"description_width": "initial"})
 
 
-explore(what_it_costs, thousand_clips=slider(200, 10, 2000, 10, "thousand clips"),
-        seconds=slider(30, 5, 120, 5, "seconds"), passes=slider(1, 1, 10, 1, "passes"),
-        gpus=slider(8, 1, 64, 1, "GPUs"), peak=slider(500, 50, 2000, 50, "peak, TFLOP/s"),
-        reached=slider(30, 5, 60, 5, "% reached"), price=slider(2, 1, 20, 1, "price of a GPU hour"))
+explore(
+    what_it_costs,
+    thousand_clips=slider(200, 10, 2000, 10, "thousand clips"),
+    seconds=slider(30, 5, 120, 5, "seconds"),
+    passes=slider(1, 1, 10, 1, "passes"),
+    gpus=slider(8, 1, 64, 1, "GPUs"),
+    peak=slider(500, 50, 2000, 50, "peak, TFLOP/s"),
+    reached=slider(30, 5, 60, 5, "% of the peak"),
+    price=slider(2, 1, 20, 1, "price per GPU hour"),
+)
 
 # %% [markdown]
 # ## What to play with
 #
-# - In the first widget, find the longest film that trains on 24 GB with the 7 billion model. What had you to give up?
-# - In the second, set three passes. If the eyes' features are kept after the first: which bar shrinks, and by how much?
-# - Build `on_meta(FavorConfig.paper(num_queries=96))` and count: how much larger is the connector? Why so little?
-# - Leave `placeholder_id` out of `settings` and read what `FavorProcessor.from_parts` says.
+# - In the first widget, find the longest video that can be trained with 24 GB and the 7 billion
+#   model. Which settings did you have to change?
+# - In the second, set three passes. If the visual features are cached after the first pass, which
+#   bar shrinks, and by how much?
+# - Build `on_meta(FavorConfig.paper(num_queries=96))` and count: how much larger is the connector?
+#   Why is the difference small?
+# - Leave `placeholder_id` out of `settings` and read the error message of
+#   `FavorProcessor.from_parts`.
 #
 # ## Recap
 #
-# - The same classes serve both sizes; a config and three names change.
-# - On the meta device, parameters, arithmetic and even activations are counted without being allocated.
-# - Freezing saves gradients and states. It does not save the way back through what stands after the connector.
-# - Frozen parts in bfloat16, what learns in float32. Look at the types: left to itself, LoRA takes those of its model.
-# - The eyes cost most, the connector next to nothing, and N queries a window keep the language model's share small.
-# - Accumulated and averaged gradients are those of the whole batch, if parts are weighed rightly.
-# - Costs worked out are arithmetic with assumptions. Only a run measures.
+# - Both sizes use the same classes. Only a config and three names change.
+# - On the meta device, parameters, operations and activations are counted without allocating
+#   memory.
+# - Freezing saves gradients and states. It does not save the backward pass through the layers after
+#   the connector.
+# - Frozen parts are in bfloat16, trained parts in float32. Check the dtypes: by default, LoRA has
+#   the dtype of its model.
+# - The visual encoder costs most, the connector almost nothing, and N queries per window keep the
+#   cost of the language model small.
+# - Accumulated or averaged gradients equal those of the whole batch, if the parts have the right
+#   weights.
+# - Computed costs are estimates with assumptions. Only a run is a measurement.
 
 # %% [markdown]
 # ## Quiz
@@ -759,17 +1051,17 @@ explore(what_it_costs, thousand_clips=slider(200, 10, 2000, 10, "thousand clips"
 # **1.** The language model is frozen. Why does training still need its backward pass?
 #
 # - a) To update its embeddings
-# - b) Because LoRA and the connector before it get their gradients through its layers
+# - b) Because LoRA and the connector get their gradients through its layers
 # - c) It does not; frozen parts run under `no_grad`
 #
 # <details><summary>Answer</summary>
 #
-# **b.** The gradient with respect to the inputs must travel through. *a:* they are frozen as well. *c:* of the encoders that is true,
-# which stand before all that learns.
+# **b.** The gradient with respect to the inputs must pass through its layers. *a:* they are frozen,
+# too. *c:* that is true for the encoders, which come before all trained parts.
 #
 # </details>
 #
-# **2.** What does a weight that learns take in float32 with AdamW, activations aside?
+# **2.** How many bytes does a trained weight take in float32 with AdamW, without activations?
 #
 # - a) 16 bytes
 # - b) 4 bytes
@@ -777,7 +1069,8 @@ explore(what_it_costs, thousand_clips=slider(200, 10, 2000, 10, "thousand clips"
 #
 # <details><summary>Answer</summary>
 #
-# **a.** Itself, its gradient and two states, four bytes each. *b:* that is a frozen one. *c:* that leaves out the optimiser.
+# **a.** The weight, its gradient and two states, four bytes each. *b:* that is a frozen weight.
+# *c:* that omits the optimizer.
 #
 # </details>
 #
@@ -789,48 +1082,50 @@ explore(what_it_costs, thousand_clips=slider(200, 10, 2000, 10, "thousand clips"
 #
 # <details><summary>Answer</summary>
 #
-# **c.** 21 frames, three windows. *a:* the third window, with one frame in it, is lost. *b:* a window gives N vectors, not one a
-# frame.
+# **c.** 21 frames, three windows. *a:* that omits the third window, which has one frame. *b:* a
+# window gives N vectors, not one per frame.
 #
 # </details>
 #
 # **4.** Activation checkpointing trades
-#
 # - a) accuracy for memory
-# - b) arithmetic for memory
+# - b) computation for memory
 # - c) memory for disk
 #
 # <details><summary>Answer</summary>
 #
-# **b.** The inside of each layer is computed twice. *a:* the gradient is the same. *c:* nothing is written; saving checkpoints
-# of a run is another thing of the same name.
+# **b.** The activations of each layer are computed twice. *a:* the gradient is the same. *c:*
+# nothing is written to disk; the checkpoints of a run are something else with the same name.
 #
 # </details>
 #
-# **5.** You go from one GPU to eight and keep the batch of each and the accumulation. What changes?
+# **5.** You use eight GPUs instead of one, with the same batch per GPU and the same accumulation.
+# What changes?
 #
-# - a) Nothing but the time
-# - b) Each step sees eight times the clips
+# - a) Only the time
+# - b) Each step has eight times as many clips
 # - c) Each GPU holds an eighth of the model
 #
 # <details><summary>Answer</summary>
 #
-# **b.** So it is another experiment, unless you accumulate an eighth. *a:* only if the clips a step stay equal. *c:* in plain
-# data parallel training each holds all of it.
+# **b.** So it is a different experiment, unless you divide the accumulation by eight. *a:* only if
+# the number of clips per step is the same. *c:* in data parallel training each GPU has the whole
+# model.
 #
 # </details>
 
 # %% [markdown]
 # ## Where this lives
 #
-# `favor_mini/config.py` (`FavorConfig.paper`), `favor_mini/model.py` (`from_parts`), `favor_mini/processor.py`
-# (`FavorProcessor.from_parts`), `favor_mini/training/trainer.py` (`fit`), `favor_mini/aveb/files.py` (published rows),
-# `favor_mini/apps/bench.py` (the Q-Former at the paper's sizes, on your machine); tests in `tests/test_from_parts.py`,
-# `tests/test_aveb_files.py`, `tests/test_checkpoint.py`.
+# `favor_mini/config.py` (`FavorConfig.paper`), `favor_mini/model.py` (`from_parts`),
+# `favor_mini/processor.py` (`FavorProcessor.from_parts`), `favor_mini/training/trainer.py` (`fit`),
+# `favor_mini/aveb/files.py` (published rows), `favor_mini/apps/bench.py` (the Q-Former at the
+# paper's sizes, on your machine); tests in `tests/test_from_parts.py`, `tests/test_aveb_files.py`,
+# `tests/test_checkpoint.py`.
 #
-# **In the paper:** the model's parts and sizes, and what is trained. **Further reading:** LoRA ([arXiv
-# 2106.09685](https://arxiv.org/abs/2106.09685)); *Training deep nets with sublinear memory cost* ([arXiv
-# 1604.06174](https://arxiv.org/abs/1604.06174)) for activation checkpointing; ZeRO ([arXiv
-# 1910.02054](https://arxiv.org/abs/1910.02054)) for sharing states among GPUs.
+# **In the paper:** the model's parts and sizes, and what is trained. **Further reading:** LoRA
+# ([arXiv 2106.09685](https://arxiv.org/abs/2106.09685)); *Training deep nets with sublinear memory
+# cost* ([arXiv 1604.06174](https://arxiv.org/abs/1604.06174)) for activation checkpointing; ZeRO
+# ([arXiv 1910.02054](https://arxiv.org/abs/1910.02054)) for distributing states among GPUs.
 #
-# **Next:** back to [00 Start here](00_start_here.ipynb), with a film of your own.
+# **Next:** back to [00 Start here](00_start_here.ipynb), with a video of your own.
