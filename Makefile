@@ -19,7 +19,7 @@ export TOKENIZERS_PARALLELISM := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lab notebooks walk lint samples checkpoint bench clean
+.PHONY: help setup demo test test-all test-fast lab notebooks walk lint samples checkpoint bench clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -49,8 +49,11 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY) ## ask the shipped model, fine-tune one, write build/demo/report.html (5 minutes)
 	$(RUN)/favor-mini demo
 
-test: $(READY) ## every test; every notebook anew, unsolved and solved (about 20 minutes)
+test: $(READY) ## every test; every notebook executed (10 minutes)
 	$(RUN)/python -m pytest tests
+
+test-all: $(READY) ## the same, and every notebook with its exercises solved (20 minutes)
+	$(RUN)/python -m pytest -m "" tests
 
 test-fast: $(READY) ## the tests that take seconds
 	$(RUN)/python -m pytest -m "not slow" tests

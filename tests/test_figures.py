@@ -1,4 +1,4 @@
-"""The shared figures hold the values that they are said to show."""
+"""The figures show the values that their descriptions name."""
 
 import numpy as np
 import pandas as pd
@@ -41,7 +41,8 @@ def test_timeline_shows_frames_sound_windows_and_script(scene):
     figure = timeline(scene, clip)
     axes = labelled(figure)
     assert list(axes) == ["frames", "seen", "waveform", "log-mel", "heard"]
-    assert all(axis.get_xlim() == pytest.approx((0, clip.duration)) for axis in axes.values())  # one time axis
+    assert all(axis.get_xlim() == pytest.approx((0, clip.duration))
+               for axis in axes.values())  # one time axis
     strip = axes["frames"].images[0].get_array()
     assert np.array_equal(strip, np.concatenate(list(clip.frames), axis=1))
     assert axes["frames"].images[0].get_extent() == pytest.approx([0, len(clip.frames) / 2, 0, 1])
@@ -59,7 +60,8 @@ def test_timeline_shows_frames_sound_windows_and_script(scene):
 
 @pytest.mark.parametrize("window_frames, borders", [(10, [5.0]), (7, [3.5, 7.0]), (40, [])])
 def test_window_borders_stand_where_windows_end(window_frames, borders):
-    clip = clip_from_arrays(frames=np.zeros((18, 8, 8, 3), np.uint8), waveform=np.zeros(9 * 16000, np.float32))
+    clip = clip_from_arrays(frames=np.zeros((18, 8, 8, 3), np.uint8),
+                            waveform=np.zeros(9 * 16000, np.float32))
     axis = labelled(timeline(None, clip, window_frames=window_frames))["waveform"]
     assert sorted({line.get_xdata()[0] for line in axis.lines[1:]}) == pytest.approx(borders)
 
@@ -67,9 +69,9 @@ def test_window_borders_stand_where_windows_end(window_frames, borders):
 def test_timeline_without_script_without_frames_and_of_a_long_clip():
     sound = clip_from_arrays(waveform=np.ones(16000, np.float32) * 0.5)
     assert list(labelled(timeline(None, sound))) == ["frames", "waveform", "log-mel"]
-    frames = np.arange(60, dtype=np.uint8)[:, None, None, None].repeat(4, 1).repeat(4, 2).repeat(3, 3)
+    frames = np.tile(np.arange(60, dtype=np.uint8)[:, None, None, None], (1, 4, 4, 3))
     strip = labelled(timeline(None, clip_from_arrays(frames=frames)))["frames"].images[0]
-    assert list(strip.get_array()[0, ::4, 0]) == list(range(0, 60, 3))  # every third frame, still in its place
+    assert list(strip.get_array()[0, ::4, 0]) == list(range(0, 60, 3))  # every third frame
     assert strip.get_extent() == pytest.approx([0, 30, 0, 1])
     assert png(timeline(None, sound))[1:4] == b"PNG"
 
@@ -90,9 +92,10 @@ def test_masks_are_the_masks(num_frames, step_tokens):
     frame = frame_index(num_frames, step_tokens)
     for axis, name in zip(figure.axes, names, strict=True):
         assert axis.get_title().startswith(name)
-        assert np.array_equal(axis.images[0].get_array(), find("attention", name)(num_frames, step_tokens).float())
+        assert np.array_equal(axis.images[0].get_array(),
+                              find("attention", name)(num_frames, step_tokens).float())
         middles = [float(torch.nonzero(frame == f).float().mean()) for f in range(num_frames)]
-        assert list(axis.get_xticks()) == pytest.approx(middles)  # a frame's number stands in the middle of its tokens
+        assert list(axis.get_xticks()) == pytest.approx(middles)  # a frame's number is at its middle
 
 
 LOG = [{"stage": "align", "step": 10, "cross_entropy": 2.0, "diversity": 0.3, "loss": 2.0},
@@ -119,7 +122,8 @@ def test_query_similarity_agrees_with_the_diversity_loss():
     for window, axis in zip(queries, matrices, strict=True):
         cosines = torch.nn.functional.cosine_similarity(window[:, None], window[None], dim=-1)
         assert np.allclose(axis.images[0].get_array(), cosines, atol=1e-5)
-        assert axis.get_title().endswith(f"mean {round(float(diversity_loss(window[None])), 2) + 0.0:.2f}")
+        mean = round(float(diversity_loss(window[None])), 2) + 0.0
+        assert axis.get_title().endswith(f"mean {mean:.2f}")
     assert query_similarity(torch.ones(1, 4, 3)).axes[0].get_title().endswith("mean 1.00")
 
 
@@ -129,38 +133,46 @@ def test_score_bars_show_accuracy_intervals_and_chance():
     figure = score_bars({"before": before, "after": after})
     axis = figure.axes[0]
     assert [label.get_text() for label in axis.get_yticklabels()] == ["colour", "all"]
-    bars = {bars.get_label(): [bar.get_width() for bar in bars] for bars in axis.containers if hasattr(bars, "patches")}
+    bars = {bars.get_label(): [bar.get_width() for bar in bars] for bars in axis.containers
+            if hasattr(bars, "patches")}
     assert bars == {"before": pytest.approx([0.1, 0.2]), "after": pytest.approx([0.9, 0.8])}
     chance = next(c for c in axis.collections if c.get_label() == "chance")
     assert [segment[0][0] for segment in chance.get_segments()] == pytest.approx([1 / 7, 0.25])
-    assert {t.get_text() for t in figure.legends[0].get_texts()} == {"before", "after", "chance", "95 % interval"}
+    labels = {t.get_text() for t in figure.legends[0].get_texts()}
+    assert labels == {"before", "after", "chance", "95 % interval"}
 
 
+COLUMNS = ["arm", "questions", "difference", "low", "high", "significant"]
 FOUND = pd.DataFrame([
-    {"arm": "attention=full", "questions": "both modalities", "difference": -4.0, "low": -6.0, "high": -2.0},
-    {"arm": "attention=full", "questions": "all", "difference": -1.0, "low": -2.5, "high": 0.5},
-    {"arm": "attention=none", "questions": "both modalities", "difference": 3.0, "low": 1.0, "high": 5.0},
-    {"arm": "attention=none", "questions": "all", "difference": 0.5, "low": -1.0, "high": 2.0}])
+    ["attention=full", "both modalities", -4.0, -6.0, -2.0, True],
+    ["attention=full", "all", -1.0, -2.5, 0.5, False],
+    ["attention=none", "both modalities", 3.0, 1.0, 5.0, False],  # not after the correction
+    ["attention=none", "all", 0.5, -1.0, 2.0, False]], columns=COLUMNS)
 
 
-def test_differences_stand_at_their_values_and_are_filled_where_they_are_clear():
+def test_differences_stand_at_their_values_and_are_filled_where_significant_after_correction():
     figure = differences(FOUND, "attention=block_causal")
     axis = figure.axes[0]
-    points = {c.get_label(): c for c in axis.collections if c.get_label() in ("both modalities", "all")}
+    points = {c.get_label(): c for c in axis.collections
+              if c.get_label() in ("both modalities", "all")}
     assert points["both modalities"].get_offsets()[:, 0].tolist() == [-4, 3]
     assert points["all"].get_offsets()[:, 0].tolist() == [-1, 0.5]
     white = [[tuple(c[:3]) == (1, 1, 1) for c in p.get_facecolors()] for p in points.values()]
-    assert white == [[False, False], [True, True]]
-    assert [label.get_text() for label in axis.get_yticklabels()] == ["attention=full", "attention=none"]
+    assert white == [[False, True], [True, True]]
+    arms = [label.get_text() for label in axis.get_yticklabels()]
+    assert arms == ["attention=full", "attention=none"]
     assert "attention=none, all: +0.5 (-1.0 to +2.0)" in alt(figure)
 
 
 def test_more_groups_than_marks_have_their_names_beside_them():
-    many = pd.DataFrame([{**row, "questions": f"{row['questions']} {i}"} for row in FOUND.to_dict("records") for i in range(4)])
+    many = pd.DataFrame([{**row, "questions": f"{row['questions']} {i}"}
+                         for row in FOUND.to_dict("records") for i in range(4)])
     figure = differences(many, "attention=block_causal")
     axis = figure.axes[0]
-    assert not figure.legends and [t.get_text() for t in axis.texts].count("all 3") == 2  # once an arm
-    heights = {c.get_label(): c.get_offsets()[:, 1].tolist() for c in axis.collections if c.get_label() == "all 3"}
+    assert not figure.legends
+    assert [t.get_text() for t in axis.texts].count("all 3") == 2  # once per arm
+    heights = {c.get_label(): c.get_offsets()[:, 1].tolist() for c in axis.collections
+               if c.get_label() == "all 3"}
     assert heights["all 3"] == [t.xy[1] for t in axis.texts if t.get_text() == "all 3"]
 
 

@@ -1,4 +1,4 @@
-"""The notebook builder on small sources, and whether the committed notebooks are what their sources say."""
+"""The notebook builder on small sources, and the committed notebooks against their sources."""
 
 import nbformat
 import pytest
@@ -49,27 +49,28 @@ def outputs(folder, name="00_first"):
     return [cell.outputs for cell in cells if cell.cell_type == "code"]
 
 
-def test_no_notebooks_is_no_fault(folder):
+def test_an_empty_folder_is_valid(folder):
     assert builder.build(folder) == 0
     assert builder.check(folder) == []
 
 
-def test_ids_follow_from_the_cells_and_are_unique(folder):
+def test_ids_depend_on_the_cells_only_and_are_unique(folder):
     put(folder, SOURCE)
     before = [cell.id for cell in builder.read_source(folder / "source" / "00_first.py").cells]
     assert len(set(before)) == len(before) == 7
     put(folder, "# %%\nnew = 1\n\n" + SOURCE)
     after = [cell.id for cell in builder.read_source(folder / "source" / "00_first.py").cells]
-    assert after[1:] == before  # a cell put in front renames none of the others
+    assert after[1:] == before  # a new first cell changes no other id
 
 
-def test_a_terminal_keeps_what_was_written_last():
-    assert builder.last_state("a\n10 %\r100 %\nb\r\n") == "a\n100 %\nb\n"
+def test_a_carriage_return_restarts_a_line():
+    assert builder.terminal_text("a\n10 %\r100 %\nb\r\n") == "a\n100 %\nb\n"
 
 
-def test_paths_and_addresses_are_hidden_but_nothing_else(tmp_path):
+def test_only_local_paths_and_memory_addresses_are_hidden(tmp_path):
     text = f"{tmp_path}/data/a.mp4 <object at 0x7f0123456789> 0x1f 1/2"
-    assert builder.hide_paths(text, tmp_path / "notebooks") == "./data/a.mp4 <object at 0x...> 0x1f 1/2"
+    hidden = builder.hide_paths(text, tmp_path / "notebooks")
+    assert hidden == "./data/a.mp4 <object at 0x...> 0x1f 1/2"
     assert builder.hide_paths(f"{tmp_path}-other", tmp_path / "notebooks").endswith("-other")
 
 
@@ -77,14 +78,16 @@ def test_widgets_and_standard_error_are_dropped_and_text_is_joined(tmp_path):
     made = [nbformat.v4.new_output("stream", name="stdout", text="one "),
             nbformat.v4.new_output("stream", name="stderr", text="100%|####|"),
             nbformat.v4.new_output("stream", name="stdout", text="two"),
-            nbformat.v4.new_output("display_data", data={builder.WIDGET: {}, "text/plain": "IntSlider()"}),
+            nbformat.v4.new_output("display_data",
+                                   data={builder.WIDGET: {}, "text/plain": "IntSlider()"}),
             nbformat.v4.new_output("display_data", data={"text/plain": "kept"})]
     kept = builder.clean_outputs(made, tmp_path)
-    assert [output.get("text") or output.data["text/plain"] for output in kept] == ["one two", "kept"]
+    assert [output.get("text") or output.data["text/plain"] for output in kept] == ["one two",
+                                                                                    "kept"]
 
 
 @pytest.mark.slow
-def test_build_twice_gives_the_same_bytes_and_check_is_content(folder):
+def test_building_twice_gives_the_same_bytes_and_check_passes(folder):
     put(folder, SOURCE)
     assert builder.build(folder) == 0
     first = (folder / "00_first.ipynb").read_bytes()
@@ -96,12 +99,12 @@ def test_build_twice_gives_the_same_bytes_and_check_is_content(folder):
     assert error[0].ename == "ValueError"
     assert last[0].text == "100 %\n./notebooks/data.txt\n"
     assert last[1].data["text/plain"] == "<object at 0x...>"
-    assert widget == []  # a slider needs a kernel, and what it printed is the slider's
+    assert widget == []  # a slider needs a kernel; its output belongs to it
     assert [path.name for path in folder.iterdir() if path.is_file()] == ["00_first.ipynb"]
 
 
 @pytest.mark.slow
-def test_a_failing_cell_leaves_the_old_notebook(folder, capsys):
+def test_the_old_notebook_is_kept_where_a_cell_fails(folder, capsys):
     put(folder, "# %%\n1 + 1\n")
     assert builder.main(["build", "--folder", str(folder)]) == 0
     before = (folder / "00_first.ipynb").read_bytes()
@@ -112,15 +115,16 @@ def test_a_failing_cell_leaves_the_old_notebook(folder, capsys):
 
 
 @pytest.mark.slow
-def test_memory_is_the_kernels_own_not_that_of_who_started_it(folder):
-    put(folder, "# %%\nimport subprocess, sys\nkept = b'1' * 2 * 10**8\nsubprocess.run([sys.executable, '-c', '1'], check=True);\n")
+def test_memory_is_that_of_the_kernel_and_not_of_its_parent(folder):
+    put(folder, "# %%\nimport subprocess, sys\nkept = b'1' * 2 * "
+                "10**8\nsubprocess.run([sys.executable, '-c', '1'], check=True);\n")
     held = b"1" * 10**9
     run = builder.execute(builder.read_source(folder / "source" / "00_first.py"), folder)
     assert len(held) == 10**9 and 0.2 < run.gigabytes < 0.7
 
 
 def written(folder):
-    """A notebook as `build` would write it, without the seconds that a kernel takes."""
+    """A notebook as `build` would write it, made without a kernel."""
     put(folder, "# %% [markdown]\n# Words\n\n# %%\n1 + 1\n\n# %%\n2 + 2\n")
     notebook = builder.read_source(folder / "source" / "00_first.py")
     for count, cell in enumerate(notebook.cells[1:], 1):
@@ -128,45 +132,48 @@ def written(folder):
     return notebook
 
 
-def spoil_words(notebook):
+def change_words(notebook):
     notebook.cells[0].source = "Other words"
 
 
-def spoil_count(notebook):
+def change_count(notebook):
     notebook.cells[2].execution_count = None
 
 
-def spoil_order(notebook):
+def change_order(notebook):
     notebook.cells.reverse()
 
 
-def spoil_outputs(notebook):
-    notebook.cells[1].outputs = [nbformat.v4.new_output("error", ename="KeyError", evalue="x", traceback=[])]
+def change_outputs(notebook):
+    notebook.cells[1].outputs = [nbformat.v4.new_output("error", ename="KeyError", evalue="x",
+                                                        traceback=[])]
 
 
-def spoil_metadata(notebook):
+def change_metadata(notebook):
     notebook.metadata["jupytext"] = {"formats": "ipynb,py:percent"}
 
 
-@pytest.mark.parametrize("spoil, complaint", [
-    (None, None), (spoil_words, "edited without its source"), (spoil_count, "not executed"),
-    (spoil_order, "differs from its source"), (spoil_outputs, "KeyError"), (spoil_metadata, "metadata"),
+@pytest.mark.parametrize("change, complaint", [
+    (None, None), (change_words, "edited without its source"), (change_count, "not executed"),
+    (change_order, "differs from its source"), (change_outputs, "KeyError"), (change_metadata,
+                                                                              "metadata"),
 ])
-def test_check_names_what_is_wrong(folder, spoil, complaint):
+def test_check_names_each_fault(folder, change, complaint):
     notebook = written(folder)
-    if spoil:
-        spoil(notebook)
+    if change:
+        change(notebook)
     builder.write(notebook, folder / "00_first.ipynb")
     complaints = builder.check(folder)
-    assert complaints == [] if spoil is None else any(complaint in line for line in complaints)
+    assert complaints == [] if change is None else any(complaint in line for line in complaints)
 
 
-def test_check_misses_no_source_and_no_notebook(folder):
+def test_check_finds_missing_sources_and_missing_notebooks(folder):
     builder.write(written(folder), folder / "01_orphan.ipynb")
-    assert [line.split(":")[0] for line in builder.check(folder)] == ["01_orphan.ipynb", "00_first.ipynb"]
+    assert [line.split(":")[0] for line in builder.check(folder)] == ["01_orphan.ipynb",
+                                                                      "00_first.ipynb"]
 
 
-def test_only_must_fit_a_source(folder):
+def test_only_must_match_a_source(folder):
     with pytest.raises(FileNotFoundError, match="77"):
         builder.build(folder, only="77")
 

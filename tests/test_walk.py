@@ -1,4 +1,4 @@
-"""A notebook in a real JupyterLab in a real browser: it runs, its widgets move, the page's console stays clean."""
+"""A notebook in JupyterLab in a browser: it runs, its widgets move, the console has no errors."""
 
 import pytest
 
@@ -13,7 +13,7 @@ def test_a_notebook_runs_and_its_widgets_move(tmp_path, capsys):
     assert (tmp_path / "05" / "widget_0_moved.png").stat().st_size > 10_000
 
 
-def test_what_is_missing_is_said(monkeypatch, capsys):
+def test_a_missing_browser_is_reported(monkeypatch, capsys):
     monkeypatch.setattr(walk, "chromium", lambda: None)
     assert walk.main([]) == 2
     assert "Chromium" in capsys.readouterr().err or "Playwright" in walk.why_not()

@@ -1,4 +1,4 @@
-"""Attention: masks, which frames a frame depends on, one head by hand, and what queries attend to in a clip."""
+"""Attention: masks, receptive fields, one head by hand, and attention over a clip's frames."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from .style import INK, LIGHT, MARK, STRONG, Picture, array, boxes, named_bars, 
 
 
 def masks(num_frames: int = 4, step_tokens: int = 3) -> Picture:
-    """Attention masks side by side: the paper's, its reverse, and none. Dark: the query attends to the key."""
+    """The paper's attention mask, its reverse, and none. Dark: the query attends to the key."""
     allowed = {block_causal: "own frame and earlier ones",
-               block_anticausal: "own frame and later ones",
-               full: "the whole window"}
+               block_anticausal: "own frame and later ones", full: "the whole window"}
     return matrices(
         {f"{mask.__name__}: {which}": mask(num_frames, step_tokens) for mask,
          which in allowed.items()},
@@ -33,7 +32,7 @@ def receptive_field(found: dict) -> Picture:
 
     Args:
         found: by its title, a boolean (encoded frame, changed frame) array, as
-            `lab.contract.Findings.reach`.
+            `lab.contract.Report.receptive_field`.
     """
     details = "; ".join(f"{name}: " + ", ".join(
         f"frame {i + 1} changes with {', '.join(str(j + 1) for j in np.flatnonzero(row))}"
@@ -46,7 +45,7 @@ def receptive_field(found: dict) -> Picture:
 
 @styled
 def one_query(query, keys, values, weights, attended, names: list[str]) -> Picture:
-    """One query of one head, in the plane: query and keys, attention weights, and values with their weighted mean.
+    """One query of one head in the plane: keys, attention weights, values and their weighted mean.
 
     Args:
         query: (2,). keys, values: (M, 2). weights: (M,), with sum 1. attended: (2,), the weighted
@@ -55,19 +54,16 @@ def one_query(query, keys, values, weights, attended, names: list[str]) -> Pictu
     """
     query, keys, values, weights, attended = map(array, (query, keys, values, weights, attended))
     details = ", ".join(f"{name} {weight:.0%}" for name, weight in zip(names, weights, strict=True))
-    figure = picture(13, 4.4, f"A query at ({query[0]:.2f}, {query[1]:.2f}) with attention weights "
-                              f"{details}. "
-                              f"The weighted mean of the values is ({attended[0]:.2f}, "
-                              f"{attended[1]:.2f}).")
+    figure = picture(13, 4.4, f"A query at ({query[0]:.2f}, {query[1]:.2f}) with attention "
+                     f"weights {details}. The weighted mean of the values is ({attended[0]:.2f}, "
+                     f"{attended[1]:.2f}).")
     left, middle, right = figure.subplots(1, 3)
     size = 1.5 * max(1.0, np.abs(query).max(), np.abs(keys).max())
-    arrows = [*((key, name, INK, 2.0) for key, name in zip(keys, names, strict=True)), (query,
-                                                                                        "query",
-                                                                                        MARK, 3.5)]
+    arrows = [*((key, name, INK, 2.0) for key, name in zip(keys, names, strict=True)),
+              (query, "query", MARK, 3.5)]
     for tip, name, ink, width in arrows:
-        left.annotate("", tip, (0, 0), arrowprops={"arrowstyle": "->", "color": ink,
-                                                   "linewidth": width,
-                                                   "shrinkA": 0, "shrinkB": 0})
+        left.annotate("", tip, (0, 0), arrowprops={
+            "arrowstyle": "->", "color": ink, "linewidth": width, "shrinkA": 0, "shrinkB": 0})
         length = np.hypot(*tip)
         place = tip / length * (length + 0.2 * size) if length else np.array([0.0, -0.1 * size])
         left.text(*place, name, ha="center", va="center", color=ink, zorder=4,
@@ -76,7 +72,7 @@ def one_query(query, keys, values, weights, attended, names: list[str]) -> Pictu
     left.set(title="query and keys", xlim=(-size, size), ylim=(-size, size), aspect="equal")
     named_bars(middle, names, weights, form="{:.0%}")
     middle.set(title="attention weights", xlim=(0, 1.2), xticks=(0, 0.5, 1))
-    right.scatter(*values.T, s=40 + 600 * weights, color=LIGHT, edgecolor=INK, zorder=2)
+    right.scatter(*values.T, s=40 + 600 * weights, color=LIGHT, zorder=2)
     for value, name in zip(values, names, strict=True):
         right.annotate(name, value, xytext=(0, 24), textcoords="offset points", ha="center",
                        va="center")
@@ -92,7 +88,7 @@ def one_query(query, keys, values, weights, attended, names: list[str]) -> Pictu
 
 
 def attention_by_frame(shown: dict, title: str = "") -> Picture:
-    """Each query's attention, summed over the tokens of each frame of a window; brighter means more.
+    """Each query's attention to each frame of a window; brighter means more.
 
     Args:
         shown: by its title, (N, K): query by frame, each row with sum 1.
@@ -126,13 +122,11 @@ def query_attention(frames: np.ndarray, shares, visual_tokens: int, title: str,
     best, rows = int((both + sound).argmax()), (1.0, 0.95, 1.5) if script else (1.0, 1.5)
     events = "; ".join(f"frames {start + 1:.0f} to {end:.0f}: {'hear' if heard else 'see'} {name}"
                        for start, end, name, heard in script)
-    figure = picture(13, 1.1 + 1.5 * sum(rows), (
-        f"{title}: over {len(frames)} frames; most at frame {best + 1} "
-        f"({both[best] + sound[best]:.0%}). Tokens with "
-        f"picture and sound {both.sum():.0%}, tokens with sound only {sound.sum():.0%}. {events}."))
+    figure = picture(13, 1.1 + 1.5 * sum(rows), (f"{title}: over {len(frames)} frames; most at "
+        f"frame {best + 1} ({both[best] + sound[best]:.0%}). Tokens with picture and sound "
+        f"{both.sum():.0%}, tokens with sound only {sound.sum():.0%}. {events}."))
     axes = figure.subplots(len(rows), sharex=True, height_ratios=rows)
-    axes[0].imshow(np.concatenate(list(frames), axis=1), extent=(0, len(frames), 0, 1),
-                   aspect="auto")
+    axes[0].imshow(np.concatenate(list(frames), axis=1), extent=(0, len(frames), 0, 1))
     for border in range(len(frames) + 1):
         axes[0].axvline(border, color="white", linewidth=2)
     for *event, heard in script:
@@ -140,9 +134,8 @@ def query_attention(frames: np.ndarray, shares, visual_tokens: int, title: str,
                                                                             "height": 0.62}
         boxes(axes[1], [event], **look)
     places = np.arange(len(frames)) + 0.5
-    axes[-1].bar(places, both, 0.8, color=STRONG, edgecolor=INK,
-                 label="tokens with picture and sound")
-    axes[-1].bar(places, sound, 0.8, bottom=both, color="white", edgecolor=INK, hatch="///",
+    axes[-1].bar(places, both, 0.8, color=STRONG, label="tokens with picture and sound")
+    axes[-1].bar(places, sound, 0.8, bottom=both, color="white", hatch="///",
                  label="tokens with sound only")
     axes[-1].set(ylim=(0, 1.02), xlim=(0, len(frames)), xlabel="frame of the window",
                  ylabel="attention")

@@ -9,7 +9,6 @@ import numpy as np
 from .plots import matrices
 from .style import (
     COLOURS,
-    GRID,
     INK,
     LIGHT,
     MARK,
@@ -48,14 +47,12 @@ def query_similarity(queries, title: str = "") -> Picture:
     pairs = ~np.eye(count, dtype=bool)
     means = [f"{round(float(c[pairs].mean()), 2) + 0.0 if count > 1 else 0:.2f}"
              for c in cosines]  # no "-0.00"
-    figure = matrices(
-        {f"window {w}: mean {mean}": c for w, (mean,
-                                               c) in enumerate(zip(means, cosines, strict=True),
-                                                               1)},
-        x="query", y="query", limits=(-1, 1), numbers=False, label="cosine similarity", title=title,
-        alt=f"{title + ': ' if title else ''}cosine similarity between the {count} output queries "
-            f"in each of "
-            f"{len(cosines)} windows; mean off the diagonal {', '.join(means)}.")
+    figure = matrices({f"window {w}: mean {mean}": c for w,
+                       (mean, c) in enumerate(zip(means, cosines, strict=True), 1)}, x="query",
+                      y="query", limits=(-1, 1), numbers=False, label="cosine similarity",
+                      title=title, alt=f"{title + ': ' if title else ''}cosine similarity between "
+                      f"the {count} output queries in each of {len(cosines)} windows; mean off "
+                      f"the diagonal {', '.join(means)}.")
     for axis in figure.axes[:len(cosines)]:
         axis.set_xticks([0, count - 1], [1, count])
         axis.set_yticks([0, count - 1], [1, count])
@@ -99,9 +96,11 @@ def arrows(shown: dict, *, columns: int = 5) -> Picture:
     """
     sets = {title: (*map(array, v),) if isinstance(v, tuple) else (array(v), None) for title,
             v in shown.items()}
-    details = "; ".join(f"{title}: {len(v)} arrows at {_degrees(v)} degrees" + (
-        "" if s is None else f", steps of {', '.join(f'{n:.2f}' for n in np.linalg.norm(s, axis=1))}")
-        for title, (v, s) in sets.items())
+    details = "; ".join(f"{title}: {len(v)} arrows at {_degrees(v)} "
+                        f"degrees"
+                        + ("" if s is None else f", steps of "
+                           f"{', '.join(f'{n:.2f}' for n in np.linalg.norm(s, axis=1))}") for title,
+                        (v, s) in sets.items())
     tips = np.concatenate([part for v, s in sets.values()
                            for part in (v, v if s is None else v + s)])
     size = 1.2 * max(1.0, float(np.linalg.norm(tips, axis=1).max()))
@@ -112,14 +111,13 @@ def arrows(shown: dict, *, columns: int = 5) -> Picture:
     for axis, (title, drawn) in zip(panels(figure, len(sets), columns), sets.items(), strict=True):
         _plane(axis, *drawn, size)
         axis.set_title("\n".join(textwrap.fill(line, max(16, int(7.5 * side)))
-                                 for line in title.split("\n")),
-                       fontsize=13)
+                                 for line in title.split("\n")), fontsize=13)
     return figure
 
 
 @styled
 def loss_by_angle(vectors, angles, values, angle: float, *, least: float | None = None) -> Picture:
-    """Vectors in the plane, the cosines of their pairs, and the loss over the angle of the last vector.
+    """Vectors in the plane, their cosines, and the loss over the angle of the last vector.
 
     Args:
         vectors: (N, 2). angles, values: the curve, angles in degrees. angle: of the last vector
@@ -137,7 +135,8 @@ def loss_by_angle(vectors, angles, values, angle: float, *, least: float | None 
     plane, square, curve = figure.subplots(1, 3, width_ratios=(1, 1.15, 1.5))
     _plane(plane, vectors, None, 1.3 * max(1.0, float(np.linalg.norm(vectors, axis=1).max())))
     names = range(1, len(vectors) + 1)
-    drawn = heatmap(square, _cosines(vectors), names, names, form="{:.2f}", vmin=-1, vmax=1)
+    drawn = heatmap(square, _cosines(vectors), names, names, "{:.2f}", vmin=-1, vmax=1,
+                    aspect="equal")
     for i in range(len(vectors)):  # the loss leaves out the diagonal
         square.texts[i * (len(vectors) + 1)].set_text("(1)")
     square.set_title("cosines")
@@ -145,23 +144,21 @@ def loss_by_angle(vectors, angles, values, angle: float, *, least: float | None 
     curve.plot(angles, values, color=STRONG, linewidth=2.5)
     curve.plot([angle], [here], "o", color=MARK, markersize=11, zorder=3)
     curve.annotate(f"{here:.2f}", (angle, here), xytext=(10, 8), textcoords="offset points",
-                   fontsize=14,
-                   fontweight="bold")
+                   fontsize=14, fontweight="bold")
     if least is not None:
         curve.axhline(least, color=INK, linestyle=":", linewidth=1.5)
         curve.annotate(f"least possible: {least:.2f}", (1, least),
                        xycoords=("axes fraction", "data"),
-                       xytext=(0, 4), textcoords="offset points", ha="right", va="bottom",
-                       fontsize=12)
+                       xytext=(0, 4), textcoords="offset points", ha="right", va="bottom")
     curve.set(xlabel=f"angle of vector {len(vectors)} (degrees)", ylabel="loss", ylim=(-0.75, 1.1),
               xticks=range(0, 361, 90))
-    curve.grid(axis="y", color=GRID)
+    curve.grid(axis="y")
     return figure
 
 
 @styled
 def targets_and_queries(targets, queries, errors, weight: float) -> Picture:
-    """Targets as crosses, queries as arrows, and their squared distances as bars, at one weight of the diversity loss.
+    """Targets, queries and their squared distances at one weight of the diversity loss.
 
     Args:
         targets, queries: (N, 2). errors: (N,) squared distances. weight: lambda.
@@ -191,8 +188,7 @@ def scatter(shown: dict, *, x: str, y: str) -> Picture:
     """
     sets = {name: array(points) for name, points in shown.items()}
     details = "; ".join(f"{name}: {len(p)} points around {p[:, 0].mean():+.2f}, "
-                        f"{p[:, 1].mean():+.2f}"
-                        for name, p in sets.items() if len(p))
+                        f"{p[:, 1].mean():+.2f}" for name, p in sets.items() if len(p))
     figure = picture(9, 5.6, f"Points, {x} and {y}. {details}.")
     axis = figure.subplots()
     _circle(axis)
@@ -201,8 +197,7 @@ def scatter(shown: dict, *, x: str, y: str) -> Picture:
                   alpha=0.8,
                   markerfacecolor="none" if i % 2 else COLOURS[i % 5], markeredgewidth=1.6)
     axis.set(xlabel=x, ylabel=y, aspect="equal", xlim=(-1.15, 1.15), ylim=(-1.15, 1.15),
-             xticks=(-1, 0, 1),
-             yticks=(-1, 0, 1))
-    axis.grid(color=GRID)
+             xticks=(-1, 0, 1), yticks=(-1, 0, 1))
+    axis.grid()
     figure.legend(loc="outside right center")
     return figure

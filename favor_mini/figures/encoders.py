@@ -1,4 +1,4 @@
-"""The encoders: the patches of a frame, what probes find in each layer, and their output over a clip."""
+"""The encoders: patches of a frame, and what probes find by layer and over a clip."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def patches(frame: np.ndarray, size: int) -> Picture:
         f"patches of {size} x {size} "
         f"pixels, and the {count} patches one after another, numbered along the rows."))
     grid, row = figure.subplots(1, 2, width_ratios=(1, 3.2))
-    grid.imshow(frame, extent=(0, columns, rows, 0), interpolation="nearest")
+    grid.imshow(frame, extent=(0, columns, rows, 0), aspect="equal")
     for borders, draw in ((rows, grid.axhline), (columns, grid.axvline)):
         for border in range(1, borders):
             draw(border, color="white", linewidth=1.2)
@@ -37,9 +37,9 @@ def patches(frame: np.ndarray, size: int) -> Picture:
         (top, left), (y, x) = divmod(i, columns), divmod(i, across)
         x, y = x * gap, y * 1.35
         row.imshow(frame[top * size:(top + 1) * size, left * size:(left + 1) * size],
-                   extent=(x, x + 1, y + 1, y), interpolation="nearest")
+                   extent=(x, x + 1, y + 1, y))
         if shown <= 16:
-            row.text(x + 0.5, y + 1.03, str(i), ha="center", va="top", fontsize=11)
+            row.text(x + 0.5, y + 1.03, str(i), ha="center", va="top")
     row.set(xlim=(-0.1, across * gap), ylim=(-(-shown // across) * 1.35, -0.1), aspect="equal",
             title=f"the transformer's {count} inputs"
             + ("" if shown == count else f", the first {shown}"))
@@ -56,14 +56,12 @@ def table(values: np.ndarray, rows: list[str], columns: list[str], *, title: str
         values: (rows, columns), from 0 to 1 where percent.
     """
     values, form = np.asarray(values, dtype=float), "{:.0%}" if percent else "{:.2f}"
-    details = "; ".join(f"{name}: " + ", ".join(
-        f"{column} {form.format(v)}" for column, v in zip(columns, line, strict=True))
-        for name, line in zip(rows, values, strict=True))
+    details = "; ".join(f"{name}: " + ", ".join(f"{column} {form.format(v)}" for column,
+        v in zip(columns, line, strict=True)) for name, line in zip(rows, values, strict=True))
     figure = picture(5.0 + 2.2 * len(columns), 1.3 + 0.36 * len(rows),
                      f"{title or 'A table'}. {details}.")
     axis = figure.subplots()
-    heatmap(axis, values, rows, [textwrap.fill(name, 16) for name in columns], form=form,
-            aspect="auto", vmin=0,
+    heatmap(axis, values, rows, [textwrap.fill(name, 16) for name in columns], form=form, vmin=0,
             vmax=1 if percent else values.max())
     axis.set_title(title)
     axis.xaxis.tick_top()
@@ -82,16 +80,15 @@ def by_stage(shown: dict[str, dict[str, float]], *, title: str = "", y: str = "p
     details = "; ".join(f"{name}: " + ", ".join(f"{stage} {v:.0%}" for stage, v in line.items())
                         for name, line in shown.items())
     stages = list(next(iter(shown.values())))
-    return curves({name: (range(len(stages)), list(line.values())) for name,
-                   line in shown.items()}, y=y,
-                  title=title, mark=mark, percent=True, ticks=stages,
+    return curves({name: (range(len(stages)), list(line.values())) for name, line in shown.items()},
+                  y=y, title=title, mark=mark, percent=True, ticks=stages,
                   alt=f"{title or y}, stage by stage. {details}.")
 
 
 @styled
 def probe_timeline(clip, scene, seen: list[str], scores: np.ndarray, names: list[str], *,
                    frame_rate: float = 2.0) -> Picture:
-    """The output of probes over a clip: a name below every frame, and the score of each sound at each audio token.
+    """Probes over a clip: a name below every frame, and scores of sounds at each audio token.
 
     Args:
         clip: a `media.Clip`. scene: its script. seen: T names, one a frame.
@@ -112,15 +109,13 @@ def probe_timeline(clip, scene, seen: list[str], scores: np.ndarray, names: list
     strip, roll = figure.subplots(2, sharex=True, height_ratios=(1.9, 0.42 * len(rows) + 0.1))
     show_frames(strip, clip.frames, frame_rate, 1, 2)
     for k, name in enumerate(seen):
-        strip.text((k + 0.47) / frame_rate, 0.93, name, rotation=90, ha="center", va="top",
-                   fontsize=11)
+        strip.text((k + 0.47) / frame_rate, 0.93, name, rotation=90, ha="center", va="top")
     row_name(strip, "the visual\ntoken's probe")
     row_name(roll, "the audio probe;\nred: the script")
     strip.set_ylim(0, 2)
     strip.spines["bottom"].set_visible(False)
-    roll.imshow(scores[:, [names.index(name) for name in rows]].T, aspect="auto", vmin=0, vmax=1,
-                cmap=mpl.colormaps[EVEN].resampled(24), extent=(0, len(scores) / 50, len(rows), 0),
-                interpolation="nearest")
+    roll.imshow(scores[:, [names.index(name) for name in rows]].T, vmin=0, vmax=1,
+                cmap=mpl.colormaps[EVEN].resampled(24), extent=(0, len(scores) / 50, len(rows), 0))
     for start, end, name in events:
         roll.add_patch(Rectangle((start, rows.index(name)), end - start, 1, fill=False,
                                  edgecolor=MARK, linewidth=2.5))

@@ -1,4 +1,4 @@
-"""The language model: a prompt's tokens, a low-rank change of a weight, and the words that queries are close to."""
+"""The language model: a prompt's tokens, a low-rank update, and the words near queries."""
 
 from __future__ import annotations
 
@@ -7,7 +7,18 @@ from itertools import groupby
 import numpy as np
 from matplotlib.patches import Rectangle
 
-from .style import EVEN, INK, LIGHT, MARK, STRONG, Picture, array, colour_legend, heatmap, picture, styled
+from .style import (
+    INK,
+    LIGHT,
+    MARK,
+    STRONG,
+    Picture,
+    array,
+    colour_legend,
+    heatmap,
+    picture,
+    styled,
+)
 
 KINDS = {"clip": (LIGHT, INK), "text": ("white", INK), "answer": (STRONG, "white"),
          "padding": ("#f3f3f3", "#8a8a8a")}  # kind of a token: colour of its box, of its text
@@ -43,13 +54,13 @@ def token_strip(rows: dict, title: str = "") -> Picture:
                      f"Tokens with their labels. {details}.")
     axis = figure.subplots()
     for row, (name, line) in enumerate(lines):
-        axis.text(-1, row, name, ha="right", va="center", fontweight="bold", fontsize=12)
+        axis.text(-1, row, name, ha="right", va="center", fontweight="bold")
         for left, width, token, kind, label in line:
             colour, ink = KINDS[kind]
             axis.barh(row, width - 0.4, left=left, height=0.5, color=colour, linewidth=1,
                       edgecolor=ink if kind == "padding" else INK)
             look = {"ha": "center", "va": "center", "family": "monospace"}
-            axis.text(left + width / 2 - 0.2, row, token, color=ink, fontsize=11.5, **look)
+            axis.text(left + width / 2 - 0.2, row, token, color=ink, **look)
             axis.text(left + width / 2 - 0.2, row + 0.4, label, fontsize=9.5, **look)
     axis.set(xlim=(-1.3 * max(map(len, rows)) - 2, WIDTH), ylim=(len(lines) - 0.4, -0.5),
              title=title)
@@ -79,12 +90,12 @@ def low_rank(change, rank: int) -> Picture:
     shown = {f"wanted: {whole} numbers": change, f"B A, rank {rank}: {few} numbers": closest,
              f"missing: {missed} of the squares": change - closest}
     for axis, (name, values) in zip(axes, shown.items(), strict=False):
-        axis.imshow(values, cmap=EVEN, vmin=-most, vmax=most)
+        axis.imshow(values, vmin=-most, vmax=most, aspect="equal")
         axis.set(xticks=[], yticks=[])
         axis.set_title(name, fontsize=13)
     places = np.arange(1, min(len(sizes), 16) + 1)
     axes[3].bar(places, sizes[: len(places)],
-                color=[STRONG if p <= rank else "white" for p in places], edgecolor=INK)
+                color=[STRONG if p <= rank else "white" for p in places])
     axes[3].set(xlabel="direction (blue: kept)", xlim=(0.3, len(places) + 0.7))
     axes[3].set_title("singular values", fontsize=13)
     return figure
@@ -92,7 +103,7 @@ def low_rank(change, rank: int) -> Picture:
 
 @styled
 def naming_map(cosines, queries: list[str], words: list[str], title: str = "") -> Picture:
-    """Cosines of projected queries with words' embeddings; a red frame around the words a query was trained to name.
+    """Cosines of projected queries with words' embeddings; red: words a query was trained on.
 
     Args:
         cosines: (queries, words). queries: the words each was trained to name, as text. words: of
@@ -100,18 +111,16 @@ def naming_map(cosines, queries: list[str], words: list[str], title: str = "") -
     """
     cosines = array(cosines)
     closest = ", ".join(f"{i + 1} {words[j]}" for i, j in enumerate(cosines.argmax(1)))
-    figure = picture(13, 1.9 + 0.34 * len(queries), (
-        f"{title}. Cosine similarity of projected queries with words. The closest word of each "
-        f"query: {closest}."))
+    figure = picture(13, 1.9 + 0.34 * len(queries), (f"{title}. Cosine similarity of projected "
+        f"queries with words. The closest word of each query: {closest}."))
     axis = figure.subplots()
-    drawn = heatmap(axis, cosines, aspect="auto", vmin=0, vmax=max(0.01, float(cosines.max())))
+    drawn = heatmap(axis, cosines, vmin=0, vmax=max(0.01, float(cosines.max())))
     for i, named in enumerate(queries):
         for j in [j for j, word in enumerate(words) if word in named.split()]:
             axis.add_patch(Rectangle((j - 0.47, i - 0.45), 0.94, 0.9, fill=False, edgecolor=MARK,
                                      linewidth=2.2))
     axis.set_title(title)
     axis.set_xticks(range(len(words)), words, rotation=60, ha="right", rotation_mode="anchor")
-    axis.set_yticks(range(len(queries)), [f"{i + 1}: {named}" for i, named in enumerate(queries)],
-                    fontsize=11.5)
+    axis.set_yticks(range(len(queries)), [f"{i + 1}: {named}" for i, named in enumerate(queries)])
     figure.colorbar(drawn, ax=axis, label="cosine similarity", shrink=0.8)
     return figure

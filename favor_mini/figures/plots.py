@@ -1,4 +1,4 @@
-"""Plots for any topic: matrices, curves, bars, and a flow chart of tensors. Alternative texts follow from the data."""
+"""Plots for any topic: matrices, curves, bars, flow charts, with alt texts from the data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from matplotlib.ticker import MaxNLocator
 from .style import (
     COLOURS,
     DASHES,
-    GRID,
     INK,
     LIGHT,
     MARK,
@@ -35,7 +34,7 @@ def matrices(shown: dict, *, x: str = "", y: str = "", blocks: int = 0, ticks=No
              limits: tuple | None = None, numbers: bool | None = None, label: str = "",
              columns: int = 4,
              title: str = "", legend: tuple[str, str] | None = None, alt: str = "") -> Picture:
-    """Matrices side by side, one title each: booleans white (False) and blue (True), numbers brighter where greater.
+    """Matrices side by side: booleans white and blue (True), numbers brighter where greater.
 
     Args:
         shown: by its title, a (rows, columns) array or tensor.
@@ -61,7 +60,7 @@ def matrices(shown: dict, *, x: str = "", y: str = "", blocks: int = 0, ticks=No
     height = -(-len(values) // columns) * (tall * (width - 1.0) / columns + 1.2)
     figure = picture(width, max(2.6, height) + 0.4 * bool(legend) + 0.4 * bool(title),
                      alt or f"Matrices, rows are {y or 'rows'}, columns {x or 'columns'}. "
-                            f"{details}.")
+                     f"{details}.")
     axes = panels(figure, len(values), columns)
     for axis, (name, v) in zip(axes, values.items(), strict=True):
         written = (v.size <= 64 and not boolean) if numbers is None else numbers
@@ -93,8 +92,7 @@ def matrices(shown: dict, *, x: str = "", y: str = "", blocks: int = 0, ticks=No
 @styled
 def curves(shown: dict, *, x: str = "", y: str, title: str = "", mark: dict | None = None,
            percent: bool = False, log: str = "", zero: bool = False, points: bool = True,
-           ticks=None,
-           alt: str = "") -> Picture:
+           ticks=None, alt: str = "") -> Picture:
     """Lines over a common axis. They differ in dashes and markers, not in colour alone.
 
     Args:
@@ -111,15 +109,13 @@ def curves(shown: dict, *, x: str = "", y: str, title: str = "", mark: dict | No
     axis = figure.subplots()
     for i, (name, (xs, ys, *interval)) in enumerate(lines.items()):
         axis.plot(xs, ys, label=name, marker=MARKERS[i % 5] if points else None,
-                  color=COLOURS[i % 5],
-                  linestyle=DASHES[i % 5], linewidth=2.4)
+                  color=COLOURS[i % 5], linestyle=DASHES[i % 5], linewidth=2.4)
         if interval:
             axis.fill_between(xs, *interval, color=COLOURS[i % 5], alpha=0.15, linewidth=0)
     for name, height in (mark or {}).items():
         axis.axhline(height, color=INK, linewidth=1.2, linestyle=(0, (2, 2)))
         axis.annotate(name, (1, height), xycoords=("axes fraction", "data"), ha="right",
-                      va="bottom",
-                      fontsize=12)
+                      va="bottom")
     axis.set(xlabel=x, ylabel=y, title=title, xscale="log" if "x" in log else "linear",
              yscale="log" if "y" in log else "linear")
     if percent:
@@ -131,7 +127,7 @@ def curves(shown: dict, *, x: str = "", y: str, title: str = "", mark: dict | No
         axis.set_xticks(range(len(ticks)), [textwrap.fill(tick, 13) for tick in ticks])
     elif "x" not in log and all((xs == xs.round()).all() for xs, *_ in lines.values()):
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.grid(axis="y", color=GRID)
+    axis.grid(axis="y")
     if len(lines) > 1:
         figure.legend(loc="outside right center")
     return figure
@@ -185,8 +181,7 @@ def stacked_bars(shown: dict[str, dict[str, float]], *, x: str, title: str = "",
     for i, part in enumerate(parts):
         values = np.array([bar.get(part, 0.0) for bar in shown.values()])
         drawn = axis.barh(range(len(shown)), values, 0.66, left=left, color=SHADES[i % 5],
-                          hatch=HATCHES[i % 5],
-                          edgecolor=INK, linewidth=0.8, label=part)
+                          hatch=HATCHES[i % 5], linewidth=0.8, label=part)
         left += values
     axis.bar_label(drawn, [f"{total:.3g}" for total in sums.values()], padding=6, fontsize=13)
     _vertical_marks(axis, mark, color=INK, linewidth=1.8, linestyle="--")
@@ -202,7 +197,7 @@ def _vertical_marks(axis, mark: dict | None, **look) -> None:
     for name, place in (mark or {}).items():
         axis.axvline(place, **look)
         axis.annotate(name, (place, 1), xycoords=("data", "axes fraction"), xytext=(0, 3),
-                      textcoords="offset points", color=look["color"], fontsize=12, ha="center")
+                      textcoords="offset points", color=look["color"], ha="center")
 
 
 @styled
@@ -222,14 +217,13 @@ def flow(stages: list[tuple[str, str, str]], *, title: str = "", here: str = "")
         left, ink = (i + 0.08) * width, "white" if name == here else INK
         axis.add_patch(FancyBboxPatch(
             (left, 0.3), 0.84 * width, 0.62, boxstyle="round,pad=0.0,rounding_size=0.012",
-            mutation_aspect=4,
-            facecolor=STRONG if name == here else LIGHT, edgecolor=INK, linewidth=1.2))
-        for y, text, look in ((0.8, textwrap.fill(name, wrap), {"fontweight": "bold",
-                                                                "fontsize": 13, "color": ink}),
-                              (0.52, textwrap.fill(what, wrap), {"fontsize": 11,
-                                                                 "linespacing": 1.0, "color": ink}),
-                              (0.13, textwrap.fill(shape, wrap + 2), {"fontsize": 11.5,
-                                                                      "family": "monospace"})):
+            mutation_aspect=4, facecolor=STRONG if name == here else LIGHT, linewidth=1.2))
+        for y, text, look in ((0.8, textwrap.fill(name, wrap),
+                               {"fontweight": "bold", "fontsize": 13, "color": ink}),
+                              (0.52, textwrap.fill(what, wrap),
+                               {"fontsize": 11, "linespacing": 1.0, "color": ink}),
+                              (0.13, textwrap.fill(shape, wrap + 2),
+                               {"fontsize": 11.5, "family": "monospace"})):
             axis.text(left + 0.42 * width, y, text, ha="center", va="center", **look)
         if i:
             axis.annotate("", (left, 0.61), (left - 0.16 * width, 0.61),

@@ -1,4 +1,4 @@
-"""A clip's two streams: sampled frames, how a spectrogram is made, and files with missing or shifted streams."""
+"""A clip's two streams: sampled frames, spectrograms, and missing or shifted streams."""
 
 from __future__ import annotations
 
@@ -9,13 +9,26 @@ import matplotlib as mpl
 import numpy as np
 
 from ..world.transcript import heard_phrase, seen_phrase
-from .style import BORDER, EVEN, GRID, INK, LIGHT, MARK, STRONG, Picture, boxes, panels, picture, row_name, styled
+from .style import (
+    BORDER,
+    EVEN,
+    INK,
+    LIGHT,
+    MARK,
+    STRONG,
+    Picture,
+    boxes,
+    panels,
+    picture,
+    row_name,
+    styled,
+)
 from .timeline import heard_events, show_frames, time_axis, waveform
 
 
 @styled
 def sampled_frames(scene, clip, times, frame_rate: float) -> Picture:
-    """The frames that are sampled from a file: the script, the times of the file's frames, and the sampled ones.
+    """A file's script, the times of its frames, and the frames sampled from it.
 
     Args:
         scene: the script. clip: a `media.Clip` read at `frame_rate`.
@@ -40,7 +53,7 @@ def sampled_frames(scene, clip, times, frame_rate: float) -> Picture:
     ticks.vlines(grid, 0, 1, color=MARK, linewidth=2.5)
     show_frames(strip, clip.frames, frame_rate, 0, 1,
                 min(0.96, tall * clip.duration * frame_rate / 12))
-    names = "seen\n(sampled frames)", "in the file, and\nsampled (red)", f"sampled at\n{frame_rate:g} Hz"
+    names = "seen\n(frames)", "in the file\n(red: sampled)", f"sampled at\n{frame_rate:g} Hz"
     for axis, name in zip(axes, names, strict=True):
         row_name(axis, name)
         axis.set_ylim(0, 1)
@@ -80,15 +93,14 @@ def mel_column(samples: np.ndarray, at: float, sampling_rate: int = 16000,
     for start, height, colour in ((0, 1.32, MARK), (10, 1.18, INK)):
         wave.annotate("", (start, height * top), (start + 25, height * top),
                       arrowprops={"arrowstyle": "<->", "color": colour})
-    wave.text(12.5, 1.36 * top, "25 ms", ha="center", va="bottom", fontsize=12, color=MARK)
-    wave.text(36, 1.18 * top, "next, 10 ms later", ha="left", va="center", fontsize=11)
+    wave.text(12.5, 1.36 * top, "25 ms", ha="center", va="bottom", color=MARK)
+    wave.text(36, 1.18 * top, "next, 10 ms later", ha="left", va="center")
     wave.set(ylim=(-1.1 * top, 1.6 * top), xlim=(clock[0], 58), xlabel=f"ms after {at:.2f} s",
              title="waveform")
     spectrum.plot(hertz, 10 * np.log10(power / power.max() + 1e-8), color=STRONG, linewidth=1.6)
     for band in range(4, bands, 8):
         spectrum.fill_between(hertz, -80, -80 + 34 * filters[band] / filters[band].max(),
-                              color=LIGHT, edgecolor=INK,
-                              linewidth=0.7)
+                              color=LIGHT, linewidth=0.7)
     spectrum.set(ylim=(-80, 4), xlabel="kHz", ylabel="dB",
                  title="its spectrum, and every\neighth of the filters")
     energy.barh(np.arange(bands), column - column.min(), 0.9, left=column.min(), color=STRONG)
@@ -115,10 +127,8 @@ def spectrograms(shown: dict, columns: int = 4, label: str = "log-mel",
                      f"{details}.")
     axes = panels(figure, len(shown), columns, sharex=True, sharey=True)
     for axis, (title, mel) in zip(axes, shown.items(), strict=True):
-        drawn = axis.imshow(mel, origin="lower", aspect="auto",
-                            cmap=mpl.colormaps[EVEN].resampled(24), vmin=least,
-                            vmax=most, interpolation="nearest",
-                            extent=(0, mel.shape[1] / 100, 0, len(mel)))
+        drawn = axis.imshow(mel, origin="lower", cmap=mpl.colormaps[EVEN].resampled(24), vmin=least,
+                            vmax=most, extent=(0, mel.shape[1] / 100, 0, len(mel)))
         axis.set(title=title, xlim=(0, longest), xlabel="time (s)", ylabel="mel band")
         axis.label_outer()
     figure.colorbar(drawn, ax=list(axes), label=label, shrink=0.9)
@@ -128,7 +138,7 @@ def spectrograms(shown: dict, columns: int = 4, label: str = "log-mel",
 @styled
 def streams(clips: dict, *, frame_rate: float = 2.0, scene=None, later: dict | None = None,
             shade: tuple | None = None) -> Picture:
-    """Clips on one time axis, one row each: the frames, the waveform, and a note for each missing stream.
+    """Clips on one time axis: frames, waveform, and a note for each missing stream.
 
     Args:
         clips: by its name, a `media.Clip` read at `frame_rate`.
@@ -139,8 +149,7 @@ def streams(clips: dict, *, frame_rate: float = 2.0, scene=None, later: dict | N
     sounds = {name: _named_sounds(clip, scene, (later or {}).get(name, 0.0)) for name,
               clip in clips.items()}
     details = "; ".join(f"{name}: {len(c.frames)} frames, {len(c.waveform) / c.sampling_rate:.1f} "
-                        f"s of sound"
-                        + (f", no {' and no '.join(c.missing)}" if c.missing else "")
+                        f"s of sound" + (f", no {' and no '.join(c.missing)}" if c.missing else "")
                         + "".join(f", {words} at {start:.1f} s" for start, _, words in sounds[name])
                         for name, c in clips.items())
     shaded = f" Shaded: {shade[0]:.1f} to {shade[1]:.1f} s." if shade else ""
@@ -157,11 +166,9 @@ def streams(clips: dict, *, frame_rate: float = 2.0, scene=None, later: dict | N
         for stream, height in (("video", -0.45), ("audio", 0.62)):
             if stream in clip.missing:
                 axis.text(0.15, height, f"no {stream} stream in this file", va="center",
-                          fontsize=12, style="italic",
-                          color=MARK)
+                          style="italic", color=MARK)
         for start, end, words in sounds[name]:
-            axis.text(max(0.3, (start + end) / 2), 1.28, words, ha="center", va="center",
-                      fontsize=11.5, zorder=4,
+            axis.text(max(0.3, (start + end) / 2), 1.28, words, ha="center", va="center", zorder=4,
                       bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1})
         if shade:
             axis.axvspan(*shade, color=MARK, alpha=0.13, linewidth=0, zorder=0)
@@ -175,26 +182,25 @@ def streams(clips: dict, *, frame_rate: float = 2.0, scene=None, later: dict | N
 
 
 def _named_sounds(clip, scene, later: float) -> list[tuple[float, float, str]]:
-    """(start, end, name) of the script's sounds that this clip holds, with its sound delayed by `later` seconds."""
+    """(start, end, name) of the script's sounds in a clip whose sound is `later` seconds late."""
     rate, found = clip.sampling_rate, []
     for start, end, words in heard_events(scene, heard_phrase) if scene else ():
         start, end = start + later, end + later
         held = clip.waveform[max(0, round(start * rate)):max(0, round(end * rate))]
-        if len(held) > 0.1 * rate and np.sqrt((held**2).mean()) > 0.02:  # sounds are 0.07 or louder, noise is not
+        if len(held) > 0.1 * rate and np.sqrt((held**2).mean()) > 0.02:  # sounds have 0.07 or more
             found.append((max(0.0, start), end, words))
     return found
 
 
 @styled
 def data_rates(stages: dict) -> Picture:
-    """Numbers a second at each stage of a stream, on a logarithmic axis, with the factor between stages.
+    """Numbers a second at each stage of a stream, with the factor between stages.
 
     Args:
         stages: by the stream, by the stage, how many numbers a second there are.
     """
-    details = "; ".join(f"{name}: " + ", ".join(f"{stage} {count:,}" for stage,
-                                                count in each.items())
-                        for name, each in stages.items())
+    details = "; ".join(f"{name}: " + ", ".join(
+        f"{stage} {count:,}" for stage, count in each.items()) for name, each in stages.items())
     figure = picture(12, 1.2 + 0.52 * sum(map(len, stages.values())),
                      f"Numbers a second, stage by stage. {details}.")
     axis, place, names = figure.subplots(), 0.0, {}
@@ -204,12 +210,11 @@ def data_rates(stages: dict) -> Picture:
         for y, count, before in zip(places, counts, [None, *counts[:-1]], strict=True):
             words = f"{count:,.0f}" + (f"   (1 / {before / count:.3g})" if before else "")
             axis.annotate(words, (count, y), xytext=(11, -10), textcoords="offset points",
-                          va="center", fontsize=12.5)
+                          va="center")
         names |= dict(zip(places, each, strict=True))
         place += len(each) + 0.6
     axis.set(ylim=(place - 0.9, -0.6), xscale="log", xlim=(1e3, 4e7),
              xlabel="numbers a second (logarithmic)")
-    axis.set_yticks(list(names), [textwrap.fill(name, 42) for name in names.values()],
-                    fontsize=12.5)
-    axis.grid(axis="x", color=GRID)
+    axis.set_yticks(list(names), [textwrap.fill(name, 42) for name in names.values()])
+    axis.grid(axis="x")
     return figure

@@ -1,4 +1,4 @@
-"""One style for all figures: colours, pictures with alternative texts, and the shapes they share."""
+"""One style for all figures: colours, pictures with alternative texts, shared shapes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from PIL import Image
 
-INK, LIGHT, STRONG, MARK, GRID = "#1b2a41", "#c9d6e4", "#1f6fb2", "#c1121f", "#dddddd"
+INK, LIGHT, STRONG, MARK = "#1b2a41", "#c9d6e4", "#1f6fb2", "#c1121f"
 SERIES = ("#d5dde6", "#6fa8d6", "#12395b")  # light to dark, so that they differ in greyscale too
 EVEN = "cividis"  # its lightness increases evenly: brighter means more, also in greyscale
 DASHES, MARKERS = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1))), "os^DvP"
@@ -27,11 +27,13 @@ STYLE = {**sns.axes_style("ticks"), **sns.plotting_context("notebook", font_scal
                           "ytick.color"), INK),
          "axes.titleweight": "bold", "figure.titleweight": "bold", "axes.spines.top": False,
          "axes.spines.right": False, "figure.facecolor": "white", "savefig.facecolor": "white",
-         "legend.frameon": False}
+         "legend.frameon": False, "font.size": 12, "grid.color": "#dddddd", "axes.axisbelow": True,
+         "patch.edgecolor": INK, "patch.force_edgecolor": True, "scatter.edgecolors": INK,
+         "image.cmap": EVEN, "image.interpolation": "nearest", "image.aspect": "auto"}
 
 
 class Picture(Figure):
-    """A figure with its alternative text. It is not a pyplot figure: a notebook shows it exactly once."""
+    """A figure with its alternative text, not known to pyplot: a notebook shows it once."""
 
     alt_text = ""
 
@@ -89,43 +91,39 @@ def panels(figure: Figure, count: int, columns: int = 4, **options) -> np.ndarra
     return axes[:count]
 
 
-def heatmap(axis, values, rows=None, columns=None, *, form: str = "", **options):
-    """Draw a matrix as coloured cells: booleans white (False) and blue (True), numbers brighter where greater.
+def heatmap(axis, values, rows=None, columns=None, form: str = "", **options):
+    """A matrix as coloured cells: booleans white and blue (True), numbers brighter where greater.
 
     Args:
         values: (rows, columns). rows, columns: labels of the ticks.
         form: how values are written into the cells, such as "{:.0%}". options: go to `Axes.imshow`.
     """
     boolean = np.asarray(values).dtype == bool
-    look = {"cmap": ListedColormap(["white", STRONG]), "vmin": 0,
-            "vmax": 1} if boolean else {"cmap": EVEN}
-    drawn = axis.imshow(values, **{"interpolation": "nearest", **look, **options})
+    look = {"cmap": ListedColormap(["white", STRONG]), "vmin": 0, "vmax": 1} if boolean else {}
+    drawn = axis.imshow(values, **look, **options)
     for setter, names in ((axis.set_xticks, columns), (axis.set_yticks, rows)):
         if names is not None:
             setter(range(len(names)), names)
     for i, j in np.ndindex(values.shape) if form else ():
         axis.text(j, i, form.format(values[i, j]).replace("-0.00", "0.00"), ha="center",
-                  va="center",
-                  fontsize=12.5, color=INK if boolean or drawn.norm(values[i, j]) > 0.6
-                  else "white")
+                  va="center", color=INK if boolean or drawn.norm(values[i, j]) > 0.6 else "white")
     axis.tick_params(length=0)
     axis.spines[:].set_visible(True)
     return drawn
 
 
 def boxes(axis, events, *, y: float = 0.5, height: float = 0.92, colour: str = LIGHT,
-          ink: str = INK,
-          characters: float = 9) -> None:
+          ink: str = INK, characters: float = 9) -> None:
     """Boxes from start to end, each with its text, wrapped to its width.
 
     Args:
         events: (start, end, text) each. characters: of a line, for each unit of the x axis.
     """
     for start, end, text in events:
-        axis.barh(y, end - start, height, left=start, color=colour, edgecolor=INK)
+        axis.barh(y, end - start, height, left=start, color=colour)
         words = textwrap.fill(text, max(7, round(characters * (end - start))),
                               break_long_words=False)
-        axis.text((start + end) / 2, y, words, ha="center", va="center", color=ink, fontsize=11.5,
+        axis.text((start + end) / 2, y, words, ha="center", va="center", color=ink,
                   linespacing=0.95, zorder=4, bbox={"facecolor": colour, "linewidth": 0, "pad": 1})
 
 
@@ -137,7 +135,7 @@ def named_bars(axis, names, values, ends=None, form: str = "{:.2f}") -> None:
     """
     values, places = np.asarray(values), range(len(values))
     errors = None if ends is None else np.abs(np.asarray(ends) - values)
-    drawn = axis.barh(places, values, 0.7, xerr=errors, color=LIGHT, edgecolor=INK,
+    drawn = axis.barh(places, values, 0.7, xerr=errors, color=LIGHT,
                       error_kw={"ecolor": INK, "elinewidth": 1.6})
     axis.bar_label(drawn, fmt=form.format, padding=6, fontsize=13)
     axis.set_yticks(places, [textwrap.fill(str(name), 32) for name in names])
@@ -153,7 +151,6 @@ def row_name(axis, name: str, **options) -> None:
 def colour_legend(figure: Figure, colours: dict, where: str = "lower center",
                   columns: int = 4) -> None:
     """A legend of filled boxes: by its label, a colour or the options of a `Patch`."""
-    handles = [Patch(edgecolor=INK, label=label,
-                     **(look if isinstance(look, dict) else {"facecolor": look}))
+    handles = [Patch(label=label, **(look if isinstance(look, dict) else {"facecolor": look}))
                for label, look in colours.items()]
     figure.legend(handles=handles, loc=f"outside {where}", ncols=columns)

@@ -1,4 +1,4 @@
-"""Synchronisation: tokens over time, the contents of a step, layouts of tokens, and a clip with shifted sound."""
+"""Synchronisation: tokens over time and in a step, layouts, and shifted sound."""
 
 from __future__ import annotations
 
@@ -11,7 +11,19 @@ from ..registry import find
 from ..sync import synchronise
 from ..world.scene import Scene
 from .plots import matrices
-from .style import BORDER, INK, LIGHT, MARK, STRONG, Picture, boxes, colour_legend, picture, row_name, styled
+from .style import (
+    BORDER,
+    INK,
+    LIGHT,
+    MARK,
+    STRONG,
+    Picture,
+    boxes,
+    colour_legend,
+    picture,
+    row_name,
+    styled,
+)
 from .timeline import heard_events, seen_events, time_axis
 
 LATE = "seconds by which the sound is late (negative: early)"
@@ -20,7 +32,7 @@ LATE = "seconds by which the sound is late (negative: early)"
 @styled
 def token_times(num_frames: int, visual_tokens: int, audio_tokens: int,
                 frame_rate: float = 2.0) -> Picture:
-    """Both streams' tokens on one time axis: V at each frame, all at one moment, and one audio token after another."""
+    """Both streams' tokens on one time axis: V at once per frame, audio tokens in a row."""
     total, seconds = num_frames * audio_tokens, num_frames / frame_rate
     figure = picture(12, 3.1, (
         f"Tokens on a time axis of {seconds:g} s. Above, {num_frames} frames, each a stack of "
@@ -31,8 +43,7 @@ def token_times(num_frames: int, visual_tokens: int, audio_tokens: int,
     seen, heard = figure.subplots(2, sharex=True, height_ratios=(1.7, 1))
     starts = np.arange(num_frames) / frame_rate
     seen.scatter(np.repeat(starts + 0.02, visual_tokens),
-                 np.tile(np.arange(visual_tokens), num_frames), s=42,
-                 marker="s", color=STRONG)
+                 np.tile(np.arange(visual_tokens), num_frames), s=42, marker="s", color=STRONG)
     heard.scatter((np.arange(total) + 0.5) / (frame_rate * audio_tokens), np.zeros(total), s=16,
                   color=INK)
     seen.set_ylim(-1, visual_tokens)
@@ -50,7 +61,7 @@ def token_times(num_frames: int, visual_tokens: int, audio_tokens: int,
 
 def step_contents(num_frames: int, visual_tokens: int, audio_length: int,
                   audio_tokens: int) -> Picture:
-    """Which of the T x P places of `synchronise`'s output hold a token, in the visual and in the audio half."""
+    """Which of the T x P places of `synchronise`'s output hold a token, in either half."""
     steps = synchronise(torch.ones(1, num_frames, visual_tokens, 1), torch.ones(1, audio_length, 1),
                         audio_tokens=audio_tokens)[0]
     held = steps.bool().numpy()  # [T, P, 2]
@@ -70,7 +81,7 @@ def step_contents(num_frames: int, visual_tokens: int, audio_length: int,
 @styled
 def layouts(names: list[str], num_frames: int = 4, visual_tokens: int = 2,
             audio_tokens: int = 3) -> Picture:
-    """Where each synchronisation puts every token, measured: v2 is of frame 2, a2 of the sound of step 2, from 0."""
+    """Where each synchronisation puts tokens, measured: v2 is of frame 2, a2 of step 2, from 0."""
     visual = torch.arange(1.0, num_frames + 1)[None, :, None, None].expand(1, num_frames,
                                                                            visual_tokens, 1)
     audio = 100 * torch.arange(1.0, num_frames + 1).repeat_interleave(audio_tokens)[None, :, None]
@@ -82,20 +93,17 @@ def layouts(names: list[str], num_frames: int = 4, visual_tokens: int = 2,
     details = "; ".join(f"{name}: " + " | ".join(
         " ".join(_code_name(code).replace("\n", "+") for code in step) for step in steps)
         for name, steps in rows.items())
-    figure = picture(14, 0.5 + 1.15 * len(rows), (
-        f"The layout of the tokens of {num_frames} steps, v visual and a audio, with the number of "
-        f"their step, from 0. "
-        f"{details}."))
+    figure = picture(14, 0.5 + 1.15 * len(rows), (f"The layout of the tokens of {num_frames} "
+        f"steps, v visual and a audio, with the number of their step, from 0. {details}."))
     axis, width = figure.subplots(), max(steps.size for steps in rows.values())
     for row, steps in enumerate(rows.values()):
         for place, code in enumerate(steps.flatten()):
             seen, heard = code % 100, code // 100
-            colour = (MARK if seen != heard
-                      else STRONG) if seen and heard else LIGHT if seen else "white"
-            axis.barh(row, 0.92, 0.78, left=place + 0.04, color=colour, edgecolor=INK)
-            axis.text(place + 0.5, row, _code_name(code), ha="center", va="center", fontsize=12,
-                      linespacing=0.95,
-                      color="white" if seen and heard else INK)
+            colour = (
+                MARK if seen != heard else STRONG) if seen and heard else LIGHT if seen else "white"
+            axis.barh(row, 0.92, 0.78, left=place + 0.04, color=colour)
+            axis.text(place + 0.5, row, _code_name(code), ha="center", va="center",
+                      linespacing=0.95, color="white" if seen and heard else INK)
         axis.vlines(range(steps.shape[1], steps.size, steps.shape[1]), row - 0.46, row + 0.46,
                     color=INK, linewidth=3.5)
     axis.set_yticks(range(len(rows)), rows, fontweight="bold")
@@ -108,7 +116,7 @@ def layouts(names: list[str], num_frames: int = 4, visual_tokens: int = 2,
 
 
 def _code_name(code: int) -> str:
-    """The names of the tokens whose sum is `code`: visual ones count 1, audio ones 100, for each step."""
+    """Names of the tokens with the sum `code`; a visual one is its step + 1, audio 100 times it."""
     names = [f"v{code % 100 - 1}"] * bool(code % 100) + [f"a{code // 100 - 1}"] * bool(code // 100)
     return "\n".join(names) or "0"
 
@@ -129,15 +137,14 @@ def clip_steps(scene: Scene, steps, visual_width: int, frame_rate: float = 2.0) 
                                                            visual_width:]  # [T, D_v], [T, P, D_a]
     change = 1 - torch.nn.functional.cosine_similarity(seen[1:], seen[:-1])
     change = np.concatenate([[0], torch.where(seen[1:].any(1) & seen[:-1].any(1), change,
-                                              0).numpy()])
+        0).numpy()])
     token = heard.any(-1)  # [T, P]
     distance = (heard - heard[token].median(0).values).square().sum(-1) * token  # [T, P]
     sound = (distance.sum(1) / token.sum(1).clamp(min=1)).numpy()
     loud, cuts = (", ".join(f"{i / frame_rate:g} s" for i in np.flatnonzero(where))
                   for where in (sound > sound.max() / 2, change > 0.2))
     script = "; ".join(f"{m.start:.1f} s {m.subject}, {m.heard.name if m.heard else 'nothing'} "
-                       f"heard"
-                       for m in scene.moments)
+                       f"heard" for m in scene.moments)
     figure = picture(13, 5.6, (
         f"{len(steps)} time steps of a clip and its script. The visual half changes at {cuts}; the "
         f"audio half is far "
@@ -148,7 +155,7 @@ def clip_steps(scene: Scene, steps, visual_width: int, frame_rate: float = 2.0) 
     boxes(axes[2], heard_events(scene))
     for axis, values in ((axes[1], change), (axes[3], sound)):
         axis.bar(np.arange(len(steps)) / frame_rate, values, 0.9 / frame_rate, align="edge",
-                 color=STRONG, edgecolor=INK)
+                 color=STRONG)
     for axis, name in zip(axes, names, strict=True):
         row_name(axis, name)
     time_axis(axes[-1], len(steps) / frame_rate)
@@ -169,7 +176,7 @@ def expected_answer(scene: Scene, question, shift: float) -> str:
 
 @styled
 def shifted_sound(scene: Scene, shift: float, asked: list, answers: list[str]) -> Picture:
-    """A clip whose sound is `shift` seconds late, and the model's answers; filled where they are those before the shift.
+    """A clip with shifted sound and the model's answers; filled: the answer without a shift.
 
     Args:
         asked: questions. answers: what the model wrote, in the same order.
@@ -189,12 +196,11 @@ def shifted_sound(scene: Scene, shift: float, asked: list, answers: list[str]) -
         for m in scene.moments[1:]:
             axis.axvline(m.start, **BORDER | {"linewidth": 1.5})
     seen.set(xticks=[], xlabel="", title=f"the sound is {late}: {sum(same)} of {len(asked)} "
-                                         f"answers as without a shift")
+             f"answers as without a shift")
     for i, (question, answer, filled) in enumerate(zip(asked, answers, same, strict=True)):
-        table.text(0.02, i, question.text, va="center", ha="left", fontsize=12.5)
-        table.barh(i, 0.3, 0.8, left=0.62, color=STRONG if filled else "white", edgecolor=INK)
-        table.text(0.77, i, answer, va="center", ha="center", fontsize=12.5,
-                   color="white" if filled else INK)
+        table.text(0.02, i, question.text, va="center", ha="left")
+        table.barh(i, 0.3, 0.8, left=0.62, color=STRONG if filled else "white")
+        table.text(0.77, i, answer, va="center", ha="center", color="white" if filled else INK)
     table.set(xlim=(0, 1), ylim=(len(asked) - 0.5, -0.5))
     table.axis("off")
     return figure
@@ -202,7 +208,7 @@ def shifted_sound(scene: Scene, shift: float, asked: list, answers: list[str]) -
 
 @styled
 def answers_by_shift(asked: list, answers: dict[float, list[str]]) -> Picture:
-    """The model's answer to each question at each shift of the sound; filled where it is that without a shift.
+    """The answer to each question at each shift of the sound; filled: the answer without one.
 
     Args:
         answers: by shift in seconds, one text for each of `asked`.
@@ -216,14 +222,12 @@ def answers_by_shift(asked: list, answers: dict[float, list[str]]) -> Picture:
     axis = figure.subplots()
     for (column, row), filled in np.ndenumerate(same):
         text = textwrap.fill(list(answers.values())[column][row], 9)
-        axis.barh(row, 0.94, 0.88, left=column - 0.47, color=STRONG if filled else "white",
-                  edgecolor=INK)
-        axis.text(column, row, text, ha="center", va="center", fontsize=11.5, linespacing=0.95,
+        axis.barh(row, 0.94, 0.88, left=column - 0.47, color=STRONG if filled else "white")
+        axis.text(column, row, text, ha="center", va="center", linespacing=0.95,
                   color="white" if filled else INK)
     axis.set(xlabel=LATE, xlim=(-0.5, len(answers) - 0.5), ylim=(len(asked) - 0.5, -0.5))
     axis.set_xticks(range(len(answers)), [f"{shift:+g}" if shift else "0" for shift in answers])
-    axis.set_yticks(range(len(asked)), [textwrap.fill(q.text, 26) for q in asked], fontsize=11.5,
-                    linespacing=0.95)
+    axis.set_yticks(range(len(asked)), [textwrap.fill(q.text, 26) for q in asked], linespacing=0.95)
     axis.spines[:].set_visible(False)
     axis.tick_params(length=0)
     colour_legend(figure, {"the answer without a shift": STRONG, "another one": "white"},

@@ -14,7 +14,7 @@ import numpy as np
 from ..media.read import read_clip
 from ..world.scene import Scene
 from ..world.transcript import heard_phrase, seen_phrase
-from .style import BORDER, EVEN, STRONG, Picture, boxes, picture, png, row_name, styled
+from .style import BORDER, STRONG, Picture, boxes, picture, png, row_name, styled
 
 
 def seen_events(scene: Scene, name=lambda moment: moment.subject) -> list[tuple[float, float, str]]:
@@ -39,38 +39,34 @@ def show_frames(axis, frames, frame_rate: float, bottom: float, top: float,
                 width: float = 0.94) -> None:
     """Each frame at its time, `width` of a time step wide."""
     for k, frame in enumerate(frames):
-        axis.imshow(frame, extent=(k / frame_rate, (k + width) / frame_rate, bottom, top),
-                    aspect="auto", zorder=2)
+        axis.imshow(frame, extent=(k / frame_rate, (k + width) / frame_rate, bottom, top), zorder=2)
 
 
 def waveform(axis, clip, middle: float = 0.0, scale: float = 1.0) -> None:
     """A clip's samples over time."""
     axis.plot(np.arange(len(clip.waveform)) / clip.sampling_rate, middle + scale * clip.waveform,
-              color=STRONG,
-              linewidth=0.5)
+              color=STRONG, linewidth=0.5)
 
 
 def log_mel(axis, clip, bands: int = 80) -> None:
     """A clip's log-mel spectrogram over time, of the loudest 80 dB."""
     mel = librosa.feature.melspectrogram(y=clip.waveform, sr=clip.sampling_rate, n_fft=400,
-                                         hop_length=160,
-                                         n_mels=bands)
-    axis.imshow(librosa.power_to_db(mel, ref=np.max), origin="lower", aspect="auto", cmap=EVEN,
-                vmin=-80, vmax=0,
+                                         hop_length=160, n_mels=bands)
+    axis.imshow(librosa.power_to_db(mel, ref=np.max), origin="lower", vmin=-80, vmax=0,
                 extent=(0, len(clip.waveform) / clip.sampling_rate, 0, 1))
 
 
 @styled
 def timeline(scene: Scene | None, clip, *, window_frames: int = 10,
              frame_rate: float = 2.0) -> Picture:
-    """A clip on one time axis: frames, waveform, log-mel spectrogram, sliding windows, and the script.
+    """A clip on one time axis: frames, waveform, spectrogram, sliding windows and script.
 
     Args:
         scene: the script; None for a clip without one.
         clip: `media.Clip` whose frames were read at `frame_rate`.
         window_frames: K; a window border is drawn every K frames.
     """
-    every = max(1, -(-len(clip.frames) // 24))  # of a long clip, draw every second frame, or every third ...
+    every = max(1, -(-len(clip.frames) // 24))  # draw every second, third ... frame of a long clip
     square = min(1.0, 7.6 * every / frame_rate / max(clip.duration, 1.0))
     rows = {"frames": square, "seen": 0.95, "waveform": 0.75, "log-mel": 1.1, "heard": 0.5}
     if scene is None:
@@ -90,7 +86,7 @@ def timeline(scene: Scene | None, clip, *, window_frames: int = 10,
                                           height_ratios=list(rows.values())), strict=True))
     if len(clip.frames):
         ends = np.arange(len(clip.frames[::every]) + 1) * every / frame_rate
-        axes["frames"].imshow(np.concatenate(list(clip.frames[::every]), axis=1), aspect="auto",
+        axes["frames"].imshow(np.concatenate(list(clip.frames[::every]), axis=1),
                               extent=(0, ends[-1], 0, 1))
         for end in ends:
             axes["frames"].axvline(end, color="white", linewidth=1.5)
@@ -118,7 +114,7 @@ def timeline(scene: Scene | None, clip, *, window_frames: int = 10,
 
 
 def draw_readme(folder) -> None:
-    """Draw the README's picture, `timeline.png`, into `folder`: the first sample clip on one time axis."""
+    """Draw the README's picture, `timeline.png` of the first sample clip, into `folder`."""
     from ..world.samples import read_samples
 
     sample = read_samples()[0]

@@ -1,4 +1,4 @@
-"""Sliding windows: the frames of each window, events at their borders, a window's share in an answer, context use."""
+"""Sliding windows: their frames, events at their borders, ablations, and context use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from ..windows import num_windows
 from ..world.scene import Moment, Scene
 from .style import (
     BORDER,
-    INK,
     LIGHT,
     MARK,
     SERIES,
@@ -31,14 +30,14 @@ from .timeline import heard_events, seen_events, time_axis
 
 @styled
 def window_contents(names: list[str], num_frames: int = 11, window_frames: int = 4) -> Picture:
-    """The frames of each window, measured with numbered frames: one row a window, padding hatched."""
+    """The frames of each window, measured: one row a window, padding hatched."""
     steps, real = torch.arange(float(num_frames))[None, :, None, None], torch.ones(1, num_frames,
                                                                                    dtype=torch.bool)
     split = {name: find("windows", name)(steps, real, window_frames) for name in names}
     split = {name: (windows[..., 0].int().numpy(), mask.numpy())
              for name, (windows, mask) in split.items()}  # [W, K]
-    details = "; ".join(f"{name}: " + " | ".join(
-        " ".join(str(n) for n, r in zip(*row, strict=True) if r) + " padding" * int((~row[1]).any())
+    details = "; ".join(f"{name}: " + " | ".join(" ".join(str(n) for n,
+        r in zip(*row, strict=True) if r) + " padding" * int((~row[1]).any())
         for row in zip(*held, strict=True)) for name, held in split.items())
     most = max(len(windows) for windows, _ in split.values())
     figure = picture(14, 1.5 + 0.52 * most, (
@@ -48,15 +47,12 @@ def window_contents(names: list[str], num_frames: int = 11, window_frames: int =
     for axis, (name, (windows, mask)) in zip(axes, split.items(), strict=True):
         for (w, k), held in np.ndenumerate(mask):
             start = windows[w, 0] + k  # its place on the clip's time axis
-            axis.barh(w, 0.94, 0.84, left=start + 0.03, edgecolor=INK,
-                      color=LIGHT if held else "white",
+            axis.barh(w, 0.94, 0.84, left=start + 0.03, color=LIGHT if held else "white",
                       hatch="" if held else "///")
-            axis.text(start + 0.5, w, windows[w, k] if held else "", ha="center", va="center",
-                      fontsize=12)
+            axis.text(start + 0.5, w, windows[w, k] if held else "", ha="center", va="center")
         axis.axvline(num_frames, **BORDER)
         axis.set(title=f"{name}: {len(windows)} windows", ylim=(most - 0.4, -0.6), ylabel="window",
-                 xticks=[],
-                 xlabel="frame (dashed: the clip's end)",
+                 xticks=[], xlabel="frame (dashed: the clip's end)",
                  xlim=(-0.2, num_frames + window_frames - 0.8))
         axis.set_yticks(range(len(windows)), range(1, len(windows) + 1))
         axis.tick_params(length=0)
@@ -66,7 +62,7 @@ def window_contents(names: list[str], num_frames: int = 11, window_frames: int =
 
 def window_edges(duration: float, window_frames: int, skipped: float = 0.0,
                  frame_rate: float = 2.0) -> np.ndarray:
-    """Times at which one window ends and the next begins, in a clip without its first `skipped` seconds."""
+    """Times at which windows end, in a clip without its first `skipped` seconds."""
     return np.arange(skipped + window_frames / frame_rate, duration - 0.01,
                      window_frames / frame_rate)
 
@@ -77,12 +73,11 @@ def is_cut(moment: Moment, edges, margin: float = 0.5) -> bool:
 
 
 def moment_of(scene: Scene, question) -> Moment | None:
-    """The moment whose picture and sound a `shown_when`, `heard_while` or `said_when` question joins, if any."""
+    """The moment that a `shown_when`, `heard_while` or `said_when` question is about, if any."""
     for m in scene.moments:
         if m.heard and m.subject:
-            cue, answer = (m.heard.name,
-                           m.subject) if question.family == "shown_when" else (m.subject,
-                                                                               m.heard.name)
+            cue, answer = (m.heard.name, m.subject) if question.family == "shown_when" else (
+                m.subject, m.heard.name)
             if answer == question.answer and f" {cue} " in f" {question.text.rstrip('?')} ":
                 return m
     return None
@@ -106,8 +101,8 @@ def script_windows(scene: Scene, window_frames: int, skipped: float = 0.0) -> Pi
         f"{names}."))
     seen, heard = figure.subplots(2, sharex=True)
     cut_times = [(m.start, m.end) for m in cut]
-    for axis, name, events in ((seen, "seen", seen_events(scene)), (heard, "heard",
-                                                                    heard_events(scene))):
+    for axis, name, events in ((seen, "seen", seen_events(scene)),
+                               (heard, "heard", heard_events(scene))):
         for start, end, text in events:
             dark = (start, end) in cut_times if axis is seen else any(start < edge < end
                                                                       for edge in edges)
@@ -118,29 +113,27 @@ def script_windows(scene: Scene, window_frames: int, skipped: float = 0.0) -> Pi
         for edge in edges:
             axis.axvline(edge, **BORDER, zorder=6)
     time_axis(heard, scene.duration)
-    seen.set_title(f"windows of {window_frames} frames ({window_frames / 2:g} s): {len(edges) + 1} "
-                   f"windows; "
-                   f"cut in two: {names}")
+    seen.set_title(f"windows of {window_frames} frames ({window_frames / 2:g} s): "
+                   f"{len(edges) + 1} windows; cut in two: {names}")
     return figure
 
 
 @styled
 def window_ablation(labels: list[str], costs, title: str = "") -> Picture:
-    """The log probability that each question's true answer loses without one window's vectors; brighter: more.
+    """How much log probability the true answers lose without one window; brighter: more.
 
     Args:
         costs: (questions, windows), drops of the log probability.
     """
     costs = np.asarray(costs)
-    details = "; ".join(f"{label} " + ", ".join(f"window {w + 1} {cost:.1f}" for w,
-                                                cost in enumerate(row))
-                        for label, row in zip(labels, costs, strict=True))
+    details = "; ".join(f"{label} " + ", ".join(
+        f"window {w + 1} {cost:.1f}" for w, cost in enumerate(row)) for label,
+                        row in zip(labels, costs, strict=True))
     figure = picture(11, 1.6 + 0.62 * len(labels), (
         f"{title}. Drop of the true answer's log probability without a window: {details}."))
     axis = figure.subplots()
     drawn = heatmap(axis, costs, [textwrap.fill(label, 34) for label in labels],
-                    [f"window {w + 1}" for w in range(costs.shape[1])], form="{:.1f}",
-                    aspect="auto", vmin=0)
+                    [f"window {w + 1}" for w in range(costs.shape[1])], form="{:.1f}", vmin=0)
     axis.set(title=title, xlabel="left-out window")
     figure.colorbar(drawn, ax=axis, label="drop of the log probability")
     return figure
@@ -158,7 +151,7 @@ def context_use(seconds: float, window_frames: int, num_queries: int, room: int 
     axis = figure.subplots()
     for w in range(windows):
         fits = (w + 1) * num_queries <= room
-        axis.barh(0, num_queries, 0.8, left=w * num_queries, edgecolor=INK, linewidth=0.8,
+        axis.barh(0, num_queries, 0.8, left=w * num_queries, linewidth=0.8,
                   color=SERIES[w % 2] if fits else "white", hatch="" if fits else "xx")
     axis.axvline(room, color=MARK, linewidth=3)
     axis.annotate("context full", (room, 0.42), xytext=(-6, 2), textcoords="offset points",
