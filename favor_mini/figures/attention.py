@@ -9,22 +9,33 @@ from matplotlib.patheffects import withStroke
 
 from ..attention import block_anticausal, block_causal, full
 from .plots import matrices
-from .style import INK, LIGHT, MARK, STRONG, Picture, array, boxes, named_bars, picture, styled
+from .style import (
+    INK,
+    LIGHT,
+    MARK,
+    STRONG,
+    Picture,
+    array,
+    boxes,
+    inline,
+    listed,
+    named_bars,
+    picture,
+    styled,
+)
 
 
 def masks(num_frames: int = 4, step_tokens: int = 3) -> Picture:
     """The paper's attention mask, its reverse, and none. Dark: the query attends to the key."""
     allowed = {block_causal: "own frame and earlier ones",
                block_anticausal: "own frame and later ones", full: "the whole window"}
+    shown = {f"{mask.__name__}: {which}": mask(num_frames, step_tokens)
+             for mask, which in allowed.items()}
     return matrices(
-        {f"{mask.__name__}: {which}": mask(num_frames, step_tokens) for mask,
-         which in allowed.items()},
-        x="key frame", y="query frame", blocks=step_tokens, legend=("attends", "masked"),
+        shown, x="key frame", y="query frame", blocks=step_tokens, legend=("attends", "masked"),
         alt=f"Three attention masks over {num_frames} frames of {step_tokens} tokens. Causal: a "
-            f"staircase, every "
-            "token attends to its own frame and the earlier ones. Anticausal: the staircase "
-            "mirrored, own frame "
-            "and later ones. Full: every token attends to every token.")
+        f"staircase, every token attends to its own frame and the earlier ones. Anticausal: the "
+        f"staircase mirrored, own frame and later ones. Full: every token attends to every token.")
 
 
 def receptive_field(found: dict) -> Picture:
@@ -34,13 +45,15 @@ def receptive_field(found: dict) -> Picture:
         found: by its title, a boolean (encoded frame, changed frame) array, as
             `lab.contract.Report.receptive_field`.
     """
-    details = "; ".join(f"{name}: " + ", ".join(
-        f"frame {i + 1} changes with {', '.join(str(j + 1) for j in np.flatnonzero(row))}"
-        for i, row in enumerate(square)) for name, square in found.items())
-    return matrices({name: np.asarray(square, bool) for name, square in found.items()},
-                    x="changed frame",
-                    y="encoded frame", blocks=1, legend=("changes", "does not change"),
-                    alt=f"Measured temporal receptive field. {details}.")
+    def text(square) -> str:
+        return ", ".join(
+            f"frame {i + 1} changes with {', '.join(str(j + 1) for j in np.flatnonzero(row))}"
+            for i, row in enumerate(square))
+
+    return matrices(
+        {name: np.asarray(square, bool) for name, square in found.items()}, x="changed frame",
+        y="encoded frame", blocks=1, legend=("changes", "does not change"),
+        alt=f"Measured temporal receptive field. {listed(found, text)}.")
 
 
 @styled
@@ -53,10 +66,10 @@ def one_query(query, keys, values, weights, attended, names: list[str]) -> Pictu
         names: of the M tokens.
     """
     query, keys, values, weights, attended = map(array, (query, keys, values, weights, attended))
-    details = ", ".join(f"{name} {weight:.0%}" for name, weight in zip(names, weights, strict=True))
-    figure = picture(13, 4.4, f"A query at ({query[0]:.2f}, {query[1]:.2f}) with attention "
-                     f"weights {details}. The weighted mean of the values is ({attended[0]:.2f}, "
-                     f"{attended[1]:.2f}).")
+    details = inline(dict(zip(names, weights, strict=True)), "{:.0%}")
+    figure = picture(
+        13, 4.4, f"A query at ({query[0]:.2f}, {query[1]:.2f}) with attention weights {details}. "
+        f"The weighted mean of the values is ({attended[0]:.2f}, {attended[1]:.2f}).")
     left, middle, right = figure.subplots(1, 3)
     size = 1.5 * max(1.0, np.abs(query).max(), np.abs(keys).max())
     arrows = [*((key, name, INK, 2.0) for key, name in zip(keys, names, strict=True)),
@@ -72,10 +85,10 @@ def one_query(query, keys, values, weights, attended, names: list[str]) -> Pictu
     left.set(title="query and keys", xlim=(-size, size), ylim=(-size, size), aspect="equal")
     named_bars(middle, names, weights, form="{:.0%}")
     middle.set(title="attention weights", xlim=(0, 1.2), xticks=(0, 0.5, 1))
-    right.scatter(*values.T, s=40 + 600 * weights, color=LIGHT, zorder=2)
+    right.scatter(*values.T, s=40 + 600 * weights, color=LIGHT, edgecolor=INK, zorder=2)
     for value, name in zip(values, names, strict=True):
-        right.annotate(name, value, xytext=(0, 24), textcoords="offset points", ha="center",
-                       va="center")
+        right.annotate(
+            name, value, xytext=(0, 24), textcoords="offset points", ha="center", va="center")
     right.scatter(*attended, s=190, marker="X", color=MARK, edgecolor="white", zorder=3)
     size = 1.45 * np.abs(values).max()
     right.set(title="values, their weighted mean (X)", xlim=(-size, size), ylim=(-size, size),
@@ -95,13 +108,11 @@ def attention_by_frame(shown: dict, title: str = "") -> Picture:
     """
     maps = {name: array(values) for name, values in shown.items()}
     rows, columns = next(iter(maps.values())).shape
-    details = "; ".join(f"{name}: the frame with the most attention is, query by query, "
-                        f"{', '.join(str(k + 1) for k in values.argmax(1))}" for name,
-                        values in maps.items())
+    details = listed(maps, lambda values: ", ".join(map(str, values.argmax(1) + 1)))
     return matrices(maps, x="frame of the window", y="query", limits=(0, 1), numbers=False,
-                    title=title,
-                    ticks=(range(1, rows + 1), range(1, columns + 1)), label="share of attention",
-                    alt=f"Queries by frames, share of attention. {details}.")
+                    title=title, ticks=(range(1, rows + 1), range(1, columns + 1)),
+                    label="share of attention", alt=f"Queries by frames, share of attention; the "
+                    f"frame with most, query by query. {details}.")
 
 
 @styled
@@ -135,10 +146,10 @@ def query_attention(frames: np.ndarray, shares, visual_tokens: int, title: str,
         boxes(axes[1], [event], **look)
     places = np.arange(len(frames)) + 0.5
     axes[-1].bar(places, both, 0.8, color=STRONG, label="tokens with picture and sound")
-    axes[-1].bar(places, sound, 0.8, bottom=both, color="white", hatch="///",
-                 label="tokens with sound only")
-    axes[-1].set(ylim=(0, 1.02), xlim=(0, len(frames)), xlabel="frame of the window",
-                 ylabel="attention")
+    axes[-1].bar(
+        places, sound, 0.8, bottom=both, color="white", hatch="///", label="tokens with sound only")
+    axes[-1].set(
+        ylim=(0, 1.02), xlim=(0, len(frames)), xlabel="frame of the window", ylabel="attention")
     axes[-1].set_xticks(places, range(1, len(frames) + 1))
     axes[-1].yaxis.set_major_formatter("{x:.0%}")
     for axis in axes[:-1]:

@@ -67,8 +67,8 @@ def alignment(predicted: list[str], reference: list[str]) -> tuple[np.ndarray,
     table = np.add.outer(np.arange(len(reference) + 1), np.arange(len(predicted) + 1))
     for i, word in enumerate(reference, 1):
         for j, other in enumerate(predicted, 1):
-            table[i, j] = min(table[i - 1, j] + 1, table[i, j - 1] + 1,
-                              table[i - 1, j - 1] + (word != other))
+            table[i, j] = min(
+                table[i - 1, j] + 1, table[i, j - 1] + 1, table[i - 1, j - 1] + (word != other))
     path = [(len(reference), len(predicted))]
     while path[-1] != (0, 0):
         i, j = path[-1]
@@ -127,7 +127,7 @@ def benchmark_scores(results: Results) -> Picture:
         value, low, high = (_share(rows.metric, rows[field]) for field in ("value", "low", "high"))
         if model == MODELS[0]:
             axis.hlines(place, np.minimum(low, high), np.maximum(low, high), color=INK, linewidth=2)
-        axis.scatter(value, place, s=90, marker=mark, color=colour, linewidth=1.4,
+        axis.scatter(value, place, s=90, marker=mark, color=colour, edgecolor=INK, linewidth=1.4,
                      zorder=3, label=model)
     axis.set_yticks(range(len(tasks)), [f"{task}: {TASKS[task].title}" for task in tasks])
     axis.set(ylim=(len(tasks) - 0.5, -0.5), xlim=(-0.03, 1.03),

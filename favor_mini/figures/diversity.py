@@ -17,6 +17,7 @@ from .style import (
     Picture,
     array,
     heatmap,
+    listed,
     named_bars,
     panels,
     picture,
@@ -35,6 +36,10 @@ def _degrees(vectors: np.ndarray) -> str:
                                                                        vectors[:, 0])))
 
 
+def _lengths(vectors: np.ndarray) -> str:
+    return ", ".join(f"{length:.2f}" for length in np.linalg.norm(vectors, axis=1))
+
+
 def query_similarity(queries, title: str = "") -> Picture:
     """Cosine similarity of a clip's output queries with one another, one matrix a window.
 
@@ -47,12 +52,13 @@ def query_similarity(queries, title: str = "") -> Picture:
     pairs = ~np.eye(count, dtype=bool)
     means = [f"{round(float(c[pairs].mean()), 2) + 0.0 if count > 1 else 0:.2f}"
              for c in cosines]  # no "-0.00"
-    figure = matrices({f"window {w}: mean {mean}": c for w,
-                       (mean, c) in enumerate(zip(means, cosines, strict=True), 1)}, x="query",
-                      y="query", limits=(-1, 1), numbers=False, label="cosine similarity",
-                      title=title, alt=f"{title + ': ' if title else ''}cosine similarity between "
-                      f"the {count} output queries in each of {len(cosines)} windows; mean off "
-                      f"the diagonal {', '.join(means)}.")
+    figure = matrices({f"window {w}: mean {mean}": c
+                       for w, (mean, c) in enumerate(zip(means, cosines, strict=True), 1)},
+                      x="query", y="query", limits=(-1, 1), numbers=False,
+                      label="cosine similarity", title=title,
+                      alt=f"{title + ': ' if title else ''}cosine similarity between the {count} "
+                      f"output queries in each of {len(cosines)} windows; mean off the diagonal "
+                      f"{', '.join(means)}.")
     for axis in figure.axes[:len(cosines)]:
         axis.set_xticks([0, count - 1], [1, count])
         axis.set_yticks([0, count - 1], [1, count])
@@ -72,16 +78,16 @@ def _plane(axis, vectors: np.ndarray, steps: np.ndarray | None, size: float) -> 
     for i, tip in enumerate(vectors):
         axis.annotate("", tip, (0, 0), arrowprops={**look, "color": STRONG, "mutation_scale": 18})
         if steps is not None and np.linalg.norm(steps[i]) > 0.02:
-            axis.annotate("", tip + steps[i], tip,
-                          arrowprops={**look, "color": MARK, "mutation_scale": 14})
+            axis.annotate(
+                "", tip + steps[i], tip, arrowprops={**look, "color": MARK, "mutation_scale": 14})
         same = [j for j, other in enumerate(vectors) if np.linalg.norm(other - tip) < 0.06 * size]
         if i == same[0]:  # arrows on top of one another share a label
             length = max(np.linalg.norm(tip), 1e-9)
             centred = len(same) == 1 or abs(tip[0]) < 0.4 * length
             place = tip / length * (length + (0.13 if centred else 0.05) * size)
-            axis.text(*place, ", ".join(str(j + 1) for j in same), va="center", fontsize=13,
-                      fontweight="bold",
-                      ha="center" if centred else "left" if tip[0] > 0 else "right")
+            axis.text(
+                *place, ", ".join(str(j + 1) for j in same), va="center", fontsize=13,
+                fontweight="bold", ha="center" if centred else "left" if tip[0] > 0 else "right")
     axis.set(xlim=(-size, size), ylim=(-size, size), aspect="equal", xticks=[], yticks=[])
     axis.spines[:].set_visible(False)
 
@@ -94,15 +100,12 @@ def arrows(shown: dict, *, columns: int = 5) -> Picture:
         shown: by its title, (N, 2) vectors, or a pair of these and (N, 2) steps, drawn in red from
             the tips.
     """
-    sets = {title: (*map(array, v),) if isinstance(v, tuple) else (array(v), None) for title,
-            v in shown.items()}
-    details = "; ".join(f"{title}: {len(v)} arrows at {_degrees(v)} "
-                        f"degrees"
-                        + ("" if s is None else f", steps of "
-                           f"{', '.join(f'{n:.2f}' for n in np.linalg.norm(s, axis=1))}") for title,
-                        (v, s) in sets.items())
-    tips = np.concatenate([part for v, s in sets.values()
-                           for part in (v, v if s is None else v + s)])
+    sets = {title: (*map(array, v),) if isinstance(v, tuple) else (array(v), None)
+            for title, v in shown.items()}
+    details = listed(sets, lambda v: f"{len(v[0])} arrows at {_degrees(v[0])} degrees" + (
+        "" if v[1] is None else f", steps of {_lengths(v[1])}"))
+    tips = np.concatenate(
+        [part for v, s in sets.values() for part in (v, v if s is None else v + s)])
     size = 1.2 * max(1.0, float(np.linalg.norm(tips, axis=1).max()))
     columns = min(columns, len(sets))
     side, lines = min(3.6, 14 / columns), 1 + max(title.count("\n") for title in sets)
@@ -126,17 +129,15 @@ def loss_by_angle(vectors, angles, values, angle: float, *, least: float | None 
     """
     vectors, values = array(vectors), array(values)
     here = float(np.interp(angle, angles, values))
-    figure = picture(14, 4.3, (
-        f"{len(vectors)} vectors in the plane at {_degrees(vectors)} degrees, the matrix of their "
-        f"cosines, and the loss "
-        f"over the angle of the last one: {here:.2f} at {angle:.0f} degrees, from "
-        f"{values.min():.2f} to "
-        f"{values.max():.2f} over the whole circle."))
+    figure = picture(14, 4.3, (f"{len(vectors)} vectors in the plane at {_degrees(vectors)} "
+                               f"degrees, the matrix of their cosines, and the loss over the "
+                               f"angle of the last one: {here:.2f} at {angle:.0f} degrees, from "
+                               f"{values.min():.2f} to {values.max():.2f} over the whole circle."))
     plane, square, curve = figure.subplots(1, 3, width_ratios=(1, 1.15, 1.5))
     _plane(plane, vectors, None, 1.3 * max(1.0, float(np.linalg.norm(vectors, axis=1).max())))
     names = range(1, len(vectors) + 1)
-    drawn = heatmap(square, _cosines(vectors), names, names, "{:.2f}", vmin=-1, vmax=1,
-                    aspect="equal")
+    drawn = heatmap(
+        square, _cosines(vectors), names, names, "{:.2f}", vmin=-1, vmax=1, aspect="equal")
     for i in range(len(vectors)):  # the loss leaves out the diagonal
         square.texts[i * (len(vectors) + 1)].set_text("(1)")
     square.set_title("cosines")
@@ -147,9 +148,9 @@ def loss_by_angle(vectors, angles, values, angle: float, *, least: float | None 
                    fontsize=14, fontweight="bold")
     if least is not None:
         curve.axhline(least, color=INK, linestyle=":", linewidth=1.5)
-        curve.annotate(f"least possible: {least:.2f}", (1, least),
-                       xycoords=("axes fraction", "data"),
-                       xytext=(0, 4), textcoords="offset points", ha="right", va="bottom")
+        curve.annotate(
+            f"least possible: {least:.2f}", (1, least), xycoords=("axes fraction", "data"),
+            xytext=(0, 4), textcoords="offset points", ha="right", va="bottom")
     curve.set(xlabel=f"angle of vector {len(vectors)} (degrees)", ylabel="loss", ylim=(-0.75, 1.1),
               xticks=range(0, 361, 90))
     curve.grid(axis="y")
@@ -164,11 +165,10 @@ def targets_and_queries(targets, queries, errors, weight: float) -> Picture:
         targets, queries: (N, 2). errors: (N,) squared distances. weight: lambda.
     """
     targets, queries, errors = array(targets), array(queries), array(errors)
-    figure = picture(11, 4.4, (
-        f"{len(queries)} queries in the plane with lambda {weight:g}: targets at "
-        f"{_degrees(targets)} degrees, "
-        f"queries at {_degrees(queries)} degrees; squared distances "
-        f"{', '.join(f'{e:.2f}' for e in errors)}."))
+    figure = picture(
+        11, 4.4, (f"{len(queries)} queries in the plane with lambda {weight:g}: targets at "
+                  f"{_degrees(targets)} degrees, queries at {_degrees(queries)} degrees; squared "
+                  f"distances {', '.join(f'{e:.2f}' for e in errors)}."))
     plane, distances = figure.subplots(1, 2, width_ratios=(1, 1.3))
     _plane(plane, queries, None, 1.5)
     plane.plot(*targets.T, "x", color=MARK, markersize=13, markeredgewidth=3, zorder=4)
@@ -187,15 +187,15 @@ def scatter(shown: dict, *, x: str, y: str) -> Picture:
         shown: by its name, (points, 2).
     """
     sets = {name: array(points) for name, points in shown.items()}
-    details = "; ".join(f"{name}: {len(p)} points around {p[:, 0].mean():+.2f}, "
-                        f"{p[:, 1].mean():+.2f}" for name, p in sets.items() if len(p))
+    details = listed({name: p for name, p in sets.items() if len(p)}, lambda p: f"{len(p)} points "
+                     f"around {p[:, 0].mean():+.2f}, {p[:, 1].mean():+.2f}")
     figure = picture(9, 5.6, f"Points, {x} and {y}. {details}.")
     axis = figure.subplots()
     _circle(axis)
     for i, (name, points) in enumerate(sets.items()):
-        axis.plot(*points.T, MARKERS[i % 5], color=COLOURS[i % 5], markersize=8, label=name,
-                  alpha=0.8,
-                  markerfacecolor="none" if i % 2 else COLOURS[i % 5], markeredgewidth=1.6)
+        axis.plot(
+            *points.T, MARKERS[i % 5], color=COLOURS[i % 5], markersize=8, label=name, alpha=0.8,
+            markerfacecolor="none" if i % 2 else COLOURS[i % 5], markeredgewidth=1.6)
     axis.set(xlabel=x, ylabel=y, aspect="equal", xlim=(-1.15, 1.15), ylim=(-1.15, 1.15),
              xticks=(-1, 0, 1), yticks=(-1, 0, 1))
     axis.grid()

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.patches import Rectangle
 
 from .plots import curves
-from .style import EVEN, MARK, Picture, heatmap, picture, row_name, styled
+from .style import EVEN, MARK, Picture, heatmap, inline, listed, picture, row_name, styled
 from .timeline import heard_events, show_frames, time_axis
 
 
@@ -22,10 +22,9 @@ def patches(frame: np.ndarray, size: int) -> Picture:
     """
     rows, columns = frame.shape[0] // size, frame.shape[1] // size
     count, shown, gap = rows * columns, min(rows * columns, 64), 1.12
-    figure = picture(14, 3.6, (
-        f"A frame of {frame.shape[0]} x {frame.shape[1]} pixels, cut into {rows} x {columns} "
-        f"patches of {size} x {size} "
-        f"pixels, and the {count} patches one after another, numbered along the rows."))
+    figure = picture(14, 3.6, (f"A frame of {frame.shape[0]} x {frame.shape[1]} pixels, cut into "
+                               f"{rows} x {columns} patches of {size} x {size} pixels, and the "
+                               f"{count} patches one after another, numbered along the rows."))
     grid, row = figure.subplots(1, 2, width_ratios=(1, 3.2))
     grid.imshow(frame, extent=(0, columns, rows, 0), aspect="equal")
     for borders, draw in ((rows, grid.axhline), (columns, grid.axvline)):
@@ -48,21 +47,20 @@ def patches(frame: np.ndarray, size: int) -> Picture:
 
 
 @styled
-def table(values: np.ndarray, rows: list[str], columns: list[str], *, title: str = "",
-          percent: bool = True) -> Picture:
+def table(values: np.ndarray, rows: list[str], columns: list[str], *, title: str = "") -> Picture:
     """A table with the values written into coloured cells; brighter means greater.
 
     Args:
-        values: (rows, columns), from 0 to 1 where percent.
+        values: (rows, columns), from 0 to 1.
     """
-    values, form = np.asarray(values, dtype=float), "{:.0%}" if percent else "{:.2f}"
-    details = "; ".join(f"{name}: " + ", ".join(f"{column} {form.format(v)}" for column,
-        v in zip(columns, line, strict=True)) for name, line in zip(rows, values, strict=True))
+    values = np.asarray(values, dtype=float)
+    lines = {name: dict(zip(columns, line, strict=True))
+             for name, line in zip(rows, values, strict=True)}
     figure = picture(5.0 + 2.2 * len(columns), 1.3 + 0.36 * len(rows),
-                     f"{title or 'A table'}. {details}.")
+                     f"{title or 'A table'}. {listed(lines, lambda line: inline(line, '{:.0%}'))}.")
     axis = figure.subplots()
-    heatmap(axis, values, rows, [textwrap.fill(name, 16) for name in columns], form=form, vmin=0,
-            vmax=1 if percent else values.max())
+    heatmap(
+        axis, values, rows, [textwrap.fill(name, 16) for name in columns], "{:.0%}", vmin=0, vmax=1)
     axis.set_title(title)
     axis.xaxis.tick_top()
     axis.spines[:].set_visible(False)
@@ -77,8 +75,7 @@ def by_stage(shown: dict[str, dict[str, float]], *, title: str = "", y: str = "p
         shown: by property, by the name of the stage, a share from 0 to 1.
         mark: by its label, the height of a horizontal line.
     """
-    details = "; ".join(f"{name}: " + ", ".join(f"{stage} {v:.0%}" for stage, v in line.items())
-                        for name, line in shown.items())
+    details = listed(shown, lambda line: inline(line, "{:.0%}"))
     stages = list(next(iter(shown.values())))
     return curves({name: (range(len(stages)), list(line.values())) for name, line in shown.items()},
                   y=y, title=title, mark=mark, percent=True, ticks=stages,
@@ -100,9 +97,9 @@ def probe_timeline(clip, scene, seen: list[str], scores: np.ndarray, names: list
     strongest = np.argsort(-scores[:, 1:].max(0)) + 1
     rows = [*dict.fromkeys(true), *[names[i] for i in strongest if names[i] not in true][:2]]
     found = np.array([names[i] for i in scores.argmax(1)])
-    details = "; ".join(f"{start:.1f} to {end:.1f} s {name}, found in "
-                        f"{np.mean(found[int(start * 50):int(end * 50)] == name):.0%}" for start,
-                        end, name in events)
+    details = listed({
+        f"{start:.1f} to {end:.1f} s {name}": np.mean(found[int(start * 50):int(end * 50)] == name)
+        for start, end, name in events}, "{:.0%} found")
     figure = picture(14, 3.0 + 0.42 * len(rows), (
         f"The output of probes over a clip of {clip.duration:.1f} s. Below the frames: "
         f"{', '.join(dict.fromkeys(seen))}. Sounds: {details}."))

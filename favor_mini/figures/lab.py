@@ -12,7 +12,7 @@ from ..lab.offsets import Offsets
 from ..lab.signatures import Signatures
 from ..storage import atomic_write
 from .plots import curves
-from .style import INK, MARK, MARKERS, STRONG, Picture, picture, png, styled
+from .style import INK, MARK, MARKERS, STRONG, Picture, listed, picture, png, styled
 from .sync import LATE
 
 
@@ -29,8 +29,8 @@ def differences(found, baseline: str, unit: str = "points of accuracy") -> Pictu
         baseline: the arm that the others are compared with. unit: of the differences.
     """
     arms, groups = list(dict.fromkeys(found.arm)), list(dict.fromkeys(found.questions))
-    details = "; ".join(f"{r.arm}, {r.questions}: {r.difference:+.1f} ({r.low:+.1f} to "
-                        f"{r.high:+.1f})" for r in found.itertuples())
+    details = listed({f"{r.arm}, {r.questions}": r for r in found.itertuples()},
+                     lambda r: f"{r.difference:+.1f} ({r.low:+.1f} to {r.high:+.1f})")
     figure = picture(12, 1.6 + 0.32 * len(found) + 0.2 * len(arms),
                      f"Differences from {baseline} in {unit}, with 95 % intervals. {details}.")
     axis, named = figure.subplots(), len(groups) > len(MARKERS)  # else the legend has the names
@@ -50,8 +50,8 @@ def differences(found, baseline: str, unit: str = "points of accuracy") -> Pictu
     axis.set(ylim=(len(arms) - 0.5, -0.5), xlabel=f"difference from {baseline!r} in {unit}")
     axis.grid(axis="x")
     if not named:
-        shapes = [axis.scatter([], [], marker=mark, color="white", **look)
-                  for mark in marks.values()]
+        shapes = [
+            axis.scatter([], [], marker=mark, color="white", **look) for mark in marks.values()]
         figure.legend(shapes, groups, loc="outside upper center", ncols=min(4, len(groups)))
     return figure
 
@@ -69,12 +69,13 @@ def offsets(found) -> Picture:
         found: a `lab.offsets.Offsets`.
     """
     groups = dict(list(found.table.groupby("questions", sort=False)))
-    details = "; ".join(f"{group}: " + ", ".join(
-        f"{r.shift:+g} s {r.accuracy:.0%}" for r in rows.itertuples()) for group,
-                        rows in groups.items())
-    return curves({group: (rows["shift"], rows.accuracy, rows.low, rows.high) for group,
-                   rows in groups.items()}, x=LATE, y="accuracy", percent=True,
-                  mark={f"chance: {group}": rows.chance.mean() for group, rows in groups.items()},
+    chance = found.table.groupby("questions", sort=False).chance.mean()
+    details = listed(groups, lambda rows: ", ".join(
+        f"{r.shift:+g} s {r.accuracy:.0%}" for r in rows.itertuples()))
+    return curves({group: (rows["shift"], rows.accuracy, rows.low, rows.high)
+                   for group, rows in groups.items()}, x=LATE, y="accuracy", percent=True,
+                  mark={f"chance: {', '.join(near.index)}": near.mean()
+                        for _, near in chance.groupby((chance * 20).round())},
                   alt=f"Accuracy by how late the sound is. {details}.")
 
 
@@ -87,8 +88,8 @@ def pairs(results, group: str = "all") -> Picture:
     """
     chosen = results.chosen(group)
     accuracy = 100 * results.right[:, :, chosen].mean(-1)  # [arms, seeds]
-    details = "; ".join(f"{arm}: " + ", ".join(f"{value:.1f}" for value in row)
-                        for arm, row in zip(results.arms, accuracy, strict=True))
+    details = listed(dict(zip(results.arms, accuracy, strict=True)), lambda row: ", ".join(
+        f"{value:.1f}" for value in row))
     figure = picture(11, 1.9 + 0.62 * len(results.arms), (
         f"Accuracy in % on questions of the group {group!r}, one value a seed, joined over arms. "
         f"{details}."))
@@ -99,8 +100,8 @@ def pairs(results, group: str = "all") -> Picture:
     axis.scatter(accuracy.mean(1), places, color=MARK, marker="|", s=500, linewidth=3, zorder=3,
                  label="mean")
     axis.set_yticks(places, results.arms)
-    axis.set(ylim=(len(places) - 0.6, -0.4), xlabel=f"accuracy in %, {chosen.sum()} questions: "
-             f"{group}")
+    axis.set(
+        ylim=(len(places) - 0.6, -0.4), xlabel=f"accuracy in %, {chosen.sum()} questions: {group}")
     axis.grid(axis="x")
     figure.legend(loc="outside upper center", ncols=len(results.seeds) + 1)
     return figure
@@ -123,11 +124,12 @@ def intervals(middle, low, high, true: float, title: str = "", *, shown: int = 4
     count, (middle, low, high) = len(middle), (part[:shown] for part in (middle, low, high))
     axis, places = figure.subplots(), np.arange(1, len(middle) + 1)
     axis.vlines(places, low, high, color=INK, linewidth=1.6)
-    axis.scatter(places, middle, s=48, linewidth=1.2, zorder=3, color=_filled(clear[:shown]))
+    axis.scatter(
+        places, middle, s=48, linewidth=1.2, zorder=3, edgecolor=INK, color=_filled(clear[:shown]))
     axis.axhline(0, color=MARK, linewidth=2, zorder=0, label="no difference")
     if true:
-        axis.axhline(true, color=STRONG, linewidth=2, linestyle="--", zorder=0,
-                     label="the true difference")
+        axis.axhline(
+            true, color=STRONG, linewidth=2, linestyle="--", zorder=0, label="the true difference")
     most = float(np.clip(np.abs([low, high]).max(), 5, 60))
     axis.set(xlabel=f"repeats of the comparison, each with its own seeds ({len(middle)} of "
              f"{count})", ylabel="points of accuracy", ylim=(-1.05 * most, 1.05 * most),

@@ -16,6 +16,7 @@ from .style import (
     array,
     colour_legend,
     heatmap,
+    listed,
     picture,
     styled,
 )
@@ -36,8 +37,8 @@ def token_strip(rows: dict, title: str = "") -> Picture:
     lines = []  # (name, [(left, width, token, kind, label)])
     for name, tokens in rows.items():
         line, used = [], 0
-        for _, group in groupby(enumerate(tokens),
-                                key=lambda t: t[1] if t[1][1] in ("clip", "padding") else t[0]):
+        for _, group in groupby(
+                enumerate(tokens), key=lambda t: t[1] if t[1][1] in ("clip", "padding") else t[0]):
             same = list(group)
             token, kind, label = same[0][1]
             token, label = f"{token} x {len(same)}" if len(same) > 1 else token, str(label)
@@ -48,10 +49,9 @@ def token_strip(rows: dict, title: str = "") -> Picture:
             line.append((used, width, token, kind, label))
             used += width
         lines.append((name, line))
-    details = "; ".join(f"{name}: {' '.join(t for t, *_ in tokens if t != '<av>')}" for name,
-                        tokens in rows.items())
-    figure = picture(14, 0.7 + 0.85 * len(lines) + 0.4 * bool(title),
-                     f"Tokens with their labels. {details}.")
+    details = listed(rows, lambda row: " ".join(t for t, *_ in row if t != "<av>"))
+    figure = picture(
+        14, 0.7 + 0.85 * len(lines) + 0.4 * bool(title), f"Tokens with their labels. {details}.")
     axis = figure.subplots()
     for row, (name, line) in enumerate(lines):
         axis.text(-1, row, name, ha="right", va="center", fontweight="bold")
@@ -62,8 +62,8 @@ def token_strip(rows: dict, title: str = "") -> Picture:
             look = {"ha": "center", "va": "center", "family": "monospace"}
             axis.text(left + width / 2 - 0.2, row, token, color=ink, **look)
             axis.text(left + width / 2 - 0.2, row + 0.4, label, fontsize=9.5, **look)
-    axis.set(xlim=(-1.3 * max(map(len, rows)) - 2, WIDTH), ylim=(len(lines) - 0.4, -0.5),
-             title=title)
+    axis.set(
+        xlim=(-1.3 * max(map(len, rows)) - 2, WIDTH), ylim=(len(lines) - 0.4, -0.5), title=title)
     axis.axis("off")
     used = {box[3] for _, line in lines for box in line}
     colour_legend(figure, {kind: colour for kind, (colour, _) in KINDS.items() if kind in used})
@@ -82,10 +82,9 @@ def low_rank(change, rank: int) -> Picture:
     closest = (left[:, :rank] * sizes[:rank]) @ right[:rank]
     missed = f"{np.square(change - closest).sum() / np.square(change).sum():.0%}"
     whole, few = change.size, rank * sum(change.shape)
-    figure = picture(14, 4.6, (
-        f"A change of {change.shape[0]} x {change.shape[1]} and its best approximation of rank "
-        f"{rank}: {few} numbers "
-        f"instead of {whole}, with {missed} of the squares missing."))
+    figure = picture(14, 4.6, (f"A change of {change.shape[0]} x {change.shape[1]} and its best "
+                               f"approximation of rank {rank}: {few} numbers instead of {whole}, "
+                               f"with {missed} of the squares missing."))
     axes, most = figure.subplots(1, 4, width_ratios=(1, 1, 1, 1.15)), np.abs(change).max()
     shown = {f"wanted: {whole} numbers": change, f"B A, rank {rank}: {few} numbers": closest,
              f"missing: {missed} of the squares": change - closest}
@@ -94,8 +93,8 @@ def low_rank(change, rank: int) -> Picture:
         axis.set(xticks=[], yticks=[])
         axis.set_title(name, fontsize=13)
     places = np.arange(1, min(len(sizes), 16) + 1)
-    axes[3].bar(places, sizes[: len(places)],
-                color=[STRONG if p <= rank else "white" for p in places])
+    axes[3].bar(
+        places, sizes[: len(places)], color=[STRONG if p <= rank else "white" for p in places])
     axes[3].set(xlabel="direction (blue: kept)", xlim=(0.3, len(places) + 0.7))
     axes[3].set_title("singular values", fontsize=13)
     return figure

@@ -20,6 +20,8 @@ from .style import (
     array,
     colour_legend,
     heatmap,
+    inline,
+    listed,
     named_bars,
     panels,
     picture,
@@ -30,10 +32,10 @@ SHADES, HATCHES = ("#12395b", "#6fa8d6", "#d5dde6", "#f2c14e", "#c1121f"), ("", 
 
 
 @styled
-def matrices(shown: dict, *, x: str = "", y: str = "", blocks: int = 0, ticks=None,
-             limits: tuple | None = None, numbers: bool | None = None, label: str = "",
-             columns: int = 4,
-             title: str = "", legend: tuple[str, str] | None = None, alt: str = "") -> Picture:
+def matrices(
+        shown: dict, *, x: str = "", y: str = "", blocks: int = 0, ticks=None,
+        limits: tuple | None = None, numbers: bool | None = None, label: str = "", columns: int = 4,
+        title: str = "", legend: tuple[str, str] | None = None, alt: str = "") -> Picture:
     """Matrices side by side: booleans white and blue (True), numbers brighter where greater.
 
     Args:
@@ -50,17 +52,16 @@ def matrices(shown: dict, *, x: str = "", y: str = "", blocks: int = 0, ticks=No
     """
     values = {name: array(v) for name, v in shown.items()}
     boolean = all(v.dtype == bool for v in values.values())
-    least, most = limits or (min(map(np.nanmin, values.values())),
-                             max(map(np.nanmax, values.values())))
-    details = "; ".join(f"{name}: {v.shape[0]} x {v.shape[1]}, " + (
-        f"{v.mean():.0%} true" if boolean else f"values {np.nanmin(v):.2f} to {np.nanmax(v):.2f}")
-        for name, v in values.items())
+    least, most = limits or (
+        min(map(np.nanmin, values.values())), max(map(np.nanmax, values.values())))
+    details = listed(values, lambda v: f"{v.shape[0]} x {v.shape[1]}, " + (
+        f"{v.mean():.0%} true" if boolean else f"values {np.nanmin(v):.2f} to {np.nanmax(v):.2f}"))
     columns, shape = min(columns, len(values)), next(iter(values.values())).shape
-    tall, width = float(np.clip(shape[0] / shape[1], 0.25, 1.6)), min(14.0, 1.0 + 3.8 * columns)
+    tall, width = float(np.clip(shape[0] / shape[1], 0.25, 1.25)), min(14.0, 1.0 + 3.8 * columns)
     height = -(-len(values) // columns) * (tall * (width - 1.0) / columns + 1.2)
-    figure = picture(width, max(2.6, height) + 0.4 * bool(legend) + 0.4 * bool(title),
-                     alt or f"Matrices, rows are {y or 'rows'}, columns {x or 'columns'}. "
-                     f"{details}.")
+    figure = picture(
+        width, max(2.6, height) + 0.4 * bool(legend) + 0.4 * bool(title),
+        alt or f"Matrices, rows are {y or 'rows'}, columns {x or 'columns'}. {details}.")
     axes = panels(figure, len(values), columns)
     for axis, (name, v) in zip(axes, values.items(), strict=True):
         written = (v.size <= 64 and not boolean) if numbers is None else numbers
@@ -72,8 +73,8 @@ def matrices(shown: dict, *, x: str = "", y: str = "", blocks: int = 0, ticks=No
         for n, setter, border in ((v.shape[1], axis.set_xticks, axis.axvline),
                                   (v.shape[0], axis.set_yticks, axis.axhline)):
             if blocks:
-                setter(np.arange(n // blocks) * blocks + (blocks - 1) / 2,
-                       range(1, n // blocks + 1))
+                setter(
+                    np.arange(n // blocks) * blocks + (blocks - 1) / 2, range(1, n // blocks + 1))
                 for place in np.arange(1, n // blocks) * blocks - 0.5:
                     border(place, color=INK, linewidth=1)
         if not blocks and ticks is None:
@@ -103,8 +104,8 @@ def curves(shown: dict, *, x: str = "", y: str, title: str = "", mark: dict | No
         ticks: labels at x = 0, 1, ... alt: an alternative text instead of the usual.
     """
     lines = {name: [array(part) for part in line] for name, line in shown.items()}
-    details = "; ".join(f"{name}: from {ys[0]:.3g} at {xs[0]:.3g} to {ys[-1]:.3g} at {xs[-1]:.3g}"
-                        for name, (xs, ys, *_) in lines.items())
+    details = listed(lines, lambda line: " to ".join(
+        f"{line[1][end]:.3g} at {line[0][end]:.3g}" for end in (0, -1)))
     figure = picture(11, 4.8, alt or f"{title or y} against {x}. {details}.")
     axis = figure.subplots()
     for i, (name, (xs, ys, *interval)) in enumerate(lines.items()):
@@ -114,8 +115,8 @@ def curves(shown: dict, *, x: str = "", y: str, title: str = "", mark: dict | No
             axis.fill_between(xs, *interval, color=COLOURS[i % 5], alpha=0.15, linewidth=0)
     for name, height in (mark or {}).items():
         axis.axhline(height, color=INK, linewidth=1.2, linestyle=(0, (2, 2)))
-        axis.annotate(name, (1, height), xycoords=("axes fraction", "data"), ha="right",
-                      va="bottom")
+        axis.annotate(
+            name, (1, height), xycoords=("axes fraction", "data"), ha="right", va="bottom")
     axis.set(xlabel=x, ylabel=y, title=title, xscale="log" if "x" in log else "linear",
              yscale="log" if "y" in log else "linear")
     if percent:
@@ -144,9 +145,9 @@ def bars(shown: dict, *, x: str, title: str = "", mark: dict | None = None, perc
         form: how values are written; `percent` writes and scales them as percent.
     """
     form = "{:.0%}" if percent else form
-    middle, low, high = np.array([np.broadcast_to(np.asarray(v, dtype=float), 3)
-                                  for v in shown.values()]).T
-    details = "; ".join(f"{name}: {form.format(v)}" for name, v in zip(shown, middle, strict=True))
+    middle, low, high = np.array(
+        [np.broadcast_to(np.asarray(v, dtype=float), 3) for v in shown.values()]).T
+    details = listed(dict(zip(shown, middle, strict=True)), form)
     figure = picture(11, 1.4 + 0.48 * len(shown) + 0.4 * bool(title), f"{title or x}. {details}.")
     axis = figure.subplots()
     named_bars(axis, shown, middle, (low, high) if (high > low).any() else None, form)
@@ -155,7 +156,8 @@ def bars(shown: dict, *, x: str, title: str = "", mark: dict | None = None, perc
     axis.set_title(title, pad=22 if mark else 8)
     if not log:
         greatest = max(high.max(), *(mark or {0: 0}).values())
-        axis.set_xlim(min(0, low.min() * 1.15), greatest * 1.15 or 1)
+        least = low.min() * 1.15 - 0.1 * greatest if low.min() < 0 else 0  # room for the values
+        axis.set_xlim(least, greatest * 1.15 or 1)
     if percent:
         axis.xaxis.set_major_formatter("{x:.0%}")
         if high.max() <= 1:
@@ -174,8 +176,7 @@ def stacked_bars(shown: dict[str, dict[str, float]], *, x: str, title: str = "",
     """
     parts = list(dict.fromkeys(part for bar in shown.values() for part in bar))
     sums = {name: sum(bar.values()) for name, bar in shown.items()}
-    details = "; ".join(f"{name}: {sums[name]:.3g} (" + ", ".join(
-        f"{part} {value:.3g}" for part, value in bar.items()) + ")" for name, bar in shown.items())
+    details = listed(shown, lambda bar: f"{sum(bar.values()):.3g} ({inline(bar, '{:.3g}')})")
     figure = picture(12, 2.3 + 0.62 * len(shown) + 0.3 * bool(title), f"{title or x}. {details}.")
     axis, left = figure.subplots(), np.zeros(len(shown))
     for i, part in enumerate(parts):
@@ -209,8 +210,8 @@ def flow(stages: list[tuple[str, str, str]], *, title: str = "", here: str = "")
         here: the name of the highlighted stage.
     """
     details = "; ".join(f"{name} ({what}), {shape}" for name, what, shape in stages)
-    figure = picture(14, 2.9 + 0.3 * bool(title),
-                     f"{title or 'Stages'}, from left to right: {details}.")
+    figure = picture(
+        14, 2.9 + 0.3 * bool(title), f"{title or 'Stages'}, from left to right: {details}.")
     axis, width = figure.subplots(), 1.0 / len(stages)
     wrap = max(8, int(92 * width))
     for i, (name, what, shape) in enumerate(stages):
@@ -218,12 +219,12 @@ def flow(stages: list[tuple[str, str, str]], *, title: str = "", here: str = "")
         axis.add_patch(FancyBboxPatch(
             (left, 0.3), 0.84 * width, 0.62, boxstyle="round,pad=0.0,rounding_size=0.012",
             mutation_aspect=4, facecolor=STRONG if name == here else LIGHT, linewidth=1.2))
-        for y, text, look in ((0.8, textwrap.fill(name, wrap),
-                               {"fontweight": "bold", "fontsize": 13, "color": ink}),
-                              (0.52, textwrap.fill(what, wrap),
-                               {"fontsize": 11, "linespacing": 1.0, "color": ink}),
-                              (0.13, textwrap.fill(shape, wrap + 2),
-                               {"fontsize": 11.5, "family": "monospace"})):
+        for y, text, look in (
+                (0.8, textwrap.fill(name, wrap),
+                 {"fontweight": "bold", "fontsize": 13, "color": ink}),
+                (0.52, textwrap.fill(what, wrap),
+                 {"fontsize": 11, "linespacing": 1.0, "color": ink}),
+                (0.13, textwrap.fill(shape, wrap + 2), {"fontsize": 11.5, "family": "monospace"})):
             axis.text(left + 0.42 * width, y, text, ha="center", va="center", **look)
         if i:
             axis.annotate("", (left, 0.61), (left - 0.16 * width, 0.61),

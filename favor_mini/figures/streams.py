@@ -18,6 +18,8 @@ from .style import (
     STRONG,
     Picture,
     boxes,
+    inline,
+    listed,
     panels,
     picture,
     row_name,
@@ -36,54 +38,47 @@ def sampled_frames(scene, clip, times, frame_rate: float) -> Picture:
     """
     grid = np.arange(len(clip.frames)) / frame_rate
     count = [int(((grid >= m.start) & (grid < m.end)).sum()) for m in scene.moments]
-    shown = [(m.start, m.end, f"{seen_phrase(m)} ({n})") for m,
-             n in zip(scene.moments, count, strict=True)]
-    tall = float(np.clip(11.5 / frame_rate / clip.duration, 0.3,
-                         1.3))  # inches, so that a frame is a square
+    shown = [(m.start, m.end, f"{seen_phrase(m)} ({n})")
+             for m, n in zip(scene.moments, count, strict=True)]
+    tall = float(np.clip(11.5 / frame_rate / clip.duration, 0.3, 1.3))  # square frames, in inches
+    details = "; ".join(f"{start:.1f} s {text}" for start, _, text in shown)
     figure = picture(14, 2.5 + tall, (
         f"{len(times)} frames of a file of {clip.duration:.1f} s, and the {len(clip.frames)} that "
-        f"are sampled at "
-        f"{frame_rate:g} Hz. "
-        + "; ".join(f"{m.start:.1f} s {seen_phrase(m)}: {n} frames" for m,
-                    n in zip(scene.moments, count, strict=True))
-        + "."))
+        f"are sampled at {frame_rate:g} Hz. What is seen (frames sampled): {details}."))
     script, ticks, strip = axes = figure.subplots(3, sharex=True, height_ratios=(1.0, 0.45, tall))
     boxes(script, shown)
     ticks.vlines(times, 0, 0.55, color=INK, linewidth=0.6)
     ticks.vlines(grid, 0, 1, color=MARK, linewidth=2.5)
-    show_frames(strip, clip.frames, frame_rate, 0, 1,
-                min(0.96, tall * clip.duration * frame_rate / 12))
+    show_frames(
+        strip, clip.frames, frame_rate, 0, 1, min(0.96, tall * clip.duration * frame_rate / 12))
     names = "seen\n(frames)", "in the file\n(red: sampled)", f"sampled at\n{frame_rate:g} Hz"
     for axis, name in zip(axes, names, strict=True):
         row_name(axis, name)
         axis.set_ylim(0, 1)
-        axis.tick_params(axis="x", length=0)
     time_axis(strip, max(clip.duration, len(clip.frames) / frame_rate))
     return figure
 
 
 @styled
-def mel_column(samples: np.ndarray, at: float, sampling_rate: int = 16000,
-               bands: int = 80) -> Picture:
+def mel_column(samples: np.ndarray, at: float) -> Picture:
     """How one column of a log-mel spectrogram is made: 25 ms of sound, its spectrum, its mel bands.
 
     Args:
-        samples: (samples,), a waveform. at: where the column begins (seconds).
+        samples: (samples,), a waveform at 16 kHz. at: where the column begins (seconds).
     """
-    first, length, hop = round(at * sampling_rate), 400, 160
+    sampling_rate, length, hop, bands = 16000, 400, 160, 80
+    first = round(at * sampling_rate)
     piece = samples[first:first + length]
     power = np.abs(np.fft.rfft(piece * np.hanning(length + 1)[:-1])) ** 2  # [201]
     filters = librosa.filters.mel(sr=sampling_rate, n_fft=length, n_mels=bands)  # [80, 201]
     column = np.log10(np.maximum(filters @ power, 1e-10))
     hertz = np.fft.rfftfreq(length, 1 / sampling_rate) / 1000
-    figure = picture(14, 4.2, (
-        f"How one column is made. Left: 40 ms of a waveform from {at:.2f} s on, with a window of "
-        f"25 ms and the next, "
-        f"10 ms later. Middle: the power spectrum of that window, greatest at "
-        f"{hertz[power.argmax()]:.1f} kHz, under "
-        f"triangular filters that are wider at higher frequencies. Right: the log energy of "
-        f"{bands} mel bands, "
-        f"greatest in band {int(column.argmax())}."))
+    figure = picture(
+        14, 4.2, (f"How one column is made. Left: 40 ms of a waveform from {at:.2f} s on, with a "
+                  f"window of 25 ms and the next, 10 ms later. Middle: the power spectrum of that "
+                  f"window, greatest at {hertz[power.argmax()]:.1f} kHz, under triangular filters "
+                  f"that are wider at higher frequencies. Right: the log energy of {bands} mel "
+                  f"bands, greatest in band {int(column.argmax())}."))
     wave, spectrum, energy = figure.subplots(1, 3, width_ratios=(1.15, 1.25, 0.9))
     shown = samples[first - hop // 2:first + length + 3 * hop // 2]
     clock = (np.arange(len(shown)) - hop // 2) / sampling_rate * 1000
@@ -100,17 +95,17 @@ def mel_column(samples: np.ndarray, at: float, sampling_rate: int = 16000,
     spectrum.plot(hertz, 10 * np.log10(power / power.max() + 1e-8), color=STRONG, linewidth=1.6)
     for band in range(4, bands, 8):
         spectrum.fill_between(hertz, -80, -80 + 34 * filters[band] / filters[band].max(),
-                              color=LIGHT, linewidth=0.7)
+                              facecolor=LIGHT, edgecolor=INK, linewidth=0.7)
     spectrum.set(ylim=(-80, 4), xlabel="kHz", ylabel="dB",
                  title="its spectrum, and every\neighth of the filters")
-    energy.barh(np.arange(bands), column - column.min(), 0.9, left=column.min(), color=STRONG)
+    energy.barh(
+        np.arange(bands), column - column.min(), 0.9, left=column.min(), color=STRONG, linewidth=0)
     energy.set(xlabel="log10 energy", ylabel="mel band", title=f"one column:\n{bands} numbers")
     return figure
 
 
 @styled
-def spectrograms(shown: dict, columns: int = 4, label: str = "log-mel",
-                 seconds: float | None = None) -> Picture:
+def spectrograms(shown: dict, seconds: float | None = None) -> Picture:
     """Log-mel spectrograms side by side, on one colour scale.
 
     Args:
@@ -120,18 +115,17 @@ def spectrograms(shown: dict, columns: int = 4, label: str = "log-mel",
     shown = {title: np.asarray(mel) for title, mel in shown.items()}
     longest = max(mel.shape[1] for mel in shown.values()) / 100 if seconds is None else seconds
     least, most = min(mel.min() for mel in shown.values()), max(mel.max() for mel in shown.values())
-    details = "; ".join(f"{title}: most energy in band {int(mel.max(1).argmax())}" for title,
-                        mel in shown.items())
-    figure = picture(14, 0.9 + 2.3 * -(-len(shown) // columns),
-                     f"{len(shown)} log-mel spectrograms over time, low frequencies below. "
-                     f"{details}.")
-    axes = panels(figure, len(shown), columns, sharex=True, sharey=True)
+    details = listed(shown, lambda mel: f"most energy in band {int(mel.max(1).argmax())}")
+    figure = picture(
+        14, 0.9 + 2.3 * -(-len(shown) // 4), f"{len(shown)} log-mel spectrograms over time, "
+        f"low frequencies below. {details}.")
+    axes = panels(figure, len(shown), sharex=True, sharey=True)
     for axis, (title, mel) in zip(axes, shown.items(), strict=True):
         drawn = axis.imshow(mel, origin="lower", cmap=mpl.colormaps[EVEN].resampled(24), vmin=least,
                             vmax=most, extent=(0, mel.shape[1] / 100, 0, len(mel)))
         axis.set(title=title, xlim=(0, longest), xlabel="time (s)", ylabel="mel band")
         axis.label_outer()
-    figure.colorbar(drawn, ax=list(axes), label=label, shrink=0.9)
+    figure.colorbar(drawn, ax=list(axes), label="log-mel", shrink=0.9)
     return figure
 
 
@@ -146,19 +140,19 @@ def streams(clips: dict, *, frame_rate: float = 2.0, scene=None, later: dict | N
         later: by a clip's name, how many seconds its sound was delayed. shade: (start, end) to
             shade in all rows.
     """
-    sounds = {name: _named_sounds(clip, scene, (later or {}).get(name, 0.0)) for name,
-              clip in clips.items()}
+    sounds = {name: _named_sounds(clip, scene, (later or {}).get(name, 0.0))
+              for name, clip in clips.items()}
     details = "; ".join(f"{name}: {len(c.frames)} frames, {len(c.waveform) / c.sampling_rate:.1f} "
                         f"s of sound" + (f", no {' and no '.join(c.missing)}" if c.missing else "")
                         + "".join(f", {words} at {start:.1f} s" for start, _, words in sounds[name])
                         for name, c in clips.items())
     shaded = f" Shaded: {shade[0]:.1f} to {shade[1]:.1f} s." if shade else ""
     top = 1.55 if scene else 1.12
-    figure = picture(14, 0.8 + 0.48 * (1.07 + top) * len(clips),
-                     f"Clips on one time axis. {details}.{shaded}")
+    figure = picture(
+        14, 0.8 + 0.48 * (1.07 + top) * len(clips), f"Clips on one time axis. {details}.{shaded}")
     axes = figure.subplots(len(clips), sharex=True, squeeze=False)[:, 0]
-    loudest = max((float(np.abs(c.waveform).max()) for c in clips.values() if len(c.waveform)),
-                  default=1.0)
+    loudest = max(
+        (float(np.abs(c.waveform).max()) for c in clips.values() if len(c.waveform)), default=1.0)
     for axis, (name, clip) in zip(axes, clips.items(), strict=True):
         show_frames(axis, clip.frames, frame_rate, -1, 0.1)
         if len(clip.waveform):
@@ -176,7 +170,6 @@ def streams(clips: dict, *, frame_rate: float = 2.0, scene=None, later: dict | N
                 axis.axvline(border, **BORDER | {"linewidth": 1.6}, zorder=3)
         row_name(axis, textwrap.fill(name, 22))
         axis.set_ylim(-1.05, top)
-        axis.tick_params(axis="x", length=0)
     time_axis(axes[-1], max(clip.duration for clip in clips.values()))
     return figure
 
@@ -199,8 +192,7 @@ def data_rates(stages: dict) -> Picture:
     Args:
         stages: by the stream, by the stage, how many numbers a second there are.
     """
-    details = "; ".join(f"{name}: " + ", ".join(
-        f"{stage} {count:,}" for stage, count in each.items()) for name, each in stages.items())
+    details = listed(stages, lambda each: inline(each, "{:,}"))
     figure = picture(12, 1.2 + 0.52 * sum(map(len, stages.values())),
                      f"Numbers a second, stage by stage. {details}.")
     axis, place, names = figure.subplots(), 0.0, {}
@@ -209,8 +201,8 @@ def data_rates(stages: dict) -> Picture:
         axis.plot(counts, places, line, color=colour, linewidth=2.2, marker="o", markersize=9)
         for y, count, before in zip(places, counts, [None, *counts[:-1]], strict=True):
             words = f"{count:,.0f}" + (f"   (1 / {before / count:.3g})" if before else "")
-            axis.annotate(words, (count, y), xytext=(11, -10), textcoords="offset points",
-                          va="center")
+            axis.annotate(
+                words, (count, y), xytext=(11, -10), textcoords="offset points", va="center")
         names |= dict(zip(places, each, strict=True))
         place += len(each) + 0.6
     axis.set(ylim=(place - 0.9, -0.6), xscale="log", xlim=(1e3, 4e7),

@@ -22,14 +22,14 @@ DASHES, MARKERS = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1))), "os^DvP"
 COLOURS = (STRONG, MARK, INK, "#7a6a00", "#5b5b5b")
 BORDER = {"color": MARK, "linewidth": 2.5,
           "linestyle": (0, (4, 2))}  # where a window or a step ends
-STYLE = {**sns.axes_style("ticks"), **sns.plotting_context("notebook", font_scale=1.2),
-         **dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color",
-                          "ytick.color"), INK),
-         "axes.titleweight": "bold", "figure.titleweight": "bold", "axes.spines.top": False,
-         "axes.spines.right": False, "figure.facecolor": "white", "savefig.facecolor": "white",
-         "legend.frameon": False, "font.size": 12, "grid.color": "#dddddd", "axes.axisbelow": True,
-         "patch.edgecolor": INK, "patch.force_edgecolor": True, "scatter.edgecolors": INK,
-         "image.cmap": EVEN, "image.interpolation": "nearest", "image.aspect": "auto"}
+STYLE = {
+    **sns.axes_style("ticks"), **sns.plotting_context("notebook", font_scale=1.2),
+    **dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color",
+                     "ytick.color"), INK), "axes.titleweight": "bold", "figure.titleweight": "bold",
+    "axes.spines.top": False, "axes.spines.right": False, "figure.facecolor": "white",
+    "savefig.facecolor": "white", "legend.frameon": False, "font.size": 12, "grid.color": "#dddddd",
+    "axes.axisbelow": True, "patch.edgecolor": INK, "patch.force_edgecolor": True,
+    "image.cmap": EVEN, "image.interpolation": "nearest", "image.aspect": "auto"}
 
 
 class Picture(Figure):
@@ -65,6 +65,17 @@ def styled(draw):
         with mpl.rc_context(STYLE):
             return draw(*args, **kwargs)
     return drawn
+
+
+def listed(items: dict, form="{}", joint: str = ": ", end: str = "; ") -> str:
+    """A dict as a part of an alternative text; `form` is a format string or a function."""
+    text = form.format if isinstance(form, str) else form
+    return end.join(f"{name}{joint}{text(value)}" for name, value in items.items())
+
+
+def inline(items: dict, form="{}") -> str:
+    """A dict within another list: "a 1, b 2"."""
+    return listed(items, form, " ", ", ")
 
 
 def picture(width: float, height: float, alt_text: str) -> Picture:
@@ -121,8 +132,8 @@ def boxes(axis, events, *, y: float = 0.5, height: float = 0.92, colour: str = L
     """
     for start, end, text in events:
         axis.barh(y, end - start, height, left=start, color=colour)
-        words = textwrap.fill(text, max(7, round(characters * (end - start))),
-                              break_long_words=False)
+        width = max(7, round(characters * (end - start)))
+        words = textwrap.fill(text, width, break_long_words=False)
         axis.text((start + end) / 2, y, words, ha="center", va="center", color=ink,
                   linespacing=0.95, zorder=4, bbox={"facecolor": colour, "linewidth": 0, "pad": 1})
 
@@ -135,22 +146,27 @@ def named_bars(axis, names, values, ends=None, form: str = "{:.2f}") -> None:
     """
     values, places = np.asarray(values), range(len(values))
     errors = None if ends is None else np.abs(np.asarray(ends) - values)
-    drawn = axis.barh(places, values, 0.7, xerr=errors, color=LIGHT,
-                      error_kw={"ecolor": INK, "elinewidth": 1.6})
+    drawn = axis.barh(
+        places, values, 0.7, xerr=errors, color=LIGHT, error_kw={"ecolor": INK, "elinewidth": 1.6})
     axis.bar_label(drawn, fmt=form.format, padding=6, fontsize=13)
     axis.set_yticks(places, [textwrap.fill(str(name), 32) for name in names])
     axis.set_ylim(len(values) - 0.5, -0.5)
 
 
-def row_name(axis, name: str, **options) -> None:
+def filled(full: bool) -> dict:
+    """Options of `boxes`: blue, or else white."""
+    return {"colour": STRONG, "ink": "white"} if full else {"colour": "white"}
+
+
+def row_name(axis, name: str) -> None:
     """A name at the left of a row without ticks."""
-    axis.set_ylabel(name, rotation=0, ha="right", va="center", **{"fontsize": 12, **options})
+    axis.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=12)
     axis.set_yticks([])
+    axis.tick_params(axis="x", length=0)
 
 
-def colour_legend(figure: Figure, colours: dict, where: str = "lower center",
-                  columns: int = 4) -> None:
+def colour_legend(figure: Figure, colours: dict, where: str = "lower center") -> None:
     """A legend of filled boxes: by its label, a colour or the options of a `Patch`."""
     handles = [Patch(label=label, **(look if isinstance(look, dict) else {"facecolor": look}))
                for label, look in colours.items()]
-    figure.legend(handles=handles, loc=f"outside {where}", ncols=columns)
+    figure.legend(handles=handles, loc=f"outside {where}", ncols=4)

@@ -17,26 +17,25 @@ from ..world.transcript import heard_phrase, seen_phrase
 from .style import BORDER, STRONG, Picture, boxes, picture, png, row_name, styled
 
 
-def seen_events(scene: Scene, name=lambda moment: moment.subject) -> list[tuple[float, float, str]]:
+def seen_events(scene: Scene, name=lambda moment: moment.subject) -> list[tuple]:
     """(start, end, name) of what the script shows, in seconds."""
     return [(m.start, m.end, name(m)) for m in scene.moments if m.seen != "nothing" and name(m)]
 
 
-def heard_events(scene: Scene, name=lambda moment: moment.heard.name) -> list[tuple[float, float,
-                                                                                    str]]:
+def heard_events(scene: Scene, name=lambda moment: moment.heard.name) -> list[tuple]:
     """(start, end, name) of the script's sounds, in seconds."""
-    return [(m.heard.start, m.heard.start + m.heard.seconds, name(m)) for m in scene.moments
-            if m.heard]
+    return [
+        (m.heard.start, m.heard.start + m.heard.seconds, name(m)) for m in scene.moments if m.heard]
 
 
 def time_axis(axis, seconds: float) -> None:
-    """The lowest axis of a figure: seconds from 0."""
+    """The lowest axis of a figure, after `row_name`: seconds from 0."""
     axis.set(xlim=(0, seconds), xticks=np.arange(int(seconds) + 1), xlabel="time (s)")
     axis.tick_params(axis="x", length=4)
 
 
-def show_frames(axis, frames, frame_rate: float, bottom: float, top: float,
-                width: float = 0.94) -> None:
+def show_frames(
+        axis, frames, frame_rate: float, bottom: float, top: float, width: float = 0.94) -> None:
     """Each frame at its time, `width` of a time step wide."""
     for k, frame in enumerate(frames):
         axis.imshow(frame, extent=(k / frame_rate, (k + width) / frame_rate, bottom, top), zorder=2)
@@ -50,15 +49,15 @@ def waveform(axis, clip, middle: float = 0.0, scale: float = 1.0) -> None:
 
 def log_mel(axis, clip, bands: int = 80) -> None:
     """A clip's log-mel spectrogram over time, of the loudest 80 dB."""
-    mel = librosa.feature.melspectrogram(y=clip.waveform, sr=clip.sampling_rate, n_fft=400,
-                                         hop_length=160, n_mels=bands)
+    mel = librosa.feature.melspectrogram(
+        y=clip.waveform, sr=clip.sampling_rate, n_fft=400, hop_length=160, n_mels=bands)
     axis.imshow(librosa.power_to_db(mel, ref=np.max), origin="lower", vmin=-80, vmax=0,
                 extent=(0, len(clip.waveform) / clip.sampling_rate, 0, 1))
 
 
 @styled
-def timeline(scene: Scene | None, clip, *, window_frames: int = 10,
-             frame_rate: float = 2.0) -> Picture:
+def timeline(
+        scene: Scene | None, clip, *, window_frames: int = 10, frame_rate: float = 2.0) -> Picture:
     """A clip on one time axis: frames, waveform, spectrogram, sliding windows and script.
 
     Args:
@@ -73,21 +72,18 @@ def timeline(scene: Scene | None, clip, *, window_frames: int = 10,
         rows = {name: height for name, height in rows.items() if name not in ("seen", "heard")}
     seconds = window_frames / frame_rate
     windows = int(np.ceil(clip.duration / seconds))
-    script = "" if scene is None else " Script: " + "; ".join(
-        f"{m.start:.1f} s see {seen_phrase(m)}, hear {heard_phrase(m)}"
-        for m in scene.moments) + "."
+    script = "; ".join(f"{m.start:.1f} s see {seen_phrase(m)}, hear {heard_phrase(m)}"
+                       for m in (scene.moments if scene else ()))
     figure = picture(14, 1.0 + 1.75 * sum(rows.values()), (
         f"A clip of {clip.duration:.1f} s on one time axis: {len(clip.frames)} frames at "
-        f"{frame_rate:g} a second, "
-        f"its waveform, its log-mel spectrogram, and the borders of its {windows} windows of "
-        f"{window_frames} "
-        f"frames.{script}"))
-    axes = dict(zip(rows, figure.subplots(len(rows), sharex=True,
-                                          height_ratios=list(rows.values())), strict=True))
+        f"{frame_rate:g} Hz, its waveform, its log-mel spectrogram, and the borders of its "
+        f"{windows} windows of {window_frames} frames. Script: {script or 'none'}."))
+    axes = figure.subplots(len(rows), sharex=True, height_ratios=list(rows.values()))
+    axes = dict(zip(rows, axes, strict=True))
     if len(clip.frames):
         ends = np.arange(len(clip.frames[::every]) + 1) * every / frame_rate
-        axes["frames"].imshow(np.concatenate(list(clip.frames[::every]), axis=1),
-                              extent=(0, ends[-1], 0, 1))
+        axes["frames"].imshow(
+            np.concatenate(list(clip.frames[::every]), axis=1), extent=(0, ends[-1], 0, 1))
         for end in ends:
             axes["frames"].axvline(end, color="white", linewidth=1.5)
     if len(clip.waveform):
@@ -99,16 +95,14 @@ def timeline(scene: Scene | None, clip, *, window_frames: int = 10,
         boxes(axes["seen"], seen_events(scene, seen_phrase))
         boxes(axes["heard"], heard_events(scene, heard_phrase))
     for name, axis in axes.items():
-        axis.tick_params(axis="x", length=0)
         row_name(axis, name)
         for border in np.arange(1, windows) * seconds:
-            axis.axvline(border, color="white",
-                         linewidth=4.5)  # makes the dashes visible on the spectrogram
+            axis.axvline(border, color="white", linewidth=4.5)  # below the dashes
             axis.axvline(border, **BORDER)
     for w in range(windows):
         middle = (w * seconds + min(clip.duration, (w + 1) * seconds)) / 2
-        axes["frames"].text(middle, 1.08, f"window {w + 1}", ha="center", va="bottom",
-                            fontweight="bold")
+        axes["frames"].text(
+            middle, 1.08, f"window {w + 1}", ha="center", va="bottom", fontweight="bold")
     time_axis(axis, clip.duration)
     return figure
 

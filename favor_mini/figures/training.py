@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
-from .style import INK, LIGHT, MARK, SERIES, STRONG, Picture, picture, styled
+from .style import INK, LIGHT, MARK, SERIES, STRONG, Picture, inline, listed, picture, styled
 
 
 @styled
@@ -23,9 +23,9 @@ def loss_curves(log: list[dict]) -> Picture:
         stages[name] = offset, offset + last, [
             e for e in log if e["stage"] == name and "cross_entropy" in e]
         offset += last
-    details = "; ".join(f"{name}: {entries[0]['cross_entropy']:.2f} to "
-                        f"{entries[-1]['cross_entropy']:.2f}"
-                        for name, (_, _, entries) in stages.items() if entries)
+    details = listed(
+        {name: entries for name, (*_, entries) in stages.items()
+         if entries}, lambda e: (f"{e[0]['cross_entropy']:.2f} to {e[-1]['cross_entropy']:.2f}"))
     figure = picture(12, 6.4, f"Cross-entropy and diversity loss over {offset} training steps. "
                      f"Cross-entropy, {details}.")
     axes = figure.subplots(2, sharex=True, height_ratios=(2, 1))
@@ -42,8 +42,8 @@ def loss_curves(log: list[dict]) -> Picture:
                           f"{name} ({end - start} steps)", ha="right" if narrow else "center",
                           va="bottom", fontweight="bold", transform=axis.get_xaxis_transform())
         axis.set_ylabel(part.replace("_", "-"))
-    most = max((e["cross_entropy"] for _, _, entries in stages.values() for e in entries),
-               default=1.0)
+    most = max(
+        (e["cross_entropy"] for _, _, entries in stages.values() for e in entries), default=1.0)
     axes[0].set_ylim(0, 1.05 * most)
     axes[1].axhline(0, color=INK, linewidth=1, linestyle=":")
     axes[1].set(xlabel="training step", xlim=(0, max(offset, 1)))
@@ -60,8 +60,8 @@ def score_bars(found: dict[str, list]) -> Picture:
     """
     by_name = {model: {score.name: score for score in rows} for model, rows in found.items()}
     scores = {name: score for rows in by_name.values() for name, score in rows.items()}
-    details = "; ".join(f"{model} {rows['all'].accuracy:.0%}" for model,
-                        rows in by_name.items() if "all" in rows)
+    details = inline(
+        {model: rows["all"].accuracy for model, rows in by_name.items() if "all" in rows}, "{:.0%}")
     figure = picture(12, 2.0 + len(scores) * (0.17 + 0.17 * len(found)),
                      f"Accuracy per kind of question, as bars, with chance marked. Over all "
                      f"questions: {details}.")
@@ -69,9 +69,8 @@ def score_bars(found: dict[str, list]) -> Picture:
         found), "white"
     for i, (model, rows) in enumerate(by_name.items()):
         place, nothing = places - 0.4 + (i + 0.5) * height, (np.nan,) * 3
-        value, low, high = np.array([
-            (rows[n].accuracy, rows[n].low, rows[n].high) if n in rows else nothing
-            for n in scores]).T
+        value, low, high = np.array([(rows[n].accuracy, rows[n].low, rows[n].high) if n in rows
+                                     else nothing for n in scores]).T
         axis.barh(place, value, height, color=SERIES[-len(found):][i], linewidth=0.7, label=model)
         axis.hlines(place, np.minimum(low, value), np.maximum(high, value), color=INK,
                     linewidth=1.6, label=None if i else "95 % interval",

@@ -15,11 +15,13 @@ from .style import (
     LIGHT,
     MARK,
     SERIES,
-    STRONG,
     Picture,
     boxes,
     colour_legend,
+    filled,
     heatmap,
+    inline,
+    listed,
     panels,
     picture,
     row_name,
@@ -31,14 +33,14 @@ from .timeline import heard_events, seen_events, time_axis
 @styled
 def window_contents(names: list[str], num_frames: int = 11, window_frames: int = 4) -> Picture:
     """The frames of each window, measured: one row a window, padding hatched."""
-    steps, real = torch.arange(float(num_frames))[None, :, None, None], torch.ones(1, num_frames,
-                                                                                   dtype=torch.bool)
+    steps = torch.arange(float(num_frames))[None, :, None, None]
+    real = torch.ones(1, num_frames, dtype=torch.bool)
     split = {name: find("windows", name)(steps, real, window_frames) for name in names}
     split = {name: (windows[..., 0].int().numpy(), mask.numpy())
-             for name, (windows, mask) in split.items()}  # [W, K]
-    details = "; ".join(f"{name}: " + " | ".join(" ".join(str(n) for n,
-        r in zip(*row, strict=True) if r) + " padding" * int((~row[1]).any())
-        for row in zip(*held, strict=True)) for name, held in split.items())
+             for name, (windows, mask) in split.items()}  # [W, K] each
+    details = listed(split, lambda held: " | ".join(
+        " ".join([*map(str, frames[real]), *["padding"] * (not real.all())])
+        for frames, real in zip(*held, strict=True)))
     most = max(len(windows) for windows, _ in split.values())
     figure = picture(14, 1.5 + 0.52 * most, (
         f"The frames, from 0 to {num_frames - 1}, in windows of {window_frames}; dashed, the "
@@ -63,8 +65,8 @@ def window_contents(names: list[str], num_frames: int = 11, window_frames: int =
 def window_edges(duration: float, window_frames: int, skipped: float = 0.0,
                  frame_rate: float = 2.0) -> np.ndarray:
     """Times at which windows end, in a clip without its first `skipped` seconds."""
-    return np.arange(skipped + window_frames / frame_rate, duration - 0.01,
-                     window_frames / frame_rate)
+    return np.arange(
+        skipped + window_frames / frame_rate, duration - 0.01, window_frames / frame_rate)
 
 
 def is_cut(moment: Moment, edges, margin: float = 0.5) -> bool:
@@ -76,8 +78,9 @@ def moment_of(scene: Scene, question) -> Moment | None:
     """The moment that a `shown_when`, `heard_while` or `said_when` question is about, if any."""
     for m in scene.moments:
         if m.heard and m.subject:
-            cue, answer = (m.heard.name, m.subject) if question.family == "shown_when" else (
-                m.subject, m.heard.name)
+            cue, answer = m.subject, m.heard.name
+            if question.family == "shown_when":
+                cue, answer = answer, cue
             if answer == question.answer and f" {cue} " in f" {question.text.rstrip('?')} ":
                 return m
     return None
@@ -92,21 +95,20 @@ def script_windows(scene: Scene, window_frames: int, skipped: float = 0.0) -> Pi
     """
     edges = window_edges(scene.duration, window_frames, skipped)
     cut = [m for m in scene.moments if is_cut(m, edges)]
-    names = ", ".join(str(m.subject or m.heard and m.heard.name or "a pause")
-                      for m in cut) or "nothing"
-    figure = picture(13, 3.0, (
-        f"A script of {scene.duration:.1f} s with windows of {window_frames} frames, without its "
-        f"first {skipped:g} s. "
-        f"Borders at {', '.join(f'{edge:g} s' for edge in edges) or 'no time'}. Cut in two: "
-        f"{names}."))
+    names = ", ".join(
+        str(m.subject or m.heard and m.heard.name or "a pause") for m in cut) or "nothing"
+    figure = picture(13, 3.0, (f"A script of {scene.duration:.1f} s with windows of "
+                               f"{window_frames} frames, without its first {skipped:g} s. Borders "
+                               f"at {', '.join(f'{edge:g} s' for edge in edges) or 'no time'}. "
+                               f"Cut in two: {names}."))
     seen, heard = figure.subplots(2, sharex=True)
     cut_times = [(m.start, m.end) for m in cut]
-    for axis, name, events in ((seen, "seen", seen_events(scene)),
-                               (heard, "heard", heard_events(scene))):
+    for axis, name, events in (
+            (seen, "seen", seen_events(scene)), (heard, "heard", heard_events(scene))):
         for start, end, text in events:
-            dark = (start, end) in cut_times if axis is seen else any(start < edge < end
-                                                                      for edge in edges)
-            boxes(axis, [(start, end, text)], **{"colour": STRONG, "ink": "white"} if dark else {})
+            dark = ((start, end) in cut_times if axis is seen
+                    else any(start < edge < end for edge in edges))
+            boxes(axis, [(start, end, text)], **filled(True) if dark else {})
         row_name(axis, name)
         axis.set_ylim(0, 1)
         axis.axvspan(0, skipped, color="white", alpha=0.75, zorder=5)
@@ -126,9 +128,8 @@ def window_ablation(labels: list[str], costs, title: str = "") -> Picture:
         costs: (questions, windows), drops of the log probability.
     """
     costs = np.asarray(costs)
-    details = "; ".join(f"{label} " + ", ".join(
-        f"window {w + 1} {cost:.1f}" for w, cost in enumerate(row)) for label,
-                        row in zip(labels, costs, strict=True))
+    details = listed(dict(zip(labels, costs, strict=True)), lambda row: inline(
+        {f"window {w}": cost for w, cost in enumerate(row, 1)}, "{:.1f}"))
     figure = picture(11, 1.6 + 0.62 * len(labels), (
         f"{title}. Drop of the true answer's log probability without a window: {details}."))
     axis = figure.subplots()
