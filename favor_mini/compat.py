@@ -5,6 +5,10 @@ Each entry names the internal that it relies on and why no public interface serv
 """
 
 from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+# The encoder of WhisperModel without its decoder. It has no public name.
+from transformers.models.whisper.modeling_whisper import WhisperEncoder as WhisperEncoder
 
 
 class PatchEmbedding(nn.Sequential):
@@ -18,3 +22,13 @@ class PatchEmbedding(nn.Sequential):
     def weight(self) -> Tensor:
         """The first layer's weight; its dtype is the one that the pixels are cast to."""
         return self[0].weight
+
+
+class SdpaModel(PreTrainedModel):
+    """A model whose modules can use PyTorch's `scaled_dot_product_attention`.
+
+    Internal: without `_supports_sdpa`, `from_pretrained(..., attn_implementation="sdpa")` raises
+    for a model, even if all its modules support it.
+    """
+
+    _supports_sdpa = True

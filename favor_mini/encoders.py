@@ -9,9 +9,8 @@ from transformers import (
     InstructBlipVisionConfig,
     InstructBlipVisionModel,
 )
-from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from .compat import PatchEmbedding
+from .compat import PatchEmbedding, WhisperEncoder
 from .shapes import check_shape
 
 

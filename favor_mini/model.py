@@ -1,16 +1,16 @@
-"""FAVOR as one `PreTrainedModel`: frozen encoders, the connector, and a frozen LLM with LoRA."""
+"""FAVOR as one transformers model: frozen encoders, the connector, a frozen LLM with LoRA."""
 
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, PreTrainedModel
-from transformers.models.whisper.modeling_whisper import WhisperEncoder
+from transformers import AutoModelForCausalLM
 from transformers.utils import ModelOutput
 
 from . import language
 from . import losses as losses  # registers the paper's diversity loss
+from .compat import SdpaModel, WhisperEncoder
 from .config import FavorConfig
 from .encoders import VisualEncoder, encode_audio
 from .parts import load_parts
@@ -37,7 +37,7 @@ class FavorOutput(ModelOutput):
     maps: AttentionMaps | None = None  # with return_maps
 
 
-class FavorForConditionalGeneration(PreTrainedModel):
+class FavorForConditionalGeneration(SdpaModel):
     """An audio-visual LLM. `FavorProcessor` makes the arguments of `forward` and `generate`."""
 
     config_class = FavorConfig

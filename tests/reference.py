@@ -1,6 +1,6 @@
-"""The mechanism once more, slow and plain: Python loops over numpy arrays, every softmax written out.
+"""A second, simple implementation of the mechanism: Python loops over numpy arrays.
 
-Nothing here comes from the package; the tests hold the package against it.
+It imports nothing from the package. The tests compare the package with it.
 """
 
 import math
@@ -23,7 +23,7 @@ def synchronise(visual, audio, audio_tokens):
 
 
 def split_windows(steps, window_frames):
-    """(T, P, D) -> a list of windows (K * P, D), and a list of their frames' truth (K,)."""
+    """(T, P, D) -> a list of windows (K * P, D), and for each the real frames, (K,) bool."""
     windows, masks = [], []
     for start in range(0, len(steps), window_frames):
         window, mask = [], []
@@ -37,22 +37,24 @@ def split_windows(steps, window_frames):
 
 
 def allowed(name, num_frames, step_tokens):
-    """The mask as a naive double loop over (looking, seen)."""
+    """The mask as a double loop over (query, key)."""
     length = num_frames * step_tokens
     mask = np.zeros((length, length), bool)
     for i in range(length):
         for j in range(length):
-            looking, seen = i // step_tokens, j // step_tokens
-            mask[i, j] = {"block_causal": seen <= looking, "block_anticausal": seen >= looking, "full": True}[name]
+            query, key = i // step_tokens, j // step_tokens
+            mask[i, j] = {"block_causal": key <= query, "block_anticausal": key >= query,
+                          "full": True}[name]
     return mask
 
 
 def diversity(windows):
-    """Windows of queries (N, D) -> the mean over windows of the mean cosine over ordered pairs of different queries."""
+    """Windows of queries (N, D) -> mean over windows of the mean cosine of different queries."""
     values = []
     for queries in windows:
         pairs = [(i, j) for i in range(len(queries)) for j in range(len(queries)) if i != j]
-        cosines = [queries[i] @ queries[j] / np.linalg.norm(queries[i]) / np.linalg.norm(queries[j]) for i, j in pairs]
+        cosines = [queries[i] @ queries[j] / np.linalg.norm(queries[i]) / np.linalg.norm(queries[j])
+                   for i, j in pairs]
         values.append(sum(cosines) / len(cosines))
     return sum(values) / len(values)
 
@@ -66,20 +68,22 @@ def layer_norm(x, weights, name):
     return np.array(rows) * weights[f"{name}.weight"] + weights[f"{name}.bias"]
 
 
-def attention(x, memory, see, weights, name, heads):
-    """BERT's attention sub-layer: projections, heads one by one, rows one by one, dense, residual, LayerNorm."""
+def attention(x, memory, allowed, weights, name, heads):
+    """BERT's attention sub-layer, one head and one row at a time."""
     q, k = linear(x, weights, f"{name}.self.query"), linear(memory, weights, f"{name}.self.key")
     v = linear(memory, weights, f"{name}.self.value")
     size = q.shape[1] // heads
-    heard = np.zeros_like(q)
+    attended = np.zeros_like(q)
     for h in range(heads):
         part = slice(h * size, (h + 1) * size)
         for i in range(len(q)):
-            seen = [j for j in range(len(k)) if see[i, j]]
-            scores = [q[i, part] @ k[j, part] / math.sqrt(size) for j in seen]
+            keys = [j for j in range(len(k)) if allowed[i, j]]
+            scores = [q[i, part] @ k[j, part] / math.sqrt(size) for j in keys]
             exponents = [math.exp(s - max(scores)) for s in scores]
-            heard[i, part] = sum(e / sum(exponents) * v[j, part] for e, j in zip(exponents, seen, strict=True))
-    return layer_norm(x + linear(heard, weights, f"{name}.output.dense"), weights, f"{name}.output.LayerNorm")
+            weights_of = [e / sum(exponents) for e in exponents]
+            attended[i, part] = sum(w * v[j, part] for w, j in zip(weights_of, keys, strict=True))
+    return layer_norm(x + linear(attended, weights, f"{name}.output.dense"), weights,
+                      f"{name}.output.LayerNorm")
 
 
 def gelu(x):
@@ -87,16 +91,16 @@ def gelu(x):
 
 
 def causal_qformer(window, real, weights, *, layers, heads, step_tokens, mask="block_causal"):
-    """One window (K * P, D) -> its output queries (N, width), and each layer's causally encoded inputs.
+    """One window (K * P, D) -> its output queries (N, width), and each layer's encoded inputs.
 
-    `weights` has BERT's names. `real`: truth of each of the K frames; padded frames are seen by nobody but themselves.
+    `weights` has BERT's names. `real`, (K,) bool: only a padded frame attends to itself.
     """
     num_frames, length = len(real), len(window)
     frame = [i // step_tokens for i in range(length)]
-    see = allowed(mask, num_frames, step_tokens)
+    may = allowed(mask, num_frames, step_tokens)
     for i in range(length):
         for j in range(length):
-            see[i, j] &= real[frame[j]] or frame[i] == frame[j]
+            may[i, j] &= real[frame[j]] or frame[i] == frame[j]
     inputs = layer_norm(window, weights, "ln_audio_visual") + weights["position_embedding.weight"]
     queries = layer_norm(weights["query_tokens"][0], weights, "bert.embeddings.LayerNorm")
     every = np.ones((len(queries), len(queries)), bool)
@@ -104,9 +108,10 @@ def causal_qformer(window, real, weights, *, layers, heads, step_tokens, mask="b
     encodings = []
     for i in range(layers):
         name = f"bert.encoder.layer.{i}"
-        encoded = attention(inputs, inputs, see, weights, f"{name}.causal_attention", heads)
+        encoded = attention(inputs, inputs, may, weights, f"{name}.causal_attention", heads)
         queries = attention(queries, queries, every, weights, f"{name}.attention", heads)
-        queries = attention(queries, encoded, from_queries, weights, f"{name}.crossattention", heads)
+        queries = attention(queries, encoded, from_queries, weights, f"{name}.crossattention",
+                            heads)
         hidden = linear(gelu(linear(queries, weights, f"{name}.intermediate_query.dense")), weights,
                         f"{name}.output_query.dense")
         queries = layer_norm(queries + hidden, weights, f"{name}.output_query.LayerNorm")

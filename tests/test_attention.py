@@ -1,4 +1,4 @@
-"""The masks against a double loop, and the attention block against its own maps."""
+"""The masks are compared with a double loop, the attention block with its own maps."""
 
 import numpy as np
 import pytest
@@ -18,26 +18,31 @@ MASKS = ["block_causal", "block_anticausal", "full"]
 @given(frames=st.integers(1, 7), tokens=st.integers(1, 4))
 @settings(max_examples=25, deadline=None)
 def test_masks_equal_the_double_loop(name, frames, tokens):
-    np.testing.assert_array_equal(find("attention", name)(frames, tokens).numpy(), reference.allowed(name, frames, tokens))
+    np.testing.assert_array_equal(find("attention", name)(frames, tokens).numpy(),
+                                  reference.allowed(name, frames, tokens))
 
 
 def test_block_causal_by_hand():
     wanted = ["110000", "110000", "111100", "111100", "111111", "111111"]
-    assert find("attention", "block_causal")(3, 2).int().tolist() == [[int(c) for c in row] for row in wanted]
+    mask = find("attention", "block_causal")(3, 2)
+    assert mask.int().tolist() == [[int(c) for c in row] for row in wanted]
 
 
 @pytest.mark.parametrize("name", MASKS)
-@given(truth=st.lists(st.lists(st.booleans(), min_size=4, max_size=4), min_size=1, max_size=3), tokens=st.integers(1, 3))
+@given(truth=st.lists(st.lists(st.booleans(), min_size=4, max_size=4), min_size=1, max_size=3),
+       tokens=st.integers(1, 3))
 @settings(max_examples=25, deadline=None)
-def test_padded_frames_are_seen_by_none_but_themselves(name, truth, tokens):
+def test_only_padded_frames_attend_to_themselves(name, truth, tokens):
     mask = window_mask(name, torch.tensor(truth), tokens)
     base = reference.allowed(name, 4, tokens)
     for w, real in enumerate(truth):
-        found = mask[w if len(mask) > 1 else 0, 0].numpy()  # one mask serves all windows where no frame is padded
+
+        found = mask[w if len(mask) > 1 else 0, 0].numpy()
         for i in range(4 * tokens):
             for j in range(4 * tokens):
-                assert found[i, j] == (base[i, j] and (real[j // tokens] or i // tokens == j // tokens))
-        assert found.any(axis=1).all(), "a row that sees nothing makes the softmax undefined"
+                own = i // tokens == j // tokens
+                assert found[i, j] == (base[i, j] and (real[j // tokens] or own))
+        assert found.any(axis=1).all(), "the softmax of a row without any key is undefined"
 
 
 def test_an_unknown_mask_lists_the_known_ones():
@@ -68,8 +73,8 @@ def test_maps_are_the_weights_really_used(memory_width, masked):
     if masked:
         assert not maps[0][~mask.expand(2, 2, 5, 7)].any()
     values = block.value(memory).unflatten(-1, (2, 4)).transpose(1, 2)
-    heard = block.output((maps[0] @ values).transpose(1, 2).flatten(2))
-    torch.testing.assert_close(out, block.norm(x + heard), atol=1e-6, rtol=1e-5)
+    attended = block.output((maps[0] @ values).transpose(1, 2).flatten(2))
+    torch.testing.assert_close(out, block.norm(x + attended), atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(out, block(x, memory, mask), atol=0, rtol=0)
 
 
@@ -85,7 +90,8 @@ def test_maps_are_not_computed_unless_asked_for():
         with torch.no_grad(), Ops():
             block(x, memory, maps=maps)
         assert any("_softmax" in n for n in names) == found
-        assert any("scaled_dot_product" in n for n in names), "attention goes through scaled_dot_product_attention"
+        assert any("scaled_dot_product" in n for n
+                   in names), "attention goes through scaled_dot_product_attention"
 
 
 def test_heads_must_divide_the_width():

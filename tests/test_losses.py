@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from favor_mini.losses import diversity_loss
 
 
-@given(windows=st.integers(1, 4), queries=st.integers(2, 6), width=st.integers(2, 8), seed=st.integers(0, 99))
+@given(windows=st.integers(1, 4), queries=st.integers(2, 6), width=st.integers(2, 8),
+       seed=st.integers(0, 99))
 @settings(max_examples=60, deadline=None)
 def test_equals_the_double_loop(windows, queries, width, seed):
     x = np.random.default_rng(seed).normal(size=(windows, queries, width)).astype(np.float32)
@@ -25,11 +26,12 @@ def test_equals_the_double_loop(windows, queries, width, seed):
     ([[1, 0], [1, 1]], 0.5**0.5),
 ])
 def test_by_hand(queries, value):
-    assert diversity_loss(torch.tensor([queries], dtype=torch.float32)).item() == pytest.approx(value, abs=1e-6)
+    loss = diversity_loss(torch.tensor([queries], dtype=torch.float32))
+    assert loss.item() == pytest.approx(value, abs=1e-6)
 
 
 def test_the_diagonal_never_counts():
-    """32 orthogonal queries: with the diagonal the value would be 1 / 32, however it is averaged."""
+    """32 orthogonal queries: with the diagonal the value would be 1 / 32."""
     assert abs(diversity_loss(torch.eye(32)[None]).item()) < 1e-7
 
 
@@ -46,7 +48,8 @@ def test_windows_count_alike():
 
 
 def test_nothing_to_compare_is_zero_and_has_a_gradient():
-    for queries, real in ((torch.randn(2, 1, 4), None), (torch.randn(2, 3, 4), torch.zeros(2, dtype=torch.bool))):
+    for queries, real in ((torch.randn(2, 1, 4), None),
+                          (torch.randn(2, 3, 4), torch.zeros(2, dtype=torch.bool))):
         queries.requires_grad_()
         value = diversity_loss(queries, real)
         value.backward()
@@ -62,7 +65,8 @@ def test_the_gradient_is_the_slope():
         shifted = [x.detach().numpy().astype(np.float64) for _ in range(2)]
         shifted[0][index] += step
         shifted[1][index] -= step
-        wanted[index] = (reference.diversity(shifted[0]) - reference.diversity(shifted[1])) / (2 * step)
+        high, low = (reference.diversity(x) for x in shifted)
+        wanted[index] = (high - low) / (2 * step)
     np.testing.assert_allclose(x.grad.numpy(), wanted, atol=1e-5)
 
 

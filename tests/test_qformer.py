@@ -1,4 +1,4 @@
-"""The causal Q-Former: against a plain reference under BERT's names, and who learns of whom when a frame changes."""
+"""The causal Q-Former: compared with a reference, and which frames depend on which."""
 
 import re
 
@@ -10,6 +10,7 @@ from transformers import BertConfig, InstructBlipQFormerConfig
 from transformers.models.bert.modeling_bert import BertAttention
 from transformers.models.instructblip.modeling_instructblip import InstructBlipQFormerLayer
 
+from favor_mini.language import additive_mask
 from favor_mini.losses import diversity_loss
 from favor_mini.qformer import CausalQFormer
 
@@ -23,7 +24,8 @@ RENAMING = [
     (r"\.crossattention\.", ".cross_attention."), (r"\.self\.(query|key|value)\.", r".\1."),
     (r"\.output\.dense\.", ".output."), (r"\.output\.LayerNorm\.", ".norm."),
     (r"\.intermediate_query\.dense\.", ".feed_forward.intermediate."),
-    (r"\.output_query\.dense\.", ".feed_forward.output."), (r"\.output_query\.LayerNorm\.", ".feed_forward.norm."),
+    (r"\.output_query\.dense\.", ".feed_forward.output."),
+    (r"\.output_query\.LayerNorm\.", ".feed_forward.norm."),
 ]
 
 
@@ -35,8 +37,9 @@ def rename(name):
 
 def make(mask="block_causal", layers=2, scramble=True, window_frames=K, **changes):
     torch.manual_seed(1)
-    sizes = {"input_width": D, "window_frames": window_frames, "step_tokens": P, "num_queries": N, "width": WIDTH,
-             "layers": layers, "heads": HEADS, "hidden": 20, "dropout": 0.0, **changes}
+    sizes = {"input_width": D, "window_frames": window_frames, "step_tokens": P, "num_queries": N,
+             "width": WIDTH, "layers": layers, "heads": HEADS, "hidden": 20, "dropout": 0.0,
+             **changes}
     qformer = CausalQFormer(attention=mask, **sizes)
     if scramble:
         for parameter in qformer.parameters():
@@ -59,7 +62,8 @@ def bert_weights(layers=2, seed=3):
     norm("bert.embeddings.LayerNorm", WIDTH)
     for i in range(layers):
         layer = f"bert.encoder.layer.{i}"
-        for part, width, memory in (("causal_attention", D, D), ("attention", WIDTH, WIDTH), ("crossattention", WIDTH, D)):
+        for part, width, memory in (("causal_attention", D, D), ("attention", WIDTH, WIDTH),
+                                    ("crossattention", WIDTH, D)):
             linear(f"{layer}.{part}.self.query", width, width)
             linear(f"{layer}.{part}.self.key", memory, width)
             linear(f"{layer}.{part}.self.value", memory, width)
@@ -72,7 +76,8 @@ def bert_weights(layers=2, seed=3):
 
 
 def load_bert(qformer, weights):
-    state = {rename(k): torch.tensor(v[0] if k == "query_tokens" else v) for k, v in weights.items()}
+    state = {rename(k): torch.tensor(v[0] if k == "query_tokens" else v)
+             for k, v in weights.items()}
     qformer.load_state_dict(state, strict=True)
     return qformer
 
@@ -85,41 +90,50 @@ def test_equals_the_plain_reference_by_renaming_alone(mask):
     real = np.array([[True] * 4, [True, True, True, False], [True, False, False, False]])
     found, _ = qformer(torch.tensor(windows), torch.tensor(real))
     for w in range(3):
-        wanted, _ = reference.causal_qformer(windows[w], real[w], weights, layers=2, heads=HEADS, step_tokens=P, mask=mask)
+        wanted, _ = reference.causal_qformer(windows[w], real[w], weights, layers=2, heads=HEADS,
+                                             step_tokens=P, mask=mask)
         np.testing.assert_allclose(found[w].detach().numpy(), wanted, atol=1e-5)
 
 
 def test_equals_transformers_own_bert_and_instructblip_layers():
-    """The causal attention is BERT's attention sub-layer, the query part InstructBLIP's Q-Former layer."""
+    """Causal attention is BERT's attention sub-layer, the rest InstructBLIP's Q-Former layer."""
     weights = {k: torch.tensor(v) for k, v in bert_weights(layers=1).items()}
     qformer = load_bert(make(layers=1), bert_weights(layers=1))
     prefix = "bert.encoder.layer.0."
     own = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
-    eager = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "attn_implementation": "eager"}
+    eager = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
+             "attn_implementation": "eager"}
     causal = BertAttention(BertConfig(hidden_size=D, num_attention_heads=HEADS, **eager)).eval()
-    causal.load_state_dict({k.removeprefix("causal_attention."): v for k, v in own.items() if k.startswith("causal")})
+    causal.load_state_dict({k.removeprefix("causal_attention."): v for k, v in own.items()
+                            if k.startswith("causal")})
     layer = InstructBlipQFormerLayer(InstructBlipQFormerConfig(
-        hidden_size=WIDTH, intermediate_size=20, num_attention_heads=HEADS, encoder_hidden_size=D, **eager), 0).eval()
-    names = {k.replace("attention.self.", "attention.attention."): v for k, v in own.items() if "causal" not in k}
+        hidden_size=WIDTH, intermediate_size=20, num_attention_heads=HEADS, encoder_hidden_size=D,
+        **eager), 0).eval()
+    names = {k.replace("attention.self.", "attention.attention."): v for k, v in own.items()
+             if "causal" not in k}
     missing, unexpected = layer.load_state_dict(names, strict=False)
-    assert not unexpected and all(m.startswith(("intermediate.", "output.")) for m in missing)  # InstructBLIP's text path
+    # InstructBLIP's text path
+    assert not unexpected and all(m.startswith(("intermediate.", "output.")) for m in missing)
 
     windows = torch.randn(2, K * P, D)
     found, _ = qformer(windows, torch.ones(2, K, dtype=torch.bool))
     mask = torch.tensor(reference.allowed("block_causal", K, P))
-    inputs = torch.nn.functional.layer_norm(windows, (D,), *[weights[f"ln_audio_visual.{n}"] for n in ("weight", "bias")],
-                                            1e-12) + weights["position_embedding.weight"]
-    encoded = causal(inputs, attention_mask=torch.zeros(mask.shape).masked_fill(~mask, -torch.inf)[None, None])[0]
-    queries = torch.nn.functional.layer_norm(weights["query_tokens"], (WIDTH,), *[
-        weights[f"bert.embeddings.LayerNorm.{n}"] for n in ("weight", "bias")], 1e-12).expand(2, -1, -1)
+    def norm(x, name):
+        own = [weights[f"{name}.weight"], weights[f"{name}.bias"]]
+        return torch.nn.functional.layer_norm(x, x.shape[-1:], *own, 1e-12)
+
+    inputs = norm(windows, "ln_audio_visual") + weights["position_embedding.weight"]
+    encoded = causal(inputs, attention_mask=additive_mask(mask)[None, None])[0]
+    queries = norm(weights["query_tokens"], "bert.embeddings.LayerNorm").expand(2, -1, -1)
     wanted = layer(queries, encoder_hidden_states=encoded, query_length=N)
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
 
 
 def encodings(qformer, windows):
-    """Each layer's encoded inputs, (layers, K, P, D), as the layers themselves compute them in a forward pass."""
+    """Each layer's encoded inputs (layers, K, P, D), taken from a forward pass."""
     kept = []
-    hooks = [layer.causal_attention.register_forward_hook(lambda *call: kept.append(call[-1])) for layer in qformer.layers]
+    hooks = [layer.causal_attention.register_forward_hook(lambda *call: kept.append(call[-1]))
+             for layer in qformer.layers]
     with torch.no_grad():
         qformer(windows, torch.ones(len(windows), K, dtype=torch.bool))
     for hook in hooks:
@@ -128,25 +142,29 @@ def encodings(qformer, windows):
 
 
 @pytest.mark.parametrize("mask, touched", [
-    ("block_causal", lambda changed: range(changed, K)),  # itself and what comes after: none before learns of it
-    ("block_anticausal", lambda changed: range(changed + 1)),  # the released code's mask: itself and what came before
+    # the frame itself and later frames depend on it
+    ("block_causal", lambda changed: range(changed, K)),
+    # the released code's mask: the frame itself and earlier frames
+    ("block_anticausal", lambda changed: range(changed + 1)),
     ("full", lambda changed: range(K)),
 ])
 @pytest.mark.parametrize("changed", range(K))
-def test_which_encodings_a_changed_frame_touches_at_every_layer(mask, touched, changed):
+def test_which_frames_depend_on_a_changed_frame_at_every_layer(mask, touched, changed):
     qformer, windows = make(mask, layers=3), torch.randn(1, K * P, D)
     other = windows.clone()
     other.unflatten(1, (K, P))[:, changed] += torch.randn(P, D)
-    difference = (encodings(qformer, windows) - encodings(qformer, other)).abs().amax(dim=-1)  # [layers, K, P]
+    # [layers, K, P]
+    difference = (encodings(qformer, windows) - encodings(qformer, other)).abs().amax(dim=-1)
     for frame in range(K):
         for layer in range(3):
+            moved, where = difference[layer, frame], f"frame {frame}, layer {layer}"
             if frame in touched(changed):
-                assert (difference[layer, frame] > 1e-4).all(), f"frame {frame} should have changed, layer {layer}"
+                assert (moved > 1e-4).all(), f"{where} should depend on frame {changed}"
             else:
-                assert (difference[layer, frame] == 0).all(), f"frame {frame} learned of frame {changed}, layer {layer}"
+                assert (moved == 0).all(), f"{where} should not depend on frame {changed}"
 
 
-def test_every_layer_reads_the_windows_inputs_not_the_layer_before():
+def test_every_layers_causal_attention_starts_from_the_windows_inputs():
     qformer, windows = make(layers=2), torch.randn(1, K * P, D)
     before = encodings(qformer, windows)
     torch.nn.init.normal_(qformer.layers[0].causal_attention.value.weight)
@@ -159,11 +177,13 @@ def test_the_weights_are_the_same_for_every_window_and_windows_do_not_mix():
     mask = torch.ones(3, K, dtype=torch.bool)
     together, _ = qformer(windows, mask)
     for w in range(3):
-        torch.testing.assert_close(together[w : w + 1], qformer(windows[w : w + 1], mask[:1])[0], atol=1e-6, rtol=1e-5)
-    torch.testing.assert_close(together.flip(0), qformer(windows.flip(0), mask)[0], atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(together[w : w + 1], qformer(windows[w : w + 1], mask[:1])[0],
+                                   atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(together.flip(0), qformer(windows.flip(0), mask)[0], atol=1e-6,
+                               rtol=1e-5)
 
 
-def test_what_stands_in_padded_frames_does_not_matter():
+def test_the_content_of_padded_frames_does_not_matter():
     qformer, windows = make(), torch.randn(2, K * P, D)
     mask = torch.tensor([[True, True, False, False], [True, True, True, False]])
     other = windows.clone()
@@ -178,15 +198,18 @@ def test_a_longer_window_with_padding_equals_a_window_as_long_as_the_clip():
     windows = torch.randn(1, K * P, D)
     padded = torch.nn.functional.pad(windows, (0, 0, 0, 3 * P))
     mask = torch.arange(7)[None] < K
-    torch.testing.assert_close(long(padded, mask)[0], short(windows, mask[:, :K])[0], atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(long(padded, mask)[0], short(windows, mask[:, :K])[0], atol=1e-6,
+                               rtol=1e-5)
 
 
 def test_a_window_without_real_frames_is_finite():
-    queries, maps = make()(torch.zeros(1, K * P, D), torch.zeros(1, K, dtype=torch.bool), return_maps=True)
-    assert queries.isfinite().all() and all(m.isfinite().all() for m in (*maps.causal, *maps.self, *maps.cross))
+    queries, maps = make()(torch.zeros(1, K * P, D), torch.zeros(1, K, dtype=torch.bool),
+                           return_maps=True)
+    assert queries.isfinite().all() and all(m.isfinite().all() for m
+                                            in (*maps.causal, *maps.self, *maps.cross))
 
 
-def test_maps_keep_to_the_mask():
+def test_maps_are_zero_where_the_mask_is_false():
     qformer = make()
     mask = torch.tensor([[True] * 4, [True, True, False, False]])
     _, maps = qformer(torch.randn(2, K * P, D), mask, return_maps=True)
@@ -201,7 +224,8 @@ def test_maps_keep_to_the_mask():
 
 
 def cosine_at_start(with_norm, biases):
-    qformer = make(scramble=False, step_tokens=8, input_width=48, width=32, heads=4, hidden=64, num_queries=8)
+    qformer = make(scramble=False, step_tokens=8, input_width=48, width=32, heads=4, hidden=64,
+                   num_queries=8)
     if biases:  # torch's own initialisation in place of BERT's
         for module in qformer.modules():
             if isinstance(module, torch.nn.Linear):
@@ -213,13 +237,13 @@ def cosine_at_start(with_norm, biases):
 
 
 def test_the_layernorm_on_the_queries_keeps_them_apart():
-    """Queries of size 0.02 drown in whatever the layers add to all of them alike, such as the biases."""
+    """What the layers add to all queries, such as biases, is larger than queries of size 0.02."""
     assert cosine_at_start(with_norm=True, biases=False) < 0.3
     assert cosine_at_start(with_norm=True, biases=True) < 0.5
     assert cosine_at_start(with_norm=False, biases=True) > 0.9
 
 
-def test_a_wrong_window_is_explained():
+def test_a_wrong_window_raises():
     with pytest.raises(ValueError, match="4 frames x 3 tokens = 12 tokens of width 12"):
         make()(torch.zeros(1, 10, D), torch.ones(1, K, dtype=torch.bool))
     with pytest.raises(ValueError, match="no attention 'diagonal'"):

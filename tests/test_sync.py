@@ -1,4 +1,4 @@
-"""Temporal synchronisation against the plain reference and by hand."""
+"""Temporal synchronisation, compared with the reference and by hand."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from favor_mini.sync import step_mask, synchronise
 
-sizes = {"frames": st.integers(0, 6), "visual_tokens": st.integers(1, 4), "audio": st.integers(0, 17),
+sizes = {"frames": st.integers(0, 6), "visual_tokens": st.integers(1, 4),
+         "audio": st.integers(0, 17),
          "audio_tokens": st.integers(1, 5), "seed": st.integers(0, 9)}
 
 
@@ -26,7 +27,7 @@ def test_equals_the_plain_reference(frames, visual_tokens, audio, audio_tokens, 
 
 
 def test_by_hand():
-    """Two frames of one token, five audio tokens of two a step: three steps, the third without a picture."""
+    """Two frames of one token, five audio tokens, two per step: the third step has no frame."""
     visual = torch.tensor([[[[1.0]], [[2.0]]]])
     audio = torch.tensor([[[10.0], [11.0], [12.0], [13.0], [14.0]]])
     assert synchronise(visual, audio, audio_tokens=2).tolist() == [
@@ -41,11 +42,13 @@ def test_the_papers_sizes():
 
 @given(**sizes, shift=st.integers(1, 3))
 @settings(max_examples=30, deadline=None)
-def test_shifting_both_streams_shifts_the_output(frames, visual_tokens, audio, audio_tokens, seed, shift):
+def test_shifting_both_streams_shifts_the_output(frames, visual_tokens, audio, audio_tokens, seed,
+                                                 shift):
     torch.manual_seed(seed)
     visual, heard = torch.randn(1, frames, visual_tokens, 3), torch.randn(1, audio, 2)
     later = synchronise(torch.cat([torch.zeros(1, shift, visual_tokens, 3), visual], 1),
-                        torch.cat([torch.zeros(1, shift * audio_tokens, 2), heard], 1), audio_tokens=audio_tokens)
+                        torch.cat([torch.zeros(1, shift * audio_tokens, 2), heard], 1),
+                        audio_tokens=audio_tokens)
     assert torch.equal(later[:, shift:], synchronise(visual, heard, audio_tokens=audio_tokens))
     assert not later[:, :shift].any()
 
@@ -73,8 +76,10 @@ def test_step_mask_counts_a_step_that_either_stream_has():
         [True, True, False], [True, True, False], [True, True, True]]
 
 
-@pytest.mark.parametrize("visual, audio", [((2, 3, 4), (2, 5, 4)), ((2, 3, 4, 5), (2, 5)), ((2, 3, 4, 5), (3, 5, 4))])
+@pytest.mark.parametrize("visual, audio",
+                         [((2, 3, 4), (2, 5, 4)), ((2, 3, 4, 5), (2, 5)),
+                          ((2, 3, 4, 5), (3, 5, 4))])
 def test_wrong_shapes_are_named(visual, audio):
-    with pytest.raises(ValueError, match="synchronise wants visual") as error:
+    with pytest.raises(ValueError, match="synchronise needs visual") as error:
         synchronise(torch.zeros(visual), torch.zeros(audio), audio_tokens=5)
     assert str(visual) in str(error.value) and str(audio) in str(error.value)

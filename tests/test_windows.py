@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from favor_mini.windows import join_windows, num_windows, split_windows
 
 
-@given(batch=st.integers(1, 3), frames=st.integers(1, 13), tokens=st.integers(1, 3), window=st.integers(1, 6))
+@given(batch=st.integers(1, 3), frames=st.integers(1, 13), tokens=st.integers(1, 3),
+       window=st.integers(1, 6))
 @settings(max_examples=60, deadline=None)
 def test_equals_the_plain_reference(batch, frames, tokens, window):
     steps = torch.randn(batch, frames, tokens, 2, dtype=torch.float64)
@@ -22,9 +23,11 @@ def test_equals_the_plain_reference(batch, frames, tokens, window):
 
 
 def test_a_hundred_frames_in_windows_of_ten_with_five_queries_make_fifty_vectors():
-    windows, mask = split_windows(torch.randn(1, 100, 32, 4), torch.ones(1, 100, dtype=torch.bool), 10)
+    windows, mask = split_windows(torch.randn(1, 100, 32, 4), torch.ones(1, 100, dtype=torch.bool),
+                                  10)
     assert windows.shape == (10, 320, 4) and mask.all()
-    queries = torch.arange(10.0)[:, None, None].expand(10, 5, 4)  # window w gives five queries of value w
+    # window w gives five queries of value w
+    queries = torch.arange(10.0)[:, None, None].expand(10, 5, 4)
     vectors = join_windows(queries, batch=1)
     assert vectors.shape == (1, 50, 4)
     assert vectors[0, :, 0].tolist() == [w for w in range(10) for _ in range(5)]
@@ -48,12 +51,14 @@ def test_a_window_as_long_as_the_clip_changes_nothing():
     assert torch.equal(windows, steps.flatten(1, 2)) and mask.shape == (2, 7) and mask.all()
 
 
-def test_unfold_keeps_clips_apart():
-    assert join_windows(torch.arange(12).reshape(6, 2, 1), batch=2)[..., 0].tolist() == [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]]
+def test_join_windows_keeps_clips_apart():
+    sequences = join_windows(torch.arange(12).reshape(6, 2, 1), batch=2)[..., 0]
+    assert sequences.tolist() == [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]]
 
 
-@pytest.mark.parametrize("steps, mask, window", [((2, 5, 3), (2, 5), 2), ((2, 5, 3, 1), (2, 4), 2), ((2, 0, 3, 1), (2, 0), 2),
-                                                 ((2, 5, 3, 1), (2, 5), 0)])
+@pytest.mark.parametrize("steps, mask, window", [
+    ((2, 5, 3), (2, 5), 2), ((2, 5, 3, 1), (2, 4), 2), ((2, 0, 3, 1), (2, 0), 2),
+    ((2, 5, 3, 1), (2, 5), 0)])
 def test_wrong_shapes_are_named(steps, mask, window):
-    with pytest.raises(ValueError, match="split_windows wants steps"):
+    with pytest.raises(ValueError, match="split_windows needs steps"):
         split_windows(torch.zeros(steps), torch.ones(mask, dtype=torch.bool), window)

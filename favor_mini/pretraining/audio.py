@@ -8,8 +8,8 @@ from itertools import pairwise
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from ..compat import WhisperEncoder
 from ..config import AUDIO_RATE, FavorConfig
 from ..encoders import encode_audio
 from ..processor import FavorProcessor
