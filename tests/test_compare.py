@@ -1,7 +1,8 @@
-"""Paired comparisons: the sums by hand, the runs repeatable, and nothing trained twice."""
+"""Paired comparisons: plans, repeatable runs, and keys made of what decides a run."""
 
 import json
-import linecache
+import shutil
+import sys
 import time
 import types
 from concurrent.futures import ThreadPoolExecutor
@@ -10,30 +11,40 @@ import pytest
 import torch
 from test_registry import scratch  # noqa: F401 (a fixture)
 
-from favor_mini import checkpoint_path, data_path, registry
+from favor_mini import checkpoint_path, data_path, keys, registry
 from favor_mini.apps import cli
 from favor_mini.evaluation.checkpoint import checkpoint_digest
-from favor_mini.lab import compare as compare_module
+from favor_mini.lab import run as run_module
 from favor_mini.lab.compare import _with_steps, compare
-from favor_mini.lab.plan import FIELDS, Plan, arm_name, left_out, load_parts, named, parse_changes
-from favor_mini.lab.run import _source, fresh_model, run_folder
+from favor_mini.lab.plan import (
+    FIELDS,
+    Plan,
+    arm_name,
+    left_out,
+    load_parts,
+    parse_changes,
+    scene_names,
+)
+from favor_mini.lab.run import fresh_model, run_folder
 from favor_mini.lab.statistics import LEFT_OUT, Comparison
 from favor_mini.world.rows import scene_of
-from favor_mini.world.scene import SHAPES, THINGS, draw_scene
+from favor_mini.world.scene import COLOURS, SHAPES, THINGS, draw_scene
 from favor_mini.world.tasks import TASKS
 
 QUICK = {"seeds": 1, "steps": 3, "clips": 8, "batch": 2, "scenes": 2, "questions": 4}
 
 
-def test_names_left_out_are_the_worlds_own():
+def test_names_left_out_exist_in_the_mini_world():
     assert left_out({"without": "phone+purple"}) == {"phone", "purple"} and left_out({}) == set()
-    with pytest.raises(ValueError, match="no 'telephone' in the mini world; without takes shapes"):
+    with pytest.raises(ValueError, match="no 'telephone' in the mini world. Fix: join names of shapes"):
         Plan([{}, {"without": "telephone"}])
     plan = Plan([{}, {"without": "phone"}], clips=10)
     assert plan.pool == 50 and Plan([{}, {"attention": "full"}], clips=10).pool == 10
     assert parse_changes("without=phone+tiger") == {"without": "phone+tiger"}
     scene = draw_scene(0)
-    assert "star" in named(scene) and {"yellow", "white", "bird"} <= named(scene)  # it turns white; a bird is heard
+    names = {actor.name for moment in scene.moments for actor in moment.actors}
+    names |= {moment.heard.name for moment in scene.moments if moment.heard}
+    assert names <= scene_names(scene) <= names | {*COLOURS}
 
 
 @pytest.mark.parametrize("text, changes", [
@@ -47,11 +58,12 @@ def test_changes_are_read(text, changes):
 @pytest.mark.parametrize("plan, match", [
     (lambda: Plan([{}]), "at least two arms"), (lambda: Plan([{}, {}]), "all different"),
     (lambda: Plan([{"num_queries": 8, "window_frames": 5}, {"window_frames": 5, "num_queries": 8}]), "all different"),
-    (lambda: Plan([{}, {"frame_rate": 5}]), "can't set frame_rate; choose among sync"),
+    (lambda: Plan([{}, {"frame_rate": 5}]), "cannot set frame_rate. Fix: choose among sync"),
     (lambda: Plan([{}, {"attention": "diagonal"}]), "no attention 'diagonal'"),
     (lambda: Plan([{}, {"attention": "full"}], seeds=0), "at least 1"),
-    (lambda: Plan([{}, {"attention": "full"}], steps=2), "one a stage"),
-    (lambda: parse_changes("attention"), "expected FIELD=VALUE"), (lambda: parse_changes("num_queries=many"), "wants a number")])
+    (lambda: Plan([{}, {"attention": "full"}], steps=2), "one per stage"),
+    (lambda: parse_changes("attention"), "expected FIELD=VALUE"),
+    (lambda: parse_changes("num_queries=many"), "expected a number")])
 def test_what_cannot_be_compared_is_explained(plan, match):
     with pytest.raises(ValueError, match=match):
         plan()
@@ -82,7 +94,7 @@ def test_a_comparison_runs_and_can_be_repeated(tmp_path, capsys):
     assert not list((tmp_path / "one").glob("runs/*/run")), "a finished run's checkpoints are not kept"
     capsys.readouterr()
     again = compare(plan, tmp_path / "one", progress=False)
-    assert capsys.readouterr().err.count("(was there)") == 2 and again.results == first.results
+    assert capsys.readouterr().err.count("(already done)") == 2 and again.results == first.results
     other = compare(plan, tmp_path / "two", progress=False)  # from scratch
     for a, b in zip(first.results, other.results, strict=True):
         assert (a["rows"], a["losses"]) == (b["rows"], b["losses"])
@@ -90,16 +102,16 @@ def test_a_comparison_runs_and_can_be_repeated(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_arms_can_be_held_against_each_other_task_by_task_and_leave_things_out(tmp_path, monkeypatch):
+def test_arms_can_be_compared_by_task_and_leave_names_out(tmp_path, monkeypatch):
     plan = Plan([{}, {"without": "phone+zero"}], **{**QUICK, "clips": 32, "scenes": 1}, tasks=True)
-    met, learn = [], compare_module.finetune
-    monkeypatch.setattr(compare_module, "finetune", lambda model, processor, data, *rest, **options: met.append(
-        [named(scene_of(e)) for e in data]) or learn(model, processor, data, *rest, **options))
+    met, learn = [], run_module.finetune
+    monkeypatch.setattr(run_module, "finetune", lambda model, processor, data, *rest, **options: met.append(
+        [scene_names(scene_of(e)) for e in data.encoded]) or learn(model, processor, data, *rest, **options))
     found = compare(plan, tmp_path, progress=False)
     baseline, without = ({"phone", "zero"} & set().union(*clips) for clips in met)
     assert baseline == {"phone", "zero"} and without == set() and len(met[0]) == len(met[1])
     assert set(found.families) == set(TASKS) and found.groups == (*TASKS, *LEFT_OUT, "all")
-    with pytest.raises(ValueError, match="of 160 training clips are without .*, wanted are .*; leave out less"):
+    with pytest.raises(ValueError, match="of 160 training clips are without .*, .* are needed. Fix: leave out less"):
         compare(Plan([{}, {"without": "+".join(SHAPES + THINGS)}], **{**QUICK, "clips": 32}, tasks=True), tmp_path, progress=False)
 
 
@@ -115,26 +127,26 @@ def mine(num_frames, step_tokens, device=None):
 
 
 @pytest.mark.slow
-def test_the_command_tells_what_it_would_cost(scratch, tmp_path, capsys):  # noqa: F811
+def test_the_dry_run_prints_the_cost(scratch, tmp_path, capsys):  # noqa: F811
     (tmp_path / "mine.py").write_text(PART.format(name="full"))
     code = cli.main(["compare", "--parts", str(tmp_path / "mine.py"), "--vary", "attention=block_causal,mine",
                      "--seeds", "2", "--steps", "10", "--clips", "16", "--out", str(tmp_path / "out"), "--dry-run"])
     printed = capsys.readouterr().out
-    assert code == 0 and "attention=mine" in printed and "2 seeds, 10 steps a run" in printed
+    assert code == 0 and "attention=mine" in printed and "2 seeds, 10 steps per run" in printed
     assert not (tmp_path / "out" / "runs").exists()
 
 
 @pytest.mark.slow
-def test_a_kept_model_answers_once_it_is_told_of_its_part(scratch, tmp_path, capsys):  # noqa: F811
+def test_a_kept_model_answers_with_its_own_part(scratch, tmp_path, capsys):  # noqa: F811
     mine, out = tmp_path / "mine.py", tmp_path / "out"
     mine.write_text(PART.format(name="full"))
     options = ["--seeds", "1", "--steps", "3", "--clips", "8", "--scenes", "2", "--out", str(out), "--parts", str(mine)]
     assert cli.main(["compare", "--vary", "attention=block_causal,mine", *options]) == 0
     assert not list(out.glob("runs/*/model"))
     assert cli.main(["compare", "--vary", "attention=block_causal,mine", *options, "--keep"]) == 0
-    told = capsys.readouterr().err
+    printed = capsys.readouterr().err
     folders = {json.loads((folder / "config.json").read_text())["attention"]: folder for folder in out.glob("runs/*/model")}
-    assert set(folders) == {"block_causal", "mine"} and all(str(folder) in told for folder in folders.values())
+    assert set(folders) == {"block_causal", "mine"} and all(str(folder) in printed for folder in folders.values())
 
     registry._PARTS.pop(("attention", "mine"))
     ask = ["ask", str(data_path("clips", "clip_05.mp4")), "what was said first?", "--checkpoint", str(folders["mine"])]
@@ -155,9 +167,9 @@ def test_two_comparisons_at_once_train_a_run_once(tmp_path, monkeypatch):
         file.write_text('{"seed": 3}')
         return {"seed": 3}
 
-    monkeypatch.setattr(compare_module, "_run", slow)
+    monkeypatch.setattr(run_module, "_run", slow)
     with ThreadPoolExecutor(2) as pool:
-        found = list(pool.map(lambda _: compare_module.run(tmp_path, None, {}, 3, [], file, False), range(2)))
+        found = list(pool.map(lambda _: run_module.run(tmp_path, None, {}, 3, [], file, False), range(2)))
     assert found == [{"seed": 3}] * 2 and len(made) == 1
 
 
@@ -197,7 +209,7 @@ def test_an_arm_draws_no_others_random_numbers():
         assert one[name].equal(other[name]), name
 
 
-def test_an_edited_part_of_ones_own_is_trained_anew(scratch, tmp_path):  # noqa: F811
+def test_an_edited_part_in_a_file_is_trained_again(scratch, tmp_path):  # noqa: F811
     def folder(name):
         (tmp_path / "mine.py").write_text(PART.format(name=name))
         load_parts(tmp_path / "mine.py")
@@ -206,67 +218,127 @@ def test_an_edited_part_of_ones_own_is_trained_anew(scratch, tmp_path):  # noqa:
     assert folder("full") == folder("full") != folder("block_causal")
 
 
-NOTEBOOK = """
-from torch import nn
-import torch
-
-REACH = 2
-
-def near(apart):
-    return {near}
-
-class Base(nn.Module):
-    def forward(self, x):
-        return {inherited}
-
+CELLS = {
+    "imports": "from torch import nn\nfrom favor_mini.registry import register",
+    "limit": "REACH = 2",
+    "helper": "def near(apart):\n    return apart <= REACH",
+    "base": "class Base(nn.Module):\n    factor = 1\n    def forward(self, x):\n        return self.factor * x",
+    "values": "scale = 1.5",
+    "maker": "def closed(value):\n    def inner(*_, **__):\n        return value\n    return inner",
+    "call": "inner = register('windows', 'inner')(closed(1))",
+    "part": """@register("connector", "mine")
 class Part(Base):
-    scale = {attribute}
+    span = 3
     def __init__(self, reach=REACH):
         super().__init__()
-        self.apart = [near(i) for i in range({own})]
-    @staticmethod
-    def make_map(x):
-        return {static}
+        self.apart = [near(i) for i in range(self.span)]
     @property
-    def span(self):
-        return {prop}
-
-def closed(value):
-    sizes = [{listed}]
-    def inner(x):
-        return value, sizes
-    return inner
-
-inner = closed({closed})
-
-def idle():
-    return {idle}
-"""
+    def scaled(self):
+        return scale""",
+    "idle": "def idle():\n    return 0",
+    "failed": "def near(:",
+}
 
 
-def test_a_part_from_a_notebook_is_known_by_all_that_it_uses_there(monkeypatch):
-    """A notebook's code stands in no file, but Python keeps its lines."""
-    numbers = iter(range(100))
+@pytest.fixture
+def notebook(scratch, monkeypatch):  # noqa: F811
+    """Runs the cells, some of them edited, as a notebook does; returns the digest of a part."""
+    def key(name="Part", then=(), **edits):
+        module = types.ModuleType("notebook")
+        monkeypatch.setitem(sys.modules, "notebook", module)
+        monkeypatch.setattr(registry, "_PARTS", dict(registry._PARTS))
+        module.In = [""]
+        for cell in [*{**CELLS, **edits}.values(), *then]:
+            module.In.append(cell)
+            if cell != CELLS["failed"]:
+                exec(compile(cell, f"<cell {len(module.In)}>", "exec"), vars(module))
+        return keys.part_digest(vars(module)[name])
 
-    def told(name="Part", **changes):
-        text = NOTEBOOK.format(**{"near": "apart <= REACH", "inherited": "x", "attribute": 1, "own": 3, "idle": 0, "static": 0, "prop": 0,
-                                  "listed": 1, "closed": 1, **changes})
-        module, cell = types.ModuleType("notebook"), f"<cell {next(numbers)}>"
-        monkeypatch.setitem(linecache.cache, cell, (len(text), None, text.splitlines(True), cell))
-        exec(compile(text.replace("REACH = 2", f"REACH = {changes.get('reach', 2)}"), cell, "exec"), vars(module))
-        return _source(vars(module)[name])
-
-    assert told() == told() == told(idle=1), "what it does not use may change"
-    others = [told(near="apart < REACH"), told(inherited="2 * x"), told(attribute=2), told(own=4), told(reach=3), told(static=1),
-              told(prop=1)]
-    assert len({told(), *others}) == 8
-    assert told("near") == told("near", own=5) != told("near", reach=3)
-    assert len({told("inner"), told("inner", closed=2), told("inner", listed=2)}) == 3
+    return key
 
 
-def test_a_file_that_is_no_python_is_refused(tmp_path):
+def test_a_part_in_a_notebook_is_keyed_by_the_cells_that_it_uses(notebook):
+    """A result must not be reused after an edit of a helper in another cell."""
+    used = {"limit": "REACH = 3", "helper": CELLS["helper"].replace("<=", "<"),
+            "base": CELLS["base"].replace("factor = 1", "factor = 2"), "values": "scale = 2.5",
+            "part": CELLS["part"].replace("span = 3", "span = 4")}
+    digests = [notebook(**{name: text}) for name, text in used.items()]
+    assert len({notebook(), *digests}) == len(used) + 1
+    assert notebook(idle="def idle():\n    return 1") == notebook(), "it does not use that cell"
+    prose = CELLS["helper"].replace("return", "'Docstring.'\n    return") + "  # comment"
+    assert notebook(helper=prose) == notebook(), "docstrings and comments decide nothing"
+    assert notebook("inner", call=CELLS["call"].replace("closed(1)", "closed(2)")) != notebook("inner")
+    assert notebook("inner", limit="REACH = 3") == notebook("inner")
+
+
+def test_a_cell_that_ran_again_changes_a_notebook_key_only_with_its_text(notebook):
+    assert notebook(then=[CELLS["part"]]) == notebook()
+    assert notebook(then=["scale += 1"]) != notebook()
+    edited = CELLS["helper"].replace("<=", "<")
+    assert len({notebook(), notebook(then=[edited]), notebook(then=[edited, CELLS["helper"]])}) == 3
+
+
+def test_a_part_without_source_is_refused(monkeypatch):
+    monkeypatch.setitem(sys.modules, "interpreter", types.ModuleType("interpreter"))
+    part = type("Part", (), {"__module__": "interpreter"})
+    with pytest.raises(ValueError, match="is in no file and in no notebook cell. Fix: define it in"):
+        keys.part_digest(part)
+
+
+@pytest.fixture
+def edited_package(tmp_path, monkeypatch):
+    """Run folders of the package with one text replaced in one of its files."""
+    root = tmp_path / "favor_mini"
+    ignored = shutil.ignore_patterns("checkpoints", "data", "results", "__pycache__", "*.ipynb")
+    shutil.copytree(keys.PACKAGE, root, ignore=ignored)
+    monkeypatch.setattr(keys, "PACKAGE", root)
+    monkeypatch.setattr(run_module, "checkpoint_digest", lambda folder: "the same weights")
+    monkeypatch.setattr(run_module, "scene_code", lambda: [b"the same speech"])
+
+    def folder(file="__init__.py", old="", new="", arm=None):
+        text = (root / file).read_text(encoding="utf-8")
+        assert old in text
+        (root / file).write_text(text.replace(old, new, 1) if old else text, encoding="utf-8")
+        keys.code_digest.cache_clear()
+        plan = Plan([{}, {"attention": "full"}], **QUICK)
+        found = run_folder(tmp_path, checkpoint_path(), plan, arm or {}, 0)
+        (root / file).write_text(text, encoding="utf-8")
+        return found
+
+    yield folder
+    keys.code_digest.cache_clear()
+
+
+def test_a_run_is_keyed_by_the_code_that_decides_it(edited_package):
+    before = edited_package()
+    for file, old in (("world/questions.py", '"""'), ("model.py", '"""'), ("lab/run.py", '"""'),
+                      ("evaluation/answering.py", '"""')):
+        assert edited_package(file, old, f"{old}Edited. ") == before, f"a docstring in {file}"
+    for file in ("lab/statistics.py", "lab/compare.py", "lab/experiments.py", "figures/lab.py",
+                 "apps/cli.py", "aveb/run.py", "lab/contract.py"):
+        assert edited_package(file, "import", "EDITED = 1\nimport") == before, f"code in {file}"
+    for file in ("world/questions.py", "model.py", "training/finetune.py", "lab/run.py", "attention.py",
+                 "evaluation/answering.py", "pretraining/validation.py", "data/features.py"):
+        assert edited_package(file, "\nfrom", "\nEDITED = 1\nfrom") != before, f"code in {file}"
+
+
+def test_a_run_with_a_variant_is_keyed_by_the_variants_too(edited_package):
+    arm = {"attention": "local_causal"}
+    before = edited_package(arm=arm)
+    assert edited_package("lab/variants.py", "<= 1", "<= 2", arm=arm) != before
+    assert edited_package("lab/variants.py", '"""', '"""Edited. ', arm=arm) == before
+
+
+def test_a_run_is_keyed_by_library_versions(monkeypatch, tmp_path):
+    plan = Plan([{}, {"attention": "none"}], **QUICK)
+    before = run_folder(tmp_path, checkpoint_path(), plan, {}, 0)
+    monkeypatch.setattr(run_module, "library_versions", lambda *names: dict.fromkeys(names, "9.9"))
+    assert run_folder(tmp_path, checkpoint_path(), plan, {}, 0) != before
+
+
+def test_a_file_that_is_not_python_is_refused(tmp_path):
     (tmp_path / "mine.txt").write_text("x = 1")
-    with pytest.raises(ValueError, match="is no Python file"):
+    with pytest.raises(ValueError, match="is not a Python file"):
         load_parts(tmp_path / "mine.txt")
 
 

@@ -29,9 +29,9 @@ def test_every_shipped_part_keeps_its_contract(slot, name):
 
 @pytest.mark.parametrize("name, row", [("block_causal", "#..."), ("block_anticausal", "####"), ("full", "####"),
                                        ("token_causal", "#..."), ("local_causal", "#..."), ("none", "#...")])
-def test_the_measured_reach_is_that_of_the_mask(name, row):
-    reach = check("attention", name, show=False).reach
-    drawn = ["".join(".#"[moved] for moved in line) for line in reach.astype(int)]
+def test_the_measured_receptive_field_is_that_of_the_mask(name, row):
+    square = check("attention", name, show=False).receptive_field
+    drawn = ["".join(".#"[changed] for changed in line) for line in square.astype(int)]
     assert drawn[0] == row
     assert drawn[2] == {"block_causal": "###.", "block_anticausal": "..##", "full": "####", "token_causal": "###.",
                         "local_causal": ".##.", "none": "..#."}[name]
@@ -48,7 +48,7 @@ def test_a_mask_off_by_one_frame_is_caught():
     def off_by_one(num_frames, step_tokens, device=None):
         frame = frame_index(num_frames, step_tokens, device)
         return frame[:, None] + 1 >= frame[None, :]
-    assert "frame 1 moves with the later frame 2; frame 2 moves with the later frame 3" in broken("attention")
+    assert "frame 1 depends on the later frame 2; frame 2 depends on the later frame 3" in broken("attention")
 
 
 def test_a_mask_that_leaves_out_the_own_frame_is_caught():
@@ -56,14 +56,14 @@ def test_a_mask_that_leaves_out_the_own_frame_is_caught():
     def strict(num_frames, step_tokens, device=None):
         frame = frame_index(num_frames, step_tokens, device)
         return frame[:, None] > frame[None, :]
-    assert "every token sees itself: not in frame [1, 2, 3, 4]" in broken("attention")
+    assert "every token attends to itself: not in frame 1, 2, 3, 4" in broken("attention")
 
 
 def test_the_released_mask_does_not_pass_for_causal():
     @register("attention", "mine", causal=True)
     def released(num_frames, step_tokens, device=None):
         return block_causal(num_frames, step_tokens, device).T
-    assert "frame 1 moves with the later frames 2, 3, 4" in broken("attention")
+    assert "frame 1 depends on the later frames 2, 3, 4" in broken("attention")
 
 
 def test_a_mask_dropped_in_the_second_layer_is_caught():
@@ -79,8 +79,8 @@ def test_a_mask_dropped_in_the_second_layer_is_caught():
             super().__init__(**sizes)
             self.layers[1].second = True
     said = broken("connector")
-    assert "declared causal (layer 2): frame 1 moves with the later frames 2, 3, 4" in said and "causal (layer 1)" not in said
-    assert "padded frames moves no real frame (layer 2)" in said
+    assert "declared causal (layer 2): frame 1 depends on the later frames 2, 3, 4" in said and "causal (layer 1)" not in said
+    assert "padded frames changes no real frame (layer 2)" in said
 
 
 def test_a_leak_through_padding_is_caught():
@@ -88,7 +88,7 @@ def test_a_leak_through_padding_is_caught():
     class Mine(CausalQFormer):
         def forward(self, windows, frame_mask, return_maps=False):
             return super().forward(windows, torch.ones_like(frame_mask), return_maps)
-    assert "what stands in padded frames moves no query" in broken("connector")
+    assert "the content of padded frames changes no query" in broken("connector")
 
 
 def test_a_part_that_ignores_its_input_is_caught():
@@ -97,12 +97,12 @@ def test_a_part_that_ignores_its_input_is_caught():
         def forward(self, windows, frame_mask, return_maps=False):
             return super().forward(torch.zeros_like(windows), frame_mask, return_maps)
     said = broken("connector")
-    assert "takes notice of every frame: nothing moves with frame 1, 2, 3, 4" in said
+    assert "uses every frame: nothing depends on frame 1, 2, 3, 4" in said
 
     @register("sync", "mine", causal=True)
     def silent(visual, audio, frame_mask, audio_mask, *, audio_tokens):
         return concat(visual, torch.zeros_like(audio), frame_mask, audio_mask, audio_tokens=audio_tokens)
-    assert "takes notice of every stretch of sound: nothing moves with frame 1, 2" in broken("sync")
+    assert "uses every time step of the sound: nothing depends on frame 1, 2" in broken("sync")
 
     @register("diversity", "mine")
     def blind(queries, real=None):
@@ -114,7 +114,7 @@ def test_sound_that_comes_a_step_early_is_caught():
     @register("sync", "mine", causal=True)
     def early(visual, audio, frame_mask, audio_mask, *, audio_tokens):
         return concat(visual, audio.roll(-audio_tokens, dims=1), frame_mask, audio_mask, audio_tokens=audio_tokens)
-    assert "declared causal: frame 1 moves with the later frame 2" in broken("sync")
+    assert "declared causal: frame 1 depends on the later frame 2" in broken("sync")
 
 
 def test_a_part_that_behaves_only_while_it_is_watched_is_caught():
@@ -123,7 +123,7 @@ def test_a_part_that_behaves_only_while_it_is_watched_is_caught():
         def forward(self, windows, frame_mask, return_maps=False):
             self.attention = "block_causal" if return_maps else "full"
             return super().forward(windows, frame_mask, return_maps)
-    assert "asking for maps changes no query" in broken("connector")
+    assert "return_maps changes no query" in broken("connector")
 
 
 def test_a_connector_that_cannot_be_measured_is_not_taken_for_causal():
@@ -136,7 +136,7 @@ def test_a_connector_that_cannot_be_measured_is_not_taken_for_causal():
         def forward(self, windows, frame_mask, return_maps=False):
             inputs, _ = self.embed(windows, frame_mask, False)
             return self.norm(self.map(inputs[:, self.places(windows.shape[1], windows.device)])), None
-    assert "declared causal: can't be measured" in broken("connector")
+    assert "declared causal: it cannot be measured" in broken("connector")
 
 
 def test_a_parameter_that_learns_nothing_is_named():
@@ -149,8 +149,8 @@ def test_a_parameter_that_learns_nothing_is_named():
 
 
 @pytest.mark.parametrize("spoil, match", [
-    (lambda w, m, k: (w[: len(w) - 1 or 1], m[: len(m) - 1 or 1]), "every frame is held by some window: lost"),
-    (lambda w, m, k: (w, torch.ones_like(m)), "the mask marks what is real: wrong at"),
+    (lambda w, m, k: (w[: len(w) - 1 or 1], m[: len(m) - 1 or 1]), "every frame is in some window: lost"),
+    (lambda w, m, k: (w, torch.ones_like(m)), "the mask marks the real frames: wrong at"),
     (lambda w, m, k: (w.unflatten(1, (k, -1)).transpose(1, 2).flatten(1, 2), m), "a frame's tokens stay together")])
 def test_windows_that_lose_or_mix_frames_are_caught(spoil, match):
     @register("windows", "mine")
@@ -163,7 +163,7 @@ def test_an_input_changed_in_place_is_caught():
     @register("sync", "mine", causal=True)
     def greedy(visual, audio, frame_mask, audio_mask, *, audio_tokens):
         return concat(visual.mul_(2), audio, frame_mask, audio_mask, audio_tokens=audio_tokens)
-    assert "leaves its inputs as they were" in broken("sync")
+    assert "does not change its inputs" in broken("sync")
 
 
 @pytest.mark.parametrize("made", [None, "a mask", torch.ones(3), torch.zeros(2, 2, 2, dtype=torch.bool)])

@@ -14,13 +14,13 @@ FINE = Description(phrases=10, extra=0, again=0, words=20, invented=0)
 ALONE, TOGETHER = Score("plain", 500, 0.95, 0.9, 1.0, 0.2), Score("both", 300, 0.9, 0.8, 1.0, 0.4)
 
 
-@pytest.mark.parametrize("told, extra, again, invented", [
+@pytest.mark.parametrize("text, extra, again, invented", [
     (SCRIPT, 0, 0, 0), ("hear bell , see red circle at left ; hear said moon , see nothing .", 0, 0, 0),
     ("see red circle at left, hear drum; see nothing, hear said moon.", 1, 0, 1),
     (SCRIPT.replace(".", ", hear bell, hear bell."), 0, 2, 0),
     ("see blue star at left, hear bell.", 1, 0, 2), ("", 0, 0, 0)])
-def test_a_description_is_held_against_its_script(told, extra, again, invented):
-    found = compare_texts(told, SCRIPT)
+def test_a_description_is_compared_with_its_script(text, extra, again, invented):
+    found = compare_texts(text, SCRIPT)
     assert (found.phrases, found.extra, found.again, found.invented) == (4, extra, again, invented)
 
 
@@ -29,18 +29,18 @@ def test_skill_goes_from_guessing_to_perfect():
 
 
 @pytest.mark.parametrize("change, sign", [
-    ({}, None), ({"together": replace(TOGETHER, accuracy=0.55)}, "synchronisation"),
+    ({}, None), ({"together": replace(TOGETHER, accuracy=0.55, low=0.5, high=0.6)}, "synchronisation"),
     ({"whole": [replace(FINE, extra=3)]}, "alignment over windows"),
     ({"whole": [replace(FINE, invented=5)]}, "diversity weight too high"),
     ({"whole": [replace(FINE, again=3)]}, "diversity weight too high"), ({"similarity": 0.9}, "diversity weight too low")])
-def test_each_signature_is_told_from_the_others(change, sign):
+def test_each_signature_differs_from_the_others(change, sign):
     measured = {"together": TOGETHER, "alone": ALONE, "one_window": [FINE], "whole": [FINE], "similarity": 0.1, **change}
-    assert [s.points_to for s in read_signs(**measured) if s.there] == ([sign] if sign else [])
+    assert [s.points_to for s in read_signs(**measured) if s.present] == ([sign] if sign else [])
 
 
 def test_a_gap_of_few_questions_is_no_sign():
-    few = replace(TOGETHER, accuracy=0.0, count=1)
-    assert not read_signs(few, replace(ALONE, accuracy=1.0, count=5), [FINE], [FINE], 0.1)[0].there
+    few = replace(TOGETHER, accuracy=0.0, low=0.0, high=0.01, count=1)
+    assert not read_signs(few, replace(ALONE, accuracy=1.0, count=5), [FINE], [FINE], 0.1)[0].present
 
 
 def test_the_first_window_holds_whole_moments():
@@ -55,4 +55,4 @@ def test_the_first_window_holds_whole_moments():
 def test_the_shipped_model_shows_no_sign(capsys):
     assert cli.main(["diagnose", "--scenes", "12"]) == 0
     printed = capsys.readouterr().out
-    assert printed.count("[none]") == 4 and printed.endswith("nothing found\n")
+    assert printed.count("[none]") == 4 and printed.endswith("no signature found\n")

@@ -1,4 +1,6 @@
-"""The experiments: well-formed plans, offsets counted by hand, and results that ship tell what they say."""
+"""Experiments: well-formed plans, offsets counted by hand, and the results that ship."""
+
+import shutil
 
 import pytest
 
@@ -11,11 +13,12 @@ from favor_mini.lab.experiments import (
     find_experiment,
     listing,
     shipped_results,
-    sound_offsets,
 )
 from favor_mini.lab.novel import DRAWS
+from favor_mini.lab.offsets import SHIFTS, Offsets, sound_offsets
 from favor_mini.lab.plan import arm_name
-from favor_mini.lab.statistics import Comparison, Offsets, Signatures
+from favor_mini.lab.signatures import Signatures
+from favor_mini.lab.statistics import Comparison
 
 SHIPPED = sorted(file.stem for file in RESULTS.glob("*.json"))
 
@@ -27,15 +30,45 @@ def rows(best):
             for shift in (-1.0, 0.0, 1.0) for clip in best for family in ("shown_when", "read")]
 
 
-def test_what_ships_is_told_beside_what_the_paper_says():
-    assert [e.name for e in EXPERIMENTS if e.found] == [e.name for e in EXPERIMENTS if e.name in SHIPPED] != []
+def test_every_experiment_has_a_page_and_every_result_a_finding():
+    for e in EXPERIMENTS:
+        assert e.question.endswith(("?", ".")) and e.paper.endswith(".")
+        assert bool(e.finding) == (e.name in SHIPPED) and "##" not in e.question + e.paper + e.finding
+    assert {f.stem for f in RESULTS.glob("*.md")} == {e.name for e in EXPERIMENTS}
 
 
-def test_signs_are_drawn_where_they_were_counted(monkeypatch, tmp_path):
-    from test_statistics import BADLY, RIGHTLY, told_by
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_finding_names_the_split_that_was_scored(name):
+    """The validation split chose the recipe. Results on it say so; new runs use the test split."""
+    found = shipped_results(name)
+    splits = {r.get("split", "validation") for r in found.results} if hasattr(found, "results") else {"validation"}
+    assert all(f'the split "{split}"' in find_experiment(name).finding for split in splits)
+
+
+def test_new_runs_are_asked_about_the_test_split(monkeypatch):
+    """A clip that chose the recipe must not score a comparison."""
+    from favor_mini.lab import diagnose, novel, offsets, run
+    from favor_mini.world.scene import SPLITS, split_of
+
+    assert all(split_of(scene.seed) == "test" for scene in novel._scenes(3))
+    for module in (diagnose, novel, offsets):
+        assert module.SPLIT == run.SPLIT == "test" and not hasattr(module, "validation_rows")
+    assert not set(SPLITS["test"]) & set(SPLITS["validation"][:10])
+
+
+@pytest.fixture
+def pages_alone(monkeypatch, tmp_path):
+    """A package in which no results ship."""
+    for page in RESULTS.glob("*.md"):
+        shutil.copy(page, tmp_path)
+    monkeypatch.setattr(experiments, "RESULTS", tmp_path)
+
+
+def test_a_figure_of_signs_is_drawn(monkeypatch, tmp_path):
+    from test_statistics import BADLY, RIGHTLY, answered_by
 
     monkeypatch.setattr(experiments, "RESULTS", tmp_path)
-    Signatures(told_by({"as shipped": RIGHTLY, "high": BADLY})).save(tmp_path / "signatures.json")
+    Signatures(answered_by({"as shipped": RIGHTLY, "high": BADLY})).save(tmp_path / "signatures.json")
     assert isinstance(shipped_results("signatures"), Signatures)
     assert draw("signatures", tmp_path).read_bytes().startswith(b"\x89PNG")
 
@@ -45,11 +78,11 @@ def test_offsets_by_hand():
     table = found.table.set_index(["questions", "shift"]).accuracy
     assert table["both modalities"].tolist() == [0, 1, 0] and table["one modality, plain"].tolist() == [1, 1, 1]
     assert found.recovered().to_dict() == {"a": 0.0, "b": 1.0}
-    assert "at the right place: 1 of 2 clips (50%" in str(found) and "guessing 33%" in str(found) and "+1 s in 1" in str(found)
-    assert "at most 1 s beside it: 2 of 2 clips (100%" in str(found) and "guessing 100%" in str(found)
+    assert "exact: 1 of 2 clips (50%" in str(found) and "guessing 33%" in str(found) and "+1 s in 1" in str(found)
+    assert "within 1 s: 2 of 2 clips (100%" in str(found) and "guessing 100%" in str(found)
 
 
-def test_offsets_saved_and_loaded_say_the_same(tmp_path):
+def test_saving_and_loading_offsets_changes_nothing(tmp_path):
     found = Offsets(rows({"a": 0.0, "b": -1.0}))
     found.save(tmp_path / "offset.json")
     assert str(Offsets.load(tmp_path / "offset.json")) == str(found)
@@ -66,7 +99,7 @@ def test_offsets_are_drawn():
 
 
 @pytest.mark.slow
-def test_moving_the_sound_is_the_same_each_time():
+def test_shifting_the_sound_is_reproducible():
     one, other = (sound_offsets(scenes=2, shifts=(0.0, 1.0), progress=False) for _ in range(2))
     assert one == other and {r["shift"] for r in one} == {0.0, 1.0} and len({r["clip"] for r in one}) == 2
     plain = [r for r in one if r["family"] in ("where", "colour", "read", "count_seen")]  # the eyes alone
@@ -75,12 +108,11 @@ def test_moving_the_sound_is_the_same_each_time():
 
 def test_plans_hold_one_baseline_and_differ_from_it():
     for e in EXPERIMENTS:
-        assert e.asks.endswith((".", "?")) and e.paper
         assert (e.plan is None) == (e.measure is not None)
         if e.plan:
             assert e.plan.arms[0] == {} and e.plan.seeds >= 3 and e.plan.steps
     assert all(e.name in listing() for e in EXPERIMENTS)
-    with pytest.raises(ValueError, match="no experiment 'sinc'; there are offset, attention"):
+    with pytest.raises(ValueError, match="no experiment 'sinc'. Fix: choose among offset, attention"):
         find_experiment("sinc")
 
 
@@ -88,7 +120,7 @@ def test_plans_hold_one_baseline_and_differ_from_it():
 def test_shipped_results_are_of_the_plan_that_ships(name, tmp_path):
     plan, found = find_experiment(name).plan, shipped_results(name)
     if name == "offset":
-        assert isinstance(found, Offsets) and {row["shift"] for row in found.rows} == set(experiments.SHIFTS)
+        assert isinstance(found, Offsets) and {row["shift"] for row in found.rows} == set(SHIFTS)
     elif plan is None:
         assert isinstance(found, Comparison) and len(found.arms) > 1 and len(found.seeds) == DRAWS
     else:
@@ -97,25 +129,25 @@ def test_shipped_results_are_of_the_plan_that_ships(name, tmp_path):
     assert draw(name, tmp_path).read_bytes().startswith(b"\x89PNG")
 
 
-def test_results_that_do_not_ship_are_asked_for_by_their_command(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(experiments, "RESULTS", tmp_path)
-    assert shipped_results("attention") is None and "not run yet" in listing()
+def test_without_results_the_message_names_the_command(pages_alone, tmp_path, capsys):
+    assert shipped_results("attention") is None and "not run for this version yet" in listing()
     assert cli.main(["experiment", "attention", "--out", str(tmp_path / "out")]) == 1
     assert "make them: favor-mini experiment attention --run" in capsys.readouterr().err
 
 
-def test_it_is_told_what_was_found_or_that_it_has_not_been_run(monkeypatch, tmp_path, capsys):
-    found = experiments.tell("attention")
-    told = capsys.readouterr().out
-    assert "asks:" in told and "found: not seen here" in told and found.arms[0] == "as shipped"
-    lines = found.verdicts(["all"]).replace("\n    ", " ").split("\n")
-    assert len(lines) == len(found.arms) - 1 and all("all: " in line and "difference found" in line for line in lines)
-    monkeypatch.setattr(experiments, "RESULTS", tmp_path)
-    assert experiments.tell("attention") is None
+def test_the_finding_is_printed_or_the_command_that_runs_the_experiment(request, capsys):
+    found = experiments.show_experiment("attention")
+    printed = capsys.readouterr().out
+    assert "question:" in printed and "finding:  No measurable difference" in printed
+    *lines, count = found.verdicts(["all"]).replace("\n    ", " ").split("\n")
+    assert len(lines) == len(found.arms) - 1 == 4 and count.startswith("4 intervals, 4 with a verdict.")
+    assert all("all: " in line and "no measurable difference" in line for line in lines)
+    request.getfixturevalue("pages_alone")
+    assert experiments.show_experiment("attention") is None
     assert "favor-mini experiment attention --run" in " ".join(capsys.readouterr().out.split())
 
 
-def test_ones_own_results_are_shown(tmp_path, capsys):
+def test_your_own_results_are_shown(tmp_path, capsys):
     (tmp_path / "offset").mkdir()
     Offsets(rows({"mine": 1.0})).save(tmp_path / "offset" / "results.json")
     assert cli.main(["experiment", "offset", "--out", str(tmp_path)]) == 0
@@ -123,7 +155,7 @@ def test_ones_own_results_are_shown(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_the_command_shows_what_was_found(name, tmp_path, capsys):
+def test_the_command_prints_the_results(name, tmp_path, capsys):
     assert cli.main(["experiment", name, "--out", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
-    assert "%" in printed and f"{name}.png" in printed
+    assert "%" in printed and f"{name}.png" in printed and "question:" in printed

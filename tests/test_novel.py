@@ -1,4 +1,4 @@
-"""What a trained model is asked that its training never held: the change is the one that is named, and nothing else."""
+"""New voices and new forms of questions: one change, and nothing else."""
 
 from dataclasses import replace
 
@@ -7,11 +7,11 @@ import pytest
 
 from favor_mini.lab import novel
 from favor_mini.world.questions import REWORDINGS, ask, reword
-from favor_mini.world.scene import SPLITS, draw_scene
+from favor_mini.world.scene import SPLITS, draw_scene, stream
 from favor_mini.world.speech import HELD_OUT, draw_voice
 from favor_mini.world.tokenizer import build_tokenizer
 
-SCENES = [draw_scene(SPLITS["validation"].start + i) for i in range(40)]
+SCENES = [draw_scene(SPLITS["test"].start + i) for i in range(40)]
 
 
 @pytest.mark.parametrize("new", [True, False])
@@ -20,23 +20,23 @@ def test_only_the_voices_change(new):
         other = novel.spoken_by(scene, new, np.random.default_rng(0))
         for before, after in zip(scene.moments, other.moments, strict=True):
             if before.heard and before.heard.kind == "word":
-                voice = draw_voice(np.random.default_rng([after.heard.seed, 17]), "validation")  # as `sounds.make_event` draws it
+                voice = draw_voice(stream("audible event", after.heard.seed), "test")  # as in `sounds.make_event`
                 assert (voice in HELD_OUT) == new
                 assert replace(after, heard=replace(after.heard, seed=before.heard.seed)) == before
             else:
                 assert after == before
 
 
-@pytest.mark.parametrize("text, turned", [
+@pytest.mark.parametrize("text, expected", [
     ("what was heard while the red star was shown?", "while the red star was shown, what was heard?"),
     ("what was shown next after the bell was heard?", "after the bell was heard, what was shown next?"),
     ("what was heard last before moon was said?", "before moon was said, what was heard last?"),
     ("what colour was the star?", None), ("which was heard first, bell or drum?", None)])
-def test_the_clause_comes_first(text, turned):
-    assert novel.clause_first(text) == turned
+def test_the_clause_comes_first(text, expected):
+    assert novel.clause_first(text) == expected
 
 
-def test_no_training_question_is_put_that_way_and_every_word_is_known():
+def test_no_training_question_has_that_form_and_every_word_is_known():
     rng, known = np.random.default_rng(0), build_tokenizer()
     texts = {reword(q.text, rng) for scene in SCENES for q in ask(scene)} | {w for _, others in REWORDINGS for w in others}
     assert not [text for text in texts if text.split()[0] in ("while", "when", "after", "before")]
@@ -46,9 +46,9 @@ def test_no_training_question_is_put_that_way_and_every_word_is_known():
 
 
 @pytest.mark.slow
-def test_both_are_asked_and_paired():
+def test_the_arms_are_paired():
     voices, forms = novel.new_voices(scenes=2, progress=False), novel.new_forms(scenes=2, progress=False)
     assert voices.arms == ["voices known from training", "voices never heard"] and len(forms.arms) == 3
     assert voices.right.shape[1] == forms.right.shape[1] == novel.DRAWS
     usual = forms.right[forms.arms.index("usual words")]
-    assert (usual == usual[0]).all()  # nothing is drawn where nothing changes
+    assert (usual == usual[0]).all()  # this arm has nothing random

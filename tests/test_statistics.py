@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from favor_mini.lab.statistics import LEFT_OUT, Comparison, Signatures, verdict
+from favor_mini.lab.signatures import Signatures
+from favor_mini.lab.statistics import LEFT_OUT, Comparison, verdict
 
 
 def made(right, families=("shown_when", "read", "cause"), clips=20):
@@ -16,7 +17,7 @@ def made(right, families=("shown_when", "read", "cause"), clips=20):
         for a, rows in enumerate(right) for s, row in enumerate(rows)])
 
 
-def test_what_was_left_out_is_counted_apart_for_each_arm():
+def test_names_left_out_are_counted_separately_for_each_arm():
     results = [{"arm": arm, "seed": 0, "changes": changes, "parameters": 5, "gflop": 1.0, "seconds": 9,
                 "rows": [{"clip": "c", "family": "read", "question": q, "answer": a, "chance": 0.1, "right": bool(r)}
                          for q, a, r in zip(("what was heard while the phone was shown?", "what was written?", "what was seen?"),
@@ -49,7 +50,7 @@ def test_an_arm_that_is_the_same_shows_no_difference():
     right = np.random.default_rng(0).integers(0, 2, (1, 3, 60)).repeat(2, axis=0)
     found = made(right).differences().iloc[-1]
     assert (found.difference, found.low, found.high) == (0, 0, 0)
-    assert found.verdict.startswith("no difference found (all answers alike;")
+    assert found.verdict.startswith("no measurable difference (all answers are the same")
 
 
 @pytest.mark.parametrize("seeds", [3, 5])
@@ -68,20 +69,20 @@ def test_the_interval_covers_what_it_should(scatter, seeds):
 def test_a_verdict_says_what_it_can():
     assert verdict(3.0, 1.0, 5.0, 5) == "better, by 3.0 points"
     assert verdict(-3.0, -5.0, -1.0, 5) == "worse, by 3.0 points"
-    assert verdict(1.0, -2.0, 4.0, 5) == "no difference found (one of more than 4.0 points is unlikely)"
+    assert verdict(1.0, -2.0, 4.0, 5) == "no measurable difference (more than 4.0 points is unlikely)"
     assert verdict(9.0, 8.0, 10.0, 2).startswith("too few seeds to tell (2;")
 
 
 def test_runs_that_cannot_be_compared_are_refused():
     results = made(np.ones((2, 2, 6), int)).results
-    with pytest.raises(ValueError, match="not every arm has one run of every seed"):
+    with pytest.raises(ValueError, match="found 3 runs, expected one run of every arm and seed: 2 x 2"):
         Comparison(results[:-1])
     results[1]["rows"] = results[1]["rows"][::-1]
     with pytest.raises(ValueError, match="asked different questions"):
         Comparison(results)
 
 
-def test_saved_and_loaded_it_says_the_same(tmp_path):
+def test_saving_and_loading_changes_nothing(tmp_path):
     before = made(np.random.default_rng(0).integers(0, 2, (3, 3, 60)))
     before.save(tmp_path / "results.json")
     after = Comparison.load(tmp_path / "results.json")
@@ -89,8 +90,8 @@ def test_saved_and_loaded_it_says_the_same(tmp_path):
     assert after.table.equals(before.table)
 
 
-def told_by(arms):
-    """Signatures of arms that each tell a transcript and a caption, twice: once per seed."""
+def answered_by(arms):
+    """Runs of arms with the same answers for each of three seeds."""
     asked = (("asr", "moon king lion salt"), ("avsr", "door fish"), ("ac", "the bell was heard, then moon was said"),
              ("ic", "the red star was shown at left"), ("avm", "yes"))
     return [{"arm": arm, "seed": seed, "parameters": 5, "gflop": 1.0, "seconds": 9, "losses": {"ask": {"diversity": 0.25}},
@@ -105,7 +106,7 @@ BADLY = ("moon and king lion lion salt", "door", "the bell rang, then the bell, 
 
 
 def test_signs_are_counted_by_hand():
-    found = Signatures(told_by({"low": RIGHTLY, "high": BADLY}))
+    found = Signatures(answered_by({"low": RIGHTLY, "high": BADLY}))
     signs = found.signs.set_index(["sign", "arm"])["per hundred"]
     assert [signs[sign, "low"] for sign in Signatures.SIGNS] == [0, 0, 0]
     insertions, hallucinations, again = (signs[sign, "high"] for sign in Signatures.SIGNS)
@@ -118,14 +119,14 @@ def test_signs_are_counted_by_hand():
 
 
 def test_signs_survive_saving_as_only_wrong_answers_are_kept(tmp_path):
-    before = Signatures(told_by({"low": RIGHTLY, "high": BADLY}))
+    before = Signatures(answered_by({"low": RIGHTLY, "high": BADLY}))
     before.save(tmp_path / "results.json")
     assert str(Signatures.load(tmp_path / "results.json")) == str(before)
     assert "yes" in (kept := (tmp_path / "results.json").read_text()) and kept.count("bell rang") == 3
 
 
-def test_signs_need_what_was_told():
-    results = told_by({"low": RIGHTLY, "high": BADLY})
+def test_signs_need_the_predicted_texts():
+    results = answered_by({"low": RIGHTLY, "high": BADLY})
     for row in results[3]["rows"]:
         row.pop("predicted")
     with pytest.raises(ValueError, match="these were not kept"):

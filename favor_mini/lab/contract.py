@@ -1,8 +1,9 @@
-"""A contract for registered parts: what each slot promises, tried out on random numbers, and how far back and forth it reaches.
+"""The contract of each slot: checks that a registered part must pass, on random tensors.
 
     check("attention", "block_causal")
 
-Nothing is taken on trust: causality is measured by changing one frame and looking which other frames' encodings move.
+Nothing is assumed. Causality, for instance, is measured: change one frame, and see which frames'
+encodings change.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,330 +20,377 @@ from ..qformer import CausalQFormer
 from ..registry import part
 from ..windows import num_windows
 
-# Sizes of the trial. All differ, so that no two axes can be taken for one another; N > K: every frame can be told of.
+# Sizes of the test tensors. All differ, so that no two axes can be confused. N > K: there are
+# enough queries for every frame.
 K, V, A, D_V, D_A, N, WIDTH, FRAMES = 4, 3, 5, 6, 10, 7, 8, 9
-MOVED = 1e-9  # in float64: rounding stays far below, what is learned from a frame far above
+CHANGED = 1e-9  # in float64: far above rounding errors, far below real changes
 
 
 @dataclass
-class Finding:
-    """One promise: whether it was kept, and what was seen."""
+class Check:
+    """One check of a contract: whether it passed, and what was measured."""
 
     what: str
-    kept: bool
-    seen: str = ""
+    passed: bool
+    measured: str = ""
 
     def __str__(self) -> str:
-        return f"[{'OK' if self.kept else 'FAIL'}]".ljust(7) + self.what + (f": {self.seen}" if self.seen else "")
+        mark = "[OK]" if self.passed else "[FAIL]"
+        return f"{mark:<7}{self.what}" + (f": {self.measured}" if self.measured else "")
 
 
 @dataclass
-class Findings:
-    """What `check` found. `reach[i, j]`: frame j was changed; does frame i's encoding move? For windows: does some window hold
-    both? None where the slot has no frames."""
+class Report:
+    """All checks of a part.
+
+    receptive_field: (frames, frames) bool, [i, j]: does the encoding of frame i change when frame j
+        is changed? For windows: do the two frames share a window? None for the diversity loss.
+    """
 
     slot: str
     name: str
     about: str
-    all: list[Finding] = field(default_factory=list)
-    reach: np.ndarray | None = None
+    all: list[Check] = field(default_factory=list)
+    receptive_field: np.ndarray | None = None
 
     @property
     def ok(self) -> bool:
-        return all(f.kept for f in self.all)
+        return all(c.passed for c in self.all)
 
     @property
     def broken(self) -> list[str]:
-        """The promises that were not kept."""
-        return [str(f) for f in self.all if not f.kept]
+        """The checks that failed."""
+        return [str(c) for c in self.all if not c.passed]
 
     def __str__(self) -> str:
         lines = [f"{self.slot} {self.name!r}: {self.about}", *map(str, self.all)]
-        if self.reach is not None:
+        if (square := self.receptive_field) is not None:
             lines += ["frames that share a window" if self.slot == "windows" else
-                      "reach (row: whose encoding; column: the frame that was changed; # it moves)",
-                      "    " + " ".join(f"{j + 1:>2}" for j in range(self.reach.shape[1]))]
-            lines += [f"{i + 1:>4} " + "  ".join("#" if moved else "." for moved in row) for i, row in enumerate(self.reach)]
+                      "temporal receptive field (row: encoded frame, column: changed frame, "
+                      "#: the encoding changes)",
+                      "    " + " ".join(f"{j + 1:>2}" for j in range(len(square)))]
+            lines += [f"{i + 1:>4} " + "  ".join(".#"[int(changed)] for changed in row)
+                      for i, row in enumerate(square)]
         return "\n".join(lines)
 
 
-def check(slot: str, name: str, show: bool = True) -> Findings:
-    """Run a registered part through its slot's contract; print what was found, and return it.
+def check(slot: str, name: str, show: bool = True) -> Report:
+    """Run a registered part through the contract of its slot; print the report, and return it.
 
     Raises:
-        ValueError: nothing is registered under that name.
+        ValueError: no part has that name.
     """
     tested = part(slot, name)
-    found = Findings(slot, name, tested.about)
+    report = Report(slot, name, tested.about)
     state = torch.random.get_rng_state()
     try:
-        for finding in CONTRACTS[slot](tested, found):
-            found.all.append(finding)
-        found.all.append(_in_the_model(slot, name))
-    except Exception as error:  # a part may fail in any way; that is a finding, not the end of a notebook
-        found.all.append(Finding("runs", False, f"{type(error).__name__}: {error}"))
+        for result in CONTRACTS[slot](tested, report):
+            report.all.append(result)
+        report.all.append(_in_the_model(slot, name))
+    except Exception as error:  # any error of the part is a failed check
+        report.all.append(Check("runs", False, f"{type(error).__name__}: {error}"))
     finally:
         torch.random.set_rng_state(state)
     if show:
-        print(found)
-    return found
+        print(report)
+    return report
 
 
-# What is measured for several slots.
+# Measurements that several slots share.
 
 
 def _noise(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, dtype=torch.float64, generator=generator)
 
 
-def _differ(one: Tensor, other: Tensor) -> float:
+def _distance(one: Tensor, other: Tensor) -> float:
     return (one - other).abs().max().item() if one.numel() else 0.0
 
 
-def _same(what: str, one: Tensor, other: Tensor, within: float = 1e-8) -> Finding:
+def _same(what: str, one: Tensor, other: Tensor, within: float = 1e-8) -> Check:
     if one.shape != other.shape:
-        return Finding(what, False, f"{tuple(one.shape)} and {tuple(other.shape)}")
-    apart = _differ(one, other)
-    return Finding(what, apart <= within, f"largest difference {apart:.1e}")
+        return Check(what, False, f"shapes {tuple(one.shape)} and {tuple(other.shape)}")
+    distance = _distance(one, other)
+    return Check(what, distance <= within, f"largest difference {distance:.1e}")
 
 
-def _shape(what: str, found: Tensor, wanted: tuple, dtype=None) -> Finding:
-    kept = tuple(found.shape) == wanted and dtype in (None, found.dtype)
-    return Finding(what, kept, f"{tuple(found.shape)} {str(found.dtype).removeprefix('torch.')}"
-                   + ("" if kept else f", expected {wanted} {str(dtype or '').removeprefix('torch.')}"))
+def _shape(what: str, found: Tensor, shape: tuple, dtype=None) -> Check:
+    passed = tuple(found.shape) == shape and dtype in (None, found.dtype)
+    wanted = "" if passed else f", expected {shape} {_name(dtype) if dtype else ''}"
+    return Check(what, passed, f"{tuple(found.shape)} {_name(found.dtype)}{wanted}")
 
 
-def measure_reach(encode: Callable[[Tensor], Tensor], steps: Tensor) -> np.ndarray:
-    """`encode` maps (1, T, P, D) to encodings of its frames (1, T, ...); returns [i, j]: changing frame j moves frame i."""
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _none(what: str, wrong, said: str) -> Check:
+    """Passes if nothing is `wrong`; `said` comes before the list."""
+    return Check(what, not wrong, f"{said} {', '.join(map(str, wrong))}" if wrong else "")
+
+
+def _finite(what: str, *values: Tensor) -> Check:
+    return Check(f"{what} finite", all(v.isfinite().all() for v in values))
+
+
+def _keeps_dtype(run: Callable) -> Iterator[Check]:
+    """`run`: dtype -> an output."""
+    for dtype in (torch.float32, torch.bfloat16):
+        found = run(dtype).dtype
+        yield Check(f"keeps {_name(dtype)}", found == dtype, _name(found))
+
+
+def _one_by_one(run: Callable, *inputs: Tensor, what: str = "clips") -> Check:
+    """`run(*inputs)` of a batch, compared with its rows."""
+    rows = [run(*(x[i : i + 1] for x in inputs)) for i in range(len(inputs[0]))]
+    return _same(f"a batch equals its {what} one by one", run(*inputs), torch.cat(rows))
+
+
+def measure_receptive_field(encode: Callable[[Tensor], Tensor], steps: Tensor) -> np.ndarray:
+    """The temporal receptive field, (T, T) bool, [i, j]: changing frame j changes the encoding of
+    frame i.
+
+    Args:
+        encode: maps steps (1, T, P, D) to encodings of the frames (1, T, ...).
+        steps: (1, T, P, D), float64.
+    """
     before = encode(steps)[0].flatten(1)  # [T, ...]
     columns = []
     for j in range(steps.shape[1]):
         changed = steps.clone()
         changed[:, j] += _noise(*steps.shape[2:], seed=j + 1)
-        moved = (encode(changed)[0].flatten(1) - before).abs().amax(1)
-        columns.append(~(moved <= MOVED))  # NaN counts as moved
+        distance = (encode(changed)[0].flatten(1) - before).abs().amax(1)
+        columns.append(~(distance <= CHANGED))  # NaN counts as changed
     return torch.stack(columns, dim=1).numpy()
 
 
-def _causal(declared: bool | None, reach: np.ndarray, where: str = "") -> Finding:
-    leaks = [(i + 1, j + 1) for i, j in np.argwhere(np.triu(reach, 1))]
-    seen = "no frame moves an earlier one" if not leaks else "; ".join(
-        f"frame {i} moves with the later frame{'s' * (len(js) > 1)} {', '.join(map(str, js))}"
-        for i, js in ((i, [j for k, j in leaks if k == i]) for i in sorted({i for i, _ in leaks})))
-    what = {True: "declared causal", False: "declared not causal", None: "causality not declared"}[declared]
-    return Finding(f"{what}{where}", not (declared and leaks), seen)
+def _causal(declared: bool | None, square: np.ndarray, where: str = "") -> Check:
+    later = {i + 1: np.flatnonzero(row[i + 1 :]) + i + 2 for i, row in enumerate(square)}
+    leaks = [f"frame {i} depends on the later frame{'s' * (len(js) > 1)} {', '.join(map(str, js))}"
+             for i, js in later.items() if len(js)]
+    what = {True: "declared causal", False: "declared not causal", None: "causality not declared"}
+    return Check(what[declared] + where, not (declared and leaks),
+                 "; ".join(leaks) or "no frame depends on a later one")
 
 
-def _notices(what: str, reach: np.ndarray) -> Finding:
-    deaf = [j + 1 for j in range(reach.shape[1]) if not reach[:, j].any()]
-    return Finding(f"takes notice of {what}", not deaf, f"nothing moves with frame {', '.join(map(str, deaf))}" if deaf else "")
+def _uses(what: str, square: np.ndarray) -> Check:
+    unused = np.flatnonzero(~square.any(0)) + 1
+    return _none(f"uses {what}", list(unused), "nothing depends on frame")
 
 
-# One contract per slot.
+# The contracts, one per slot.
 
 
-def _sync(tested, found: Findings) -> Iterator[Finding]:
+def _sync(tested, report: Report) -> Iterator[Check]:
     def run(visual, audio, frames=None, heard=None):
-        masks = [torch.ones(s.shape[:2], dtype=torch.bool) if m is None else m for s, m in ((visual, frames), (audio, heard))]
+        masks = [torch.ones(x.shape[:2], dtype=torch.bool) if m is None else m
+                 for x, m in ((visual, frames), (audio, heard))]
         return tested.make(visual, audio, *masks, audio_tokens=A)
 
+    def steps_of(visual, audio):
+        return run(visual, audio)[0]
+
     visual, audio = _noise(2, FRAMES, V, D_V), _noise(2, FRAMES * A, D_A, seed=1)
-    kept = visual.clone(), audio.clone()
+    copies = visual.clone(), audio.clone()
     steps, real = run(visual, audio)
-    yield Finding("leaves its inputs as they were", torch.equal(visual, kept[0]) and torch.equal(audio, kept[1]))
+    yield Check("does not change its inputs",
+                torch.equal(visual, copies[0]) and torch.equal(audio, copies[1]))
     yield _shape("steps (B, T, P, D)", steps, (2, FRAMES, *steps.shape[2:]), torch.float64)
     yield _shape("mask of real steps (B, T)", real, (2, FRAMES), torch.bool)
-    for what, seen, heard, frames in (("sound shorter than the picture", visual, audio[:, : 3 * A - 1], FRAMES),
-                                      ("picture shorter than the sound", visual[:, :3], audio, FRAMES),
-                                      ("no picture", visual[:, :0], audio, FRAMES), ("no sound", visual, audio[:, :0], FRAMES)):
-        yield _shape(what, run(seen, heard)[0], (2, frames, *steps.shape[2:]))
-    for dtype in (torch.float32, torch.bfloat16):
-        kind = run(visual.to(dtype), audio.to(dtype))[0].dtype
-        yield Finding(f"keeps {str(dtype).removeprefix('torch.')}", kind == dtype, str(kind).removeprefix("torch."))
-    yield _same("a batch equals its clips one by one", steps, torch.cat([run(visual[i : i + 1], audio[i : i + 1])[0] for i in (0, 1)]))
+    for what, *clip in (("sound shorter than the picture", visual, audio[:, : 3 * A - 1]),
+                        ("picture shorter than the sound", visual[:, :3], audio),
+                        ("no picture", visual[:, :0], audio), ("no sound", visual, audio[:, :0])):
+        yield _shape(what, steps_of(*clip), (2, FRAMES, *steps.shape[2:]))
+    yield from _keeps_dtype(lambda dtype: steps_of(visual.to(dtype), audio.to(dtype)))
+    yield _one_by_one(steps_of, visual, audio)
     short = 5
-    frames, heard = (torch.arange(n)[None] < limit for n, limit in ((FRAMES, short), (FRAMES * A, short * A)))
+    frames, heard = (torch.arange(n)[None] < short * per
+                     for n, per in ((FRAMES, 1), (FRAMES * A, A)))
     padded = run(visual[:1] * frames[..., None, None], audio[:1] * heard[..., None], frames, heard)
-    alone = run(visual[:1, :short], audio[:1, : short * A])[0]
-    yield Finding("padding is not real", padded[1].tolist() == frames.tolist())
-    yield _same("padding behind a clip moves nothing in it", padded[0][:, :short], alone)
-    yield _notices("every picture", measure_reach(lambda x: run(x, audio[:1])[0], visual[:1]))
-    by_step = audio[:1].unflatten(1, (FRAMES, A))
-    yield _notices("every stretch of sound", measure_reach(lambda x: run(visual[:1], x.flatten(1, 2))[0], by_step))
-    both = torch.cat([visual[:1].flatten(2), by_step.flatten(2)], dim=-1)[:, :, None]  # [1, T, 1, V * D_v + A * D_a]
-
-    def joined(x):
-        seen, sound = x[:, :, 0].split([V * D_V, A * D_A], dim=-1)
-        return run(seen.unflatten(-1, (V, D_V)), sound.unflatten(-1, (A, D_A)).flatten(1, 2))[0]
-
-    found.reach = measure_reach(joined, both)
-    yield _causal(tested.causal, found.reach)
+    yield Check("padding is not real", padded[1].tolist() == frames.tolist())
+    yield _same("padding after a clip changes nothing in it", padded[0][:, :short],
+                steps_of(visual[:1, :short], audio[:1, : short * A]))
+    square = measure_receptive_field(lambda x: steps_of(x, audio[:1]), visual[:1])
+    heard = measure_receptive_field(lambda x: steps_of(visual[:1], x.flatten(1, 2)),
+                                    audio[:1].unflatten(1, (FRAMES, A)))
+    yield _uses("every frame of the picture", square)
+    yield _uses("every time step of the sound", heard)
+    report.receptive_field = square | heard
+    yield _causal(tested.causal, report.receptive_field)
 
 
-def _windows(tested, found: Findings) -> Iterator[Finding]:
-    def run(num_frames, padded_to=None, real=None):
-        """Frames that hold 10 x their number + their token's."""
+def _windows(tested, report: Report) -> Iterator[Check]:
+    def run(num_frames, padded_to=None):
+        """Windows [W, K, P] of tokens with the value 10 x frame number + token; mask [W, K]."""
         length = padded_to or num_frames
         number = torch.arange(1.0, length + 1)[:, None] * 10 + torch.arange(A)  # [T, P]
-        mask = torch.arange(length) < num_frames if real is None else real
+        mask = torch.arange(length) < num_frames
         windows, held = tested.make((number * mask[:, None])[None, :, :, None], mask[None], K)
-        return windows.unflatten(1, (K, -1))[..., 0], held  # [W, K, P], [W, K]
+        return windows.unflatten(1, (K, -1))[..., 0], held
 
-    together = np.zeros((FRAMES + 3, FRAMES + 3), bool)
-    for num_frames in (1, K - 1, K, K + 1, 2 * K, FRAMES + 3):
-        windows, real = run(num_frames)
-        name = f"{num_frames} frame{'s' * (num_frames > 1)} in windows of {K}: "
-        yield _shape(name + "windows (B * W, K * P, D) and mask (B * W, K)", real, (len(windows), K), torch.bool)
+    shared = np.zeros((FRAMES + 3, FRAMES + 3), bool)
+    for length in (1, K - 1, K, K + 1, 2 * K, FRAMES + 3):
+        windows, real = run(length)
         numbers = (windows[..., 0] // 10).long()  # [W, K], 0 where padded
-        tokens = torch.equal(windows % 10, torch.arange(float(A)).expand_as(windows) * (numbers > 0)[..., None])
-        yield Finding(name + "a frame's tokens stay together, in their order", tokens)
-        missing = sorted(set(range(1, num_frames + 1)) - set(numbers[real].tolist()))
-        yield Finding(name + "every frame is held by some window", not missing, f"lost: {missing}" if missing else "")
-        wrong = int((real != (numbers > 0)).sum())
-        yield Finding(name + "the mask marks what is real", not wrong, f"wrong at {wrong} places" if wrong else "")
-        steps = [held.diff() for held in (n[r] for n, r in zip(numbers, real, strict=True))]
-        yield Finding(name + "frames stand side by side in time order", all((s == 1).all() for s in steps))
-        for held in (n[r] for n, r in zip(numbers, real, strict=True)):
-            together[np.ix_(held - 1, held - 1)] |= True
-    short, longer = run(K + 1), run(K + 1, padded_to=3 * K)
-    kept = longer[1].any(1)
-    yield _same("padding behind a clip moves nothing in it", longer[0][kept], short[0][short[1].any(1)])
-    steps, mask = _noise(3, K + 2, A, D_V), torch.arange(K + 2)[None] < torch.tensor([[K + 2], [2], [K]])
-    steps = steps * mask[..., None, None]
-    alone = [tested.make(steps[i : i + 1], mask[i : i + 1], K) for i in range(3)]
-    batch = tested.make(steps, mask, K)
-    yield _same("a batch equals its clips one by one", batch[0], torch.cat([w for w, _ in alone]))
-    yield Finding("so does its mask", torch.equal(batch[1], torch.cat([m for _, m in alone])))
-    found.reach = together  # two frames can meet where some window holds both
-
-
-def _encoded(connector, windows: Tensor, frame_mask: Tensor) -> list[Tensor]:
-    """What the queries of each layer looked at: (B * W, K, P * D)."""
-    maps = connector(windows, frame_mask, True)[1]
-    return [] if maps is None else [e.unflatten(1, (K, -1)).flatten(2) for e in maps.encoded]
+        tokens = torch.arange(float(A)).expand_as(windows) * (numbers > 0)[..., None]
+        held = [n[r] for n, r in zip(numbers, real, strict=True)]
+        where = f"{length} frames in windows of {K}: "
+        yield _shape(f"{where}windows (B * W, K * P, D) and mask (B * W, K)", real,
+                     (len(windows), K), torch.bool)
+        yield Check(f"{where}a frame's tokens stay together, in their order",
+                    torch.equal(windows % 10, tokens))
+        yield _none(f"{where}every frame is in some window",
+                    sorted({*range(1, length + 1)} - {*numbers[real].tolist()}), "lost:")
+        yield _none(f"{where}the mask marks the real frames",
+                    (real != (numbers > 0)).nonzero().tolist(), "wrong at (window, frame)")
+        yield Check(f"{where}frames are consecutive, in time order",
+                    all((frames.diff() == 1).all() for frames in held))
+        for frames in held:
+            shared[np.ix_(frames - 1, frames - 1)] = True
+    report.receptive_field = shared
+    (windows, real), (longer, longer_real) = run(K + 1), run(K + 1, padded_to=3 * K)
+    yield _same("padding after a clip changes nothing in it",
+                longer[longer_real.any(1)], windows[real.any(1)])
+    steps = _noise(3, K + 2, A, D_V)
+    mask = torch.arange(K + 2)[None] < torch.tensor([[K + 2], [2], [K]])
+    for i, what in enumerate(("windows of its clips", "masks of its clips")):
+        yield _one_by_one(lambda x, m, i=i: tested.make(x, m, K)[i].double(),
+                          steps * mask[..., None, None], mask, what=what)
 
 
 def _build(make, **changes) -> torch.nn.Module:
     """A small connector in float64 with random numbers in every parameter."""
     torch.manual_seed(0)
-    connector = make(input_width=D_V + D_A, window_frames=K, step_tokens=A, num_queries=N, width=WIDTH, layers=2, heads=2,
-                     hidden=12, dropout=0.0, **changes)
+    connector = make(input_width=D_V + D_A, window_frames=K, step_tokens=A, num_queries=N,
+                     width=WIDTH, layers=2, heads=2, hidden=12, dropout=0.0, **changes)
     for number, parameter in enumerate(connector.parameters()):
         parameter.data = 0.4 * _noise(*parameter.shape, seed=number)
     return connector.double().eval()
 
 
-def _inside_a_window(connector, declared: bool | None, found: Findings) -> Iterator[Finding]:
-    """Reach and padding, layer by layer, of what the queries look at."""
-    steps = _noise(1, K, A, D_V + D_A)
-    everything = torch.ones(1, K, dtype=torch.bool)
-    layers = len(_encoded(connector, steps.flatten(1, 2), everything))
+def _inside_a_window(connector, declared: bool | None, report: Report) -> Iterator[Check]:
+    """Receptive field and padding of the inputs that the queries attend to, layer by layer."""
+    def encoded(steps, mask) -> list[Tensor]:  # one (1, K, P * D) per layer
+        maps = connector(steps.flatten(1, 2), mask, True)[1]
+        return [e.unflatten(1, (K, -1)).flatten(2) for e in maps.encoded] if maps else []
+
+    steps, real = _noise(1, K, A, D_V + D_A), torch.ones(1, K, dtype=torch.bool)
+    other, mask = steps.clone(), (torch.arange(K) < K - 2)[None]
+    other[~mask] += 3 * _noise(2, A, D_V + D_A, seed=5)
+    layers = range(len(encoded(steps, real)))
     if declared and not layers:
-        yield Finding("declared causal", False, "can't be measured: forward(..., return_maps=True) must return AttentionMaps "
-                      "with what the queries looked at in `encoded`, one (B * W, K * P, D) a layer")
-    for layer in range(layers):
-        reach = measure_reach(lambda x, i=layer: _encoded(connector, x.flatten(1, 2), everything)[i], steps)
-        found.reach = reach if found.reach is None else found.reach | reach
-        yield _causal(declared, reach, f" (layer {layer + 1})")
-    real = K - 2
-    mask = (torch.arange(K) < real)[None]
-    noise = steps.clone()
-    noise[:, real:] += 3 * _noise(1, K - real, A, D_V + D_A, seed=5)
-    for layer in range(layers):
-        one, other = (_encoded(connector, x.flatten(1, 2), mask)[layer][:, :real] for x in (steps, noise))
-        yield _same(f"what stands in padded frames moves no real frame (layer {layer + 1})", one, other)
-    yield _same("what stands in padded frames moves no query",
-                *(connector(x.flatten(1, 2), mask)[0] for x in (steps, noise)))
+        yield Check("declared causal", False, "it cannot be measured. Fix: with return_maps=True "
+                    "return AttentionMaps whose `encoded` holds the inputs that the queries "
+                    "attend to, one (B * W, K * P, D) per layer")
+    report.receptive_field = np.zeros((K, K), bool) if layers else None
+    for i in layers:
+        square = measure_receptive_field(lambda x, i=i: encoded(x, real)[i], steps)
+        report.receptive_field |= square
+        yield _causal(declared, square, f" (layer {i + 1})")
+        yield _same(f"the content of padded frames changes no real frame (layer {i + 1})",
+                    *(encoded(x, mask)[i][mask] for x in (steps, other)))
+    yield _same("the content of padded frames changes no query",
+                *(connector(x.flatten(1, 2), mask)[0] for x in (steps, other)))
 
 
-def _attention(tested, found: Findings) -> Iterator[Finding]:
+def _attention(tested, report: Report) -> Iterator[Check]:
     for frames, tokens in ((K, A), (1, 3), (3, 1)):
         mask = tested.make(frames, tokens)
-        yield _shape(f"mask over {frames} frames of {tokens} tokens", mask, (frames * tokens,) * 2, torch.bool)
+        yield _shape(f"mask for {frames} frames of {tokens} tokens", mask, (frames * tokens,) * 2,
+                     torch.bool)
         blind = (~mask.diagonal()).nonzero().flatten() // tokens + 1
-        yield Finding("every token sees itself", not len(blind), f"not in frame {blind.unique().tolist()}" if len(blind) else "")
+        yield _none("every token attends to itself", blind.unique().tolist(), "not in frame")
     connector = _build(CausalQFormer, attention=tested.name)
-    queries = connector(_noise(2, K * A, D_V + D_A), torch.ones(2, K, dtype=torch.bool))[0]
-    yield Finding("gives numbers", bool(queries.isfinite().all()), "" if queries.isfinite().all() else "NaN or infinity")
-    yield from _inside_a_window(connector, tested.causal, found)
+    yield _finite("the queries are", connector(_noise(2, K * A, D_V + D_A),
+                                               torch.ones(2, K, dtype=torch.bool))[0])
+    yield from _inside_a_window(connector, tested.causal, report)
 
 
-def _connector(tested, found: Findings) -> Iterator[Finding]:
+def _connector(tested, report: Report) -> Iterator[Check]:
     connector = _build(tested.make)
-    windows = _noise(3, K * A, D_V + D_A)
-    mask = torch.ones(3, K, dtype=torch.bool)
+    windows, mask = _noise(3, K * A, D_V + D_A), torch.ones(3, K, dtype=torch.bool)
     mask[2, 2:] = False
-    kept = windows.clone()
+    copy = windows.clone()
     queries = connector(windows, mask)[0]
-    yield Finding("leaves its inputs as they were", torch.equal(windows, kept))
+    yield Check("does not change its inputs", torch.equal(windows, copy))
     yield _shape("queries (B * W, N, width)", queries, (3, N, WIDTH), torch.float64)
-    yield Finding("gives numbers", bool(queries.isfinite().all()), "" if queries.isfinite().all() else "NaN or infinity")
-    yield _same("asking for maps changes no query", queries, connector(windows, mask, True)[0])
-    alone = torch.cat([connector(windows[i : i + 1], mask[i : i + 1])[0] for i in range(3)])
-    yield _same("a batch equals its windows one by one", queries, alone)
-    yield from _inside_a_window(connector, tested.causal, found)
-    heard = []  # [K]: does any query move with frame j?
-    for j in range(K):
-        changed = windows[:1].unflatten(1, (K, A)).clone()
-        changed[:, j] += _noise(1, A, D_V + D_A, seed=20 + j)
-        heard.append(_differ(connector(changed.flatten(1, 2), mask[:1])[0], queries[:1]) > MOVED)
-    yield _notices("every frame", np.array([heard]))
+    yield _finite("the queries are", queries)
+    yield _same("return_maps changes no query", queries, connector(windows, mask, True)[0])
+    yield _one_by_one(lambda *inputs: connector(*inputs)[0], windows, mask, what="windows")
+    yield from _inside_a_window(connector, tested.causal, report)
+    yield _uses("every frame", measure_receptive_field(
+        lambda x: connector(x.flatten(1, 2), mask[:1])[0], windows[:1].unflatten(1, (K, A))))
     (connector(windows, mask)[0] * _noise(3, N, WIDTH, seed=9)).sum().backward()
-    deaf = [name for name, p in connector.named_parameters() if p.grad is None or not p.grad.any()]
-    yield Finding("the gradient reaches every parameter", not deaf, f"not {', '.join(deaf)}" if deaf else "")
-    yield Finding("has reset_parameters()", hasattr(connector, "reset_parameters"), "the model calls it to start anew")
-    for dtype in (torch.float32, torch.bfloat16):
-        kind = connector.to(dtype)(windows.to(dtype), mask)[0].dtype
-        yield Finding(f"keeps {str(dtype).removeprefix('torch.')}", kind == dtype, str(kind).removeprefix("torch."))
+    yield _none("the gradient reaches every parameter",
+                [name for name, p in connector.named_parameters()
+                 if p.grad is None or not p.grad.any()], "not")
+    yield Check("has reset_parameters()", hasattr(connector, "reset_parameters"),
+                "the model calls it to initialise the weights")
+    yield from _keeps_dtype(lambda d: connector.to(d)(windows.to(d), mask)[0])
 
 
-def _diversity(tested, found: Findings) -> Iterator[Finding]:
+def _diversity(tested, report: Report) -> Iterator[Check]:
     queries, real = _noise(3, N, WIDTH), torch.tensor([True, False, True])
     value = tested.make(queries, real)
     yield _shape("a scalar", value, ())
-    yield _same("windows that are not real do not count", value, tested.make(queries[real], None), within=1e-6)
-    yield _same("the order of the queries does not count", value, tested.make(queries.flip(1), real), within=1e-6)
-    yield _same("nor that of the windows", value, tested.make(queries.flip(0), real.flip(0)), within=1e-6)
-    empty = tested.make(queries, torch.zeros(3, dtype=torch.bool)), tested.make(queries[:, :1], real)
-    yield Finding("gives a number without any real window, and for a single query", all(v.isfinite() for v in empty))
-    same, apart = tested.make(queries[:, :1].expand(-1, N, -1)), tested.make(torch.eye(N, WIDTH)[None])
+    for what, other in (("padded windows do not count", tested.make(queries[real], None)),
+                        ("the order of the queries does not count",
+                         tested.make(queries.flip(1), real)),
+                        ("the order of the windows does not count",
+                         tested.make(queries.flip(0), real.flip(0)))):
+        yield _same(what, value, other, within=1e-6)
+    yield _finite("without a real window, and for a single query, the loss is",
+                  tested.make(queries, torch.zeros(3, dtype=torch.bool)),
+                  tested.make(queries[:, :1], real))
+    equal = tested.make(queries[:, :1].expand(-1, N, -1))
+    orthogonal = tested.make(torch.eye(N, WIDTH)[None])
     if tested.constant:
-        yield Finding("declared constant", bool(same == apart), f"{same.item():.3f}")
+        yield Check("declared constant", bool(equal == orthogonal), f"{equal.item():.3f}")
     else:
-        yield Finding("equal queries cost more than orthogonal ones", bool(same > apart), f"{same.item():.3f}, {apart.item():.3f}")
+        yield Check("equal queries cost more than orthogonal ones", bool(equal > orthogonal),
+                    f"{equal.item():.3f}, {orthogonal.item():.3f}")
     leaf = queries.clone().requires_grad_()
     tested.make(leaf, real).backward()
-    told = leaf.grad[real].abs().sum(-1) > 0
-    yield Finding("the gradient reaches every query of a real window, and no other",
-                  bool((told.all() or tested.constant) and not leaf.grad[~real].any()))
+    reached = leaf.grad[real].abs().sum(-1) > 0
+    yield Check("the gradient reaches every query of a real window, and no other",
+                bool((reached.all() or tested.constant) and not leaf.grad[~real].any()))
 
 
-CONTRACTS = {"sync": _sync, "windows": _windows, "attention": _attention, "connector": _connector, "diversity": _diversity}
+CONTRACTS = {"sync": _sync, "windows": _windows, "attention": _attention, "connector": _connector,
+             "diversity": _diversity}
 
 
-def _in_the_model(slot: str, name: str) -> Finding:
-    """A whole mini model with this part: clips of several lengths in one batch give the same logits as one by one."""
+def _in_the_model(slot: str, name: str) -> Check:
+    """In a whole mini model, the logits of a padded batch equal those of its clips one by one."""
     torch.manual_seed(0)
     config = FavorConfig.mini(64, **{slot: name})
-    model, settings = FavorForConditionalGeneration(config).eval(), ProcessorSettings.from_config(config)
-    clips = [(11, 11), (7, 9), (0, 6), (10, 0)]  # time steps of picture and sound
-    visual = [torch.randn(t, config.visual_tokens, config.visual_width) for t, _ in clips]
-    audio = [torch.randn(t * config.audio_tokens, config.audio_config.d_model) for _, t in clips]
+    model = FavorForConditionalGeneration(config).eval()
+    settings = ProcessorSettings.from_config(config)
+    lengths = [(11, 11), (7, 9), (0, 6), (10, 0)]  # time steps of picture and sound
+    tokens = [2 + settings.num_queries * num_windows(max(pair), settings.window_frames,
+                                                     settings.windows) for pair in lengths]
+    per_step, longest = config.audio_tokens, max(tokens)
+    frames, heard = (torch.arange(11 * n)[None] < n * torch.tensor(lengths)[:, i, None]
+                     for i, n in enumerate((1, per_step)))
+    visual = torch.randn(4, 11, config.visual_tokens, config.visual_width) * frames[..., None, None]
+    audio = torch.randn(*heard.shape, config.audio_config.d_model) * heard[..., None]
+    ids = torch.full((4, longest), config.placeholder_id)
+    ids[:, -2:] = torch.tensor([9, 10])  # a question
+    attended = torch.arange(longest) >= longest - torch.tensor(tokens)[:, None]
 
-    def logits(rows):
-        pad, batch = torch.nn.utils.rnn.pad_sequence, {}
-        for key, mask, stream in (("visual_features", "frame_mask", visual), ("audio_features", "audio_mask", audio)):
-            batch[key] = pad([stream[i] for i in rows], batch_first=True)
-            batch[mask] = pad([torch.ones(len(stream[i])) for i in rows], batch_first=True)
-        ids = [[config.placeholder_id] * (settings.num_queries * num_windows(max(clips[i]), settings.window_frames, settings.windows))
-               + [9, 10] for i in rows]
-        longest = max(map(len, ids))
-        batch["input_ids"] = torch.tensor([[0] * (longest - len(r)) + r for r in ids])
-        batch["attention_mask"] = torch.tensor([[0] * (longest - len(r)) + [1] * len(r) for r in ids])
-        return model(**batch).logits[:, -1]
+    @torch.no_grad()
+    def logits(rows, seen=11, sounds=11, start=0):
+        return model(
+            input_ids=(ids * attended)[rows, start:], attention_mask=attended[rows, start:].long(),
+            visual_features=visual[rows, :seen], frame_mask=frames[rows, :seen],
+            audio_features=audio[rows, : sounds * per_step],
+            audio_mask=heard[rows, : sounds * per_step]).logits[:, -1]
 
-    with torch.no_grad():
-        together, alone = logits(range(len(clips))), torch.cat([logits([i]) for i in range(len(clips))])
-    apart = _differ(together, alone)
-    return Finding("in the mini model: a batch of clips of all lengths equals its clips one by one", apart < 1e-3 * alone.std().item(),
-                   f"largest difference of the logits {apart:.1e}, their spread {alone.std().item():.1e}")
+    together = logits(slice(4))
+    alone = torch.cat([logits(slice(i, i + 1), *pair, longest - tokens[i])
+                       for i, pair in enumerate(lengths)])
+    distance, spread = _distance(together, alone), alone.std().item()
+    return Check("in the mini model, a padded batch equals its clips one by one",
+                 distance < 1e-3 * spread,
+                 f"largest difference of the logits {distance:.1e}, their spread {spread:.1e}")

@@ -1,53 +1,53 @@
-"""What ails a checkpoint? Failure signatures of this mechanism, read off a model by measuring.
+"""Diagnosis of a checkpoint: the failure signatures of this mechanism, measured.
 
     favor-mini diagnose build/make/favor
 
-Good at one stream alone but bad at both together: synchronisation. More that was never there as soon as a clip takes several
-windows: alignment over windows. Words that are invented or said again and again, or queries that are all alike: the weight of the
-diversity loss.
+- Synchronisation: good at one modality alone, poor at both together.
+- Alignment over windows: hallucinations as soon as a clip takes several windows.
+- Diversity weight too high: hallucinations and repetitions. Too low: all queries are similar.
 """
 
 import re
 from collections import Counter
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from scipy.stats import norm
 
 from ..evaluation.answering import answer, encode_clips, evaluate
 from ..evaluation.checkpoint import find_checkpoint, load_checkpoint
-from ..evaluation.scores import scores
+from ..evaluation.intervals import newcombe
+from ..evaluation.scores import Score, scores
 from ..losses import diversity_loss
-from ..world.questions import FAMILY_GROUPS, choose, single_modality_chance
+from ..world.questions import FAMILY_GROUPS, draw_questions, single_modality_chance
 from ..world.rows import scene_clip
-from ..world.scene import SPLITS, Scene, draw_scene, stretch
+from ..world.scene import SPLITS, Scene, draw_scene, excerpt, stream
 from ..world.transcript import DESCRIBE, transcript
+from .run import SPLIT
 
-GAP, EXTRA, INVENTED, AGAIN, ALIKE = 0.15, 0.1, 0.1, 0.25, 0.5  # from here on a sign counts; the shipped model stays well below
-
-
-FEWEST = 20  # questions of a kind that say anything
+# Thresholds of the signs; the shipped model stays well below each.
+GAP, EXTRA, INVENTED, AGAIN, ALIKE = 0.15, 0.1, 0.1, 0.25, 0.5
+FEWEST = 20  # questions of a group; with fewer, the gap is no sign
 
 
 @dataclass(frozen=True)
 class Sign:
-    """One signature: what it points to, what was measured, and whether it is there."""
+    """One failure signature: its likely cause, the measurement, and whether it is present."""
 
     points_to: str
-    seen: str
-    there: bool
+    measured: str
+    present: bool
 
     def __str__(self) -> str:
-        return f"[{'SIGN' if self.there else 'none'}] {self.points_to}: {self.seen}"
+        return f"[{'SIGN' if self.present else 'none'}] {self.points_to}: {self.measured}"
 
 
 @dataclass(frozen=True)
 class Description:
-    """A description against its script, in phrases such as "see red circle at left".
+    """Counts of a description compared with its script, in phrases as "see red circle at left".
 
-    phrases: how many the script has. extra: told but not there. again: told more often than they are there.
-    words: names told. invented: of these, those that the whole script does not hold.
+    phrases: in the script. extra: in the description, not in the script. again: repeated more often
+    than in the script. words: names in the description. invented: those that are nowhere in the
+    script.
     """
 
     phrases: int
@@ -57,89 +57,98 @@ class Description:
     invented: int
 
 
-def compare_texts(told: str, script: str) -> Description:
-    """Hold a description against the script of its clip; the order of phrases does not count."""
-    said, true = (Counter(" ".join(p.split()) for p in re.split(r"[;,.]", text) if p.strip()) for text in (told, script))
-    words = [w for phrase, count in said.items() for w in phrase.split()[1:] * count]
+def compare_texts(description: str, script: str) -> Description:
+    """Compare a description with the script of its clip; the order of phrases does not count."""
+    found, true = (Counter(" ".join(p.split()) for p in re.split(r"[;,.]", text) if p.strip())
+                   for text in (description, script))
+    words = [w for phrase, count in found.items() for w in phrase.split()[1:] * count]
     known = {w for phrase in true for w in phrase.split()}
     return Description(
-        phrases=sum(true.values()), extra=sum(count for phrase, count in said.items() if phrase not in true),
-        again=sum(max(0, count - max(true[phrase], 1)) for phrase, count in said.items()), words=len(words),
-        invented=sum(w not in known for w in words))
+        phrases=true.total(), extra=sum(n for phrase, n in found.items() if phrase not in true),
+        again=sum(max(0, n - max(true[phrase], 1)) for phrase, n in found.items()),
+        words=len(words), invented=sum(w not in known for w in words))
 
 
 def skill(accuracy: float, chance: float) -> float:
-    """Accuracy on a scale from 0, guessing, to 1, always right."""
+    """Accuracy rescaled: 0 is guessing, 1 is all correct."""
     return (accuracy - chance) / (1 - chance)
 
 
-def spread(score) -> float:
-    """Standard error of an accuracy; as if two more answers were right and two wrong (Agresti and Coull), so that it is not 0
-    where all are."""
-    count, share = score.count + 4, (score.accuracy * score.count + 2) / (score.count + 4)
-    return (share * (1 - share) / count) ** 0.5
-
-
-def read_signs(together, alone, one_window: list[Description], whole: list[Description], similarity: float) -> list[Sign]:
-    """The signatures, from what `diagnose` measured.
+def read_signs(together: Score, alone: Score, one_window: list[Description],
+               whole: list[Description], similarity: float) -> list[Sign]:
+    """The signs, from the measurements of `diagnose`.
 
     Args:
-        together, alone: `evaluation.Score` of questions about both streams and about one.
+        together, alone: scores of questions about both modalities, and about one.
         one_window, whole: descriptions of clips cut to one window, and of whole clips.
         similarity: mean cosine of the output queries of a window.
     """
-    gap = skill(alone.accuracy, alone.chance) - skill(together.accuracy, together.chance)
-    error = np.hypot(*(spread(s) / (1 - s.chance) for s in (alone, together)))
-    sure = gap - norm.ppf(0.975) * error
+    one, both = ([skill(value, s.chance) for value in (s.accuracy, s.low, s.high)]
+                 for s in (alone, together))
+    gap, low = one[0] - both[0], newcombe(one, both)[0]
 
-    def share(told: list[Description], part: str, of: str) -> float:
-        return sum(getattr(d, part) for d in told) / max(1, sum(getattr(d, of) for d in told))
+    def share(descriptions: list[Description], part: str, of: str) -> float:
+        return sum(getattr(d, part) for d in descriptions) / max(
+            1, sum(getattr(d, of) for d in descriptions))
 
-    few, many = (share(told, "extra", "phrases") for told in (one_window, whole))
+    few, many = (share(group, "extra", "phrases") for group in (one_window, whole))
     invented, again = share(whole, "invented", "words"), share(whole, "again", "phrases")
     return [
-        Sign("synchronisation", f"one stream alone {alone.accuracy:.0%} right (chance {alone.chance:.0%}), both together "
-             f"{together.accuracy:.0%} (chance {together.chance:.0%}); from guessing to perfect, alone is {gap:+.2f} ahead "
-             f"(at least {sure:+.2f}; a sign from {GAP}, over {FEWEST} questions or more of each)",
-             bool(sure > GAP and min(alone.count, together.count) >= FEWEST)),
-        Sign("alignment over windows", f"phrases told that are not there, per phrase of the script: {few:.2f} where the clip "
-             f"fits one window, {many:.2f} where it takes several (a sign from {EXTRA} more)", many - few > EXTRA),
-        Sign("diversity weight too high", f"{invented:.0%} of the words told are nowhere in the script, {again:.0%} of the "
-             f"phrases are said again (a sign from {INVENTED:.0%} or {AGAIN:.0%})", invented > INVENTED or again > AGAIN),
-        Sign("diversity weight too low", f"the queries of a window have a mean cosine of {similarity:.2f} (a sign from {ALIKE})",
-             similarity > ALIKE)]
+        Sign("synchronisation",
+             f"accuracy {alone.accuracy:.0%} on one modality (chance {alone.chance:.0%}), "
+             f"{together.accuracy:.0%} on both together (chance {together.chance:.0%}); difference "
+             f"in skill {gap:+.2f}, lower bound {low:+.2f} (a sign above {GAP}, with {FEWEST} "
+             "questions or more of each)",
+             bool(low > GAP and min(alone.count, together.count) >= FEWEST)),
+        Sign("alignment over windows",
+             f"hallucinated phrases per phrase of the script: {few:.2f} in clips of one window, "
+             f"{many:.2f} in clips of several (a sign if {EXTRA} higher)", many - few > EXTRA),
+        Sign("diversity weight too high",
+             f"{invented:.0%} of the names are nowhere in the script, {again:.0%} of the phrases "
+             f"are repeated (a sign above {INVENTED:.0%} or {AGAIN:.0%})",
+             invented > INVENTED or again > AGAIN),
+        Sign("diversity weight too low",
+             f"the queries of a window have a mean cosine of {similarity:.2f} "
+             f"(a sign above {ALIKE})", similarity > ALIKE)]
 
 
 @torch.no_grad()
 def diagnose(checkpoint=None, scenes: int = 60) -> list[Sign]:
-    """Measure a checkpoint on validation scenes and read the signs.
+    """Measure a checkpoint on test scenes, and read the signs.
 
     Raises:
-        FileNotFoundError: there is no checkpoint. ValueError: too few scenes.
+        FileNotFoundError: there is no checkpoint.
+        ValueError: there are too few scenes.
     """
     model, processor = load_checkpoint(find_checkpoint(checkpoint))
-    drawn = [draw_scene(SPLITS["validation"].start + 12000 + i) for i in range(scenes)]
-    seconds = processor.settings.window_frames / processor.settings.frame_rate
-    short = [first_window(scene, seconds) for scene in drawn]
+    drawn = [draw_scene(SPLITS[SPLIT].start + 12000 + i) for i in range(scenes)]
     size, rate = processor.settings.image_size, processor.settings.frame_rate
-    whole, cut = (encode_clips(model, processor, {str(s.seed): scene_clip(s, size, rate) for s in group}) for group in (drawn, short))
-    asked = [(str(s.seed), q) for s in drawn for q in choose(s, np.random.default_rng([s.seed, 3]), 16)
+    short = [first_window(scene, processor.settings.window_frames / rate) for scene in drawn]
+    whole, cut = (encode_clips(model, processor, {str(s.seed): scene_clip(s, size, rate)
+                                                  for s in group}) for group in (drawn, short))
+    asked = [(str(s.seed), q) for s in drawn
+             for q in draw_questions(s, stream("diagnosis questions", s.seed), 16)
              if {"audio", "video"} <= set(q.needs) or len(q.needs) == 1]
-    found = {s.name: s for s in scores(evaluate(model, processor, whole, asked, single_modality_chance({str(s.seed): s for s in drawn})), FAMILY_GROUPS)}
+    chance = single_modality_chance({str(s.seed): s for s in drawn})
+    rows = evaluate(model, processor, whole, asked, chance)
+    found = {s.name: s for s in scores(rows, FAMILY_GROUPS)}
     if not {"both modalities", "one modality, plain"} <= set(found):
-        raise ValueError(f"{scenes} scenes hold too few questions to compare; take more")
+        raise ValueError(f"{scenes} scenes have too few questions to compare. Fix: take more")
 
     def described(encoded: dict, group: list[Scene]) -> list[Description]:
-        told = answer(model, processor, list(encoded.values()), [DESCRIBE] * len(group), max_new_tokens=160)
-        return [compare_texts(text, transcript(scene)) for text, scene in zip(told, group, strict=True)]
+        texts = answer(model, processor, list(encoded.values()), [DESCRIBE] * len(group),
+                       max_new_tokens=160)
+        return [compare_texts(text, transcript(scene))
+                for text, scene in zip(texts, group, strict=True)]
 
-    batch = {k: v.to(model.device) for k, v in processor(list(whole.values()), [DESCRIBE] * scenes).items()}
-    _, queries, window_mask, _ = model.prepare(**{k: v for k, v in batch.items() if k != "attention_mask"})
+    batch = processor(list(whole.values()), [DESCRIBE] * scenes)
+    batch = {k: v.to(model.device) for k, v in batch.items() if k != "attention_mask"}
+    _, queries, window_mask, _ = model.prepare(**batch)
     similarity = diversity_loss(queries.flatten(0, 1), window_mask.flatten()).item()
-    return read_signs(found["both modalities"], found["one modality, plain"], described(cut, short), described(whole, drawn),
-                      similarity)
+    return read_signs(found["both modalities"], found["one modality, plain"],
+                      described(cut, short), described(whole, drawn), similarity)
 
 
 def first_window(scene: Scene, seconds: float) -> Scene:
-    """The moments of a scene that are over within `seconds`, the first one at least."""
-    return stretch(scene, 0, max(1, sum(m.end <= seconds for m in scene.moments)))
+    """The moments of a scene that end within `seconds`, but at least the first one."""
+    return excerpt(scene, 0, max(1, sum(m.end <= seconds for m in scene.moments)))

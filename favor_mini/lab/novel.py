@@ -1,6 +1,7 @@
-"""A trained model before what its training never held: voices that it never heard, questions put in a way that it never met.
+"""Generalisation of a trained model: voices, and forms of questions, that its training never used.
 
-No training: the same scenes and questions twice, with one thing changed. What is left out of the training itself is `plan.WITHOUT`'s.
+No training: the same scenes and questions are asked twice, with one change. (To leave names out of
+the training clips is an arm of a comparison: `plan.WITHOUT`.)
 """
 
 import re
@@ -11,87 +12,106 @@ import numpy as np
 from ..evaluation.answering import encode_clips, evaluate
 from ..evaluation.checkpoint import find_checkpoint, load_checkpoint
 from ..machine import machine
-from ..world.questions import Question, choose, reword, single_modality_chance
+from ..world.questions import Question, draw_questions, reword_seeded, single_modality_chance
 from ..world.rows import scene_clip
-from ..world.scene import SPLITS, Scene, draw_scene
+from ..world.scene import SPLITS, Scene, draw_scene, stream
 from ..world.speech import HELD_OUT, draw_voice
-from .run import connector_cost
+from .run import SPLIT, connector_cost, result_rows
 from .statistics import Comparison
 
-DRAWS = 3  # of voices, or of wordings: in place of seeds, as there is no training
+DRAWS = 3  # of voices or wordings; they take the place of seeds
 SCENES, QUESTIONS = 80, 12
 
 
 def spoken_by(scene: Scene, new: bool, rng: np.random.Generator) -> Scene:
-    """The scene with every word said by voices that were never trained on (`new`), or by voices that were."""
-    def voiced(heard):
+    """The scene with every word in a voice that training never used (`new`), or that it did."""
+    def with_voice(heard):
         while True:
             seed = int(rng.integers(2**31))
-            if (draw_voice(np.random.default_rng([seed, 17]), "validation") in HELD_OUT) == new:
+            if (draw_voice(stream("audible event", seed), SPLIT) in HELD_OUT) == new:
                 return replace(heard, seed=seed)
 
     return replace(scene, moments=tuple(
-        replace(m, heard=voiced(m.heard)) if m.heard and m.heard.kind == "word" else m for m in scene.moments))
+        replace(m, heard=with_voice(m.heard)) if _has_word(m) else m for m in scene.moments))
+
+
+def _has_word(moment) -> bool:
+    return moment.heard is not None and moment.heard.kind == "word"
 
 
 def clause_first(text: str) -> str | None:
-    """The same question the other way round, as no training question is put; None where that does not go.
+    """The same question with its clause first, a form that no training question has; None for a
+    question without such a clause.
 
     "what was heard while the red star was shown?" -> "while the red star was shown, what was heard?"
     """
     found = re.fullmatch(r"(what was \w+)(?: (next|last))? (while|when|after|before) (.+)\?", text)
     if not found:
         return None
-    asked, which, word, clause = found.groups()
-    return f"{word} {clause}, {asked}{f' {which}' if which else ''}?"
+    main, which, word, clause = found.groups()
+    return f"{word} {clause}, {main}{f' {which}' if which else ''}?"
 
 
 def new_voices(checkpoint=None, *, scenes: int = SCENES, progress: bool = True) -> Comparison:
-    """Questions that hang on a spoken word, said by voices known from training and by voices never heard; paired by question."""
-    drawn = [s for s in _scenes(4 * scenes) if sum(m.heard is not None and m.heard.kind == "word" for m in s.moments) > 1][:scenes]
-    asked = {str(s.seed): [q for q in choose(s, np.random.default_rng([s.seed, 7]), 99) if _about_words(s, q)][:QUESTIONS] for s in drawn}
-    arms = {name: lambda s, draw, new=new: spoken_by(s, new, np.random.default_rng([s.seed, draw]))
+    """Questions about spoken words, said by training voices and by new voices."""
+    drawn = [s for s in _scenes(4 * scenes) if sum(map(_has_word, s.moments)) > 1][:scenes]
+    arms = {name: lambda s, draw, new=new: spoken_by(s, new, stream("other voices", s.seed, draw))
             for name, new in (("voices known from training", False), ("voices never heard", True))}
-    return _compared(checkpoint, drawn, asked, arms, lambda name, q, draw: q.text, progress)
+    return _compared(checkpoint, drawn, _about_words, arms, lambda arm, clip, q, draw: q.text,
+                     progress)
 
 
 def new_forms(checkpoint=None, *, scenes: int = SCENES, progress: bool = True) -> Comparison:
-    """The same questions in their usual words, in other words met in training, and clause first, as none was ever put."""
-    drawn = _scenes(scenes)
-    asked = {str(s.seed): [q for q in choose(s, np.random.default_rng([s.seed, 7]), 99) if clause_first(q.text)][:QUESTIONS]
-             for s in drawn}
-
-    def put(name: str, question: Question, draw: int) -> str:
-        if name == "clause first, never met":
+    """Questions in their usual words, reworded as in training, and in a form that training never
+    used (`clause_first`)."""
+    def wording(arm: str, clip: str, question: Question, draw: int) -> str:
+        if arm == "clause first, never met":
             return clause_first(question.text)
-        return question.text if name == "usual words" else reword(question.text, np.random.default_rng([len(question.text), draw]))
+        if arm == "usual words":
+            return question.text
+        return reword_seeded(question.text, int(clip), draw)
 
-    arms = dict.fromkeys(("usual words", "other words, met in training", "clause first, never met"), lambda s, draw: s)
-    return _compared(checkpoint, drawn, asked, arms, put, progress)
+    arms = dict.fromkeys(("usual words", "other words, met in training", "clause first, never met"),
+                         lambda scene, draw: scene)
+    return _compared(checkpoint, _scenes(scenes), lambda scene, q: clause_first(q.text), arms,
+                     wording, progress)
 
 
 def _scenes(count: int) -> list[Scene]:
-    return [draw_scene(SPLITS["validation"].start + 9500 + i) for i in range(count)]
+    return [draw_scene(SPLITS[SPLIT].start + 9500 + i) for i in range(count)]
 
 
 def _about_words(scene: Scene, question: Question) -> bool:
-    """Whether the question or its answer names a word that is said in the scene."""
-    said = {m.heard.name for m in scene.moments if m.heard and m.heard.kind == "word"}
-    return bool(said & set(re.findall(r"\w+", f"{question.text} {question.answer}")))
+    """Whether the question or its answer contains a word that is spoken in the scene."""
+    spoken = {m.heard.name for m in scene.moments if _has_word(m)}
+    return bool(spoken & set(re.findall(r"\w+", f"{question.text} {question.answer}")))
 
 
-def _compared(checkpoint, drawn: list[Scene], asked: dict[str, list[Question]], arms: dict, put, progress: bool) -> Comparison:
-    """Ask the questions in every arm and draw. `arms`: by name, what becomes of a scene; `put`: how a question is worded."""
+def _compared(checkpoint, drawn: list[Scene], suitable, arms: dict, wording,
+              progress: bool) -> Comparison:
+    """Ask the same questions in every arm and draw.
+
+    Args:
+        suitable: (scene, question) -> whether the question is asked.
+        arms: by name, (scene, draw) -> the changed scene.
+        wording: (arm, clip, question, draw) -> the text of the question.
+    """
     model, processor = load_checkpoint(find_checkpoint(checkpoint))
-    scenes = {str(s.seed): s for s in drawn}
-    questions = [(clip, q) for clip, found in asked.items() for q in found]
-    cost, results, size, rate = connector_cost(model), [], processor.settings.image_size, processor.settings.frame_rate
+    size, rate = processor.settings.image_size, processor.settings.frame_rate
+    chance = single_modality_chance({str(s.seed): s for s in drawn})
+    asked = []
+    for scene in drawn:
+        questions = draw_questions(scene, stream("evaluation questions", scene.seed), 99)
+        asked += [(str(scene.seed), q) for q in questions if suitable(scene, q)][:QUESTIONS]
+    cost, results = connector_cost(model), []
     for draw in range(DRAWS):
-        for name, change in arms.items():
-            clips = {clip: scene_clip(change(s, draw), size, rate) for clip, s in scenes.items()}
-            worded = [(clip, replace(q, text=put(name, q, draw))) for clip, q in questions]
-            rows = evaluate(model, processor, encode_clips(model, processor, clips), worded, single_modality_chance(scenes), progress=progress)
-            results.append({"arm": name, "changes": {}, "seed": draw, "seconds": 0, **cost, "machine": machine(), "rows": [
-                {"clip": clip, "family": q.family, "question": q.text, "chance": round(r.chance, 3), "right": r.correct,
-                 "predicted": r.predicted, "answer": q.answer} for (clip, q), r in zip(questions, rows, strict=True)]})
+        for arm, change in arms.items():
+            clips = {str(s.seed): scene_clip(change(s, draw), size, rate) for s in drawn}
+            worded = [(clip, replace(q, text=wording(arm, clip, q, draw))) for clip, q in asked]
+            rows = evaluate(model, processor, encode_clips(model, processor, clips), worded, chance,
+                            progress=progress)
+            # The question in its usual words names the row: all arms then have the same questions.
+            rows = [replace(r, question=q.text) for r, (_, q) in zip(rows, asked, strict=True)]
+            results.append({"arm": arm, "changes": {}, "seed": draw, "seconds": 0, "split": SPLIT,
+                            **cost, "machine": machine(), "rows": result_rows(rows)})
     return Comparison(results)

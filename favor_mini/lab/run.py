@@ -13,7 +13,6 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock
-from safetensors.torch import load_file
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import TrainerCallback
@@ -23,7 +22,7 @@ from ..evaluation.checkpoint import checkpoint_digest
 from ..keys import LIBRARIES, code_digest, digest, library_versions, part_digest
 from ..machine import has_fast_bf16, machine
 from ..model import FavorForConditionalGeneration
-from ..pretraining.validation import task_rows, validation_rows
+from ..pretraining.validation import question_rows, task_rows
 from ..processor import FavorProcessor
 from ..registry import SLOTS, find
 from ..storage import atomic_write
@@ -83,7 +82,7 @@ def _run(folder: Path, plan: Plan, arm: dict, seed: int, data: list[dict], file:
         processor.save_pretrained(unfinished)
         os.replace(unfinished, kept)
     rows = (task_rows(model, processor, plan.scenes, split=SPLIT) if plan.tasks else
-            validation_rows(model, processor, plan.scenes, plan.questions, split=SPLIT))
+            question_rows(model, processor, plan.scenes, plan.questions, split=SPLIT))
     losses = {entry["stage"]: {k: entry[k] for k in ("cross_entropy", "diversity")}
               for entry in log if "cross_entropy" in entry}
     result = {
@@ -133,19 +132,13 @@ def training_data(folder: Path, plan: Plan, cache: Path, progress: bool) -> list
 
 def fresh_model(folder, seed: int, changes: dict) -> tuple[FavorForConditionalGeneration, FavorProcessor]:
     """A checkpoint's frozen parts with a changed connector and LoRA, both untrained; and the processor that fits."""
-    known = FavorConfig.from_pretrained(folder).to_dict()
-    config = FavorConfig(**{**known, **{name: value for name, value in changes.items() if name != WITHOUT}})
-    model = FavorForConditionalGeneration(config)
-    trained = (*(f"{name}." for name in model.CONNECTOR),)
-    frozen = {k if config.lora_rank else k.replace(".base_layer.", "."): v
-              for k, v in load_file(Path(folder) / "model.safetensors").items()
-              if not k.startswith(trained) and "lora_" not in k}
-    lacking = [k for k in model.load_state_dict(frozen, strict=False).missing_keys
-               if not k.startswith(trained) and "lora_" not in k
-               and not (config.language_config.tie_word_embeddings and k.endswith("lm_head.weight"))]
-    if lacking:
-        raise ValueError(f"{folder} lacks {', '.join(lacking)}")
-    model.reset_trained(seed)
+    source, info = FavorForConditionalGeneration.from_pretrained(folder, output_loading_info=True)
+    frozen = {name for name, parameter in source.named_parameters() if not parameter.requires_grad}
+    if missing := sorted(frozen & set(info["missing_keys"])):
+        raise ValueError(f"{folder} has no {', '.join(missing)}; use a complete checkpoint")
+    changes = {name: value for name, value in changes.items() if name != WITHOUT}
+    config = FavorConfig(**{**source.config.to_dict(), **changes})
+    model = FavorForConditionalGeneration.from_frozen(config, source.frozen_modules(), seed)
     processor = FavorProcessor.from_pretrained(folder)
     processor.settings = replace(processor.settings, window_frames=config.window_frames, num_queries=config.num_queries,
                                  windows=config.windows)

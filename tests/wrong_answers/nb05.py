@@ -107,7 +107,10 @@ def changes_its_argument(name, frame_mask, step_tokens):
 
 def _reach(encode, steps, change):
     before = encode(steps)[0].flatten(1)
-    return np.stack([((encode(change(steps, j))[0].flatten(1) - before).abs().amax(1) > 1e-9).numpy()
+    def moved(j):
+        return (encode(change(steps, j))[0].flatten(1) - before).abs().amax(1) > 1e-9
+
+    return np.stack([moved(j).numpy()
                      for j in range(steps.shape[1])], axis=1)
 
 
@@ -179,15 +182,20 @@ def coarse(encode, steps):
 
 
 WRONG = {
-    "frame_index": [(round_and_round, "round and round"), (swapped, "swapped"), (from_one, "from 1"), (frames_only, "one number a frame")],
-    "block_causal": [(released, "released code"), (over_tokens, "must be over frames"), (off_by_one, "own frame"),
-                     (own_only, "frames before it are missing"), (forbidden, "True should mean"), (as_numbers, "booleans")],
-    "local_causal": [(band(-1, 1), "leaks"), (band(0, 2), "two frames back"), (band(1, 1), "own is missing"),
-                     (band(0, 99), "whole block-causal"), (no_end, "no end"),
-                     (band_of_tokens, "not one token"), (band(-1, 0), "wrong side")],
-    "window_mask": [(padding_ignored, "not hidden"), (empty_rows, "nan"), (rows_cut, "token looked at"), (no_heads, "heads"),
-                    (always_causal, "looked up"), (changes_its_argument, "in place")],
-    "measure_reach": [(one_token, "all of a frame's tokens"), (transposed, "swapped"), (stays, "which ones move"),
-                      (assumed_causal, "assume causality"), (in_place, "in place"), (piled_up, "pile up"),
-                      (constant_added, "LayerNorm"), (coarse, "small changes")],
+    "frame_index": [(round_and_round, "repeat as a whole"), (swapped, "swapped"),
+                    (from_one, "from 1"), (frames_only, "one number a frame")],
+    "block_causal": [(released, "released code"), (over_tokens, "must be over frames"),
+                     (off_by_one, "own frame"), (own_only, "earlier frames are missing"),
+                     (forbidden, "True should mean"), (as_numbers, "booleans")],
+    "local_causal": [(band(-1, 1), "leaks"), (band(0, 2), "two earlier frames"),
+                     (band(1, 1), "own is missing"), (band(0, 99), "whole block-causal"),
+                     (no_end, "no limit on the right"), (band_of_tokens, "not one token"),
+                     (band(-1, 0), "wrong side")],
+    "window_mask": [(padding_ignored, "not hidden"), (empty_rows, "nan"),
+                    (rows_cut, "keys must be hidden"), (no_heads, "heads"),
+                    (always_causal, "name is not used"), (changes_its_argument, "in place")],
+    "measure_receptive_field": [
+        (one_token, "all of a frame's tokens"), (transposed, "swapped"),
+        (stays, "which ones change"), (assumed_causal, "assume causality"), (in_place, "in place"),
+        (piled_up, "accumulate"), (constant_added, "LayerNorm"), (coarse, "small changes")]
 }

@@ -102,7 +102,8 @@ class Pooling(WithoutAttention):
 
     def forward(self, windows, frame_mask, return_maps=False):
         inputs, maps = self.embed(windows, frame_mask, return_maps)
-        return self.norm(self.map(self.pool(inputs))[:, self.places(self.window_frames, windows.device)]), maps
+        places = self.places(self.window_frames, windows.device)
+        return self.norm(self.map(self.pool(inputs))[:, places]), maps
 
 
 class NothingHidden(Pooling):
@@ -165,7 +166,7 @@ class WrongWay(Pooling):
         return nn.Linear(width, input_width)
 
 
-def told(early=None, hidden=None, equal=None, few=3, sizes=True):
+def sentence(early=None, hidden=None, equal=None, few=3, sizes=True):
     """`verdict` with one of its parts exchanged."""
     def verdict(difference, low, high, seeds):
         if seeds < few:
@@ -177,9 +178,10 @@ def told(early=None, hidden=None, equal=None, few=3, sizes=True):
         if high < 0:
             return f"worse, by {-difference if sizes else difference:.1f} points"
         if low == high:
-            return equal or "no difference found (all answers alike; of how large a one may have stayed hidden, they say nothing)"
+            return equal or ("no measurable difference (all answers are the same: there is no "
+                             "interval)")
         largest = (hidden or (lambda low, high: max(-low, high)))(low, high)
-        return f"no difference found (one of more than {largest:.1f} points is unlikely)"
+        return f"no measurable difference (more than {largest:.1f} points is unlikely)"
 
     return verdict
 
@@ -187,7 +189,8 @@ def told(early=None, hidden=None, equal=None, few=3, sizes=True):
 def by_the_middle(difference, low, high, seeds):
     if seeds < 3:
         return f"too few seeds to tell ({seeds}; at least 3)"
-    return f"better, by {difference:.1f} points" if difference > 0 else f"worse, by {-difference:.1f} points"
+    word = "better" if difference > 0 else "worse"
+    return f"{word}, by {abs(difference):.1f} points"
 
 
 def swapped(difference, low, high, seeds):
@@ -199,16 +202,18 @@ def swapped(difference, low, high, seeds):
 def said_equal(difference, low, high, seeds):
     if low <= 0 <= high and seeds >= 3:
         return "no difference"
-    return told()(difference, low, high, seeds)
+    return sentence()(difference, low, high, seeds)
 
 
-def count(quantile=student.ppf, freedom=1, level=0.975, join=math.hypot, root=math.sqrt, start=2, extra=0, hopeless=True):
+def count(quantile=student.ppf, freedom=1, level=0.975, join=math.hypot, root=math.sqrt, start=2,
+          extra=0, hopeless=True):
     """`seeds_needed` with one of its parts exchanged."""
     def seeds_needed(spread, by_clips, half_width):
         if hopeless and by_clips >= half_width:
             return 0
         n = start
-        while n < 2000 and join(by_clips, quantile(level, n - freedom) * spread / root(n)) > half_width:
+        while n < 2000 and join(by_clips,
+                                quantile(level, n - freedom) * spread / root(n)) > half_width:
             n += 1
         return n + extra
 
@@ -220,54 +225,35 @@ def one_seed(spread, by_clips, half_width):
 
 
 WRONG = {
-    "first_and_own": [
-        (first_sees_all, "swapped"),
-        (first_token, "first frame whole"),
-        (first_alone, "no longer see"),
-        (own_token, "token itself"),
-        (both_at_once, "joined by *and*"),
-        (all_before, "block_causal"),
-        (last_and_own, "*last*")],
-    "running_mean": [
-        (whole_window, "that is a leak"),
-        (running_sum, "running sum"),
-        (over_tokens, "runs over *tokens*"),
-        (backwards, "comes after it"),
-        (without_own, "left out"),
-        (places_mixed, "mixed"),
-        (not_flattened, "flatten them again"),
-        (frames_and_places_swapped, "not (-1, num_frames)")],
-    "MeanPooling": [
-        (NothingHidden, "not hidden"),
-        (NoNorm, "LayerNorm at the end"),
-        (NoPositions, "positions are missing"),
-        (RoundAndRound, "round and round"),
-        (FirstToken, "first token"),
-        (OverFrames, "place by place"),
-        (OneForEachFrame, "K outputs"),
-        (QueriesAlone, "two things"),
-        (MapsAlways, "pass `return_maps` on"),
-        (TwoMaps, "it lacks"),
-        (WrongWay, "from `input_width` to `width`")],
-    "verdict": [
-        (told(few=0), "not looked at first"),
-        (told(few=4), "exactly 3"),
-        (swapped, "swapped"),
-        (told(sizes=False), "minus sign"),
-        (by_the_middle, "holds zero"),
-        (told(hidden=lambda low, high: min(-low, high)), "*further*"),
-        (told(hidden=lambda low, high: high - low), "whole width"),
-        (told(hidden=lambda low, high: (high - low) / 2), "half the interval"),
-        (said_equal, "not proof of equality"),
-        (told(equal="no difference found (one of more than 0.0 points is unlikely)"), "last sentence")],
-    "seeds_needed": [
-        (count(lambda level, _: norm.ppf(level)), "Student's t"),
-        (count(freedom=0), "degrees of freedom"),
-        (count(level=0.95), "0.025"),
-        (count(join=lambda a, b: a + b), "not as a sum"),
-        (count(join=lambda a, b: b), "left out"),
-        (count(root=lambda n: n), "sqrt(n)"),
-        (count(extra=1), "one too many"),
-        (one_seed, "one seed has no spread"),
-        (count(hopeless=False), "no number of seeds will do")],
+    "first_and_own": [(first_sees_all, "swapped"), (first_token, "not the whole first frame"),
+                      (first_alone, "no longer see"), (own_token, "token itself"),
+                      (both_at_once, "joined by *and*"), (all_before, "block_causal"),
+                      (last_and_own, "*last*")],
+    "running_mean": [(whole_window, "which is a leak"), (running_sum, "running sum"),
+                     (over_tokens, "runs over *tokens*"), (backwards, "includes later ones"),
+                     (without_own, "are missing; include"), (places_mixed, "mixed"),
+                     (not_flattened, "flatten them again"),
+                     (frames_and_places_swapped, "not (-1, num_frames)")],
+    "MeanPooling": [(NothingHidden, "not hidden"), (NoNorm, "LayerNorm at the end"),
+                    (NoPositions, "positions are missing"), (RoundAndRound, "cycle through"),
+                    (FirstToken, "first token"), (OverFrames, "place by place"),
+                    (OneForEachFrame, "K outputs"), (QueriesAlone, "two results"),
+                    (MapsAlways, "pass it on"), (TwoMaps, "it lacks"),
+                    (WrongWay, "from `input_width` to `width`")],
+    "verdict": [(sentence(few=0), "number of seeds first"), (sentence(few=4), "exactly 3"),
+                (swapped, "swapped"), (sentence(sizes=False), "minus sign"),
+                (by_the_middle, "contains zero"),
+                (sentence(hidden=lambda low, high: min(-low, high)), "*further*"),
+                (sentence(hidden=lambda low, high: high - low), "the width of the interval"),
+                (sentence(hidden=lambda low, high: (high - low) / 2), "half the interval"),
+                (said_equal, "no proof of equality"),
+                (sentence(equal="no measurable difference (more than 0.0 points is unlikely)"),
+                 "see the card")],
+    "seeds_needed": [(count(lambda level, _: norm.ppf(level)), "Student's t"),
+                     (count(freedom=0), "degrees of freedom"), (count(level=0.95), "0.025"),
+                     (count(join=lambda a, b: a + b), "not the parts"),
+                     (count(join=lambda a, b: b), "clips' part is missing"),
+                     (count(root=lambda n: n), "sqrt(n)"), (count(extra=1), "one too many"),
+                     (one_seed, "one seed has no spread"),
+                     (count(hopeless=False), "no number of seeds is enough")]
 }
