@@ -1,8 +1,8 @@
 """All eleven tasks in one table: the model and its baselines.
 
 Baselines: the same model untrained; the model without any clip (text only); the best constant
-answer; and, where both streams are needed, the best single-modality guesser: how often the answer
-can be guessed by who knows the mini world but perceives one stream only.
+answer; and the best single-modality guesser, who knows the mini world but perceives one stream
+where both are needed.
 """
 
 import json
@@ -31,9 +31,9 @@ LOW_IS_GOOD = ("word error rate",)
 class Results:
     """A table with one row for each task and model.
 
-    Columns: task, title, metric, count (of questions), model, value, low and high (95 % interval;
-    NaN for the guesser), and margin: the lower bound of the paired 95 % interval of how much better
-    favor-mini is than this baseline (NaN for favor-mini itself).
+    Columns: task, title, metric, count (questions), model, value, low and high (95 % interval; NaN
+    for the guesser), and margin: how much better favor-mini is than this baseline, the lower bound
+    of the paired 95 % interval (NaN for favor-mini).
     """
 
     table: pd.DataFrame
@@ -96,8 +96,7 @@ def run_benchmark(checkpoint=None, out="build/evaluate", *, tasks=None,
                 file, items, data_path(), lines, streams=TASKS[name].streams, encoded=encoded,
                 progress=progress)
             if skipped := [row["problem"] for row in found if "problem" in row]:
-                raise ValueError(f"{file}: {len(skipped)} of {len(items)} questions could not be "
-                                 f"asked; the first: {skipped[0]}")
+                raise ValueError(f"{file}: {len(skipped)} questions skipped; first {skipped[0]}")
         answered[CONSTANT] = best_constant(metric, answered[MODELS[0]])
         if metric == "accuracy":
             guesses = [row["guess"] for row in json.loads(file.read_text(encoding="utf-8"))]

@@ -64,76 +64,59 @@ def read_items(file) -> tuple[list[Item], list[RowError]]:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{file} is not JSON: {error}") from error
     if not isinstance(rows, list):
-        raise ValueError(f"{file} holds {_kind(rows)}, expected a list of rows")
+        raise ValueError(f"{file} holds {type(rows).__name__}, expected a list of rows")
     items, broken = [], []
     for index, row in enumerate(rows):
         try:
-            items += _items(file, index, row)
-        except RowError as error:
-            broken.append(error)
+            items += _items(row, index)
+        except ValueError as error:
+            broken.append(RowError(file, index, *error.args))
     return items, broken
 
 
-def _kind(value) -> str:
-    names = {type(None): "nothing", str: "a text", dict: "an object", list: "a list",
-             bool: "true or false"}
-    return names.get(type(value), "a number")
-
-
-def _items(file: Path, index: int, row) -> list[Item]:
-    def fail(field: str, problem: str):
-        return RowError(file, index, field, problem)
-
-    def text(field: str, value) -> str:
-        if not isinstance(value, str) or not value.strip():
-            found = "an empty one" if isinstance(value, str) else _kind(value)
-            raise fail(field, f"expected a text, found {found}")
-        return value
-
-    def texts(field: str, value) -> tuple[str, ...]:
-        if not isinstance(value, list) or not value:
-            found = "an empty list" if value == [] else _kind(value)
-            raise fail(field, f"expected a list of texts, found {found}")
-        return tuple(text(field, v) for v in value)
-
-    def one_or_more(field: str) -> tuple[str, ...]:
-        value = row[field]
-        return texts(field, value) if isinstance(value, list) else (text(field, value),)
-
+def _items(row, index: int) -> list[Item]:
+    """The questions of a row, or a ValueError of a field and its problem."""
     if not isinstance(row, dict):
-        raise fail("row", f"expected an object with fields, found {_kind(row)}")
-    field = next((name for name in MEDIA if name in row), None)
-    if field is None:
-        raise fail("image", f"it is missing; expected image or image_name, found {list(row)}")
-    media = one_or_more(field)
+        raise ValueError("row", f"expected an object, found {row!r:.40}")
+    media = _texts(row, next((name for name in MEDIA if name in row), MEDIA[0]))
     if len(media) > 2:
-        raise fail(field, "expected one file, or a picture and its sound, "
-                          f"found {len(media)} files")
-    span = _span(row["duration"], fail) if "duration" in row else None
+        raise ValueError(MEDIA[0], f"expected one file, or a picture and its sound, found {media}")
+    span = _span(row["duration"]) if "duration" in row else None
     if "conversation" in row:
         turns = row["conversation"]
         if not isinstance(turns, list) or not turns or any(
-                not isinstance(t, list) or len(t) != 2 for t in turns):
-            raise fail("conversation", "expected a list of pairs of question and answer")
-        return [Item(f"{index}.{turn}", media, text("conversation", q), (text("conversation", a),),
-                     span=span) for turn, (q, a) in enumerate(turns)]
-    for wanted in ("question", "answer"):
-        if wanted not in row:
-            raise fail(wanted, f"it is missing; found {list(row)}")
-    answers, candidates = one_or_more("answer"), ()
+                not isinstance(turn, list) or len(turn) != 2 for turn in turns):
+            raise ValueError("conversation", "expected a list of pairs of question and answer")
+        pairs = [_texts({"conversation": turn}, "conversation") for turn in turns]
+        return [Item(f"{index}.{turn}", media, question, (answer,), span=span)
+                for turn, (question, answer) in enumerate(pairs)]
+    (question,), answers, candidates = _texts(row, "question", str), _texts(row, "answer"), ()
     if "answer_candidates" in row:
-        candidates = texts("answer_candidates", row["answer_candidates"])
+        candidates = _texts(row, "answer_candidates", list)
         if not set(answers) & set(candidates):
-            raise fail("answer_candidates", f"the answer {answers[0]!r} is not among them")
-    return [Item(str(index), media, text("question", row["question"]), answers, candidates, span)]
+            raise ValueError("answer_candidates", f"the answer {answers[0]!r} is not among them")
+    return [Item(str(index), media, question, answers, candidates, span)]
 
 
-def _span(value, fail) -> tuple[float, float]:
+def _texts(row: dict, field: str, kind=(str, list)) -> tuple[str, ...]:
+    """The text, or the list of texts, in a field."""
+    if field not in row:
+        raise ValueError(field, f"it is missing; found {list(row)}")
+    value = row[field]
+    texts = value if isinstance(value, list) else [value]
+    if not isinstance(value, kind) or not texts or not all(
+            isinstance(text, str) and text.strip() for text in texts):
+        expected = {str: "a text", list: "a list of texts"}.get(kind, "a text, or a list of texts")
+        raise ValueError(field, f"expected {expected}, found {value!r:.40}")
+    return tuple(texts)
+
+
+def _span(value) -> tuple[float, float]:
     numbers = isinstance(value, list) and len(value) == 2 and all(
         isinstance(v, (int, float)) and not isinstance(v, bool) for v in value)
     if not numbers or not 0 <= value[0] < value[1] < float("inf"):
-        raise fail("duration", "expected seconds [start, end] with 0 <= start < end, "
-                               f"found {value!r}")
+        raise ValueError("duration", "expected seconds [start, end] with 0 <= start < end, "
+                                     f"found {value!r:.40}")
     return float(value[0]), float(value[1])
 
 

@@ -1,15 +1,14 @@
 """Answer the questions of a test-set file.
 
-Predictions stream to a JSON Lines file; a stopped run continues there. Where a question has
-candidates, the one with the highest mean log probability per token is chosen; else the model
-generates its answer. (Without the mean, short candidates would win: each token lowers the sum.)
+Predictions stream to a JSON Lines file; a stopped run continues there. If a question has
+candidates, the one with the highest mean log probability per token is chosen: the sum over tokens
+would prefer short ones. Otherwise the model generates its answer.
 """
 
 import json
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 from tqdm.auto import tqdm
 
 from ..data.features import encode_media
@@ -50,15 +49,14 @@ class Predictor:
 
     def predict(self, file, items: list[Item], media_root, predictions, *, streams=STREAMS,
                 encoded: dict | None = None, progress: bool = True) -> list[dict]:
-        """One row for each item: `answers` and `media`, with `predicted` and `right`, or with
+        """One row for each item: `answers`, `media`, and either `predicted` and `right`, or
         `skipped` ("missing", "unreadable" or "outside") and the `problem`.
 
         Args:
-            file: the test-set file that the items come from.
-            predictions: the JSON Lines file. What it holds is not predicted again, unless the
-                content of an item's media has changed.
+            file: the test-set file of the items.
+            predictions: the JSON Lines file. Its rows are reused if the media have not changed.
             streams: what the model is given of the media.
-            encoded: where to keep the encoders' features, for models that share the encoders.
+            encoded: a cache of features, to share between models with the same encoders.
 
         Raises:
             ValueError: `predictions` belongs to a run with another `key`.
@@ -105,19 +103,20 @@ class Predictor:
                        [item.question for _, item in free], max_new_tokens=48)
         for (row, item), text in zip(free, texts, strict=True):
             row.update(predicted=text, right=matches(text, item.answers))
-        choices = [(row, item) for row, item in there if item.candidates]
-        pairs = [(item, candidate) for _, item in choices for candidate in item.candidates]
-        means = likelihood(self.model, self.processor, [media[item.id] for item, _ in pairs],
-                           [item.question for item, _ in pairs], [text for _, text in pairs],
-                           per_token=True)
-        ends = np.cumsum([len(item.candidates) for _, item in choices])[:-1].astype(int)
-        for (row, item), of_item in zip(choices, np.split(means, ends), strict=False):
-            predicted = item.candidates[int(of_item.argmax())]
-            row.update(predicted=predicted, right=predicted in item.answers)
-            ids = self.processor.tokenizer(list(item.candidates)).input_ids
-            if len(set(map(tuple, ids))) < len(ids):  # such as two words outside the vocabulary
-                row.update(right=False, undecided=True)
+        for row, item in there:
+            if item.candidates:
+                row.update(self._choose(item, media[item.id]))
         return rows
+
+    def _choose(self, item: Item, media: dict) -> dict:
+        """The candidate with the highest mean log probability per token."""
+        count, candidates = len(item.candidates), list(item.candidates)
+        means = likelihood(self.model, self.processor, [media] * count, [item.question] * count,
+                           candidates, per_token=True)
+        predicted = candidates[int(means.argmax())]
+        if len(set(map(tuple, self.processor.tokenizer(candidates).input_ids))) < count:
+            return {"predicted": predicted, "right": False, "undecided": True}
+        return {"predicted": predicted, "right": predicted in item.answers}
 
     def _check(self, item: Item) -> None:
         """Refuse a text that would stop the whole chunk: see `FavorProcessor.prompt`."""

@@ -16,13 +16,9 @@ FORMS = {"CIDEr": "{:.2f}", "SPIDEr": "{:.2f}"}  # how a metric is printed; othe
 
 @dataclass(frozen=True)
 class Report:
-    """The result on a file.
-
-    asked: number of questions. value: the metric over them and its 95 % interval; None if there
-        are none.
-    missing, unreadable, broken: why questions were skipped.
-    undecided: questions whose candidates have the same tokens; they count as wrong.
-    """
+    """The result on a file: the metric with its 95 % interval (None if no question was asked), the
+    reasons why questions were skipped, and the number of `undecided` questions: two candidates have
+    the same tokens."""
 
     file: str
     asked: int
@@ -41,13 +37,10 @@ class Report:
         if self.undecided:
             lines.append(f"{self.undecided} of them have candidates that are the same to this "
                          "model's tokenizer; they count as wrong")
-        for problems, what, shown in (
-                (self.missing, "media not found under the media root", 1),
-                (self.unreadable, "media cannot be read", 1),
-                (self.broken, "malformed, or outside the media root", len(self.broken))):
-            if problems:
-                lines += [f"skipped: {len(problems)} ({what})",
-                          *(f"  {problem}" for problem in problems[:shown])]
+        for problems, what in ((self.missing[:1], f"{len(self.missing)} (media not found)"),
+                               (self.unreadable[:1], f"{len(self.unreadable)} (media unreadable)"),
+                               (self.broken, f"{len(self.broken)} (malformed rows or paths)")):
+            lines += [f"skipped: {what}", *(f"  {p}" for p in problems)] if problems else []
         return "\n".join(lines)
 
 
@@ -55,7 +48,7 @@ def per_row(metric: str, rows: list[dict]) -> tuple[np.ndarray, np.ndarray]:
     """Two arrays (rows,): the metric is the sum of the first divided by the sum of the second.
 
     Raises:
-        ValueError: the word error rate is asked for where no reference has a word.
+        ValueError: there is no word error rate, as no reference has a word.
     """
     predicted = [row["predicted"] for row in rows]
     if metric == "accuracy":
@@ -67,7 +60,7 @@ def per_row(metric: str, rows: list[dict]) -> tuple[np.ndarray, np.ndarray]:
              for text, row in zip(predicted, rows, strict=True)]
     words = np.array([each.words for each in found], float)
     if not words.any():
-        raise ValueError("the references hold no words, so there is no word error rate. "
+        raise ValueError("no reference has a word, so there is no word error rate. "
                          "Fix: choose another metric")
     return np.array([each.errors for each in found], float), words
 
@@ -78,11 +71,7 @@ def clusters(rows: list[dict]) -> list[str]:
 
 
 def score(metric: str, rows: list[dict]) -> tuple[float, float, float]:
-    """The metric over rows and its 95 % interval: (value, low, high).
-
-    Questions about the same media are a cluster. Accuracies have `cluster_interval`, the other
-    metrics a bootstrap over clusters.
-    """
+    """The metric over rows and its 95 % interval over media: (value, low, high)."""
     values, weights = per_row(metric, rows)
     if metric == "accuracy":
         return float(values.mean()), *cluster_interval(values, clusters(rows))
@@ -97,8 +86,7 @@ def evaluate_file(file, media_root, predictions, *, task: str | None = None,
 
     Args:
         predictions: JSON Lines file; see `Predictor.predict`.
-        task: one of `TASKS`, which decides the metric and which streams the model is given. None:
-            accuracy, and all streams.
+        task: one of `TASKS`; decides the metric and the streams. None: accuracy, all streams.
         metric: one of `METRICS`, in place of the task's.
 
     Raises:

@@ -1,0 +1,1 @@
+"""Ask a model questions with known answers: accuracies, intervals and metrics."""

@@ -17,11 +17,7 @@ from .scores import Row
 def answer(model: FavorForConditionalGeneration, processor: FavorProcessor, encoded: list[dict],
            questions: list[str], *, batch: int = 32, max_new_tokens: int = 8,
            progress: bool = False) -> list[str]:
-    """Answer `questions[i]` about `encoded[i]` by greedy decoding; returns one text each.
-
-    Args:
-        encoded: the clips' features, from `data.features.encode_media`.
-    """
+    """Answer `questions[i]` about `encoded[i]` (see `encode_media`) by greedy decoding."""
     steps = [processor.num_steps(e) for e in encoded]
     order = sorted(range(len(questions)), key=steps.__getitem__)  # similar lengths: less padding
     answers = [""] * len(questions)
@@ -43,8 +39,8 @@ def likelihood(model: FavorForConditionalGeneration, processor: FavorProcessor,
     """Log probability of `answers[i]` as the answer to `questions[i]` about `encoded[i]`: (n,).
 
     Args:
-        per_token: return the mean over the answer's tokens instead of their sum, to compare
-            answers of different lengths. The end-of-sequence token is one of them.
+        per_token: the mean over the answer's tokens instead of the sum, to compare answers of
+            different lengths. The end-of-sequence token is included.
     """
     found = []
     model.eval()
@@ -67,9 +63,8 @@ def evaluate(model: FavorForConditionalGeneration, processor: FavorProcessor,
     """Ask each (clip name, question) and compare with the known answer.
 
     Args:
-        encoded: by clip name, from `encode_clips`.
-        asked: a question has `family`, `text`, `answer` and `candidates`, as
-            `world.questions.Question` has.
+        encoded: from `encode_clips`.
+        asked: a question has `family`, `text`, `answer` and `candidates`.
         chance: maps (clip name, question) to the accuracy of guessing, such as
             `world.questions.single_modality_chance(scenes)`. None: 1 / number of candidates.
     """
@@ -82,7 +77,7 @@ def evaluate(model: FavorForConditionalGeneration, processor: FavorProcessor,
 
 def encode_clips(model: FavorForConditionalGeneration, processor: FavorProcessor,
                  clips: dict[str, Clip], batch: int = 8) -> dict[str, dict]:
-    """The frozen encoders' features of each clip, by its name."""
+    """The frozen encoders' features of each clip, by name."""
     names, encoded = list(clips), {}
     for start in range(0, len(names), batch):
         chosen = names[start : start + batch]

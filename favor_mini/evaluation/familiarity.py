@@ -2,9 +2,8 @@
 
 Each half second of a clip becomes one vector per stream, the mean of its encoder tokens. Training
 clips give the mean and covariance of these vectors. A clip's distance is the mean Mahalanobis
-distance of its vectors (Lee et al. 2018, arXiv 1807.03888), divided by the distance that 99 % of
-held-out mini-world clips stay below: above 1 the clip is unlike the training clips. The statistics
-lie in the checkpoint's folder, written by
+distance of its vectors (Lee et al. 2018, arXiv 1807.03888), divided by the 99 % quantile over
+held-out clips. Above 1, the clip is unlike the training clips. The statistics are written by
 
     python -m favor_mini.pretraining.familiar --checkpoint DIR
 """
@@ -41,8 +40,8 @@ def step_vectors(encoded: dict, stream: str) -> Tensor | None:
 class Familiarity:
     """Statistics of the training clips.
 
-    tensors: for each stream "video" and "audio": `mean` (D,), `whitener` (D, D) and `threshold`
-        (), named "video.mean" and so on; and `longest` (), the longest training clip in seconds.
+    tensors: `longest` (), the longest training clip in seconds; for each stream `mean` (D,),
+        `whitener` (D, D) and `threshold` (), named "video.mean" and so on.
     """
 
     tensors: dict[str, Tensor]

@@ -1,8 +1,8 @@
-"""95 % confidence intervals where several questions are asked about one clip.
+"""95 % confidence intervals over clips.
 
 Answers about one clip are correlated, so clips are the independent units ("clusters").
-`cluster_interval` is for an accuracy. `cluster_bootstrap` is for any other mean or ratio, and for
-paired differences.
+`cluster_interval` is for an accuracy, `cluster_bootstrap` for other means, ratios and paired
+differences.
 """
 
 from collections.abc import Sequence
@@ -15,12 +15,8 @@ QUANTILES = (0.025, 0.975)
 
 
 def wilson(right: float, count: float) -> tuple[float, float]:
-    """Wilson's score interval of a proportion (Wilson 1927): (low, high).
-
-    Args:
-        right: successes, from 0 to `count`. It need not be a whole number.
-        count: independent trials, above 0. It need not be a whole number.
-    """
+    """Wilson's score interval (1927) of `right` successes in `count` independent trials: (low,
+    high). Neither has to be a whole number."""
     p, scale = right / count, 1 + Z**2 / count
     centre = (p + Z**2 / (2 * count)) / scale
     half = Z / scale * np.sqrt(p * (1 - p) / count + Z**2 / (4 * count**2))
@@ -30,13 +26,11 @@ def wilson(right: float, count: float) -> tuple[float, float]:
 def effective_count(right: Sequence[float], clusters: Sequence) -> float:
     """The effective sample size of an accuracy: the count over the design effect (Kish 1965).
 
-    The design effect is the variance of the accuracy over clusters, divided by its variance over
-    independent questions, and at least 1. Where clusters do not vary, it cannot be measured:
-    then each cluster counts once.
+    The design effect is the variance of the accuracy over clusters divided by its variance over
+    independent questions, and at least 1. Where clusters do not vary, each counts once.
 
     Args:
-        right: 1 or 0 for each question.
-        clusters: for each question, the clip that it is about.
+        right: 1 or 0 for each question. clusters: the clip that each question is about.
     """
     right = np.asarray(right, float)
     index = np.unique(np.asarray(clusters), return_inverse=True)[1]
@@ -51,10 +45,7 @@ def effective_count(right: Sequence[float], clusters: Sequence) -> float:
 
 
 def cluster_interval(right: Sequence[float], clusters: Sequence) -> tuple[float, float]:
-    """Wilson's interval of an accuracy at its effective sample size: (low, high).
-
-    See `effective_count` for the arguments.
-    """
+    """Wilson's interval of an accuracy at its `effective_count`: (low, high)."""
     count = effective_count(right, clusters)
     return wilson(float(np.mean(right)) * count, count)
 
@@ -62,20 +53,14 @@ def cluster_interval(right: Sequence[float], clusters: Sequence) -> tuple[float,
 def cluster_bootstrap(values: Sequence[float], clusters: Sequence,
                       weights: Sequence[float] | None = None, *,
                       draws: int = 4000, seed: int = 0) -> np.ndarray:
-    """Bootstrap of sum(values) / sum(weights): clusters are drawn with replacement, whole.
+    """Bootstrap of sum(values) / sum(weights), (draws,): clusters are drawn with replacement.
 
-    For a paired difference pass differences as `values`, or subtract the draws of two models:
-    the same clusters and seed give the same draws. `np.quantile(draws, QUANTILES)` is the
-    percentile interval.
+    `np.quantile(draws, QUANTILES)` is the percentile interval. For a paired difference subtract
+    the draws of two models: the same clusters and seed give the same draws.
 
     Args:
-        values: one for each row.
-        clusters: for each row, its clip.
-        weights: one for each row; None: 1 each, which gives the mean. A draw whose weights sum
-            to 0 counts as 0.
-
-    Returns:
-        (draws,)
+        values: one for each row. clusters: the clip of each row.
+        weights: one for each row; None: 1 each. Where a draw's weights sum to 0, it counts as 0.
     """
     index = np.unique(np.asarray(clusters), return_inverse=True)[1]
     weights = np.ones(len(index)) if weights is None else np.asarray(weights, float)
@@ -92,13 +77,12 @@ def _drawn(number: int, draws: int, seed: int) -> np.ndarray:
 
 def newcombe(one: tuple[float, float, float],
              other: tuple[float, float, float]) -> tuple[float, float]:
-    """The interval of the difference `one - other` of two proportions (Newcombe 1998, method 10).
+    """The interval of the difference of two proportions (Newcombe 1998, method 10).
 
-    It assumes independent samples, so it is wider than needed for paired ones. Unlike a bootstrap
-    it has a width where all answers of one model are right.
+    It assumes independent samples. Unlike a bootstrap, it has a width where all answers are right.
 
     Args:
-        one, other: (value, low, high), the bounds from `wilson` or `cluster_interval`.
+        one, other: (value, low, high), with bounds from `wilson` or `cluster_interval`.
     """
     (p, p_low, p_high), (q, q_low, q_high) = one, other
     return (p - q - float(np.hypot(p - p_low, q_high - q)),

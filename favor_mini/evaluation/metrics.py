@@ -27,7 +27,7 @@ class WordErrors:
 
     @property
     def rate(self) -> float:
-        """The word error rate; infinite if the references have no words but there are errors."""
+        """The word error rate; infinite where there are errors but no reference words."""
         return self.errors / self.words if self.words else float("inf") if self.errors else 0.0
 
 
@@ -40,12 +40,12 @@ def need(metric: str) -> None:
     library = METRICS[metric]
     found = library and importlib.util.find_spec(library)
     if library and found is None:
-        raise OSError(f"{metric} needs {library}, which is not installed. "
-                      "Fix: `pip install -e '.[aveb]'` in the checkout")
+        raise OSError(f"{metric} needs {library}, which is not installed. Fix: in the checkout, "
+                      "`pip install -e '.[aveb]'`")
     if metric == "SPIDEr":
         if shutil.which("java") is None:
-            raise OSError("SPIDEr needs Java, and no program java is on the PATH. "
-                          "Fix: install it, or choose CIDEr")
+            raise OSError("SPIDEr needs Java: no java is on the PATH. Fix: install it, or choose "
+                          "CIDEr")
         folder = Path(found.submodule_search_locations[0]) / "spice" / "lib"
         if not (folder / "stanford-corenlp-3.6.0-models.jar").is_file():
             raise OSError(f"SPIDEr needs Stanford CoreNLP 3.6.0 in {folder} (about 400 MB). Fix: "
@@ -53,23 +53,23 @@ def need(metric: str) -> None:
 
 
 def normal(text: str) -> str:
-    """A text in the form in which answers are compared: `spoken`, and without articles unless
-    there is nothing else."""
+    """The form in which answers are compared: `spoken` and without articles (unless there is
+    nothing else)."""
     words = spoken(text).split()
     return " ".join(word for word in words if word not in ("a", "an", "the")) or " ".join(words)
 
 
 def spoken(text: str) -> str:
-    """A text in the form in which word errors are counted: lower case, without punctuation except
-    within numbers."""
+    """The form in which word errors are counted: lower case, without punctuation except within
+    numbers."""
     kept = re.sub(r"(?<=\d)[.,:](?=\d)", "\0", text.lower())  # 3.5 stays 3.5
     plain = kept.translate(str.maketrans("", "", string.punctuation))
     return " ".join(plain.replace("\0", ".").split())
 
 
 def matches(predicted: str, answers: Sequence[str]) -> bool:
-    """Whether the prediction is one of the answers, up to case, punctuation and articles. An empty
-    prediction matches nothing."""
+    """Whether the prediction is one of the answers, up to case, punctuation and articles. The empty
+    text matches nothing."""
     return bool(normal(predicted)) and normal(predicted) in map(normal, answers)
 
 
@@ -94,8 +94,7 @@ def cider(predicted: Sequence[str], references: Sequence[Sequence[str]]) -> list
     """CIDEr-D of each prediction against its references, 0 to 10 (Vedantam et al. 2015, arXiv
     1411.5726). Phrases that are rare among all references weigh more.
 
-    Words are split at spaces after `spoken`. Published scores split them with a Java tool, which
-    differs in rare cases.
+    Words are split at spaces. Published scores use a Java tokenizer, which differs in rare cases.
     """
     need("CIDEr")
     from pycocoevalcap.cider.cider import Cider

@@ -10,11 +10,7 @@ from .metrics import matches
 
 @dataclass(frozen=True)
 class Row:
-    """One question and the model's answer to it.
-
-    predicted: what the model wrote. others: further answers that count as right.
-    chance: the accuracy of guessing.
-    """
+    """One question and the model's answer `predicted`; `others` are further correct answers."""
 
     clip: str
     family: str
@@ -31,10 +27,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Score:
-    """Accuracy over `count` questions, its 95 % interval (low, high), the accuracy of guessing.
-
-    The interval takes clips as the independent units (`intervals.cluster_interval`).
-    """
+    """Accuracy over `count` questions, its 95 % interval over clips (`cluster_interval`), and the
+    accuracy of guessing."""
 
     name: str
     count: int
