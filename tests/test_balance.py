@@ -1,4 +1,4 @@
-"""What can be had without watching and listening is near chance. The figures stand in the data card."""
+"""Guessers without the needed modalities are near chance. The data card has the numbers."""
 
 from dataclasses import replace
 from functools import cache
@@ -20,34 +20,38 @@ def measured():
 
 
 @pytest.mark.parametrize("family", BOTH)
-def test_questions_of_both_streams_cannot_be_guessed_from_their_wording(family):
+def test_the_text_does_not_predict_answers_that_need_both_modalities(family):
     row = measured()[family]
-    room = 0.03 + 2 / np.sqrt(row["count"] / 2) * 0.5  # two standard errors of the half that is scored
+    # two standard errors of the half that is scored
+    room = 0.03 + 2 / np.sqrt(row["count"] / 2) * 0.5
     assert row["nothing"] < row["chance"] + room and row["text"] < row["chance"] + room
 
 
 @pytest.mark.parametrize("family", BOTH)
-def test_one_stream_gives_no_more_than_its_stated_chance(family):
+def test_one_modality_is_not_better_than_its_chance_level(family):
     row = measured()[family]
     room = 0.03 + 2 / np.sqrt(row["count"] / 2) * 0.5
     for stream in ("video", "audio"):
         assert row[stream] < row[f"{stream}_chance"] + room, stream
     # In a clip of five moments, two of the pictures have but one neighbour.
-    assert max(row["video_chance"], row["audio_chance"]) < (0.7 if family == "first_mixed" else 0.34)
+    assert max(row["video_chance"],
+               row["audio_chance"]) < (0.7 if family == "first_mixed" else 0.34)
 
 
 @pytest.mark.parametrize("family", [f for f in FAMILIES if f not in BOTH])
-def test_questions_of_one_stream_cannot_be_guessed_from_their_wording(family):
+def test_the_text_does_not_predict_answers_that_need_one_modality(family):
     row = measured()[family]
-    limit = 0.45 if family.startswith("count") else row["chance"] + 0.09  # small counts are frequent, as the card says
+    # small counts are frequent, as the card says
+    limit = 0.45 if family.startswith("count") else row["chance"] + 0.09
     assert row["nothing"] < limit and row["text"] < limit
 
 
-def test_the_guessers_find_a_giveaway_where_there_is_one():
-    """Else the tests above would pass whatever the questions were."""
+def test_the_guessers_find_a_bias():
+    """Otherwise the tests above would pass for any questions."""
     def cases(answer):
         pairs = ((scene, m) for scene in scenes()[:300] for m in scene.moments if m.seen == "show")
-        return [(scene, Question("where", f"where was the {m.subject}?", answer(m), tuple(PLACES))) for scene, m in pairs]
+        return [(scene, Question("where", f"where was the {m.subject}?", answer(m), tuple(PLACES)))
+                for scene, m in pairs]
 
     def score(told, made):
         return max(guesser.score(made[::2], made[1::2]) for guesser in balance.GUESSERS[told])

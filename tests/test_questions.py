@@ -1,4 +1,4 @@
-"""Every answer is right by another way of reading the script, no question is ambiguous, and none gives itself away."""
+"""Questions are unambiguous, and a second implementation finds the same answers."""
 
 import re
 from collections import Counter
@@ -11,7 +11,7 @@ import pytest
 from favor_mini.world.questions import FAMILIES, MIN_ANSWERS, ask, guesser_accuracy
 from favor_mini.world.scene import PLACES, Actor, Heard, Moment, Scene, draw_scene
 
-# A second opinion: reads the question's text with patterns and answers from the script, moment by moment.
+# The second implementation: patterns read the text of a question and find answers in the script.
 
 
 def reread(scene, text):
@@ -28,7 +28,8 @@ def pictures(scene):
     for m in scene.moments:
         if len(m.actors):
             first = m.actors[0]
-            result.append((m.start, first.name if first.colour is None else first.colour + " " + first.name, m))
+            name = first.name if first.colour is None else first.colour + " " + first.name
+            result.append((m.start, name, m))
     return result
 
 
@@ -45,7 +46,7 @@ def heard(scene, name, kind):
 
 
 def event(scene, told):
-    """(stream, moments) of "the red circle was shown", "moon was written", "the bell was heard", "moon was said"."""
+    """(stream, moments) of an event, such as "the red circle was shown" or "moon was said"."""
     if match := re.fullmatch(r"the (.+) was shown", told):
         return pictures, shown(scene, match[1])
     if match := re.fullmatch(r"(\w+) was written", told):
@@ -64,7 +65,8 @@ def neighbour(scene, told, step):
 
 
 def earlier(scene, first, second, stream):
-    when = {name: min(t for t, what, _ in stream(scene) if what == name) for name in (first, second)}
+    when = {name: min(t for t, what, _ in stream(scene) if what == name)
+            for name in (first, second)}
     return [min(when, key=when.get)]
 
 
@@ -83,25 +85,34 @@ def only(items):
 
 
 READINGS = [
-    (r"what was shown when (.+)\?", lambda s, told: [m.actors[0].label for m in event(s, told)[1] if m.actors]),
-    (r"what was heard while (.+)\?", lambda s, told: [m.heard.name for m in event(s, told)[1] if m.heard.kind == "sound"]),
+    (r"what was shown when (.+)\?",
+     lambda s, told: [m.actors[0].label for m in event(s, told)[1] if m.actors]),
+    (r"what was heard while (.+)\?",
+     lambda s, told: [m.heard.name for m in event(s, told)[1] if m.heard.kind == "sound"]),
     (r"what was heard off screen while (.+)\?",
-     lambda s, told: [m.heard.name for m in event(s, told)[1] if m.heard.name not in [a.name for a in m.actors]]),
-    (r"what was said when (.+)\?", lambda s, told: [m.heard.name for m in event(s, told)[1] if m.heard.kind == "word"]),
+     lambda s, told: [m.heard.name for m in event(s, told)[1]
+                      if m.heard.name not in [a.name for a in m.actors]]),
+    (r"what was said when (.+)\?",
+     lambda s, told: [m.heard.name for m in event(s, told)[1] if m.heard.kind == "word"]),
     (r"which came first, the (.+) or the (.+)\?", earlier_mixed),
     (r"what was (?:shown|heard) next after (.+)\?", lambda s, told: neighbour(s, told, 1)),
     (r"what was (?:shown|heard) last before (.+)\?", lambda s, told: neighbour(s, told, -1)),
     (r"which was shown first, (.+) or (.+)\?", lambda s, a, b: earlier(s, a, b, pictures)),
     (r"which was heard first, (.+) or (.+)\?", lambda s, a, b: earlier(s, a, b, sounds)),
     (r"what made the (\w+) sound\?",
-     lambda s, name: [m.actors[0].label for m in s.moments if m.seen == "hit" and m.actors[1].name == name]),
-    (r"what will be heard next\?", lambda s: only([heading(m) for m in s.moments[-1:] if m.seen == "near"])),
+     lambda s, name: [m.actors[0].label for m in s.moments
+                      if m.seen == "hit" and m.actors[1].name == name]),
+    (r"what will be heard next\?",
+     lambda s: only([heading(m) for m in s.moments[-1:] if m.seen == "near"])),
     (r"what colour was the (\w+)\?",
-     lambda s, name: [a.colour for m in s.moments for a in m.actors if a.name == name and not a.turns]),
-    (r"what colour did the (.+) turn\?", lambda s, name: [m.actors[0].turns for m in shown(s, name)]),
+     lambda s, name: [a.colour for m in s.moments for a in m.actors
+                      if a.name == name and not a.turns]),
+    (r"what colour did the (.+) turn\?",
+     lambda s, name: [m.actors[0].turns for m in shown(s, name)]),
     (r"where was the (.+)\?", lambda s, name: [corner(m.actors[0].start) for m in shown(s, name)]),
     (r"which way did the (.+) move\?", lambda s, name: [way(m.actors[0]) for m in shown(s, name)]),
-    (r"what was written\?", lambda s: only([m.actors[0].name for m in s.moments if m.seen == "write"])),
+    (r"what was written\?",
+     lambda s: only([m.actors[0].name for m in s.moments if m.seen == "write"])),
     (r"how many words were written\?", lambda s: [str(sum(m.seen == "write" for m in s.moments))]),
     (r"how many shapes moved across\?", lambda s: [str(sum(m.seen == "move" for m in s.moments))]),
     (r"how many words were said\?", lambda s: [str(len(said(s)))]),
@@ -113,7 +124,8 @@ READINGS = [
 
 
 def said(scene):
-    return [name for _, name, m in sorted(sounds(scene), key=lambda entry: entry[0]) if m.heard.kind == "word"]
+    order = sorted(sounds(scene), key=lambda entry: entry[0])
+    return [name for _, name, m in order if m.heard.kind == "word"]
 
 
 def heading(m):
@@ -121,12 +133,15 @@ def heading(m):
 
 
 def corner(at):
-    return min(PLACES, key=lambda place: np.hypot(at[0] - PLACES[place][0], at[1] - PLACES[place][1]))
+    return min(PLACES,
+               key=lambda place: np.hypot(at[0] - PLACES[place][0], at[1] - PLACES[place][1]))
 
 
 def way(actor):
     right, down = actor.end[0] - actor.start[0], actor.end[1] - actor.start[1]
-    return ("right" if right > 0 else "left") if abs(right) > abs(down) else ("down" if down > 0 else "up")
+    if abs(right) > abs(down):
+        return "right" if right > 0 else "left"
+    return "down" if down > 0 else "up"
 
 
 @cache
@@ -156,7 +171,7 @@ def test_no_text_is_asked_twice_of_a_scene():
 
 
 def test_only_what_occurs_once_is_referred_to():
-    """What the question names is shown, or heard, in one moment only, so that "when" and "after" mean one time."""
+    """The event in a question occurs in one moment only: "when" and "after" are unambiguous."""
     for scene in scenes():
         for q in ask(scene):
             if match := re.search(r"(?:when|while|after|before) (.+)\?", q.text):
@@ -180,14 +195,17 @@ def shape(label, **kw):
 HAND = Scene(5, 10.0, (
     moment(0, "show", shape("red circle", start=PLACES["left"]), hear="bell", direction="left"),
     moment(1, "write", Actor("moon"), say="king"),
-    moment(2, "move", shape("blue star", start=PLACES["left"], end=PLACES["right"]), hear="horn", direction="right"),
+    moment(2, "move", shape("blue star", start=PLACES["left"], end=PLACES["right"]), hear="horn",
+           direction="right"),
     moment(3, "nothing", hear="bird"),
     moment(4, "thing", Actor("drum"), hear="clock"),
     moment(5, "turn", shape("green ring", turns="white"), say="milk"),
-    moment(6, "hit", shape("purple heart"), Actor("siren"), shape("yellow cross"), hear="siren", arrive=0.4),
+    moment(6, "hit", shape("purple heart"), Actor("siren"), shape("yellow cross"), hear="siren",
+           arrive=0.4),
     moment(7, "show", shape("orange square", start=PLACES["top"]), say="zero", direction="top"),
     moment(8, "thing", Actor("bell"), hear="bell"),
-    moment(9, "near", shape("yellow triangle", start=(0.5, 0.5), end=(0.4, 0.5)), Actor("phone", start=(0.2, 0.5)),
+    moment(9, "near", shape("yellow triangle", start=(0.5, 0.5), end=(0.4, 0.5)),
+           Actor("phone", start=(0.2, 0.5)),
            Actor("whistle", start=(0.8, 0.5)))), (40, 40, 40), 0.001)
 
 ANSWERS = {
@@ -245,29 +263,35 @@ ANSWERS = {
 def test_hand_written_scene():
     asked = {q.text: q.answer for q in ask(HAND)}
     assert {text: asked.get(text) for text in ANSWERS} == ANSWERS
-    comparisons = {text: answer for text, answer in asked.items() if text.startswith("which") and " or " in text}
+    comparisons = {text: answer for text, answer in asked.items() if text.startswith("which")
+                   and " or " in text}
     assert set(asked) - set(comparisons) == set(ANSWERS)
     mixed = {frozenset(re.fullmatch(r"which came first, (.+) or (.+)\?", text).groups()): answer
              for text, answer in comparisons.items() if "came" in text}
     assert mixed == {frozenset({"the blue star", "the sound of the bird"}): "blue star",
                      frozenset({"the green ring", "the sound of the clock"}): "clock"}
-    order = ["red circle", "moon", "blue star", "drum", "green ring", "orange square", "bell"]  # without hit and near
-    first = {frozenset(re.search(r"first, (.+) or (.+)\?", t).groups()): a for t, a in comparisons.items() if "shown" in t}
+    # without hit and near
+    order = ["red circle", "moon", "blue star", "drum", "green ring", "orange square", "bell"]
+    first = {frozenset(re.search(r"first, (.+) or (.+)\?", t).groups()): a
+             for t, a in comparisons.items() if "shown" in t}
     assert first == {frozenset({a, b}): a for i, a in enumerate(order) for b in order[i + 1:]}
-    order = ["king", "horn", "bird", "clock", "milk", "siren", "zero"]  # without the bell, which is heard twice
-    first = {frozenset(re.search(r"first, (.+) or (.+)\?", t).groups()): a for t, a in comparisons.items() if "heard" in t}
+    # without the bell, which is heard twice
+    order = ["king", "horn", "bird", "clock", "milk", "siren", "zero"]
+    first = {frozenset(re.search(r"first, (.+) or (.+)\?", t).groups()): a
+             for t, a in comparisons.items() if "heard" in t}
     assert first == {frozenset({a, b}): a for i, a in enumerate(order) for b in order[i + 1:]}
 
 
-def test_a_repeated_sound_is_counted_but_never_pointed_at():
+def test_a_repeated_sound_is_counted_but_not_referred_to():
     texts = [q.text for q in ask(HAND)]
     assert not [t for t in texts if "the bell was heard" in t or "sound of the bell" in t]
 
 
 @pytest.mark.parametrize("silent", [(1, 5), (1, 7), (5, 7)])
-def test_what_one_stream_alone_would_answer_is_not_asked_as_if_it_took_both(silent):
-    """With one word said in all, "what was said when ..." needs no eyes."""
-    moments = tuple(replace(m, heard=None) if i in silent else m for i, m in enumerate(HAND.moments))
+def test_questions_that_one_stream_can_answer_are_not_among_those_for_both(silent):
+    """With one spoken word in the clip, "what was said when ..." does not need video."""
+    moments = tuple(replace(m, heard=None) if i in silent else m
+                    for i, m in enumerate(HAND.moments))
     families = Counter(q.family for q in ask(replace(HAND, moments=moments)))
     assert "said_when" not in families and families["heard_while"] == 2 and families["said"] == 1
 
@@ -276,9 +300,11 @@ def test_questions_of_both_streams_leave_each_stream_enough_answers():
     for scene in scenes():
         for q in ask(scene):
             if q.family in ("heard_while", "said_when", "off_screen"):
-                assert len({m.heard.name for m in scene.moments if m.heard} & set(q.candidates)) >= MIN_ANSWERS
+                names = {m.heard.name for m in scene.moments if m.heard}
+                assert len(names & set(q.candidates)) >= MIN_ANSWERS
             if q.family == "shown_when":
-                assert sum(m.seen in ("show", "move", "turn", "write") for m in scene.moments) >= MIN_ANSWERS
+                assert sum(m.seen in ("show", "move", "turn", "write")
+                           for m in scene.moments) >= MIN_ANSWERS
 
 
 def test_guesser_accuracy_by_hand():
@@ -288,14 +314,17 @@ def test_guesser_accuracy_by_hand():
         return [guesser_accuracy(HAND, by_text[text], stream) for stream in ("video", "audio")]
 
     assert chance("what was said when moon was written?") == [1 / 20, 1 / 3]  # three words are said
-    assert chance("what was heard while the red circle was shown?") == [1 / 8, 2 / 6]  # six sounds, two are the bell's
+    # six sounds, two are the bell's
+    assert chance("what was heard while the red circle was shown?") == [1 / 8, 2 / 6]
     assert chance("what was heard off screen while the drum was shown?") == [1 / 7, 2 / 6]
-    assert chance("what was shown when the horn was heard?") == [1 / 5, 1 / 49]  # four shapes and a word, no things
+    # four shapes and a word, no things
+    assert chance("what was shown when the horn was heard?") == [1 / 5, 1 / 49]
     assert chance("what was shown when king was said?") == [1 / 5, 1 / 20]
     assert chance("where was the red circle?") == [1.0, 1 / 4]
     assert chance("what was said first?") == [1 / 20, 1.0]
     mixed = [q for q in ask(HAND) if q.family == "first_mixed"]
-    beside_a_hit = {"green ring", "orange square"}  # the eyes know that it is the other neighbour that is asked about
+    # video excludes the neighbour with the hit
+    beside_a_hit = {"green ring", "orange square"}
     chances = {q.candidates[0]: guesser_accuracy(HAND, q, "video") for q in mixed}
     assert "green ring" in chances and "blue star" in chances
     assert chances == {picture: 1.0 if picture in beside_a_hit else 0.5 for picture in chances}

@@ -1,4 +1,4 @@
-"""The whole way from nothing to a checkpoint that answers, in a few steps; and what the probes are asked to learn."""
+"""Pretraining in a few steps up to a checkpoint that answers, and the targets of the probes."""
 
 from functools import partial
 
@@ -8,7 +8,7 @@ import torch
 
 from docs.tools import ship
 from favor_mini import FavorForConditionalGeneration, FavorProcessor
-from favor_mini.pretraining import audio, recipe, vision
+from favor_mini.pretraining import audio, recipe, validation, vision
 from favor_mini.pretraining.audio import AudioProbe, audio_labels, augment_mel
 from favor_mini.pretraining.language import LanguageProbe, lookup_drills, script_dialogue
 from favor_mini.pretraining.scenes import Scenes
@@ -17,6 +17,7 @@ from favor_mini.world.mini import mini_config, mini_processor
 from favor_mini.world.questions import ask
 from favor_mini.world.scene import COLOURS, SPLITS, draw_scene, split_of
 from favor_mini.world.sounds import make_waveform
+from favor_mini.world.tasks import TASKS
 
 
 @pytest.fixture(scope="module")
@@ -41,27 +42,32 @@ def test_visual_labels_name_what_the_script_shows_in_its_order():
         for moment in scene.moments:
             labels = visual_labels(scene, moment.start + 0.01)
             told = [" ".join(filter(None, (("", *COLOURS)[colour], vision.NAMES[name])))
-                    for name, colour in zip(labels["names"].tolist(), labels["colours"].tolist(), strict=True)]
+                    for name, colour in zip(labels["names"].tolist(), labels["colours"].tolist(),
+                                            strict=True)]
             assert told == ([actor.label for actor in moment.actors] + 3 * ["nothing"])[:3]
-            assert (~labels["places"].isnan()).all(1).tolist() == [name != "nothing" for name in told]
+            assert (~labels["places"].isnan()).all(1).tolist() == [name != "nothing"
+                                                                   for name in told]
             late = visual_labels(scene, moment.end - 0.01)
             if moment.seen == "turn":
                 assert COLOURS[late["colours"][0] - 1] == moment.actors[0].turns
             if moment.seen == "move":
-                axis, sign = {"left": (0, -1), "right": (0, 1), "up": (1, -1), "down": (1, 1)}[moment.direction]
+                axis, sign = {"left": (0, -1), "right": (0, 1), "up": (1, -1),
+                              "down": (1, 1)}[moment.direction]
                 assert sign * (late["places"] - labels["places"])[0, axis] > 0.3
 
 
-def test_other_voices_stay_where_they_were_and_sound_otherwise(processor):
+def test_augmentation_changes_the_sound_but_not_its_time(processor):
     scene = Scenes(lambda scene: scene)[3]
     plain = processor.mel(make_waveform(scene))
     varied = augment_mel(plain, scene)
-    assert varied.shape == plain.shape and torch.equal(varied, augment_mel(plain, scene))  # the same each time
+    # the same each time
+    assert varied.shape == plain.shape and torch.equal(varied, augment_mel(plain, scene))
     for moment in scene.moments:
         if moment.heard:  # as loud against the moment's silence, at the same time
             onset = round(moment.heard.start * 100)
             for mel in (plain, varied):
-                before, after = mel[0, :, onset - 3 : onset - 1].mean(), mel[0, :, onset + 5 : onset + 25].mean()
+                before = mel[0, :, onset - 3 : onset - 1].mean()
+                after = mel[0, :, onset + 5 : onset + 25].mean()
                 assert after > before + 0.05
             assert (plain - varied)[0, :, onset : onset + 30].abs().mean() > 0.02
 
@@ -69,85 +75,106 @@ def test_other_voices_stay_where_they_were_and_sound_otherwise(processor):
 def test_a_probe_learns_from_the_training_split_alone(processor):
     last = Scenes(lambda scene: scene)[10**7 - 1]
     assert split_of(last.seed) == "train"
-    assert LanguageProbe.example(Scenes(lambda scene: scene)[0], processor)["ids"][0] == processor.tokenizer.bos_token_id
+    assert LanguageProbe.example(Scenes(lambda scene: scene)[0],
+                                 processor)["ids"][0] == processor.tokenizer.bos_token_id
 
 
 def test_short_conversations_are_about_short_stretches(processor):
     def scripts(**asked):
-        made = [LanguageProbe.example(Scenes(lambda scene: scene)[i], processor, **asked) for i in range(40)]
+        made = [LanguageProbe.example(Scenes(lambda scene: scene)[i], processor, **asked)
+                for i in range(40)]
         return [processor.tokenizer.decode(m["ids"]).split("</Img>")[0].count("see ") for m in made]
 
     short = scripts(moments=(2, 3), retell=0.0, named=0.0)
     assert max(short) == 3 and min(short) == 2 and min(scripts(retell=0.0, named=0.0)) >= 4
 
 
-def test_a_focus_is_asked_about_alone_in_half_of_the_scripts(processor):
-    asked = [processor.tokenizer.decode(LanguageProbe.example(Scenes(lambda scene: scene)[i], processor, focus=("colour",))["ids"])
+def test_half_of_the_examples_ask_about_a_focus_only(processor):
+    asked = [processor.tokenizer.decode(LanguageProbe.example(Scenes(lambda scene: scene)[i],
+                                                              processor, focus=("colour",))["ids"])
              for i in range(60)]
-    alone = [text.count("USER") == text.count("what colour was the") + text.count("which colour was the")
-             + text.count("what color was the") for text in asked]
+    wordings = ("what colour was the", "which colour was the", "what color was the")
+    alone = [text.count("USER") == sum(map(text.count, wordings)) for text in asked]
     assert 20 <= sum(alone) <= 35  # now and then there is no colour to ask about
 
 
-def test_every_token_of_a_script_is_told_the_words_around_it(processor):
-    text = "see red circle at left, hear bell; hear said moon, see bell; see nothing, hear horn; hear nothing, see written king."
-    made = processor.pad_dialogues([processor.dialogue(f" {text} ", [("what was heard while the bell was shown?", "moon")])])
+def test_clause_targets_are_the_words_around_each_token(processor):
+    text = ("see red circle at left, hear bell; hear said moon, see bell; "
+            "see nothing, hear horn; hear nothing, see written king.")
+    turns = [("what was heard while the bell was shown?", "moon")]
+    made = processor.pad_dialogues([processor.dialogue(f" {text} ", turns)])
     probe = LanguageProbe(mini_config())
     clauses = (made["input_ids"] == processor.tokenizer.convert_tokens_to_ids(";")).cumsum(1)
-    told = probe.clause_targets(probe.embed(made["input_ids"], None)[0], clauses, made["turn_ids"] == 0)[0]
+    told = probe.clause_targets(probe.embed(made["input_ids"], None)[0], clauses,
+                                made["turn_ids"] == 0)[0]
     words = processor.tokenizer.convert_ids_to_tokens(range(len(processor.tokenizer)))
-    names = [f"{when} {field} {word}" for when in ("here", "before") for field in ("seen", "heard") for word in words]
+    names = [f"{when} {field} {word}" for when in ("here", "before") for field in ("seen", "heard")
+             for word in words]
     tokens = processor.tokenizer.convert_ids_to_tokens(made["input_ids"][0])
 
     def at(place):
         skip = {"see", "hear", "said", "at", ",", ";", "left"}
-        return {name for name, there in zip(names, told[place], strict=False) if there and name.split()[-1] not in skip}
+        return {name for name, there in zip(names, told[place], strict=False) if there
+                and name.split()[-1] not in skip}
 
     first_bell, second_bell = [i for i, token in enumerate(tokens) if token == "bell"][:2]
     assert at(first_bell) == {"here seen red", "here seen circle", "here heard bell"}
-    assert at(tokens.index("circle")) == {"here seen red", "here seen circle"}  # nothing of what is yet to come
+    # nothing of what is yet to come
+    assert at(tokens.index("circle")) == {"here seen red", "here seen circle"}
     clause_before = {"before seen red", "before seen circle", "before heard bell"}
     assert at(second_bell) == {"here heard moon", "here seen bell"} | clause_before
-    assert at(tokens.index("horn")) == {"here seen nothing", "here heard horn", "before heard moon", "before seen bell"}
-    end = tokens.index("king")  # the clause before it showed nothing: the picture before is two clauses back
-    assert at(end) == {"here seen written", "here seen king", "here heard nothing", "before heard horn", "before seen bell"}
-    counts = told[:, len(names) :].unflatten(-1, (4, -1)).argmax(-1)  # clauses, said, moves, written
-    assert counts[[first_bell, second_bell, end]].tolist() == [[0, 0, 0, 0], [1, 1, 0, 0], [3, 1, 0, 1]]
+    assert at(tokens.index("horn")) == {"here seen nothing", "here heard horn", "before heard moon",
+                                        "before seen bell"}
+    # the clause before it showed nothing: the picture before is two clauses back
+    end = tokens.index("king")
+    assert at(end) == {"here seen written", "here seen king", "here heard nothing",
+                       "before heard horn", "before seen bell"}
+    # clauses, said, moves, written
+    counts = told[:, len(names) :].unflatten(-1, (4, -1)).argmax(-1)
+    assert counts[[first_bell, second_bell, end]].tolist() == [[0, 0, 0, 0], [1, 1, 0, 0],
+                                                               [3, 1, 0, 1]]
 
 
-def test_every_name_in_a_question_is_told_the_clauses_that_hold_it(processor):
+def test_lookup_targets_are_the_clauses_with_the_name(processor):
     text = "see red circle at left, hear bell; hear said moon, see bell; see nothing, hear horn."
     asked = "what was heard while the circle was shown, the drum or the bell?"
     made = processor.pad_dialogues([processor.dialogue(f" {text} ", [(asked, "bell")])])
     probe = LanguageProbe(mini_config())
     clauses = (made["input_ids"] == processor.tokenizer.convert_tokens_to_ids(";")).cumsum(1)
-    told = probe.lookup_targets(probe.embed(made["input_ids"], None)[0], clauses, made["turn_ids"] == 0)[0]
+    told = probe.lookup_targets(probe.embed(made["input_ids"], None)[0], clauses,
+                                made["turn_ids"] == 0)[0]
     words = processor.tokenizer.convert_ids_to_tokens(range(len(processor.tokenizer)))
     tokens = processor.tokenizer.convert_ids_to_tokens(made["input_ids"][0])
 
     def at(name):
         place = len(tokens) - 1 - tokens[-2::-1].index(name) - 1  # its last one before the end
-        return {word for word, there in zip([*words, *(f"heard {word}" for word in words)], told[place], strict=True) if there}
+        return {word for word, there in zip([*words, *(f"heard {word}" for word in words)],
+                                            told[place], strict=True) if there}
 
     circle = {"see", "red", "circle", "at", "left", "heard hear", "heard bell"}
     assert at("circle") - {",", "heard ,", "heard ;"} == circle
-    assert circle < at("bell") and {"heard said", "heard moon", "bell"} < at("bell") and not at("drum") and not at("while")
+    assert circle < at("bell") and {"heard said", "heard moon", "bell"} < at("bell")
+    assert not at("drum") and not at("while")
 
 
-def test_what_is_named_by_several_queries_is_counted_once(processor):
-    scene = next(s for s in map(draw_scene, range(99)) if sum(m.heard is not None and m.heard.kind == "word" for m in s.moments) == 3)
-    made = LanguageProbe.collate(processor, [script_dialogue(scene, processor, [("what was said?", "moon")], "", named=True)])
+def test_a_word_of_several_queries_counts_once(processor):
+    scene = next(s for s in map(draw_scene, range(99)) if sum(
+        m.heard is not None and m.heard.kind == "word" for m in s.moments) == 3)
+    turns = [("what was said?", "moon")]
+    made = LanguageProbe.collate(processor, [script_dialogue(scene, processor, turns, "", True)])
     probe = LanguageProbe(mini_config())
-    told = probe.clause_targets(probe.embed(made["input_ids"], made["named"])[0], made["clauses"], made["turn_ids"] == 0)[0]
+    told = probe.clause_targets(probe.embed(made["input_ids"], made["named"])[0], made["clauses"],
+                                made["turn_ids"] == 0)[0]
     counts = told[:, 4 * len(processor.tokenizer) :].unflatten(-1, (4, -1)).argmax(-1)
     last = (made["input_ids"][0] == probe.placeholder).nonzero().max()
     assert counts[last, 1] == 3 and counts[last, 2] == sum(m.seen == "move" for m in scene.moments)
 
 
-def test_a_script_is_read_alike_whether_it_is_written_or_named(processor):
-    """Named, its words stand in one vector each time, and the clause labels hold the same words."""
+def test_text_and_placeholders_have_the_same_words(processor):
+    """Each placeholder is one vector for several words; the clause targets are the same."""
     def labels(named):
-        made = LanguageProbe.collate(processor, [LanguageProbe.example(draw_scene(8), processor, named=named)])
+        made = LanguageProbe.collate(processor,
+                                     [LanguageProbe.example(draw_scene(8), processor, named=named)])
         probe = LanguageProbe(mini_config()).eval()
         words, embeds = probe.embed(made["input_ids"], made.get("named"))
         clip = made["turn_ids"] == 0
@@ -168,19 +195,24 @@ def test_a_drill_holds_what_the_questions_ask():
         scene = draw_scene(seed)
         told = dict(lookup_drills(scene, np.random.default_rng(0)))
         for question in ask(scene):
-            for family, drill in (("shown_when", "what was shown when?"), ("heard_while", "what was heard while?"),
-                                  ("seen_after", "what was shown next after?"), ("heard_before", "what was heard last before?")):
+            for family, drill in (("shown_when", "what was shown when?"),
+                                  ("heard_while", "what was heard while?"),
+                                  ("seen_after", "what was shown next after?"),
+                                  ("heard_before", "what was heard last before?")):
                 if question.family == family:
                     answered += 1
-                    keys = {entry.removesuffix(f" {question.answer}") for entry in told[drill].split("; ")
+                    keys = {entry.removesuffix(f" {question.answer}")
+                            for entry in told[drill].split("; ")
                             if entry.endswith(f" {question.answer}")}
-                    assert any(f" {key} was " in question.text for key in keys), (question, told[drill])
+                    assert any(f" {key} was " in question.text for key in keys), (question,
+                                                                                  told[drill])
     assert answered > 100
 
 
-@pytest.mark.parametrize("probe, asked", [(AudioProbe, {}), (VisualProbe, {}), (LanguageProbe, {"moments": (2, 2), "tokens": 96})])
+@pytest.mark.parametrize("probe, asked", [(AudioProbe, {}), (VisualProbe, {}),
+                                          (LanguageProbe, {"moments": (2, 2), "tokens": 96})])
 def test_a_probe_learns_its_labels(probe, asked, processor):
-    """Pictures, sounds or scripts and labels belong together: on a few scenes, the loss falls fast."""
+    """Inputs and labels belong together: on a few scenes the loss falls quickly."""
     torch.manual_seed(0)
     model = probe(mini_config())
     collate = getattr(probe, "collate", lambda processor, examples: recipe.stack(examples))
@@ -203,9 +235,12 @@ def test_from_nothing_to_an_answer(tmp_path, monkeypatch):
     monkeypatch.setattr(recipe, "question_rows", lambda model, processor: [])
     for part in recipe.PARTS:
         folder = recipe.make_part(part, tmp_path, steps=2, batch=2, progress=False)
-        assert (folder / "model.safetensors").exists() and "2 of 2 scenes" in (folder / "README.md").read_text()
-    folder = recipe.make_favor(tmp_path, tmp_path, scenes=3, name_steps=2, align_steps=2, ask_steps=2, batch=2, progress=False)
-    model, processor = FavorForConditionalGeneration.from_pretrained(folder), FavorProcessor.from_pretrained(folder)
+        assert (folder / "model.safetensors").exists()
+        assert "2 of 2 scenes" in (folder / "README.md").read_text()
+    folder = recipe.make_favor(tmp_path, tmp_path, scenes=3, name_steps=2, align_steps=2,
+                               ask_steps=2, batch=2, progress=False)
+    model = FavorForConditionalGeneration.from_pretrained(folder)
+    processor = FavorProcessor.from_pretrained(folder)
     made, _ = recipe.assemble(tmp_path)
     for name, tensor in made.state_dict().items():  # the parts went in as they were, and stayed
         if name.split(".")[0] not in made.CONNECTOR and "lora_" not in name:
@@ -215,7 +250,8 @@ def test_from_nothing_to_an_answer(tmp_path, monkeypatch):
     from favor_mini.world.scene import draw_scene
 
     clip = scene_clip(draw_scene(SPLITS["validation"].start))
-    assert np.shape(processor.decode(model.generate(**processor([clip], ["what was said?"])))) == (1,)
+    assert np.shape(processor.decode(model.generate(**processor([clip],
+                                                                ["what was said?"])))) == (1,)
 
 
 def test_a_missing_part_says_how_to_make_it(tmp_path):
@@ -240,8 +276,27 @@ def test_what_ships_is_half_as_big_and_loads_as_float32(tmp_path, monkeypatch):
     assert (tmp_path / "shipped" / "old").exists(), "what ships stays until the new one is whole"
     monkeypatch.setattr(ship, "fit_familiarity", lambda folder: (folder / "familiar").touch())
     folder = ship.ship(tmp_path)
-    assert folder == tmp_path / "shipped" and (folder / "familiar").exists() and not (folder / "old").exists()
+    assert folder == tmp_path / "shipped" and (folder / "familiar").exists()
+    assert not (folder / "old").exists() and not (folder / "run").exists()
     size, full = ((f / "model.safetensors").stat().st_size for f in (folder, tmp_path / "favor"))
-    assert size < 0.55 * full and (folder / "vision.md").read_text() == "vision" and not (folder / "run").exists()
+    assert size < 0.55 * full and (folder / "vision.md").read_text() == "vision"
     for name, tensor in FavorForConditionalGeneration.from_pretrained(folder).state_dict().items():
-        torch.testing.assert_close(tensor, made.state_dict()[name], rtol=1e-3, atol=1e-4, msg=name)  # dtype, too
+        # dtype, too
+        torch.testing.assert_close(tensor, made.state_dict()[name], rtol=1e-3, atol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_questions_come_from_the_split_that_is_asked_for(split, processor, monkeypatch):
+    """Finding: "validation" chose the recipe and scored the comparisons; "test" was unused."""
+    monkeypatch.setattr(validation, "encode_clips", lambda model, processor, clips: clips)
+    monkeypatch.setattr(validation, "evaluate",
+                        lambda model, processor, encoded, asked, chance: asked)
+    asked = validation.question_rows(None, processor, scenes=2, questions=3, split=split)
+    assert {split_of(int(name)) for name, _ in asked} == {split} and len(asked) == 6
+    monkeypatch.setattr(validation, "encode_scenes", lambda model, processor, seeds, task, progress:
+                        [{"seed": seed} for seed in seeds])
+    monkeypatch.setattr(validation, "answer",
+                        lambda model, processor, encoded, questions, **_: questions)
+    rows = validation.task_rows(None, processor, scenes=2, split=split)
+    assert {split_of(int(row.clip)) for row in rows} == {split}
+    assert {row.family for row in rows} == set(TASKS)

@@ -1,4 +1,4 @@
-"""The sample files are whole, hold what their scripts say, and belong to scenes that no training may draw."""
+"""The sample files agree with their scripts and belong to the split "samples"."""
 
 import json
 import shutil
@@ -12,7 +12,8 @@ import pytest
 import soundfile
 from PIL import Image
 
-from docs.tools import samples
+from docs.tools import samples, test_sets
+from docs.tools.card import data_card
 from docs.tools.samples import questions_for, write_sample
 from favor_mini import data_path
 from favor_mini.media.read import read_clip
@@ -24,18 +25,21 @@ from favor_mini.world.sounds import make_waveform
 
 ALL = read_samples()
 OF_KIND = {kind: [s for s in ALL if s.kind == kind] for kind in ("clip", "sound", "image")}
-LINES = [json.loads(line) for line in data_path("samples.jsonl").read_text(encoding="utf-8").splitlines()]
+LINES = [json.loads(line)
+         for line in data_path("samples.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def test_every_file_is_as_the_checksums_say():
     assert verify(data_path()) == []
 
 
-def test_everything_is_small_and_there_is_enough_of_it():
+def test_number_and_size_of_the_files():
     assert sum(p.stat().st_size for p in data_path().rglob("*") if p.is_file()) < 18e6
-    assert {kind: len(found) for kind, found in OF_KIND.items()} == {"clip": 32, "sound": 4, "image": 4}
+    assert {kind: len(found) for kind, found in OF_KIND.items()} == {"clip": 32, "sound": 4,
+                                                                     "image": 4}
     assert len({s.name for s in ALL}) == len(ALL) and all(s.path.is_file() for s in ALL)
-    assert {path.name for path in data_path().iterdir()} >= {"README.md", "LICENSE", "SHA256SUMS", "speech"}
+    assert {path.name for path in data_path().iterdir()} >= {"README.md", "LICENSE", "SHA256SUMS",
+                                                             "speech"}
 
 
 def test_every_family_is_asked_several_times_by_clips():
@@ -53,7 +57,8 @@ def test_training_refuses_them():
     from favor_mini.world.lessons import Dialogues
 
     with pytest.raises(ValueError, match="samples"):
-        Dialogues([{"seed": 5, "num_frames": 20}, {"seed": ALL[0].scene.seed, "num_frames": 20}], count=2)
+        Dialogues([{"seed": 5, "num_frames": 20}, {"seed": ALL[0].scene.seed, "num_frames": 20}],
+                  count=2)
     assert len(Dialogues([{"seed": 5, "num_frames": 20}], count=2)) == 2
 
 
@@ -63,8 +68,10 @@ def test_scripts_and_questions_are_those_of_the_seed(line):
     assert line["script"] == json.loads(json.dumps(scene.to_dict()))
     assert scene_from_dict(line["script"]) == scene
     expected = questions_for(scene, line["kind"], line.get("time"))
-    asked = [(q["family"], q["text"], q["answer"], tuple(q["candidates"]), tuple(q["needs"])) for q in line["questions"]]
-    assert asked == [(q.family, q.text, q.answer, q.candidates, q.needs) for q in expected] and asked
+    asked = [(q["family"], q["text"], q["answer"], tuple(q["candidates"]), tuple(q["needs"]))
+             for q in line["questions"]]
+    assert asked == [(q.family, q.text, q.answer, q.candidates, q.needs)
+                     for q in expected] and asked
 
 
 def test_a_file_is_asked_only_what_it_holds():
@@ -85,7 +92,8 @@ def test_clips_are_h264_and_aac_of_8_to_12_seconds(sample):
         picture, sound = file.streams.video[0], file.streams.audio[0]
         assert (picture.codec_context.name, sound.codec_context.name) == ("h264", "aac")
         assert (picture.width, picture.height, picture.average_rate) == (256, 256, 24)
-        assert abs(file.duration / av.time_base - sample.scene.duration) < 0.1 and 8 <= sample.scene.duration <= 12
+        assert abs(file.duration / av.time_base - sample.scene.duration) < 0.1
+        assert 8 <= sample.scene.duration <= 12
 
 
 @pytest.mark.parametrize("sample", OF_KIND["clip"][::8], ids=lambda s: s.name)
@@ -132,7 +140,8 @@ def test_making_again_gives_the_same_bytes(tmp_path, line):
     planned = next(entry for entry in samples.plan() if entry["file"] == line["file"])
     assert json.loads(json.dumps(write_sample(tmp_path, planned))) == line
     assert (tmp_path / line["file"]).read_bytes() == data_path(line["file"]).read_bytes()
-    assert [path.name for path in (tmp_path / line["file"]).parent.iterdir()] == [data_path(line["file"]).name]
+    written = [path.name for path in (tmp_path / line["file"]).parent.iterdir()]
+    assert written == [data_path(line["file"]).name]
 
 
 def test_verify_names_what_is_changed_missing_or_new(tmp_path):
@@ -142,7 +151,8 @@ def test_verify_names_what_is_changed_missing_or_new(tmp_path):
     (tmp_path / "images/image_00.png").write_bytes(b"other")
     (tmp_path / "images/image_01.png").unlink()
     (tmp_path / "new.txt").write_text("new")
-    assert sorted(verify(tmp_path)) == ["images/image_00.png has changed", "images/image_01.png is missing",
+    assert sorted(verify(tmp_path)) == ["images/image_00.png has changed",
+                                        "images/image_01.png is missing",
                                         "new.txt is not listed"]
     assert samples.main(["verify", "--folder", str(tmp_path)]) == 1
 
@@ -172,8 +182,15 @@ def test_errors_say_what_to_do(tmp_path):
 
 
 def test_reading_the_samples_imports_neither_torch_nor_codecs():
-    code = ("import sys; from favor_mini.world.samples import read_samples; assert len(read_samples()) == 40; "
-            "print([name for name in ('torch', 'transformers', 'av', 'librosa') if name in sys.modules])")
+    code = ("import sys; from favor_mini.world.samples import read_samples; "
+            "assert len(read_samples()) == 40; slow = 'torch', 'transformers', 'av', 'librosa'; "
+            "print([name for name in slow if name in sys.modules])")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
                           cwd=data_path().parent)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.slow
+def test_the_data_card_holds_the_numbers_of_today():
+    card = data_card(LINES, *test_sets.read(data_path()))
+    assert card == (data_path() / "README.md").read_text(encoding="utf-8")

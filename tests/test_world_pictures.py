@@ -27,7 +27,8 @@ def centroid(frame, empty):
 
 def drawn(actor, time=0.2, size=64, **kw):
     """A frame with the actor and the same without it."""
-    return draw_frames(film(actor, **kw), [time], size)[0], draw_frames(film(**kw), [time], size)[0].astype(int)
+    empty = draw_frames(film(**kw), [time], size)[0].astype(int)
+    return draw_frames(film(actor, **kw), [time], size)[0], empty
 
 
 def test_shape_dtype_and_no_times():
@@ -41,7 +42,8 @@ def test_the_same_scene_gives_the_same_pictures_in_any_order():
     frames = draw_frames(scene, times)
     assert np.array_equal(frames, draw_frames(draw_scene(3), times))
     assert np.array_equal(frames[::-1], draw_frames(scene, times[::-1]))
-    assert all(np.array_equal(frame, draw_frames(scene, [time])[0]) for frame, time in zip(frames, times, strict=True))
+    assert all(np.array_equal(frame, draw_frames(scene, [time])[0])
+               for frame, time in zip(frames, times, strict=True))
     assert not np.array_equal(frames, draw_frames(draw_scene(4), times))
 
 
@@ -63,15 +65,17 @@ def test_nothing_is_shown_outside_the_scene():
     assert moment_at(scene, -0.001) is None and moment_at(scene, 1.0) is None
 
 
-@pytest.mark.parametrize("start, end, axis, sign", [((0.2, 0.5), (0.8, 0.5), 0, 1), ((0.8, 0.5), (0.2, 0.5), 0, -1),
-                                                    ((0.5, 0.2), (0.5, 0.8), 1, 1), ((0.5, 0.8), (0.5, 0.2), 1, -1)])
+@pytest.mark.parametrize("start, end, axis, sign", [
+    ((0.2, 0.5), (0.8, 0.5), 0, 1), ((0.8, 0.5), (0.2, 0.5), 0, -1),
+    ((0.5, 0.2), (0.5, 0.8), 1, 1), ((0.5, 0.8), (0.5, 0.2), 1, -1)])
 def test_actors_move_along_their_path_and_rest_once_arrived(start, end, axis, sign):
     scene = film(Actor("circle", "yellow", start, end), seen="move", arrive=0.5)
     empty = draw_frames(film(), [0])[0].astype(int)
     times = [0.0, 0.125, 0.25, 0.5, 0.7, 0.99]
     frames = draw_frames(scene, times)
     places = np.array([centroid(frame, empty) for frame in frames])
-    expected = np.array(start) + (np.array(end) - start) * np.minimum(np.array(times)[:, None] / 0.5, 1)
+    done = np.minimum(np.array(times)[:, None] / 0.5, 1)
+    expected = np.array(start) + (np.array(end) - start) * done
     assert np.abs(places - expected).max() < 0.6 / 64  # within half a pixel
     assert (np.diff(places[:4, axis]) * sign > 0).all()
     assert np.array_equal(frames[3], frames[4]) and np.array_equal(frames[3], frames[5])
@@ -93,14 +97,16 @@ def test_an_actor_is_as_wide_as_its_size_at_any_picture_size(name, size):
         frame, empty = drawn(Actor(name, colour, size=fraction), size=size)
         columns = np.nonzero(mask(frame, empty).any(axis=0))[0]
         width = (columns[-1] - columns[0] + 1) / size
-        inked = 0.86 if name == "square" else 0.94 if name == "bell" else 1.0  # how much of its body the icon fills
+        # how much of its body the icon fills
+        inked = 0.86 if name == "square" else 0.94 if name == "bell" else 1.0
         assert abs(width - fraction * inked) < 2.5 / size
 
 
 def test_small_pictures_are_large_ones_shrunk():
     scene = draw_scene(11)
     times = [m.start + 0.3 for m in scene.moments]
-    for small, large in zip(draw_frames(scene, times, 64), draw_frames(scene, times, 256), strict=True):
+    for small, large in zip(draw_frames(scene, times, 64), draw_frames(scene, times, 256),
+                            strict=True):
         shrunk = np.asarray(Image.fromarray(large).reduce(4)).astype(int)
         assert np.abs(shrunk - small).mean() < 3
 
@@ -115,7 +121,8 @@ def test_what_hangs_over_the_edge_is_cut_off(start):
 
 
 def test_a_thing_shakes_only_once_it_was_hit():
-    actors = (Actor("circle", "red", (0.5, 0.2), (0.3, 0.2), size=0.2), Actor("bell", start=(0.3, 0.7)),
+    actors = (Actor("circle", "red", (0.5, 0.2), (0.3, 0.2), size=0.2),
+              Actor("bell", start=(0.3, 0.7)),
               Actor("star", "blue", (0.8, 0.7), size=0.2))
     frames = draw_frames(film(*actors, seen="hit", arrive=0.4), np.arange(0, 1, 0.01), 128)
     bell = frames[:, 70:, :64]
@@ -128,18 +135,21 @@ def test_every_colour_is_told_from_every_other_in_every_scene():
     """Nearest-paint reading of the middle pixel recovers the colour in each of many scenes."""
     paints = np.array([PAINTS[name] for name in COLOURS])
     for seed in range(60):
-        moments = tuple(Moment(float(i), i + 1.0, "show", (Actor("square", name),)) for i, name in enumerate(COLOURS))
+        moments = tuple(Moment(float(i), i + 1.0, "show", (Actor("square", name),))
+                        for i, name in enumerate(COLOURS))
         frames = draw_frames(Scene(seed, 7.0, moments, (40, 40, 40), 0.0), np.arange(7) + 0.5)
         apart = np.linalg.norm(frames[:, 32, 32, None].astype(int) - paints, axis=-1)
         assert apart.argmin(axis=1).tolist() == list(range(7))
 
 
 def test_every_icon_is_told_from_every_other():
-    """At training size, even in grey, two icons of the same place and size differ in many pixels."""
+    """At training size, even in grey, two icons differ in many pixels."""
     names = (*SHAPES, *THINGS, *WORDS)
-    moments = tuple(Moment(float(i), i + 1.0, "show", (Actor(n, "white" if n in SHAPES else None, size=0.34),))
+    moments = tuple(Moment(float(i), i + 1.0, "show",
+                           (Actor(n, "white" if n in SHAPES else None, size=0.34),))
                     for i, n in enumerate(names))
-    frames = draw_frames(Scene(0, float(len(names)), moments, (40, 40, 40), 0.0), np.arange(len(names)) + 0.5)
+    frames = draw_frames(Scene(0, float(len(names)), moments, (40, 40, 40), 0.0),
+                         np.arange(len(names)) + 0.5)
     grey = frames.astype(float).mean(axis=-1).reshape(len(names), -1)
     apart = (np.abs(grey[:, None] - grey) > 30).sum(axis=-1) + 10**6 * np.eye(len(names))
     assert apart.min() >= 20
@@ -149,7 +159,8 @@ def test_every_shape_and_thing_has_a_drawing_inside_its_canvas():
     assert set(DRAWINGS) == {*SHAPES, *THINGS}
     for name in (*SHAPES, *THINGS, *WORDS):
         alpha = np.asarray(icon(name))[..., 3]
-        edge = np.concatenate([alpha[:8].ravel(), alpha[-8:].ravel(), alpha[:, :8].ravel(), alpha[:, -8:].ravel()])
+        edge = np.concatenate([alpha[:8].ravel(), alpha[-8:].ravel(), alpha[:, :8].ravel(),
+                               alpha[:, -8:].ravel()])
         assert alpha.any() and not edge.any()
 
 

@@ -20,7 +20,8 @@ KINDS = [*(("sound", name) for name in THINGS), *(("word", name) for name in WOR
 
 def scene_of(*heard: Heard, noise: float = 0.0, seed: int = 5) -> Scene:
     """A scene of one 2 s moment for each event."""
-    moments = tuple(Moment(2.0 * i, 2.0 * i + 2, "nothing", heard=event) for i, event in enumerate(heard))
+    moments = tuple(Moment(2.0 * i, 2.0 * i + 2, "nothing", heard=event)
+                    for i, event in enumerate(heard))
     return Scene(seed, 2.0 * len(heard), moments, (0, 0, 0), noise)
 
 
@@ -39,7 +40,8 @@ def test_a_scene_sounds_the_same_each_time_and_has_the_length_of_the_script(seed
 
 def test_other_seeds_give_other_sounds():
     scene = scene_of(Heard("sound", "bell", 0.5, 0.6, seed=1), noise=0.003)
-    assert not np.array_equal(make_waveform(scene), make_waveform(replace(scene, seed=6)))  # the noise
+    # the noise
+    assert not np.array_equal(make_waveform(scene), make_waveform(replace(scene, seed=6)))
     for kind, name in KINDS:
         one, other = (make_event(Heard(kind, name, 0.5, 0.6, seed)) for seed in (1, 2))
         assert len(one) != len(other) or np.abs(one - other).max() > 0.01, name
@@ -54,7 +56,8 @@ def test_an_event_begins_within_5_ms_and_stays_within_its_span(kind, name, split
         audible = np.flatnonzero(waveform > 0.01 * waveform.max()) / RATE
         assert -1 / RATE <= audible[0] - heard.start < 0.005
         assert heard.start + 0.6 * heard.seconds < audible[-1] <= heard.start + heard.seconds
-        first, end = round(heard.start * RATE), round(heard.start * RATE) + int(heard.seconds * RATE)
+        first = round(heard.start * RATE)
+        end = first + int(heard.seconds * RATE)
         assert not waveform[:first].any() and not waveform[end:].any()
 
 
@@ -91,7 +94,8 @@ def test_nothing_clips():
 
 
 def test_loudness_varies_within_its_range():
-    levels = {name: [make_event(Heard("sound", name, 0, 0.6, seed)).std() for seed in range(30)] for name in THINGS}
+    levels = {name: [make_event(Heard("sound", name, 0, 0.6, seed)).std() for seed in range(30)]
+              for name in THINGS}
     for name, values in levels.items():
         assert max(values) < 1.05 * LOUDNESS[1] and max(values) > 1.3 * min(values), name
         assert min(values) > 0.04, name
@@ -103,7 +107,8 @@ def test_other_sampling_rates_keep_time_and_loudness(rate):
         scene = scene_of(Heard(kind, name, 0.7, 0.6, seed=4))
         usual, other = make_waveform(scene), make_waveform(scene, sampling_rate=rate)
         assert len(other) == round(scene.duration * rate)
-        assert np.flatnonzero(other)[0] / rate == pytest.approx(np.flatnonzero(usual)[0] / RATE, abs=0.001)
+        assert np.flatnonzero(other)[0] / rate == pytest.approx(np.flatnonzero(usual)[0] / RATE,
+                                                                abs=0.001)
         assert other.std() == pytest.approx(usual.std(), rel=0.05)
 
 
@@ -123,19 +128,24 @@ def mean_log_mel(event: np.ndarray) -> np.ndarray:
     import librosa
 
     noise = np.random.default_rng(0).normal(0, 0.003, len(event))
-    mel = librosa.feature.melspectrogram(y=event + noise, sr=RATE, n_fft=400, hop_length=160, n_mels=40)
+    mel = librosa.feature.melspectrogram(y=event + noise, sr=RATE, n_fft=400, hop_length=160,
+                                         n_mels=40)
     spectrum = np.log(mel + 1e-6).mean(axis=1)
     return spectrum - spectrum.mean()
 
 
 def test_the_eight_sounds_and_speech_differ_in_their_spectra():
     def events(seeds):
-        return {name: [make_event(Heard("sound", name, 0, 0.5 + 0.25 * (s % 7) / 7, s)) for s in seeds]
-                for name in THINGS} | {"speech": [make_event(Heard("word", WORDS[s % 20], 0, 0.6, s)) for s in seeds]}
+        return {name: [make_event(Heard("sound", name, 0, 0.5 + 0.25 * (s % 7) / 7, s))
+                       for s in seeds]
+                for name in THINGS} | {
+                    "speech": [make_event(Heard("word", WORDS[s % 20], 0, 0.6, s)) for s in seeds]}
 
-    centroids = {name: np.mean([mean_log_mel(e) for e in found], axis=0) for name, found in events(range(40)).items()}
+    centroids = {name: np.mean([mean_log_mel(e) for e in found], axis=0)
+                 for name, found in events(range(40)).items()}
     for name, found in events(range(1000, 1040)).items():
-        nearest = [min(centroids, key=lambda c: np.sum((centroids[c] - mean_log_mel(e)) ** 2)) for e in found]
+        nearest = [min(centroids, key=lambda c: np.sum((centroids[c] - mean_log_mel(e)) ** 2))
+                   for e in found]
         assert nearest.count(name) >= 37, (name, nearest)  # of 40; by chance 4 or 5
 
 
@@ -179,11 +189,12 @@ def test_the_bank_stays_small():
     folder = data_path("speech")
     assert sum(file.stat().st_size for file in folder.iterdir()) < 3e6
     index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-    assert {name: (entry["espeak_voice"], entry["pitch"]) for name, entry in index.items()} == speech.VOICES
+    assert {name: (entry["espeak_voice"], entry["pitch"])
+            for name, entry in index.items()} == speech.VOICES
 
 
 def test_no_voice_is_another_under_a_second_name():
-    """Else the held-out voices would be known from training: espeak-ng silently ignores variants it cannot apply."""
+    """espeak-ng silently ignores unknown variants: a held-out voice could be a training voice."""
     import librosa
 
     variants = [voice.split("+")[1] for voice, _ in speech.VOICES.values()]
@@ -191,12 +202,15 @@ def test_no_voice_is_another_under_a_second_name():
 
     def spectrogram(take):
         padded = np.pad(take, (0, RATE // 2 - len(take)))
-        return np.log10(librosa.feature.melspectrogram(y=padded, sr=RATE, n_fft=400, hop_length=160, n_mels=40) + 1e-4)
+        return np.log10(librosa.feature.melspectrogram(y=padded, sr=RATE, n_fft=400, hop_length=160,
+                                                       n_mels=40) + 1e-4)
 
-    heard = {voice: np.array([spectrogram(speech.load_voice(voice)[word][0]) for word in WORDS[::4]])
+    heard = {voice: np.array([spectrogram(speech.load_voice(voice)[word][0])
+                              for word in WORDS[::4]])
              for voice in speech.VOICES}
     for one, two in itertools.combinations(heard, 2):
-        least = 0.35 if {one, two} & set(speech.HELD_OUT) else 0.2  # one variant at two pitches: under 0.2
+        # one variant at two pitches: under 0.2
+        least = 0.35 if {one, two} & set(speech.HELD_OUT) else 0.2
         assert np.sqrt(np.mean((heard[one] - heard[two]) ** 2)) > least, (one, two)
 
 
@@ -226,20 +240,23 @@ def test_the_split_decides_the_voice_but_not_the_sounds():
         assert np.array_equal(make_event(heard, "train"), make_event(heard, "test"))
 
 
-def test_a_missing_bank_is_named_with_its_cure(monkeypatch, tmp_path):
+def test_the_error_for_a_missing_bank_says_how_to_fix_it(monkeypatch, tmp_path):
     monkeypatch.setenv("FAVOR_MINI_DATA", str(tmp_path))
     speech.load_voice.cache_clear()
     scene = scene_of(Heard("word", "apple", 0.5, 0.6, seed=1))
     with pytest.raises(FileNotFoundError) as missing:
         make_waveform(scene)
-    for part in (str(tmp_path / "speech"), "index.json is missing", "git checkout", "make_speech.py"):
+    for part in (str(tmp_path / "speech"), "index.json is missing", "git checkout",
+                 "make_speech.py"):
         assert part in str(missing.value)
-    assert make_waveform(scene_of(Heard("sound", "bell", 0.5, 0.6, seed=1))).any()  # which needs no bank
+    # which needs no bank
+    assert make_waveform(scene_of(Heard("sound", "bell", 0.5, 0.6, seed=1))).any()
 
 
-def test_an_incomplete_bank_is_named_with_its_cure(monkeypatch, tmp_path):
+def test_the_error_for_an_incomplete_bank_says_how_to_fix_it(monkeypatch, tmp_path):
     (tmp_path / "speech").mkdir()
-    (tmp_path / "speech" / "index.json").write_text((data_path("speech") / "index.json").read_text())
+    index = (data_path("speech") / "index.json").read_text()
+    (tmp_path / "speech" / "index.json").write_text(index)
     monkeypatch.setenv("FAVOR_MINI_DATA", str(tmp_path))
     speech.load_voice.cache_clear()
     with pytest.raises(FileNotFoundError, match="adam.ogg cannot be read.*make_speech.py"):
@@ -259,7 +276,8 @@ def test_a_word_fits_and_a_longer_slot_takes_the_slower_one():
 
 def the_maker():
     """The program that made the bank, which lies beside it."""
-    place = importlib.util.spec_from_file_location("make_speech", data_path("speech", "make_speech.py"))
+    place = importlib.util.spec_from_file_location("make_speech",
+                                                   data_path("speech", "make_speech.py"))
     module = importlib.util.module_from_spec(place)
     place.loader.exec_module(module)
     return module
@@ -291,7 +309,8 @@ def test_the_maker_speaks_a_bank_that_can_be_read(monkeypatch, tmp_path):
     speech.load_voice.cache_clear()
     assert list(words) == ["apple", "zero", *speech.ASKED]
     for word, takes in words.items():
-        for take, longest in zip(takes, speech.ASKED_LENGTHS if word in speech.ASKED else speech.LENGTHS, strict=True):
+        lengths = speech.ASKED_LENGTHS if word in speech.ASKED else speech.LENGTHS
+        for take, longest in zip(takes, lengths, strict=True):
             assert 0.9 * min(longest, 60 / make_speech.SLOWEST) < len(take) / RATE <= longest
             assert take.std() == pytest.approx(0.1, rel=0.1)
 
@@ -307,7 +326,8 @@ def test_the_maker_refuses_a_variant_that_changes_nothing(monkeypatch, said):
         return np.frombuffer(voice.encode(), np.uint8)
 
     monkeypatch.setattr(make_speech, "speak", speak)
-    with pytest.raises(RuntimeError, match=r"uma \(en-us\+f5\) sounds just like (the plain voice en-us|adam)"):
+    with pytest.raises(RuntimeError,
+                       match=r"uma \(en-us\+f5\) sounds just like (the plain voice en-us|adam)"):
         make_speech.check_voices()
     ignored = None
     make_speech.check_voices()

@@ -1,4 +1,4 @@
-"""What is written is read back: the same pictures at the same times, and the sound to within 5 ms of where it was."""
+"""Files give back what was written: frames at their times, and sound to within 5 ms."""
 
 import os
 from fractions import Fraction
@@ -45,7 +45,8 @@ def grey_ramp(count, height=64, width=64):
 def test_sound_comes_back_where_it_was(tmp_path, audio_rate, fps):
     wave = clicks(4.0)
     write_video(tmp_path / "clip.mp4", grey_ramp(round(4 * fps)), fps, wave, audio_rate=audio_rate)
-    back = read_clip(tmp_path / "clip.mp4", frame_rate=2.0, sampling_rate=RATE, image_size=None).waveform
+    back = read_clip(tmp_path / "clip.mp4", frame_rate=2.0, sampling_rate=RATE,
+                     image_size=None).waveform
     assert abs(lag(back, wave)) < 0.005
     assert abs(len(back) - len(wave)) < 0.1 * RATE
     onset = np.flatnonzero(np.abs(back) > 0.1)[0] / RATE
@@ -69,7 +70,8 @@ def test_every_frame_is_there_in_order(tmp_path):
     write_video(tmp_path / "ramp.mp4", grey_ramp(50), fps=25)
     with av.open(str(tmp_path / "ramp.mp4")) as file:
         assert not file.streams.audio
-        read = [(frame.time, frame.to_ndarray(format="rgb24").mean()) for frame in file.decode(video=0)]
+        read = [(frame.time, frame.to_ndarray(format="rgb24").mean())
+                for frame in file.decode(video=0)]
     times, greys = np.array(read).T
     assert np.allclose(times, np.arange(50) / 25, atol=1e-6)
     assert np.abs(greys - (20 + 2 * np.arange(50))).max() < 3

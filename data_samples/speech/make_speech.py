@@ -1,10 +1,11 @@
-"""Make the speech bank `data_samples/speech` with the program espeak-ng (for instance `apt-get install espeak-ng`).
+"""Make the speech bank `data_samples/speech` with the program espeak-ng.
 
-Nobody needs to run this: the bank comes with the repository. It takes a few minutes.
+The bank is part of the repository, so this is rarely needed. It takes a few minutes. To install the
+program: `apt-get install espeak-ng`.
 
-Each word, and each spoken question, is spoken by a process of its own, since what espeak-ng says depends on what it said
-before. It is spoken at the slowest speed that fits into each of `LENGTHS` (of `ASKED_LENGTHS` for questions), its silent
-ends are cut off, and all are made equally loud.
+Each word and each question is spoken by a new process, since the output of espeak-ng depends on its
+earlier input. The speed is the lowest with which it fits into each of `LENGTHS`, or `ASKED_LENGTHS`
+for questions. Silence at both ends is removed, and all are made equally loud.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -23,52 +23,61 @@ import numpy as np
 import soundfile
 import soxr
 
+from favor_mini.storage import atomic_write
 from favor_mini.world.scene import WORDS
 from favor_mini.world.speech import ASKED, ASKED_LENGTHS, LENGTHS, SPEECH_RATE, VOICES
 
 SLOWEST, FASTEST = 80, 450  # words a minute, the limits of espeak-ng
 GAP = SPEECH_RATE // 20  # silence between two words in a file
-QUALITY = 0.75  # of soundfile: 0 is the best and largest, 1 the smallest
-RMS = 0.1
+QUALITY = 0.75  # soundfile's compression level: 0 is the best and largest, 1 the smallest
+RMS = 0.1  # loudness
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     if not shutil.which("espeak-ng"):
-        sys.exit("the program espeak-ng is not installed; see https://github.com/espeak-ng/espeak-ng")
+        sys.exit("espeak-ng is not installed. See https://github.com/espeak-ng/espeak-ng")
     check_voices()
     arguments.out.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(arguments.threads) as pool:
         index = dict(pool.map(lambda name: (name, make_voice(name, arguments.out)), VOICES))
-    with replacing(arguments.out / "index.json") as unfinished:
-        unfinished.write_text(json.dumps(index, indent=None).replace('}}, "', '}},\n"') + "\n", encoding="utf-8")
+    with atomic_write(arguments.out / "index.json") as unfinished:
+        text = json.dumps(index, indent=None).replace('}}, "', '}},\n"') + "\n"
+        unfinished.write_text(text, encoding="utf-8")
 
 
 def check_voices() -> None:
-    """Refuse variants that change nothing: espeak-ng silently leaves out those it lacks, and for "en-gb" every one."""
+    """Refuse variants without effect: espeak-ng silently ignores those that it does not have.
+
+    Raises:
+        RuntimeError: two voices sound the same.
+    """
     heard = {}
     for name, (voice, _) in VOICES.items():
         base = voice.split("+")[0]
         for spoken_by in (f"the plain voice {base}", name):
-            waveform = speak("garden", base if spoken_by != name else voice, pitch=50, speed=150).tobytes()
-            other = heard.setdefault(waveform, spoken_by)
+            spoken = speak("garden", base if spoken_by != name else voice, pitch=50, speed=150)
+            other = heard.setdefault(spoken.tobytes(), spoken_by)
             if other != spoken_by:
-                raise RuntimeError(f"{name} ({voice}) sounds just like {other}: choose another variant in "
-                                   "favor_mini/world/speech.py, out of `espeak-ng --voices=variant`")
+                raise RuntimeError(f"{name} ({voice}) sounds just like {other}. Choose another "
+                                   "variant from `espeak-ng --voices=variant` in "
+                                   "favor_mini/world/speech.py")
 
 
 def make_voice(name: str, folder: Path) -> dict:
-    """Speak all words in one voice into one file, the questions into another; returns the voice's entry in the index."""
+    """Write the two files of a voice, words and questions; returns its entry in the index."""
     voice, pitch = VOICES[name]
-    return {**write(name, folder / f"{name}.ogg", WORDS, LENGTHS), "espeak_voice": voice, "pitch": pitch,
-            "asked": write(name, folder / f"{name}_asked.ogg", ASKED, ASKED_LENGTHS)}
+    asked = write(name, folder / f"{name}_asked.ogg", ASKED, ASKED_LENGTHS)
+    return {**write(name, folder / f"{name}.ogg", WORDS, LENGTHS), "espeak_voice": voice,
+            "pitch": pitch, "asked": asked}
 
 
 def write(name: str, path: Path, texts, lengths) -> dict:
-    """Speak texts in one voice into one file: its name, and from which sample to which each was spoken, once a length."""
+    """Write one file; returns its name, and first and last sample of each text and length."""
     voice, pitch = VOICES[name]
     pieces, spans, position = [], {}, GAP
     for word in texts:
@@ -78,15 +87,16 @@ def write(name: str, path: Path, texts, lengths) -> dict:
             spans[word].append([position, position + len(spoken)])
             pieces += [np.zeros(GAP, np.float32), spoken]
             position += len(spoken) + GAP
-    with replacing(path) as unfinished:
-        soundfile.write(unfinished, np.concatenate([*pieces, np.zeros(GAP, np.float32)]), SPEECH_RATE, format="OGG",
-                        subtype="VORBIS", compression_level=QUALITY)
+    with atomic_write(path) as unfinished:
+        waveform = np.concatenate([*pieces, np.zeros(GAP, np.float32)])
+        soundfile.write(unfinished, waveform, SPEECH_RATE, format="OGG", subtype="VORBIS",
+                        compression_level=QUALITY)
     print(f"{path.name:16} {position / SPEECH_RATE:.1f} s")
     return {"file": path.name, "words": spans}
 
 
 def speak_within(word: str, voice: str, pitch: int, seconds: float) -> np.ndarray:
-    """Speak a word as slowly as fits into `seconds`: (samples,), float32. Speed by bisection."""
+    """A word at the lowest speed that fits into `seconds`: (samples,), float32. Uses bisection."""
     low, high, best = SLOWEST, FASTEST, None
     while high - low > 6:
         speed = (low + high) // 2
@@ -108,7 +118,7 @@ def speak(word: str, voice: str, pitch: int, speed: int) -> np.ndarray:
 
 
 def polish(waveform: np.ndarray) -> np.ndarray:
-    """Cut off the silent ends, fade over 2 ms at the start and 10 ms at the end, and set the loudness."""
+    """Remove silent ends, fade in over 2 ms and out over 10 ms, and set the loudness."""
     width = SPEECH_RATE // 500
     level = np.sqrt(np.convolve(waveform**2, np.ones(width) / width, "same"))
     loud = np.flatnonzero(level > 0.02 * level.max())
@@ -118,21 +128,6 @@ def polish(waveform: np.ndarray) -> np.ndarray:
     waveform[-len(fade_out):] *= fade_out
     waveform *= RMS / np.sqrt(np.mean(waveform**2))
     return (waveform / max(1, np.abs(waveform).max() / 0.9)).astype(np.float32)
-
-
-class replacing:
-    """A name to write to, which takes the place of `path` only when all went well."""
-
-    def __init__(self, path: Path):
-        self.path, self.unfinished = path, path.with_name(f".{path.name}.{os.getpid()}.part")
-
-    def __enter__(self) -> Path:
-        return self.unfinished
-
-    def __exit__(self, kind, error, trace) -> None:
-        if kind is None:
-            os.replace(self.unfinished, self.path)
-        self.unfinished.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""How far one gets without watching: guessers that exploit whatever the questions give away, family by family.
+"""Baselines without one or both modalities: guessers that use the biases of the questions.
 
     python -m docs.tools.balance      # prints the table of the data card
 
-Each guesser counts, over one half of the scenes, which answer goes with what it is told, and is scored on the other
-half. Some are told the question alone, others all that is seen, or all that is heard, but not how the two go together.
-What they score is what a model must beat before it may be said to have watched and listened.
+A guesser counts answers for each value of a key on half of the scenes, and is scored on the other
+half. Its input is nothing, the question, or the question and the events of one modality. A model
+uses both modalities only if it is better than all of them.
 """
 
 from __future__ import annotations
@@ -24,25 +24,26 @@ Case = tuple[Scene, Question]
 
 @dataclass(frozen=True)
 class Guesser:
-    """Learns which place the answer has in a list of possible answers, given a key.
+    """Learns the position of the answer in a list of possible answers, given a key.
 
-    told: "nothing", "text", "video" or "audio": what key and list are made from.
+    given: the input of key and list: "nothing", "text", "video" or "audio".
     """
 
     name: str
-    told: str
+    given: str
     key: Callable[[Case], object]
     options: Callable[[Case], list[str]]
 
     def score(self, fit: list[Case], held_out: list[Case]) -> float:
-        """Fit on some questions; the accuracy on others."""
+        """The accuracy on the questions `held_out`, fitted on `fit`."""
         counts = defaultdict(Counter)
         for case in fit:
             options = self.options(case)
             if case[1].answer in options:
                 counts[self.key(case)][options.index(case[1].answer)] += 1
         usual = sum(counts.values(), Counter())
-        return float(np.mean([self._guess(case, counts, usual) == case[1].answer for case in held_out]))
+        return float(np.mean([self._guess(case, counts, usual) == case[1].answer
+                              for case in held_out]))
 
     def _guess(self, case: Case, counts: dict, usual: Counter) -> str | None:
         options = self.options(case)
@@ -53,11 +54,12 @@ class Guesser:
 
 
 def measure(scenes: int = 3000, start: int = SPLITS["train"].start) -> dict[str, dict]:
-    """Score every guesser on every family over the scenes with the seeds `start`, `start` + 1, ...
+    """Score all guessers on all families, over the scenes with the seeds `start`, `start` + 1, ...
 
-    Returns for each family: count, chance (one in the number of candidates), the best score of a guesser that is told
-    "nothing", the "text", the "video" or the "audio" (the last two only where a question needs both), and the mean of
-    `guesser_accuracy` for "video" and "audio" as "video_chance" and "audio_chance".
+    Returns:
+        for each family: "count"; "chance", one in the number of candidates; the best score for each
+        input, "nothing", "text", and, if the family needs both modalities, "video" and "audio"; and
+        then also the means of `guesser_accuracy`, "video_chance" and "audio_chance".
     """
     halves: dict[str, tuple[list[Case], list[Case]]] = {family: ([], []) for family in FAMILIES}
     for i in range(scenes):
@@ -70,32 +72,36 @@ def measure(scenes: int = 3000, start: int = SPLITS["train"].start) -> dict[str,
 def _measure(fit: list[Case], held_out: list[Case]) -> dict:
     cases = fit + held_out
     both = not cases[0][1].single_modality
-    found = {"count": len(cases), "chance": float(np.mean([1 / len(q.candidates) for _, q in cases]))}
-    for told, guessers in GUESSERS.items():
-        if told in ("nothing", "text") or both:
-            found[told] = max(guesser.score(fit, held_out) for guesser in guessers)
-    for stream in ("video", "audio") if both else ():
-        found[f"{stream}_chance"] = float(np.mean([guesser_accuracy(s, q, stream) for s, q in cases]))
+    found = {"count": len(cases),
+             "chance": float(np.mean([1 / len(q.candidates) for _, q in cases]))}
+    for given, guessers in GUESSERS.items():
+        if given in ("nothing", "text") or both:
+            found[given] = max(guesser.score(fit, held_out) for guesser in guessers)
+    for given in ("video", "audio") if both else ():
+        accuracies = [guesser_accuracy(scene, question, given) for scene, question in cases]
+        found[f"{given}_chance"] = float(np.mean(accuracies))
     return found
 
 
 def table(found: dict[str, dict]) -> str:
-    """The figures of `measure` as a Markdown table; guessers of one stream on the families that need both."""
+    """The results of `measure` as a Markdown table."""
     columns = ("chance", "nothing", "text", "video", "audio")
-    heads = ("guess", "best constant", "question only", "picture only", "sound only")
-    lines = ["| family | questions | " + " | ".join(heads) + " |", "|---|--:|" + "--:|" * len(heads)]
+    heads = ("chance", "best constant", "question only", "video only", "audio only")
+    lines = ["| family | questions | " + " | ".join(heads) + " |",
+             "|---|--:|" + "--:|" * len(heads)]
     for family, row in found.items():
         cells = (f"{row[c]:.1%}" if c in row else "" for c in columns)
         lines.append(f"| `{family}` | {row['count']} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-# What the guessers are told.
+# Keys and lists of possible answers.
 
 def _named(case: Case) -> list[str]:
-    """The candidates that the question names, in its order."""
+    """The candidates in the text of the question, in order."""
     text = case[1].text
-    return sorted((c for c in case[1].candidates if f" {c}" in text), key=lambda c: text.find(f" {c}"))
+    named = (c for c in case[1].candidates if f" {c}" in text)
+    return sorted(named, key=lambda c: text.find(f" {c}"))
 
 
 def _kinds(case: Case) -> tuple[str, ...]:
@@ -107,7 +113,7 @@ def _kind_of(name: str) -> str:
 
 
 def _names(case: Case) -> tuple[str, ...]:
-    """Every name of the mini world in the question, without the words between."""
+    """All names of the mini world in the text of the question."""
     known = {*COLOURS, *SHAPES, *THINGS, *WORDS}
     return tuple(w for w in case[1].text.strip("?").replace(",", "").split() if w in known)
 
@@ -117,15 +123,15 @@ def _candidates(case: Case) -> list[str]:
 
 
 def _seen(case: Case) -> list[str]:
-    """What is seen and could be the answer, in time order."""
+    """The visible events that could be the answer, in time order."""
     scene, question = case
-    if question.family == "shown_when":  # only of shapes and written words is it asked
+    if question.family == "shown_when":  # not about things
         return [m.subject for m in scene.moments if m.seen in ("show", "move", "turn", "write")]
     return [m.subject for m in scene.moments if m.subject in question.candidates]
 
 
 def _heard(case: Case) -> list[str]:
-    """All possible answers that are heard, in time order, each once."""
+    """The audible events that could be the answer, in time order, each once."""
     heard = (m.heard.name for m in case[0].moments if m.heard)
     return [name for name in dict.fromkeys(heard) if name in case[1].candidates]
 
@@ -136,15 +142,16 @@ def _unheard(case: Case) -> list[str]:
 
 
 def _unseen(case: Case) -> list[str]:
-    seen = {actor.name for m in case[0].moments for actor in m.actors} | {m.subject for m in case[0].moments}
+    moments = case[0].moments
+    seen = {actor.name for m in moments for actor in m.actors} | {m.subject for m in moments}
     return [c for c in _candidates(case) if c not in seen]
 
 
-def _place(case: Case, stream: str) -> tuple:
-    """In which moment what the question names is seen, or heard, and out of how many moments."""
+def _place(case: Case, given: str) -> tuple:
+    """The moment with the event in the question (an index or None), and the number of moments."""
     moments, text = case[0].moments, case[1].text
     for i, m in enumerate(moments):
-        name = m.subject if stream == "seen" else m.heard.name if m.heard else None
+        name = m.subject if given == "video" else m.heard.name if m.heard else None
         if name and f" {name}" in text:
             return i, len(moments)
     return None, len(moments)
@@ -154,28 +161,31 @@ def _pair(case: Case) -> list[str]:
     return list(case[1].candidates)
 
 
-def _stream(told: str, see: Callable, unseen: Callable, verb: str) -> Iterator[Guesser]:
-    """The guessers for one stream: first, last, most usual place, alphabet, what is missing, where the named one is."""
+def _modality(given: str, events: Callable, absent: Callable) -> Iterator[Guesser]:
+    """The guessers for one modality."""
     def length(case):
-        return len(see(case))
+        return len(events(case))
 
     def where(case):
-        return _place(case, verb), length(case)
+        return _place(case, given), length(case)
 
-    for name, key in (("place", lambda case: None), ("place, given how many", length), ("place, given where", where)):
-        yield Guesser(f"{name}, in time", told, key, see)
-        yield Guesser(f"{name}, from the end", told, key, lambda case: see(case)[::-1])
-        yield Guesser(f"{name}, in the alphabet", told, key, lambda case: sorted(see(case)))
-    yield Guesser("the most frequent", told, lambda case: None,
-                  lambda case: [n for n, _ in Counter(_again(case, see)).most_common()])
-    yield Guesser("what is missing", told, lambda case: len(unseen(case)), unseen)
-    yield Guesser("which of two, given where", told, lambda case: _place(case, verb), _pair)
+    for name, key in (("position", lambda case: None), ("position, given how many", length),
+                      ("position, given where", where)):
+        yield Guesser(f"{name}, in time", given, key, events)
+        yield Guesser(f"{name}, from the end", given, key, lambda case: events(case)[::-1])
+        yield Guesser(f"{name}, alphabetical", given, key, lambda case: sorted(events(case)))
+    yield Guesser("the most frequent", given, lambda case: None,
+                  lambda case: [n for n, _ in Counter(_repeated(case, events)).most_common()])
+    yield Guesser("an absent event", given, lambda case: len(absent(case)), absent)
+    yield Guesser("one of two, given where", given, lambda case: _place(case, given), _pair)
 
 
-def _again(case: Case, see: Callable) -> list[str]:
-    if see is _seen:
-        return see(case)
-    return [m.heard.name for m in case[0].moments if m.heard and m.heard.name in case[1].candidates]
+def _repeated(case: Case, events: Callable) -> list[str]:
+    """The events, with repetitions."""
+    if events is _seen:
+        return events(case)
+    names = (m.heard.name for m in case[0].moments if m.heard)
+    return [name for name in names if name in case[1].candidates]
 
 
 GUESSERS = {
@@ -187,15 +197,15 @@ GUESSERS = {
              Guesser("named first", "text", lambda case: None, _named),
              Guesser("named first, given kinds", "text", _kinds, _named),
              Guesser("alphabet", "text", lambda case: len(case[1].candidates), _candidates)),
-    "video": tuple(_stream("video", _seen, _unseen, "seen")),
-    "audio": tuple(_stream("audio", _heard, _unheard, "heard")),
+    "video": tuple(_modality("video", _seen, _unseen)),
+    "audio": tuple(_modality("audio", _heard, _unheard)),
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m docs.tools.balance",
-                                     description="How far one gets without watching, per family of questions.")
-    parser.add_argument("--scenes", type=int, default=3000, help="how many training scenes to count over")
+                                     description="Accuracies of guessers, by family of questions.")
+    parser.add_argument("--scenes", type=int, default=3000, help="number of training scenes")
     print(table(measure(parser.parse_args().scenes)))
 
 

@@ -1,8 +1,7 @@
-"""Pretraining of the language model: read transcripts, answer questions about them, write them.
+"""Pretraining of the language model: answer questions about transcripts of scenes.
 
-Half of the transcripts are text. The other half are given as the connector's output queries should
-give them: several words in one vector (stage "name" of `training.finetune`). There is no audio or
-video here.
+Half of the transcripts are text. The others are vectors, as the connector should output them: each
+is the sum of the embeddings of several words (stage "name" of `training.finetune`).
 """
 
 from dataclasses import replace
@@ -30,30 +29,27 @@ COUNT = 8  # the counts of the clause head go from 0 to 7
 
 
 def lookup_drills(scene: Scene, rng) -> list[tuple[str, str]]:
-    """(question, answer) pairs with many look-ups in each answer: keys followed by their values.
+    """(question, answer) pairs with many look-ups in each answer.
 
-    For instance "red circle bell; moon horn" for "what was heard while?". This gives far more
-    answer tokens than single questions.
+    Each key is followed by its value: "red circle bell; moon horn" for "what was heard while?".
     """
     seen = [m for m in scene.moments if m.seen != "nothing"]
     heard = [m for m in scene.moments if m.heard]
     names = [m.heard.name for m in heard]
     once = [m for m in heard if names.count(m.heard.name) == 1]
 
-    def key(m):  # the name of a shape is enough
+    def key(m):  # with or without the colour of a shape
         return str(rng.choice([m.subject, m.actors[0].name]))
 
-    def sound(m):
-        return m.heard.name
-
+    follow = [(a, b, a.heard.name, b.heard.name) for a, b in pairwise(heard)]
     pairs = {
-        "what was shown when?": [(sound(m), m.subject) for m in once if m in seen],
-        "what was heard while?": [(key(m), sound(m)) for m in heard
+        "what was shown when?": [(m.heard.name, m.subject) for m in once if m in seen],
+        "what was heard while?": [(key(m), m.heard.name) for m in heard
                                   if m.seen not in ("nothing", "hit")],
         "what was shown next after?": [(key(a), b.subject) for a, b in pairwise(seen)],
         "what was shown last before?": [(key(b), a.subject) for a, b in pairwise(seen)],
-        "what was heard next after?": [(sound(a), sound(b)) for a, b in pairwise(heard) if a in once],
-        "what was heard last before?": [(sound(b), sound(a)) for a, b in pairwise(heard) if b in once],
+        "what was heard next after?": [(x, y) for a, _, x, y in follow if a in once],
+        "what was heard last before?": [(y, x) for _, b, x, y in follow if b in once],
         "which way?": [(key(m), m.direction) for m in seen if m.direction],
         "what colour?": [(m.actors[0].name, m.actors[0].colour) for m in seen
                          if m.seen in ("show", "move")],
@@ -63,14 +59,12 @@ def lookup_drills(scene: Scene, rng) -> list[tuple[str, str]]:
     return [turns[i] for i in rng.permutation(len(turns))]
 
 
-def script_dialogue(scene: Scene, processor: FavorProcessor, turns: list[tuple[str, str]], text: str,
-                    named: bool, missing: str | None = None) -> dict:
-    """A conversation about the transcript `text`.
+def script_dialogue(scene: Scene, processor: FavorProcessor, turns: list[tuple[str, str]],
+                    text: str, named: bool, missing: str | None = None) -> dict:
+    """A conversation about the transcript `text`, or, if `named`, about placeholders.
 
-    Args:
-        named: use placeholders instead of the text; `words` are the targets of their queries, and
-            `numbers` the moments that these belong to.
-        missing: the stream that the named queries do not have, "audio" or "video".
+    `words` and `numbers` are the words and the moment of each placeholder. `missing` is the stream
+    that these do not have, "audio" or "video".
     """
     words, numbers = [], []
     if named:
@@ -87,21 +81,19 @@ def truncate(dialogue: dict, tokens: int) -> dict:
 
 
 class LanguageProbe(nn.Module):
-    """The language model and two linear heads, trained on answers about transcripts.
+    """The language model with two linear heads, which are not used afterwards.
 
-    The heads are only used in training. They teach the look-ups that the answers, with only a few
-    tokens for each transcript, teach slowly. The clause head predicts, from layer 2 and at every
-    token of a transcript, the targets of `clause_targets`. The look-up head predicts, from layer 3
-    and at every name in a question, those of `lookup_targets`.
+    The heads teach look-ups faster than the few answer tokens can. One predicts `clause_targets`
+    from layer 2, at every token of a transcript; the other `lookup_targets` from layer 3, at every
+    name in a question.
     """
 
     def __init__(self, config: FavorConfig):
         super().__init__()
-        # On CPUs the backward pass of fused attention with a mask is slower than eager attention.
+        # On CPUs, eager attention with a mask has the faster backward pass.
         self.encoder = AutoModelForCausalLM.from_config(
             config.language_config, attn_implementation="eager")
-        # Llama's initial embeddings are small compared with the output of its first layers, and
-        # biases of zero grow slowly.
+        # Llama's initial embeddings are small compared with the first layers' output.
         nn.init.normal_(self.encoder.get_input_embeddings().weight, std=0.2)
         for name, parameter in self.encoder.named_parameters():
             if name.endswith(("q_proj.bias", "k_proj.bias")):
@@ -130,9 +122,9 @@ class LanguageProbe(nn.Module):
     def clause_targets(self, words, clauses, clip):
         """What a causal model can know at each token of a transcript, as zeros and ones.
 
-        In this order, "see" before "hear" each: the words of its own clause so far; the words of the
-        last clause before it that is not empty; then, one-hot, the number of the clause and the
-        numbers of words said, movements and words written so far.
+        The words of its own clause so far, then those of the last clause before it that is not
+        empty, "see" before "hear" each. Then, one-hot: the number of the clause and the counts of
+        words said, movements and words written so far.
 
         Args:
             words: (B, L, vocabulary), 1 for each word of a token.
@@ -162,21 +154,21 @@ class LanguageProbe(nn.Module):
         return torch.cat([*own, *last, counts], dim=-1).clamp(max=1)
 
     def lookup_targets(self, words, clauses, clip):
-        """The words of all clauses that contain the name at a token: (B, L, 2 * vocabulary).
+        """The words of all clauses with the name at a token, (B, L, 2 * vocabulary); zeros if none.
 
-        First those after "see", then those after "hear". Zeros where the token is no name, or where
-        the transcript does not contain it.
+        First those after "see", then those after "hear".
         """
         seen, heard = self.seen_and_heard(words, clip)
-        found = words[..., self.names] @ (seen + heard)[..., self.names].transpose(1, 2)  # [B, L, L]
+        names = (seen + heard)[..., self.names].transpose(1, 2)
+        found = words[..., self.names] @ names  # [B, L, L]
         together = (clauses[:, :, None] == clauses[:, None]).float()
         return ((found @ together).clamp(max=1) @ torch.cat([seen, heard], dim=-1)).clamp(max=1)
 
     def embed(self, input_ids, named):
-        """The words of each token, (B, L, vocabulary), and its embedding: the sum over its words.
+        """The words of each token, (B, L, vocabulary), and the sum of their embeddings.
 
-        In training, the embeddings of placeholders get a random scale and noise, since those of the
-        connector will not be exact.
+        In training, those of placeholders get noise and a random scale, as the connector's outputs
+        will not be exact.
         """
         embedding = self.encoder.get_input_embeddings()
         words = F.one_hot(input_ids, self.encoder.config.vocab_size).float()
@@ -193,7 +185,7 @@ class LanguageProbe(nn.Module):
                 embeds.masked_scatter(query, sums.to(embeds.dtype)))
 
     def forward(self, input_ids, attention_mask, labels, turn_ids, clauses=None, named=None):
-        """The loss: cross-entropy on the answers, 0.1 times that on all tokens, and the two heads'.
+        """The cross-entropy of the answers, 0.1 times that of all tokens, and the heads' losses.
 
         Args:
             clauses: (B, L), the number of the clause of each token of the transcript.
@@ -222,20 +214,19 @@ class LanguageProbe(nn.Module):
     @staticmethod
     def example(scene: Scene, processor: FavorProcessor, moments: tuple[int, int] | None = None,
                 drill: float = 0.35, retell: float = 0.2, named: float = 0.5, hard: bool = True,
-                focus: tuple[str, ...] = (), tasks: float = 0.0, of: tuple[str, ...] = tuple(TASKS),
-                tokens: int = 192) -> dict:
+                focus: tuple[str, ...] = (), tasks: float = 0.0,
+                of: tuple[str, ...] = tuple(TASKS), tokens: int = 192) -> dict:
         """A conversation about the transcript of a scene.
 
         Args:
-            moments: use an excerpt of at least and at most so many moments, which is easier.
-            drill: the share of examples that begin with `lookup_drills`.
-            retell: the share of examples that ask for the transcript, also in another order.
-            named: the share of transcripts that are given as placeholders.
+            moments: least and most moments; None: the whole scene.
+            drill: share of examples that begin with `lookup_drills`.
+            retell: share of examples that ask for the transcript, also in another order.
+            named: share of examples with placeholders.
             hard: see `questions.draw_questions`.
             focus: half of the examples ask about one of these families only.
-            tasks: the share of examples with the scene and the questions of an AVEB task.
-            of: these tasks.
-            tokens: the largest number of tokens.
+            tasks: share of examples with the scene and the questions of an AVEB task, one in `of`.
+            tokens: largest number of tokens.
         """
         rng = stream("language pretraining", scene.seed)
         if tasks and rng.random() < tasks:
