@@ -73,6 +73,54 @@ def test_a_verdict_says_what_it_can():
     assert verdict(9.0, 8.0, 10.0, 2).startswith("too few seeds to tell (2;")
 
 
+def noisy(arms, questions, seed):
+    """A comparison of arms that do not differ, apart from chance."""
+    rng = np.random.default_rng(seed)
+    return made(rng.random((arms, 3, questions)) < 0.7, clips=40)
+
+
+def test_verdicts_are_corrected_for_the_number_of_intervals():
+    """Without a true difference, of twenty intervals some plain ones exclude zero; few verdicts may."""
+    plain, verdicts = [], []
+    for seed in range(12):
+        found = noisy(6, 120, seed).differences()
+        assert (found.compared == len(found)).all() and len(found) > 15
+        plain.append(((found.low > 0) | (found.high < 0)).any())
+        verdicts.append(found.verdict.str.startswith(("better", "worse")).any())
+        assert (found.significant == found.verdict.str.startswith(("better", "worse"))).all()
+    assert np.mean(plain) > 0.3 and np.mean(verdicts) <= 0.1
+
+
+def test_one_interval_alone_is_not_corrected():
+    found = noisy(2, 120, 0).differences(["all"]).iloc[0]
+    assert found.compared == 1 and found.verdict == verdict(found.difference, found.low, found.high, 3)
+
+
+def test_a_plain_interval_without_zero_that_is_not_significant_is_named():
+    for seed in range(12):
+        found = noisy(6, 120, seed).differences()
+        clear = found[((found.low > 0) | (found.high < 0)) & ~found.significant]
+        assert (clear.verdict == f"not significant after correction for {len(found)} intervals").all()
+
+
+def test_the_number_of_intervals_is_printed():
+    found = noisy(6, 120, 0)
+    last = str(found).splitlines()[-1]
+    count = len(found.differences())
+    assert last.startswith(f"{count} intervals, {count} with a verdict.") and f"0.05/{count}" in last
+    assert "1 with a verdict" in noisy(2, 120, 0).verdicts(["all"])
+
+
+def test_groups_with_few_clips_have_no_verdict():
+    """A difference of 100 points on a few clips."""
+    right = np.zeros((2, 3, 60), int)
+    right[1] = 1
+    for clips, said in ((FEW_CLIPS - 1, "too few clips to tell"), (FEW_CLIPS, "better")):
+        found = made(right, clips=clips).differences(["all"]).iloc[0]
+        assert found.clips == clips and found.verdict.startswith(said)
+        assert found.significant == (said == "better") and found.compared == (said == "better")
+
+
 def test_runs_that_cannot_be_compared_are_refused():
     results = made(np.ones((2, 2, 6), int)).results
     with pytest.raises(ValueError, match="found 3 runs, expected one run of every arm and seed: 2 x 2"):

@@ -1,6 +1,6 @@
-"""The laboratory: variants of the mechanism's parts, a contract that tells what a part really does, paired comparisons.
+"""The laboratory: variants of the mechanism's parts, their contracts, and paired comparisons.
 
-Importing it enters the variants in the registry.
+Importing it registers the variants.
 """
 
 from . import variants as variants

@@ -6,7 +6,7 @@ Nothing is assumed. Causality, for instance, is measured: change one frame, and 
 encodings change.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,24 +19,27 @@ from ..processor import ProcessorSettings
 from ..qformer import CausalQFormer
 from ..registry import part
 from ..windows import num_windows
-
-# Sizes of the test tensors. All differ, so that no two axes can be confused. N > K: there are
-# enough queries for every frame.
-K, V, A, D_V, D_A, N, WIDTH, FRAMES = 4, 3, 5, 6, 10, 7, 8, 9
-CHANGED = 1e-9  # in float64: far above rounding errors, far below real changes
-
-
-@dataclass
-class Check:
-    """One check of a contract: whether it passed, and what was measured."""
-
-    what: str
-    passed: bool
-    measured: str = ""
-
-    def __str__(self) -> str:
-        mark = "[OK]" if self.passed else "[FAIL]"
-        return f"{mark:<7}{self.what}" + (f": {self.measured}" if self.measured else "")
+from .measure import (
+    D_A,
+    D_V,
+    FRAMES,
+    WIDTH,
+    A,
+    Check,
+    K,
+    N,
+    V,
+    check_batch,
+    check_causal,
+    check_finite,
+    check_none,
+    check_same,
+    check_shape,
+    check_uses,
+    distance_of,
+    measure_receptive_field,
+    noise,
+)
 
 
 @dataclass
@@ -96,89 +99,6 @@ def check(slot: str, name: str, show: bool = True) -> Report:
     return report
 
 
-# Measurements that several slots share.
-
-
-def _noise(*shape: int, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, dtype=torch.float64, generator=generator)
-
-
-def _distance(one: Tensor, other: Tensor) -> float:
-    return (one - other).abs().max().item() if one.numel() else 0.0
-
-
-def _same(what: str, one: Tensor, other: Tensor, within: float = 1e-8) -> Check:
-    if one.shape != other.shape:
-        return Check(what, False, f"shapes {tuple(one.shape)} and {tuple(other.shape)}")
-    distance = _distance(one, other)
-    return Check(what, distance <= within, f"largest difference {distance:.1e}")
-
-
-def _shape(what: str, found: Tensor, shape: tuple, dtype=None) -> Check:
-    passed = tuple(found.shape) == shape and dtype in (None, found.dtype)
-    wanted = "" if passed else f", expected {shape} {_name(dtype) if dtype else ''}"
-    return Check(what, passed, f"{tuple(found.shape)} {_name(found.dtype)}{wanted}")
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
-def _none(what: str, wrong, said: str) -> Check:
-    """Passes if nothing is `wrong`; `said` comes before the list."""
-    return Check(what, not wrong, f"{said} {', '.join(map(str, wrong))}" if wrong else "")
-
-
-def _finite(what: str, *values: Tensor) -> Check:
-    return Check(f"{what} finite", all(v.isfinite().all() for v in values))
-
-
-def _keeps_dtype(run: Callable) -> Iterator[Check]:
-    """`run`: dtype -> an output."""
-    for dtype in (torch.float32, torch.bfloat16):
-        found = run(dtype).dtype
-        yield Check(f"keeps {_name(dtype)}", found == dtype, _name(found))
-
-
-def _one_by_one(run: Callable, *inputs: Tensor, what: str = "clips") -> Check:
-    """`run(*inputs)` of a batch, compared with its rows."""
-    rows = [run(*(x[i : i + 1] for x in inputs)) for i in range(len(inputs[0]))]
-    return _same(f"a batch equals its {what} one by one", run(*inputs), torch.cat(rows))
-
-
-def measure_receptive_field(encode: Callable[[Tensor], Tensor], steps: Tensor) -> np.ndarray:
-    """The temporal receptive field, (T, T) bool, [i, j]: changing frame j changes the encoding of
-    frame i.
-
-    Args:
-        encode: maps steps (1, T, P, D) to encodings of the frames (1, T, ...).
-        steps: (1, T, P, D), float64.
-    """
-    before = encode(steps)[0].flatten(1)  # [T, ...]
-    columns = []
-    for j in range(steps.shape[1]):
-        changed = steps.clone()
-        changed[:, j] += _noise(*steps.shape[2:], seed=j + 1)
-        distance = (encode(changed)[0].flatten(1) - before).abs().amax(1)
-        columns.append(~(distance <= CHANGED))  # NaN counts as changed
-    return torch.stack(columns, dim=1).numpy()
-
-
-def _causal(declared: bool | None, square: np.ndarray, where: str = "") -> Check:
-    later = {i + 1: np.flatnonzero(row[i + 1 :]) + i + 2 for i, row in enumerate(square)}
-    leaks = [f"frame {i} depends on the later frame{'s' * (len(js) > 1)} {', '.join(map(str, js))}"
-             for i, js in later.items() if len(js)]
-    what = {True: "declared causal", False: "declared not causal", None: "causality not declared"}
-    return Check(what[declared] + where, not (declared and leaks),
-                 "; ".join(leaks) or "no frame depends on a later one")
-
-
-def _uses(what: str, square: np.ndarray) -> Check:
-    unused = np.flatnonzero(~square.any(0)) + 1
-    return _none(f"uses {what}", list(unused), "nothing depends on frame")
-
-
 # The contracts, one per slot.
 
 
@@ -191,33 +111,29 @@ def _sync(tested, report: Report) -> Iterator[Check]:
     def steps_of(visual, audio):
         return run(visual, audio)[0]
 
-    visual, audio = _noise(2, FRAMES, V, D_V), _noise(2, FRAMES * A, D_A, seed=1)
-    copies = visual.clone(), audio.clone()
+    visual, audio = noise(2, FRAMES, V, D_V), noise(2, FRAMES * A, D_A, seed=1)
     steps, real = run(visual, audio)
-    yield Check("does not change its inputs",
-                torch.equal(visual, copies[0]) and torch.equal(audio, copies[1]))
-    yield _shape("steps (B, T, P, D)", steps, (2, FRAMES, *steps.shape[2:]), torch.float64)
-    yield _shape("mask of real steps (B, T)", real, (2, FRAMES), torch.bool)
+    yield from check_batch(steps_of, visual, audio)
+    yield check_shape("steps (B, T, P, D)", steps, (2, FRAMES, *steps.shape[2:]), torch.float64)
+    yield check_shape("mask of real steps (B, T)", real, (2, FRAMES), torch.bool)
     for what, *clip in (("sound shorter than the picture", visual, audio[:, : 3 * A - 1]),
                         ("picture shorter than the sound", visual[:, :3], audio),
                         ("no picture", visual[:, :0], audio), ("no sound", visual, audio[:, :0])):
-        yield _shape(what, steps_of(*clip), (2, FRAMES, *steps.shape[2:]))
-    yield from _keeps_dtype(lambda dtype: steps_of(visual.to(dtype), audio.to(dtype)))
-    yield _one_by_one(steps_of, visual, audio)
+        yield check_shape(what, steps_of(*clip), (2, FRAMES, *steps.shape[2:]))
     short = 5
     frames, heard = (torch.arange(n)[None] < short * per
                      for n, per in ((FRAMES, 1), (FRAMES * A, A)))
     padded = run(visual[:1] * frames[..., None, None], audio[:1] * heard[..., None], frames, heard)
     yield Check("padding is not real", padded[1].tolist() == frames.tolist())
-    yield _same("padding after a clip changes nothing in it", padded[0][:, :short],
-                steps_of(visual[:1, :short], audio[:1, : short * A]))
+    yield check_same("padding after a clip changes nothing in it", padded[0][:, :short],
+                     steps_of(visual[:1, :short], audio[:1, : short * A]))
     square = measure_receptive_field(lambda x: steps_of(x, audio[:1]), visual[:1])
     heard = measure_receptive_field(lambda x: steps_of(visual[:1], x.flatten(1, 2)),
                                     audio[:1].unflatten(1, (FRAMES, A)))
-    yield _uses("every frame of the picture", square)
-    yield _uses("every time step of the sound", heard)
+    yield check_uses("every frame of the picture", square)
+    yield check_uses("every time step of the sound", heard)
     report.receptive_field = square | heard
-    yield _causal(tested.causal, report.receptive_field)
+    yield check_causal(tested.causal, report.receptive_field)
 
 
 def _windows(tested, report: Report) -> Iterator[Check]:
@@ -236,27 +152,29 @@ def _windows(tested, report: Report) -> Iterator[Check]:
         tokens = torch.arange(float(A)).expand_as(windows) * (numbers > 0)[..., None]
         held = [n[r] for n, r in zip(numbers, real, strict=True)]
         where = f"{length} frames in windows of {K}: "
-        yield _shape(f"{where}windows (B * W, K * P, D) and mask (B * W, K)", real,
-                     (len(windows), K), torch.bool)
+        yield check_shape(f"{where}windows (B * W, K * P, D) and mask (B * W, K)", real,
+                          (len(windows), K), torch.bool)
         yield Check(f"{where}a frame's tokens stay together, in their order",
                     torch.equal(windows % 10, tokens))
-        yield _none(f"{where}every frame is in some window",
-                    sorted({*range(1, length + 1)} - {*numbers[real].tolist()}), "lost:")
-        yield _none(f"{where}the mask marks the real frames",
-                    (real != (numbers > 0)).nonzero().tolist(), "wrong at (window, frame)")
+        yield check_none(f"{where}every frame is in some window",
+                         sorted({*range(1, length + 1)} - {*numbers[real].tolist()}), "lost:")
+        yield check_none(f"{where}the mask marks the real frames",
+                         (real != (numbers > 0)).nonzero().tolist(), "wrong at (window, frame)")
         yield Check(f"{where}frames are consecutive, in time order",
                     all((frames.diff() == 1).all() for frames in held))
         for frames in held:
             shared[np.ix_(frames - 1, frames - 1)] = True
     report.receptive_field = shared
     (windows, real), (longer, longer_real) = run(K + 1), run(K + 1, padded_to=3 * K)
-    yield _same("padding after a clip changes nothing in it",
-                longer[longer_real.any(1)], windows[real.any(1)])
-    steps = _noise(3, K + 2, A, D_V)
+    yield check_same("padding after a clip changes nothing in it",
+                     longer[longer_real.any(1)], windows[real.any(1)])
+    steps = noise(3, K + 2, A, D_V)
     mask = torch.arange(K + 2)[None] < torch.tensor([[K + 2], [2], [K]])
-    for i, what in enumerate(("windows of its clips", "masks of its clips")):
-        yield _one_by_one(lambda x, m, i=i: tested.make(x, m, K)[i].double(),
-                          steps * mask[..., None, None], mask, what=what)
+    steps = steps * mask[..., None, None]
+    yield from check_batch(lambda x, m: tested.make(x, m, K)[0], steps, mask)
+    masks = [tested.make(steps[i : i + 1], mask[i : i + 1], K)[1] for i in range(3)]
+    yield Check("the mask of a batch equals those of its clips",
+                torch.equal(tested.make(steps, mask, K)[1], torch.cat(masks)))
 
 
 def _build(make, **changes) -> torch.nn.Module:
@@ -265,7 +183,7 @@ def _build(make, **changes) -> torch.nn.Module:
     connector = make(input_width=D_V + D_A, window_frames=K, step_tokens=A, num_queries=N,
                      width=WIDTH, layers=2, heads=2, hidden=12, dropout=0.0, **changes)
     for number, parameter in enumerate(connector.parameters()):
-        parameter.data = 0.4 * _noise(*parameter.shape, seed=number)
+        parameter.data = 0.4 * noise(*parameter.shape, seed=number)
     return connector.double().eval()
 
 
@@ -275,9 +193,9 @@ def _inside_a_window(connector, declared: bool | None, report: Report) -> Iterat
         maps = connector(steps.flatten(1, 2), mask, True)[1]
         return [e.unflatten(1, (K, -1)).flatten(2) for e in maps.encoded] if maps else []
 
-    steps, real = _noise(1, K, A, D_V + D_A), torch.ones(1, K, dtype=torch.bool)
+    steps, real = noise(1, K, A, D_V + D_A), torch.ones(1, K, dtype=torch.bool)
     other, mask = steps.clone(), (torch.arange(K) < K - 2)[None]
-    other[~mask] += 3 * _noise(2, A, D_V + D_A, seed=5)
+    other[~mask] += 3 * noise(2, A, D_V + D_A, seed=5)
     layers = range(len(encoded(steps, real)))
     if declared and not layers:
         yield Check("declared causal", False, "it cannot be measured. Fix: with return_maps=True "
@@ -287,62 +205,60 @@ def _inside_a_window(connector, declared: bool | None, report: Report) -> Iterat
     for i in layers:
         square = measure_receptive_field(lambda x, i=i: encoded(x, real)[i], steps)
         report.receptive_field |= square
-        yield _causal(declared, square, f" (layer {i + 1})")
-        yield _same(f"the content of padded frames changes no real frame (layer {i + 1})",
-                    *(encoded(x, mask)[i][mask] for x in (steps, other)))
-    yield _same("the content of padded frames changes no query",
-                *(connector(x.flatten(1, 2), mask)[0] for x in (steps, other)))
+        yield check_causal(declared, square, f" (layer {i + 1})")
+        yield check_same(f"the content of padded frames changes no real frame (layer {i + 1})",
+                         *(encoded(x, mask)[i][mask] for x in (steps, other)))
+    yield check_same("the content of padded frames changes no query",
+                     *(connector(x.flatten(1, 2), mask)[0] for x in (steps, other)))
 
 
 def _attention(tested, report: Report) -> Iterator[Check]:
     for frames, tokens in ((K, A), (1, 3), (3, 1)):
         mask = tested.make(frames, tokens)
-        yield _shape(f"mask for {frames} frames of {tokens} tokens", mask, (frames * tokens,) * 2,
-                     torch.bool)
+        yield check_shape(f"mask for {frames} frames of {tokens} tokens", mask,
+                          (frames * tokens,) * 2, torch.bool)
         blind = (~mask.diagonal()).nonzero().flatten() // tokens + 1
-        yield _none("every token attends to itself", blind.unique().tolist(), "not in frame")
+        yield check_none("every token attends to itself", blind.unique().tolist(), "not in frame")
     connector = _build(CausalQFormer, attention=tested.name)
-    yield _finite("the queries are", connector(_noise(2, K * A, D_V + D_A),
-                                               torch.ones(2, K, dtype=torch.bool))[0])
+    yield check_finite("the queries are", connector(noise(2, K * A, D_V + D_A),
+                                                    torch.ones(2, K, dtype=torch.bool))[0])
     yield from _inside_a_window(connector, tested.causal, report)
 
 
 def _connector(tested, report: Report) -> Iterator[Check]:
     connector = _build(tested.make)
-    windows, mask = _noise(3, K * A, D_V + D_A), torch.ones(3, K, dtype=torch.bool)
+    windows, mask = noise(3, K * A, D_V + D_A), torch.ones(3, K, dtype=torch.bool)
     mask[2, 2:] = False
-    copy = windows.clone()
     queries = connector(windows, mask)[0]
-    yield Check("does not change its inputs", torch.equal(windows, copy))
-    yield _shape("queries (B * W, N, width)", queries, (3, N, WIDTH), torch.float64)
-    yield _finite("the queries are", queries)
-    yield _same("return_maps changes no query", queries, connector(windows, mask, True)[0])
-    yield _one_by_one(lambda *inputs: connector(*inputs)[0], windows, mask, what="windows")
+    yield check_shape("queries (B * W, N, width)", queries, (3, N, WIDTH), torch.float64)
+    yield check_finite("the queries are", queries)
+    yield check_same("return_maps changes no query", queries, connector(windows, mask, True)[0])
     yield from _inside_a_window(connector, tested.causal, report)
-    yield _uses("every frame", measure_receptive_field(
+    yield check_uses("every frame", measure_receptive_field(
         lambda x: connector(x.flatten(1, 2), mask[:1])[0], windows[:1].unflatten(1, (K, A))))
-    (connector(windows, mask)[0] * _noise(3, N, WIDTH, seed=9)).sum().backward()
-    yield _none("the gradient reaches every parameter",
-                [name for name, p in connector.named_parameters()
-                 if p.grad is None or not p.grad.any()], "not")
+    (connector(windows, mask)[0] * noise(3, N, WIDTH, seed=9)).sum().backward()
+    yield check_none("the gradient reaches every parameter",
+                     [name for name, p in connector.named_parameters()
+                      if p.grad is None or not p.grad.any()], "not")
     yield Check("has reset_parameters()", hasattr(connector, "reset_parameters"),
                 "the model calls it to initialise the weights")
-    yield from _keeps_dtype(lambda d: connector.to(d)(windows.to(d), mask)[0])
+    yield from check_batch(lambda x, m: connector.to(x.dtype)(x, m)[0], windows, mask,
+                           what="windows")
 
 
 def _diversity(tested, report: Report) -> Iterator[Check]:
-    queries, real = _noise(3, N, WIDTH), torch.tensor([True, False, True])
+    queries, real = noise(3, N, WIDTH), torch.tensor([True, False, True])
     value = tested.make(queries, real)
-    yield _shape("a scalar", value, ())
+    yield check_shape("a scalar", value, ())
     for what, other in (("padded windows do not count", tested.make(queries[real], None)),
                         ("the order of the queries does not count",
                          tested.make(queries.flip(1), real)),
                         ("the order of the windows does not count",
                          tested.make(queries.flip(0), real.flip(0)))):
-        yield _same(what, value, other, within=1e-6)
-    yield _finite("without a real window, and for a single query, the loss is",
-                  tested.make(queries, torch.zeros(3, dtype=torch.bool)),
-                  tested.make(queries[:, :1], real))
+        yield check_same(what, value, other, within=1e-6)
+    yield check_finite("without a real window, and for a single query, the loss is",
+                       tested.make(queries, torch.zeros(3, dtype=torch.bool)),
+                       tested.make(queries[:, :1], real))
     equal = tested.make(queries[:, :1].expand(-1, N, -1))
     orthogonal = tested.make(torch.eye(N, WIDTH)[None])
     if tested.constant:
@@ -390,7 +306,7 @@ def _in_the_model(slot: str, name: str) -> Check:
     together = logits(slice(4))
     alone = torch.cat([logits(slice(i, i + 1), *pair, longest - tokens[i])
                        for i, pair in enumerate(lengths)])
-    distance, spread = _distance(together, alone), alone.std().item()
+    distance, spread = distance_of(together, alone), alone.std().item()
     return Check("in the mini model, a padded batch equals its clips one by one",
                  distance < 1e-3 * spread,
                  f"largest difference of the logits {distance:.1e}, their spread {spread:.1e}")

@@ -40,10 +40,10 @@ def _has_word(moment) -> bool:
 
 
 def clause_first(text: str) -> str | None:
-    """The same question with its clause first, a form that no training question has; None for a
-    question without such a clause.
+    """The same question with its clause first, a form that no training question has.
 
-    "what was heard while the red star was shown?" -> "while the red star was shown, what was heard?"
+    "what was heard while X was shown?" -> "while X was shown, what was heard?"; None for a question
+    without such a clause.
     """
     found = re.fullmatch(r"(what was \w+)(?: (next|last))? (while|when|after|before) (.+)\?", text)
     if not found:

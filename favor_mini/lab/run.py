@@ -130,18 +130,27 @@ def training_data(folder: Path, plan: Plan, cache: Path, progress: bool) -> list
                          cache=cache / "features", progress=progress)
 
 
-def fresh_model(folder, seed: int, changes: dict) -> tuple[FavorForConditionalGeneration, FavorProcessor]:
-    """A checkpoint's frozen parts with a changed connector and LoRA, both untrained; and the processor that fits."""
+def fresh_model(folder, seed: int, changes: dict
+                ) -> tuple[FavorForConditionalGeneration, FavorProcessor]:
+    """A checkpoint's frozen parts with an untrained connector and LoRA, and their processor.
+
+    Args:
+        seed: of the initial weights.
+        changes: to the config, as in an arm of a `Plan`.
+
+    Raises:
+        ValueError: the checkpoint lacks weights of the frozen parts.
+    """
     source, info = FavorForConditionalGeneration.from_pretrained(folder, output_loading_info=True)
     frozen = {name for name, parameter in source.named_parameters() if not parameter.requires_grad}
     if missing := sorted(frozen & set(info["missing_keys"])):
-        raise ValueError(f"{folder} has no {', '.join(missing)}; use a complete checkpoint")
+        raise ValueError(f"{folder} has no {', '.join(missing)}. Fix: use a complete checkpoint")
     changes = {name: value for name, value in changes.items() if name != WITHOUT}
     config = FavorConfig(**{**source.config.to_dict(), **changes})
     model = FavorForConditionalGeneration.from_frozen(config, source.frozen_modules(), seed)
     processor = FavorProcessor.from_pretrained(folder)
-    processor.settings = replace(processor.settings, window_frames=config.window_frames, num_queries=config.num_queries,
-                                 windows=config.windows)
+    processor.settings = replace(processor.settings, window_frames=config.window_frames,
+                                 num_queries=config.num_queries, windows=config.windows)
     return model.to("cuda" if torch.cuda.is_available() else "cpu"), processor
 
 

@@ -52,7 +52,7 @@ class Comparison:
         right = [[row["right"] for row in self.runs[pair]["rows"]] for pair in wanted]
         self.right = np.array(right, bool).reshape(len(self.arms), len(self.seeds), len(rows))
         words = [set(re.findall(r"\w+", f"{row['question']} {row.get('answer')}")) for row in rows]
-        self.left_out = {}  # arm: [questions] bool, whether it names something that the arm left out
+        self.left_out = {}  # arm: [questions] bool, does it contain a name that the arm left out?
         for arm in self.arms:
             changes = self.runs[arm, self.seeds[0]].get("changes", {})
             if names := set(changes.get("without", "").split("+")) - {""}:
@@ -209,6 +209,7 @@ def verdict(difference: float, low: float, high: float, seeds: int,
 def correction(found: pd.DataFrame) -> str:
     """How the verdicts of `Comparison.paired` are corrected for their number, in words."""
     compared = int(found.compared.max())
-    return (f"{len(found)} intervals, {compared} with a verdict. Each interval is a plain 95 % one. "
-            f"Verdicts are corrected for their number (Bonferroni, level 1 - 0.05/{compared})."
-            if compared else f"{len(found)} intervals, none with a verdict.")
+    if not compared:
+        return f"{len(found)} intervals, none with a verdict."
+    return (f"{len(found)} intervals, {compared} with a verdict. Intervals are plain 95 % ones. "
+            f"Verdicts are corrected for their number (Bonferroni, level 1 - 0.05/{compared}).")

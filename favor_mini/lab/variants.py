@@ -1,4 +1,4 @@
-"""Variants to hold against the paper's parts, by slot. Each docstring says what the variant asks."""
+"""Variants of the paper's parts, by slot, for comparisons. Each docstring says what changes."""
 
 import torch
 import torch.nn.functional as F
@@ -10,11 +10,13 @@ from ..registry import register
 from ..sync import pad_steps, split_steps, step_mask
 from ..windows import split_windows
 
-# Synchronisation: does it matter that what is seen and heard at the same time stands side by side?
+# Synchronisation: does it matter that sound and picture of a time step are concatenated?
 
 
-def _halves(visual: Tensor, audio: Tensor, num_frames: int, audio_tokens: int) -> tuple[Tensor, Tensor]:
-    """Visual tokens (B, T, V, D_v + D_a) and audio tokens (B, T, A, D_v + D_a): each keeps its own half of the features."""
+def _halves(visual: Tensor, audio: Tensor, num_frames: int, audio_tokens: int
+            ) -> tuple[Tensor, Tensor]:
+    """Visual tokens (B, T, V, D_v + D_a) and audio tokens (B, T, A, D_v + D_a), padded so that each
+    modality has its own part of the features."""
     steps = split_steps(audio, audio_tokens)  # [B, T_a, A, D_a]
     visual = pad_steps(visual, num_frames, visual.shape[2])  # [B, T, V, D_v]
     steps = pad_steps(steps, num_frames, audio_tokens)  # [B, T, A, D_a]
@@ -23,63 +25,71 @@ def _halves(visual: Tensor, audio: Tensor, num_frames: int, audio_tokens: int) -
 
 @register("sync", "interleave", causal=True)
 def interleave(visual, audio, frame_mask, audio_mask, *, audio_tokens):
-    """The tokens of each time step one after another, visual before audio: in step, but attention has to join them."""
+    """In each time step, visual tokens, then audio tokens; attention has to combine them."""
     real = step_mask(frame_mask, audio_mask, audio_tokens=audio_tokens)  # [B, T]
-    return torch.cat(_halves(visual, audio, real.shape[1], audio_tokens), dim=2), real  # [B, T, V + A, D_v + D_a]
+    both = _halves(visual, audio, real.shape[1], audio_tokens)
+    return torch.cat(both, dim=2), real  # [B, T, V + A, D_v + D_a]
 
 
 @register("sync", "append", causal=False)
 def append(visual, audio, frame_mask, audio_mask, *, audio_tokens):
-    """No synchronisation: all visual tokens of the clip, then all its audio tokens, cut into as many steps as before."""
+    """No synchronisation: all visual tokens, then all audio tokens, cut into T steps."""
     real = step_mask(frame_mask, audio_mask, audio_tokens=audio_tokens)  # [B, T]
     both = _halves(visual, audio, real.shape[1], audio_tokens)
-    # A clip's padding goes behind its last audio token, so that its neighbours in a batch don't change where things stand.
-    rank = torch.cat([torch.where(real, i, 2).repeat_interleave(tokens.shape[2], dim=1) for i, tokens in enumerate(both)], 1)
+    # A clip's padding goes after its last audio token: a longer clip in the batch changes nothing.
+    rank = torch.cat([torch.where(real, i, 2).repeat_interleave(tokens.shape[2], dim=1)
+                      for i, tokens in enumerate(both)], 1)
     order = rank.argsort(dim=1, stable=True)  # [B, T * (V + A)]
-    tokens = torch.cat([tokens.flatten(1, 2) for tokens in both], dim=1)  # [B, T * (V + A), D_v + D_a]
+    tokens = torch.cat([each.flatten(1, 2) for each in both], dim=1)  # [B, T * (V + A), ...]
     tokens = tokens.gather(1, order[..., None].expand_as(tokens))
     return tokens.unflatten(1, (real.shape[1], -1)), real  # [B, T, V + A, D_v + D_a]
 
 
 @register("sync", "add", causal=True)
 def add(visual, audio, frame_mask, audio_mask, *, audio_tokens):
-    """The two streams summed, the narrower one padded: half the width, and the Q-Former must tell them apart."""
+    """The sum of the two streams, the narrower one padded: half the width, shared by both."""
     real = step_mask(frame_mask, audio_mask, audio_tokens=audio_tokens)  # [B, T]
     steps = split_steps(audio, audio_tokens)  # [B, T_a, A, D_a]
     sizes = real.shape[1], max(visual.shape[2], audio_tokens)
     width = max(visual.shape[-1], steps.shape[-1])
-    return sum(F.pad(pad_steps(s, *sizes), (0, width - s.shape[-1])) for s in (visual, steps)), real  # [B, T, P, D]
+    padded = [F.pad(pad_steps(s, *sizes), (0, width - s.shape[-1])) for s in (visual, steps)]
+    return sum(padded), real  # [B, T, P, D]
 
 
-# Windows. A longer or shorter one is `window_frames`; a whole clip is one window of at least its length.
+# Windows. `window_frames` sets their length; with at least the length of a clip there is only one.
 
 
 @register("windows", "overlapping")
 def overlapping(steps: Tensor, frame_mask: Tensor, window_frames: int) -> tuple[Tensor, Tensor]:
-    """A window of K frames begins every K / 2: what one border cuts, another window holds whole.
+    """A window of K frames starts every K / 2: each border lies inside another window.
 
-    Twice the queries, and every moment is told twice, to a language model that was trained on scripts that tell it once.
+    Twice the queries: they represent every moment twice, but the language model was trained on
+    scripts that name it once.
     """
     num_frames, stride = steps.shape[1], max(1, window_frames // 2)
     padding = (-(-num_frames // stride) - 1) * stride + window_frames - num_frames
-    steps = F.pad(steps, (0, 0, 0, 0, 0, padding)).unfold(1, window_frames, stride)  # [B, W, P, D, K]
+    steps = F.pad(steps, (0, 0, 0, 0, 0, padding))
+    steps = steps.unfold(1, window_frames, stride)  # [B, W, P, D, K]
     mask = F.pad(frame_mask, (0, padding)).unfold(1, window_frames, stride)  # [B, W, K]
-    return steps.movedim(-1, 2).flatten(2, 3).flatten(0, 1), mask.flatten(0, 1)  # [B * W, K * P, D], [B * W, K]
+    steps = steps.movedim(-1, 2).flatten(2, 3)  # [B, W, K * P, D]
+    return steps.flatten(0, 1), mask.flatten(0, 1)
 
 
 @register("windows", "two_resolutions")
 def two_resolutions(steps: Tensor, frame_mask: Tensor, window_frames: int) -> tuple[Tensor, Tensor]:
-    """All windows of K frames, then all of K / 2, through one Q-Former: after video-SALMONN's multi-resolution Q-Former.
+    """All windows of K frames, then all of K / 2, through one Q-Former: a simple form of the
+    multi-resolution causal Q-Former (video-SALMONN, arXiv 2406.15704).
 
-    There, windows of another length also have another number of queries; here N serves both, and in the naming stage half of
-    a short window's queries lie behind its end. Every moment is told twice, to a language model that knows it told once.
+    There, short windows have fewer queries. Here all have N, and in the naming stage half of a
+    short window's queries lie after its end. As in `overlapping`, moments are represented twice.
     """
     found = []
     for length in (window_frames, max(1, window_frames // 2)):
-        windows, mask = split_windows(steps, frame_mask, length)  # [B * W', length * P, D], [B * W', length]
+        windows, mask = split_windows(steps, frame_mask, length)  # [B * W', length * P, D], ...
         missing = window_frames - length
         windows = F.pad(windows, (0, 0, 0, missing * steps.shape[2]))  # [B * W', K * P, D]
-        found.append([t.unflatten(0, (len(steps), -1)) for t in (windows, F.pad(mask, (0, missing)))])  # [B, W', ...]
+        mask = F.pad(mask, (0, missing))  # [B * W', K]
+        found.append([t.unflatten(0, (len(steps), -1)) for t in (windows, mask)])  # [B, W', ...]
     windows, mask = (torch.cat(t, dim=1).flatten(0, 1) for t in zip(*found, strict=True))
     return windows, mask  # [B * W, K * P, D], [B * W, K]
 
@@ -89,21 +99,23 @@ def two_resolutions(steps: Tensor, frame_mask: Tensor, window_frames: int) -> tu
 
 @register("attention", "token_causal", causal=True)
 def token_causal(num_frames: int, step_tokens: int, device=None) -> Tensor:
-    """A language model's mask: a token sees itself and the tokens before it, so that a frame is never seen whole at once."""
-    return torch.ones(num_frames * step_tokens, num_frames * step_tokens, dtype=torch.bool, device=device).tril()
+    """The mask of a language model: a token attends to itself and to earlier tokens, and not to the
+    rest of its own frame."""
+    size = num_frames * step_tokens
+    return torch.ones(size, size, dtype=torch.bool, device=device).tril()
 
 
 @register("attention", "local_causal", causal=True)
 def local_causal(num_frames: int, step_tokens: int, device=None) -> Tensor:
-    """A band: a token sees its own frame and the one before it."""
+    """A band: a token attends to its own frame and to the previous one."""
     frame = frame_index(num_frames, step_tokens, device)
     return block_causal(num_frames, step_tokens, device) & (frame[:, None] - frame[None, :] <= 1)
 
 
 @register("attention", "none", causal=True)
 def none(num_frames: int, step_tokens: int, device=None) -> Tensor:
-    """A token sees itself alone: no attention among the inputs. The block stays, so that sizes are equal, but its query and
-    key projections have nothing to choose from and learn nothing."""
+    """A token attends to itself only: no attention among the inputs. The number of parameters stays
+    the same, but the query and key projections learn nothing."""
     return torch.eye(num_frames * step_tokens, dtype=torch.bool, device=device)
 
 
@@ -111,7 +123,7 @@ def none(num_frames: int, step_tokens: int, device=None) -> Tensor:
 
 
 class PlainLayer(CausalQFormerLayer):
-    """A layer whose queries look at the window's inputs themselves."""
+    """A layer whose queries attend to the window's inputs themselves."""
 
     def __init__(self, *sizes):
         super().__init__(*sizes)
@@ -123,21 +135,23 @@ class PlainLayer(CausalQFormerLayer):
 
 @register("connector", "plain_qformer", causal=True)
 class PlainQFormer(CausalQFormer):
-    """A Q-Former as BLIP-2's: no causal attention among the inputs, and fewer parameters."""
+    """A Q-Former as in BLIP-2: no causal attention among the inputs, and fewer parameters."""
 
     layer_class = PlainLayer
 
 
 class WithoutAttention(nn.Module):
-    """What connectors without queries share: the Q-Former's LayerNorm and positions, and a place in the window for each output.
+    """Base class of connectors without queries: LayerNorm and positions as in the Q-Former, and a
+    position in the window for each output.
 
-    Takes the Q-Former's arguments; layers, heads, attention and dropout are of no use here.
+    It takes the arguments of the Q-Former, and ignores layers, heads, attention and dropout.
     """
 
-    def __init__(self, *, input_width: int, window_frames: int, step_tokens: int, num_queries: int, width: int,
-                 hidden: int = 3072, dropout: float = 0.1, layers: int = 2, heads: int = 12, attention: str = "block_causal"):
+    def __init__(self, *, input_width: int, window_frames: int, step_tokens: int, num_queries: int,
+                 width: int, hidden: int = 3072, **ignored):
         super().__init__()
-        self.window_frames, self.step_tokens, self.num_queries = window_frames, step_tokens, num_queries
+        self.window_frames, self.step_tokens = window_frames, step_tokens
+        self.num_queries = num_queries
         self.input_norm = nn.LayerNorm(input_width, eps=1e-12)
         self.positions = nn.Parameter(torch.empty(window_frames * step_tokens, input_width))
         self.map = self.make_map(input_width, hidden, width)
@@ -155,11 +169,12 @@ class WithoutAttention(nn.Module):
         nn.init.normal_(self.positions, std=0.5)
 
     def places(self, length: int, device) -> Tensor:
-        """Which of `length` things each of the N outputs is made of: spread evenly."""
+        """[N]: for each output, an index from 0 to `length` - 1; evenly spaced."""
         return torch.arange(self.num_queries, device=device) * length // self.num_queries
 
-    def embed(self, windows: Tensor, frame_mask: Tensor, return_maps: bool) -> tuple[Tensor, AttentionMaps | None]:
-        """As in the Q-Former; a padded frame is nothing but its position."""
+    def embed(self, windows: Tensor, frame_mask: Tensor, return_maps: bool
+              ) -> tuple[Tensor, AttentionMaps | None]:
+        """Inputs with positions, as in the Q-Former; a padded frame has only its position."""
         real = frame_mask.repeat_interleave(self.step_tokens, dim=1)[..., None]  # [B * W, K * P, 1]
         inputs = self.input_norm(windows.masked_fill(~real, 0.0)) + self.positions
         return inputs, AttentionMaps(encoded=[inputs]) if return_maps else None
@@ -167,7 +182,8 @@ class WithoutAttention(nn.Module):
 
 @register("connector", "mean_pooling", causal=True)
 class MeanPooling(WithoutAttention):
-    """The mean of a time step's tokens, then one linear map. With N > K, neighbouring outputs share a step."""
+    """The mean over the tokens of a time step, then one linear map. With N > K, adjacent outputs
+    share a step."""
 
     @staticmethod
     def make_map(input_width, hidden, width):
@@ -176,12 +192,13 @@ class MeanPooling(WithoutAttention):
     def forward(self, windows, frame_mask, return_maps=False):
         inputs, maps = self.embed(windows, frame_mask, return_maps)
         steps = inputs.unflatten(1, (self.window_frames, -1)).mean(2)  # [B * W, K, D]
-        return self.norm(self.map(steps)[:, self.places(self.window_frames, windows.device)]), maps  # [B * W, N, width]
+        places = self.places(self.window_frames, windows.device)
+        return self.norm(self.map(steps)[:, places]), maps  # [B * W, N, width]
 
 
 @register("connector", "mlp", causal=True)
 class StridedMLP(WithoutAttention):
-    """Every so many-th token through two linear maps with GELU between them; the other tokens are never looked at."""
+    """N evenly spaced tokens through two linear maps with GELU; the other tokens are not used."""
 
     @staticmethod
     def make_map(input_width, hidden, width):
@@ -193,11 +210,11 @@ class StridedMLP(WithoutAttention):
         return self.norm(self.map(chosen)), maps  # [B * W, N, width]
 
 
-# Diversity losses. All are 0 for orthogonal queries of one length.
+# Diversity losses. All are 0 for orthogonal queries of equal length.
 
 
 def _cosines(queries: Tensor, real: Tensor | None) -> Tensor:
-    """Cosines of the pairs of different queries, (real windows, N * (N - 1))."""
+    """Cosines of the pairs of different queries: (real windows, N * (N - 1))."""
     unit = F.normalize((queries if real is None else queries[real]).float(), dim=-1)
     pairs = unit @ unit.transpose(1, 2)  # [real windows, N, N]
     apart = ~torch.eye(pairs.shape[-1], dtype=torch.bool, device=pairs.device)
@@ -205,25 +222,26 @@ def _cosines(queries: Tensor, real: Tensor | None) -> Tensor:
 
 
 def _mean(values: Tensor, queries: Tensor) -> Tensor:
-    return values.mean() if values.numel() else queries.sum() * 0.0  # no window, or no pair of queries
+    # Without a real window, or a pair of queries, there is no value.
+    return values.mean() if values.numel() else queries.sum() * 0.0
 
 
 @register("diversity", "absolute_cosine")
 def absolute_cosine(queries: Tensor, real: Tensor | None = None) -> Tensor:
-    """Mean |cosine|: queries that point away from each other cost as much as those that agree."""
+    """Mean |cosine|: opposite queries cost as much as equal ones."""
     return _mean(_cosines(queries, real).abs(), queries)
 
 
 @register("diversity", "squared_cosine")
 def squared_cosine(queries: Tensor, real: Tensor | None = None) -> Tensor:
-    """Mean squared cosine: near-equal queries cost most, near-orthogonal ones next to nothing."""
+    """Mean squared cosine: similar queries cost most, nearly orthogonal ones almost nothing."""
     return _mean(_cosines(queries, real).square(), queries)
 
 
 @register("diversity", "gram")
 def gram(queries: Tensor, real: Tensor | None = None) -> Tensor:
-    """How far the Gram matrix is from the identity, lengths included: mean squared difference, after scaling a window's mean
-    squared length to 1."""
+    """Mean squared difference of the Gram matrix from the identity, so that lengths count, too. A
+    window's mean squared length is first scaled to 1."""
     held = (queries if real is None else queries[real]).float()
     held = held / held.square().sum(-1).mean(-1).clamp(min=1e-12).sqrt()[:, None, None]
     identity = torch.eye(held.shape[1], device=held.device)
