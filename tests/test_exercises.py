@@ -1,9 +1,16 @@
-"""Exercises: every answer of the package's is accepted, every known wrong one rejected with the words that point at its mistake."""
+"""Exercises: each package answer is accepted, each known wrong one rejected, with its message."""
 
+import ast
 import importlib
+import itertools
 import json
+import os
 import pkgutil
+import re
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,12 +18,15 @@ import wrong_answers
 
 from favor_mini.course import exercise, learner
 from favor_mini.course.exercise import exercises, judge
-from favor_mini.course.trial import NotTried, at_most
+from favor_mini.course.limit import Died, TooLong, in_process, in_thread
+from favor_mini.course.trial import NotTried
+from notebooks.tools import build as builder
 
+ROOT = Path(__file__).parents[1]
 BANK: dict[str, list] = {}
 for module in sorted(m.name for m in pkgutil.iter_modules(wrong_answers.__path__)):
     BANK |= importlib.import_module(f"wrong_answers.{module}").WRONG
-CASES = [pytest.param(name, attempt, words, id=f"{name}-{getattr(attempt, '__name__', attempt)}-{i}")
+CASES = [pytest.param(name, attempt, words, id=f"{name}-{i}")
          for name, wrong in BANK.items() for i, (attempt, words) in enumerate(wrong)]
 
 
@@ -25,13 +35,39 @@ def own_progress(tmp_path, monkeypatch):
     monkeypatch.setenv("FAVOR_MINI_PROGRESS", str(tmp_path / "progress.json"))
 
 
+def solved_cells():
+    """By exercise, the code of its cell in the solved edition, and the line that checks it."""
+    found = {}
+    for source in builder.sources(builder.FOLDER):
+        notebook = builder.solve(builder.read_source(source))
+        code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+        for cell in notebook.cells:
+            for tag in cell.metadata.get("tags", []):
+                if tag.startswith("exercise:"):
+                    name = tag.removeprefix("exercise:")
+                    line = re.search(rf'^{name} = check\("{name}", {name}\)', code, re.MULTILINE)
+                    found[name] = cell.source, line[0]
+    return found
+
+
+SOLVED = solved_cells()
+
+
 @pytest.mark.parametrize("name", exercises())
-def test_the_package_s_own_is_accepted(name):
-    assert judge(exercise.find(name), exercise.answer(name)) is None
+def test_the_solved_cell_of_the_notebook_passes_its_check(name, capsys):
+    names = {"check": exercise.check}
+    for code in SOLVED[name]:
+        exec(code, names)
+    assert f"[solved] {name}" in capsys.readouterr().out
+    assert names[name] is exercise.answer(name)
+
+
+def test_every_exercise_is_in_a_notebook():
+    assert set(SOLVED) == set(exercises())
 
 
 @pytest.mark.parametrize("name, attempt, words", CASES)
-def test_a_wrong_answer_is_told_what_is_wrong(name, attempt, words):
+def test_the_message_names_the_mistake(name, attempt, words):
     verdict = judge(exercise.find(name), attempt)
     assert verdict is not None, "accepted"
     assert words in str(verdict)
@@ -40,7 +76,7 @@ def test_a_wrong_answer_is_told_what_is_wrong(name, attempt, words):
 def test_there_are_wrong_answers_to_each():
     assert set(BANK) == set(exercises())
     assert not [name for name, wrong in BANK.items() if len(wrong) < 3]
-    for wrong in BANK.values():  # no two are told the same, else the message points at neither
+    for wrong in BANK.values():  # no two have the same message, else it points at neither
         assert len({words for _, words in wrong}) == len(wrong)
 
 
@@ -76,7 +112,8 @@ def untried(*args, **kwargs):
 
 
 @pytest.mark.parametrize("name", exercises())
-@pytest.mark.parametrize("attempt", [nothing, text, weird, whole_numbers, leaves, None, 3, lambda: 1], ids=str)
+@pytest.mark.parametrize("attempt", [
+    nothing, text, weird, whole_numbers, leaves, None, 3, lambda: 1], ids=str)
 def test_nonsense_is_rejected_and_nothing_is_raised(name, attempt, capsys):
     assert exercise.check(name, attempt) is exercise.answer(name)
     assert "[not yet]" in capsys.readouterr().out
@@ -87,39 +124,82 @@ def test_a_stub_is_not_a_mistake(name):
     assert isinstance(judge(exercise.find(name), untried), NotTried)
 
 
-def test_an_endless_loop_is_ended(monkeypatch):
+def python_loop():
+    while True:
+        try:
+            time.sleep(0.01)
+        except Exception:  # as a careless attempt might
+            continue
+
+
+def sleeps():
+    time.sleep(30)
+
+
+def multiplies():
+    return torch.ones(20_000, 20_000) @ torch.ones(20_000, 20_000)
+
+
+def never_releases_the_interpreter():
+    return sum(itertools.count())  # one C call, which holds the global interpreter lock
+
+
+@pytest.mark.parametrize("limited, work", [
+    *itertools.product([in_process, in_thread], [python_loop, sleeps, multiplies]),
+    (in_process, never_releases_the_interpreter)])
+def test_the_time_limit_holds_within_c_code(limited, work):
+    """The limit was an exception that Python raises only between two of its own instructions."""
+    if limited is in_process and sys.platform != "linux":
+        pytest.skip("forks on Linux only")
+    start = time.monotonic()
+    with pytest.raises(TooLong):
+        limited(work, 0.3)
+    assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize("limited", [in_process, in_thread])
+def test_the_limit_returns_the_result_and_what_was_printed(limited, capsys):
+    def work():
+        print("seen by the learner")
+        return torch.is_grad_enabled()
+
+    with torch.no_grad():
+        assert limited(work, 20) is False
+    assert limited(work, 20) is True
+    assert capsys.readouterr().out == "seen by the learner\n" * 2
+
+
+def test_the_check_reports_code_that_does_not_return(monkeypatch):
     monkeypatch.setattr(exercise, "SECONDS", 0.3)
+    verdict = judge(exercise.find("frame_index"), lambda *_: sleeps())
+    assert "never ends" in str(verdict)
 
-    def endless(*args):
-        while True:
-            try:
-                time.sleep(0.01)
-            except Exception:  # what a careless attempt might do
-                continue
 
-    assert "never ends" in str(judge(exercise.find("frame_index"), endless))
-    with at_most(0.05):
-        pass
-    time.sleep(0.2)  # the clock of a block that has ended raises nothing later
+@pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux only")
+def test_code_that_ends_its_process_is_reported():
+    with pytest.raises(Died, match="exit code 3"):
+        in_process(lambda: os._exit(3), 20)
+    verdict = judge(exercise.find("frame_index"), lambda *_: os._exit(3))
+    assert "has ended" in str(verdict)
 
 
 def test_the_learner_s_line_is_named():
     def attempt(num_frames, step_tokens):
         return torch.arange(num_frames).nonsense
 
-    said = str(judge(exercise.find("frame_index"), attempt))
-    assert "AttributeError" in said and "torch.arange(num_frames).nonsense" in said
+    message = str(judge(exercise.find("frame_index"), attempt))
+    assert "AttributeError" in message and "torch.arange(num_frames).nonsense" in message
 
 
 def test_checking_leaves_random_numbers_as_they_were():
     torch.manual_seed(5)
     wanted = torch.rand(1)
     torch.manual_seed(5)
-    judge(exercise.find("measure_reach"), exercise.answer("measure_reach"))
+    judge(exercise.find("measure_receptive_field"), exercise.answer("measure_receptive_field"))
     assert torch.equal(torch.rand(1), wanted)
 
 
-def test_progress_is_kept_and_a_broken_file_is_set_aside(capsys):
+def test_progress_is_kept_and_a_broken_file_is_set_aside():
     learner.file().write_text("my notes")
     own = exercise.answer("frame_index")
     exercise.check("frame_index", lambda *_: None)
@@ -128,16 +208,28 @@ def test_progress_is_kept_and_a_broken_file_is_set_aside(capsys):
     entry = json.loads(learner.file().read_text())["frame_index"]
     assert entry["tries"] == 2 and entry["solved"]
     assert "repeat_interleave" in learner.mine("frame_index")
-    assert learner.progress().loc[("05", "frame_index")].state.startswith("solved")
+    assert exercise.progress().loc[("05", "frame_index")].state.startswith("solved")
     exercise.check("frame_index", lambda *_: None)  # a later slip loses nothing
     assert "repeat_interleave" in learner.mine("frame_index")
 
 
+def test_two_kernels_lose_no_note():
+    """Each reads the file, changes it and writes it: without a lock one undoes the other's."""
+    code = ("import sys; from favor_mini.course import learner\n"
+            "for i in range(100): learner.note(sys.argv[1] + str(i), solved=True)")
+    started = [subprocess.Popen([sys.executable, "-c", code, name], cwd=ROOT) for name in "ab"]
+    assert [process.wait(120) for process in started] == [0, 0]
+    assert len(learner.read()) == 200
+
+
 def test_where_progress_cannot_be_kept_the_lesson_goes_on(tmp_path, monkeypatch, capsys):
+    learner._warn.cache_clear()
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("FAVOR_MINI_PROGRESS", str(tmp_path / "file" / "progress.json"))
-    exercise.check("frame_index", exercise.answer("frame_index"))
-    assert "could not be kept" in capsys.readouterr().out
+    for _ in range(2):
+        exercise.check("frame_index", exercise.answer("frame_index"))
+    found = capsys.readouterr().out
+    assert found.count("[solved]") == 2 and found.count("could not be saved") == 1
 
 
 @pytest.mark.parametrize("name", exercises())
@@ -145,10 +237,20 @@ def test_cards_are_whole(name):
     each = exercise.find(name)
     page = each._repr_html_()
     assert page.count("<details") == page.count("</details>") == 3
-    assert 1 <= each.difficulty <= 5 and each.minutes > 0 and len(each.hints) == 2 and "->" in each.shapes
+    assert 1 <= each.difficulty <= 5 and each.minutes > 0 and len(each.hints) == 2
+    assert "->" in each.shapes and each.name == each.answer.__name__
     assert exercise.source(each.answer).split("\n")[0] not in ("", "pass")
 
 
 def test_there_are_enough_of_them():
-    assert len(exercises()) >= 40
-    assert sum(map(len, BANK.values())) >= 120
+    assert len(exercises()) >= 64
+    assert sum(map(len, BANK.values())) >= 532
+
+
+def test_the_course_has_no_circle():
+    """`learner` imported `exercise`, which imports `learner`."""
+    for file in (ROOT / "favor_mini" / "course").glob("*.py"):
+        if file.stem in ("learner", "limit", "trial"):
+            tree = ast.parse(file.read_text(encoding="utf-8"))
+            assert not [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
+                        and "exercise" in [node.module, *(name.name for name in node.names)]]

@@ -1,11 +1,11 @@
-"""What the notebooks need and the mechanism never imports: exercises, figures, widgets, and what builds the notebooks.
+"""Exercises with checks, a learner's progress, widgets. Only notebooks and apps import it.
 
     from favor_mini.course import card, check, progress
 """
 
 import importlib
 
-_HOME = {"card": "exercise", "check": "exercise", "answer": "exercise", "progress": "learner", "mine": "learner"}
+_HOME = dict.fromkeys(("card", "check", "answer", "progress"), "exercise") | {"mine": "learner"}
 __all__ = [*_HOME]
 
 

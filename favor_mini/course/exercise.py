@@ -1,10 +1,10 @@
-"""Exercises: a card, a check that names the mistake it suspects, and the package's own function as the answer.
+"""Exercises: a card, a check that names the suspected mistake, and the package's answer.
 
-    card("block_causal")                                # goal, shapes, two hints and the answer, folded
-    block_causal = check("block_causal", block_causal)  # yours where it is right, else the package's, and why
+    card("block_causal")                                # goal, shapes, two hints, the answer
+    block_causal = check("block_causal", block_causal)  # yours if correct, else the package's
 
-An exercise is a *trial*: it draws random sizes and inputs, runs what the learner wrote and says what is wrong with what
-came out. Trials of one notebook stand in one file of `exercises/`. Whatever a learner hands in, nothing is raised.
+An exercise is a *trial*: a function that draws random sizes and inputs, runs the learner's code
+and reports what is wrong with its results. Those of notebook NN are in `exercises/nbNN.py`.
 """
 
 from __future__ import annotations
@@ -17,14 +17,17 @@ import re
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 
 from . import learner
-from .trial import Mistake, NotTried, TooLong, Trial, at_most
+from .limit import Died, TooLong, limited
+from .trial import Mistake, NotTried, Trial
 
 TRIALS, SECONDS = 5, 20.0  # per check; the seconds are for all of its trials together
 _EXERCISES: dict[str, Exercise] = {}
+_PARTS = re.compile(r"(.*)\n\nShapes: (.*)\nHint 1: (.*)\nHint 2: (.*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -42,43 +45,52 @@ class Exercise:
     trial: Callable[[Trial], None]
 
     def __str__(self) -> str:
-        return (f"Exercise {self.name} (difficulty {self.difficulty} of 5, about {self.minutes} minutes)\n"
-                f"{textwrap.fill(self.goal, 100)}\n{self.shapes}")
+        return (f"Exercise {self.name} (difficulty {self.difficulty} of 5, about {self.minutes} "
+                f"minutes)\n{textwrap.fill(self.goal, 100)}\n{self.shapes}")
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
         def folded(title: str, body: str) -> str:
-            return f"<details style='margin-top:4px'><summary>{title}</summary>{body}</details>"
+            return (f"<details style='margin-top:4px'><summary>{title}</summary>{body}</details>")
 
         stars = "●" * self.difficulty + "○" * (5 - self.difficulty)
-        return (f"<div style='border-left:5px solid #1f6fb2;padding:6px 14px;background:#f4f7fa;color:#1b2a41;max-width:900px'>"
-                f"<b>Exercise: <code>{self.name}</code></b> &nbsp; difficulty {stars} &nbsp; about {self.minutes} minutes"
-                f"<p style='margin:6px 0'>{_marked(self.goal)}</p><p style='margin:6px 0'>{_marked(self.shapes)}</p>"
-                + folded("Hint 1", f"<p>{_marked(self.hints[0])}</p>") + folded("Hint 2", f"<p>{_marked(self.hints[1])}</p>")
-                + folded(f"The package's own: <code>{_home(self.answer)}</code>", f"<pre>{html.escape(source(self.answer))}</pre>")
-                + "</div>")
+        home = f"{self.answer.__module__}.{self.answer.__qualname__}"
+        return ("<div style='border-left:5px solid #1f6fb2;padding:6px 14px;background:#f4f7fa;"
+                f"color:#1b2a41;max-width:900px'><b>Exercise: <code>{self.name}</code></b> &nbsp; "
+                f"difficulty {stars} &nbsp; about {self.minutes} minutes"
+                + "".join(f"<p style='margin:6px 0'>{_marked(text)}</p>"
+                          for text in (self.goal, self.shapes))
+                + "".join(folded(f"Hint {i}", f"<p>{_marked(hint)}</p>")
+                          for i, hint in enumerate(self.hints, 1))
+                + folded(f"The package's answer: <code>{home}</code>",
+                         f"<pre>{html.escape(source(self.answer))}</pre>") + "</div>")
 
 
-def exercise(name: str, *, notebook: str, answer: Callable, difficulty: int, minutes: int, goal: str, shapes: str,
-             hints: tuple[str, str]) -> Callable:
-    """Decorator: enter a trial as the exercise `name`, which is also what the learner's function or class is called.
+def exercise(answer: Callable, *, difficulty: int, minutes: int) -> Callable:
+    """Decorator: register a trial as the exercise named after `answer`; its docstring is the card.
+
+    The docstring has four texts: the goal (what to write and why), and after an empty line
+    `Shapes: ` (of arguments and result, in the letters of GLOSSARY.md), `Hint 1: ` (where to look)
+    and `Hint 2: ` (nearly how). `code` is in backticks, *stressed* words in asterisks.
 
     Args:
-        notebook: "05".
-        answer: the package's own function or class, which every trial accepts; or a few lines here that call a library's.
-        difficulty: 1 to 5. minutes: what somebody new to it takes.
-        goal: what to write and why. shapes: of arguments and result, in the glossary's letters. `code` in backticks.
-        hints: the first says where to look, the second nearly how.
+        answer: the package's own function or class, or a few lines that call a library.
+        difficulty: 1 to 5. minutes: what a newcomer takes.
     """
-    def enter(trial: Callable[[Trial], None]) -> Callable:
+    def register(trial: Callable[[Trial], None]) -> Callable:
+        name, home = answer.__name__, trial.__module__
         known = _EXERCISES.get(name)
-        if known and known.trial.__module__ != trial.__module__:
-            raise ValueError(f"exercise {name!r} stands in {known.trial.__module__} already")
-        _EXERCISES[name] = Exercise(name, notebook, answer, difficulty, minutes, goal, shapes, hints, trial)
+        if known and known.trial.__module__ != home:
+            raise ValueError(f"exercise {name!r} is in {known.trial.__module__} already. "
+                             "Fix: rename one")
+        texts = _PARTS.fullmatch(inspect.getdoc(trial)).groups()
+        goal, shapes, *hints = (" ".join(text.split()) for text in texts)
+        _EXERCISES[name] = Exercise(
+            name, home[-2:], answer, difficulty, minutes, goal, shapes, tuple(hints), trial)
         return trial
 
-    return enter
+    return register
 
 
 def exercises() -> dict[str, Exercise]:
@@ -91,7 +103,7 @@ def exercises() -> dict[str, Exercise]:
 
 
 def find(name: str) -> Exercise:
-    """The exercise of this name; a ValueError that lists the names where there is none."""
+    """The exercise of this name. Raises ValueError, which lists all names, where there is none."""
     known = exercises()
     if name not in known:
         raise ValueError(f"no exercise {name!r}; there are {', '.join(known)}")
@@ -99,7 +111,7 @@ def find(name: str) -> Exercise:
 
 
 def card(name: str) -> Exercise:
-    """An exercise's card, to be a cell's last line."""
+    """The card of an exercise, for the last line of a cell."""
     return find(name)
 
 
@@ -114,46 +126,63 @@ def source(thing) -> str:
 
 
 def check(name: str, attempt) -> Callable:
-    """Try an attempt on random sizes and say how it went; nothing it does is raised.
+    """Judge an attempt, print the verdict and save it as progress. Raises nothing.
 
     Returns:
-        the attempt where it is right, else the package's own, so that the notebook goes on.
+        the attempt if it is correct, else the package's own, so that the notebook can go on.
     """
     tested = find(name)
     verdict = judge(tested, attempt)
     if verdict is None:
         learner.note(name, solved=True, code=_code(attempt))
-        print(f"[solved] {name}: right on {TRIALS} trials with random sizes")
+        print(f"[solved] {name}: correct on {TRIALS} trials with random sizes")
         return attempt
     if isinstance(verdict, NotTried):
-        print(f"[not tried yet] {name}: the package's own stands in")
+        print(f"[not tried yet] {name}: the notebook goes on with the package's own")
         return tested.answer
     learner.note(name, solved=False)
-    print(textwrap.fill(f"[not yet] {name}: {verdict}", 110, subsequent_indent="    ", replace_whitespace=False))
-    print("    (until it is right the package's own stands in; hints are on the card)")
+    print(textwrap.fill(f"[not yet] {name}: {verdict}", 110, subsequent_indent="    ",
+                        replace_whitespace=False))
+    print("    (until it is correct, the notebook uses the package's own; hints are on the card)")
     return tested.answer
 
 
 def judge(tested: Exercise, attempt) -> Mistake | NotTried | None:
-    """What is wrong with an attempt; None where nothing is."""
+    """The mistake in an attempt, or None. The random state and the grad mode stay unchanged."""
     if not callable(attempt):
         kind = "class" if inspect.isclass(tested.answer) else "function"
-        return Mistake(f"expected a {kind}, found {type(attempt).__name__}; was the cell above run?")
+        return Mistake(f"expected a {kind}, found {type(attempt).__name__}; did you run the cell "
+                       "above?")
     random, grad = torch.random.get_rng_state(), torch.is_grad_enabled()
     try:
-        with at_most(SECONDS):
-            for seed in range(TRIALS):
-                torch.manual_seed(seed)
-                tested.trial(Trial(attempt, seed))
-    except (Mistake, NotTried) as verdict:
-        return verdict
-    except Exception as error:  # what came back is so odd that even comparing it fails
-        return Mistake(f"what came back could not be compared ({type(error).__name__}: {error}); see the shapes on the card")
+        _load(tested)
+        return limited(lambda: _try(tested, attempt), SECONDS)
     except TooLong:
-        return Mistake(f"no answer within {SECONDS:.0f} s; is there a loop that never ends?")
+        return Mistake(f"no result within {SECONDS:.0f} s; is there a loop that never ends?")
+    except Died as error:
+        return Mistake(f"the process that ran your code has ended ({error}); does it use too much "
+                       "memory, or `os._exit`?")
     finally:
         torch.random.set_rng_state(random)
         torch.set_grad_enabled(grad)
+
+
+@cache
+def _load(tested: Exercise) -> None:
+    """Run a trial once, so that forked processes find its imports and caches ready."""
+    _try(tested, tested.answer, trials=1)
+
+
+def _try(tested: Exercise, attempt, trials: int = TRIALS) -> Mistake | NotTried | None:
+    try:
+        for seed in range(trials):
+            torch.manual_seed(seed)
+            tested.trial(Trial(attempt, tested.answer, seed))
+    except (Mistake, NotTried) as verdict:
+        return verdict
+    except Exception as error:  # a result of a strange type, which cannot even be compared
+        return Mistake(f"the result could not be compared ({type(error).__name__}: {error}); see "
+                       "the shapes on the card")
     return None
 
 
@@ -170,5 +199,16 @@ def _marked(text: str) -> str:
     return re.sub(r"(?<![\w*])\*([^*\s][^*]*)\*(?![\w*])", r"<i>\1</i>", text)
 
 
-def _home(thing) -> str:
-    return f"{thing.__module__}.{thing.__qualname__}"
+def progress():
+    """All exercises with the learner's state of each, as a pandas table."""
+    import pandas as pd
+
+    known, rows = learner.read(), []
+    for each in exercises().values():
+        entry = known.get(each.name, {})
+        tried = f"tried {entry['tries']} x" if entry.get("tries") else ""
+        state = f"solved {entry['solved']}" if entry.get("solved") else tried
+        rows.append({"notebook": each.notebook, "exercise": each.name, "state": state,
+                     "difficulty": each.difficulty, "minutes": each.minutes})
+    columns = ["notebook", "exercise", "difficulty", "minutes", "state"]
+    return pd.DataFrame(rows, columns=columns).set_index(columns[:2])

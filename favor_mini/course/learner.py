@@ -1,6 +1,6 @@
-"""What a learner has solved, in one small file of theirs. Nothing leaves the machine.
+"""A learner's progress, kept in one small file on this machine. Nothing is sent anywhere.
 
-`~/.favor-mini/progress.json`, or the file that FAVOR_MINI_PROGRESS names. Removing it starts anew.
+The file is `~/.favor-mini/progress.json`, or the one that FAVOR_MINI_PROGRESS names.
 """
 
 from __future__ import annotations
@@ -8,45 +8,65 @@ from __future__ import annotations
 import json
 import os
 import time
+from functools import cache
 from pathlib import Path
+
+from filelock import FileLock
 
 from ..storage import atomic_write
 
 
 def file() -> Path:
-    """Where progress is kept."""
-    return Path(os.environ.get("FAVOR_MINI_PROGRESS") or Path.home() / ".favor-mini" / "progress.json")
+    """The progress file."""
+    named = os.environ.get("FAVOR_MINI_PROGRESS")
+    return Path(named or Path.home() / ".favor-mini" / "progress.json")
 
 
 def read() -> dict[str, dict]:
-    """By exercise: `tries`, `solved` (a date or None), `code` (the latest that was right). A file that cannot be read counts as empty."""
+    """By exercise: `tries`, `solved` (a date or None), `code` (the latest correct one).
+
+    A file that cannot be read counts as empty.
+    """
     try:
         known = json.loads(file().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RuntimeError):  # RuntimeError: there is no home folder
         return {}
-    return {name: entry for name, entry in known.items() if isinstance(entry, dict)} if isinstance(known, dict) else {}
+    known = known if isinstance(known, dict) else {}
+    return {name: entry for name, entry in known.items() if isinstance(entry, dict)}
 
 
 def note(name: str, *, solved: bool, code: str = "") -> None:
-    """Count a try, and keep the code where it was right. Where nothing can be written the lesson goes on, and says so."""
-    path, known = file(), read()
-    if path.exists() and not known:
-        _set_aside(path)
-    entry = {"tries": 0, "solved": None, "code": "", **known.get(name, {})}
-    entry["tries"] += 1
-    if solved:
-        entry["solved"] = entry["solved"] or time.strftime("%Y-%m-%d")
-        entry["code"] = code or entry["code"]
+    """Count a try, and keep the code if it was correct. Several kernels may do so at once.
+
+    Where the file cannot be written, a message says so, once.
+    """
     try:
+        path = file()
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as unfinished:
-            unfinished.write_text(json.dumps({**known, name: entry}, indent=1, ensure_ascii=False), encoding="utf-8")
-    except OSError as error:
-        print(f"(progress could not be kept in {path}: {error.strerror}; set FAVOR_MINI_PROGRESS to a file that can be written)")
+        with FileLock(f"{path}.lock", timeout=10):
+            known = read()
+            if not known:
+                _set_aside(path)
+            entry = {"tries": 0, "solved": None, "code": "", **known.get(name, {})}
+            entry["tries"] += 1
+            if solved:
+                entry["solved"] = entry["solved"] or time.strftime("%Y-%m-%d")
+                entry["code"] = code or entry["code"]
+            with atomic_write(path) as unfinished:
+                text = json.dumps({**known, name: entry}, indent=1, ensure_ascii=False)
+                unfinished.write_text(text, encoding="utf-8")
+    except (OSError, RuntimeError) as error:
+        _warn(getattr(error, "strerror", None) or str(error))
+
+
+@cache
+def _warn(reason: str) -> None:
+    print(f"(progress could not be saved: {reason}. The exercises work without it. "
+          "Fix: set FAVOR_MINI_PROGRESS to a file that can be written)")
 
 
 def _set_aside(path: Path) -> None:
-    """A file that is no progress file may be something of the learner's, or a broken one: it is kept beside."""
+    """Rename a file that holds something other than progress; it may be the learner's own."""
     try:
         if path.read_text(encoding="utf-8").strip() not in ("", "{}"):
             path.replace(path.with_name(path.name + ".broken"))
@@ -54,22 +74,6 @@ def _set_aside(path: Path) -> None:
         return
 
 
-def progress():
-    """All exercises with what became of them, as a pandas table."""
-    import pandas as pd
-
-    from .exercise import exercises
-
-    known = read()
-    rows = []
-    for each in exercises().values():
-        entry = known.get(each.name, {})
-        state = f"solved {entry['solved']}" if entry.get("solved") else f"tried {entry['tries']} x" if entry.get("tries") else ""
-        rows.append({"notebook": each.notebook, "exercise": each.name, "difficulty": each.difficulty, "minutes": each.minutes,
-                     "state": state})
-    return pd.DataFrame(rows, columns=["notebook", "exercise", "difficulty", "minutes", "state"]).set_index(["notebook", "exercise"])
-
-
 def mine(name: str) -> str:
-    """Your latest code for an exercise that was right; empty where there is none."""
+    """The learner's latest correct code for an exercise; empty where there is none."""
     return read().get(name, {}).get("code", "")

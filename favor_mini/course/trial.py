@@ -1,12 +1,9 @@
-"""One try of an exercise: random inputs, the attempt run on copies of them, and what came out held against what should have."""
+"""One trial of an exercise: draw random inputs, run the attempt on copies, compare the results."""
 
 from __future__ import annotations
 
 import copy
-import ctypes
-import threading
 import traceback
-from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -21,58 +18,102 @@ class NotTried(Exception):
     """The stub still raises NotImplementedError."""
 
 
-class TooLong(BaseException):
-    """Raised within an attempt that does not come back. No `Exception`, so that a bare-looking `except` lets it pass."""
-
-
 class Trial:
-    """One try with random sizes: draws inputs, runs the attempt on copies of them, compares what comes out."""
+    """One trial of an attempt.
 
-    def __init__(self, attempt, seed: int):
-        self.attempt, self.rng = attempt, np.random.default_rng(seed)
+    Args:
+        attempt: the learner's function or class.
+        answer: the package's own, which gives the expected results.
+    """
 
-    def number(self, low: int, high: int) -> int:
-        """A whole number from low to high, both included."""
+    def __init__(self, attempt, answer, seed: int):
+        self.attempt, self.answer, self.rng = attempt, answer, np.random.default_rng(seed)
+
+    def integer(self, low: int, high: int) -> int:
+        """A random integer from low to high, both included."""
         return int(self.rng.integers(low, high + 1))
 
+    def shuffled(self, *values: int) -> list[int]:
+        """The values in random order; sizes that are all different show swapped axes."""
+        return [int(value) for value in self.rng.permutation(values)]
+
     def randn(self, *shape: int) -> Tensor:
+        """Normally distributed numbers, float32."""
         return torch.from_numpy(self.rng.standard_normal(shape)).float()
 
-    def coins(self, *shape: int, share: float = 0.5) -> Tensor:
-        """Random booleans, True with the probability `share`."""
-        return torch.from_numpy(self.rng.random(shape) < share)
+    def randint(self, low: int, high: int, *shape: int) -> Tensor:
+        """Random integers from low to high - 1."""
+        return torch.from_numpy(self.rng.integers(low, high, shape))
+
+    def bernoulli(self, *shape: int) -> Tensor:
+        """Random booleans, True with the probability 0.5."""
+        return torch.from_numpy(self.rng.random(shape) < 0.5)
 
     def run(self, *args, **kwargs):
-        """What the attempt returns. Raises Mistake where it fails, returns nothing or changes what it was given."""
+        """What the attempt returns.
+
+        Raises:
+            Mistake: it fails, returns None or changes an argument. NotTried: it is still the stub.
+        """
         return self.call(self.attempt, *args, **kwargs)
 
     def call(self, thing, *args, **kwargs):
-        """As `run`, for something that the attempt made, such as a module."""
-        given = copy.deepcopy((args, kwargs))
+        """As `run`, for an object that the attempt made, such as a module."""
+        given, keywords = copy.deepcopy((args, kwargs))
         try:
-            found = thing(*given[0], **given[1])
+            found = thing(*given, **keywords)
         except NotImplementedError as error:
             raise NotTried from error
         except (Exception, SystemExit) as error:
-            raise Mistake(_told(error, getattr(thing, "forward", thing))) from None
+            raise Mistake(_failure(error, getattr(thing, "forward", thing))) from None
         if found is None:
             raise Mistake("it returned None; is a `return` missing?")
-        for place, before, after in [*((f"argument {i + 1}", *pair) for i, pair in enumerate(zip(args, given[0], strict=True))),
-                                     *((f"`{name}`", kwargs[name], given[1][name]) for name in kwargs)]:
-            if not _alike(before, after):
-                raise Mistake(f"{place} was changed in place: work on a copy (`x = x + 1`, not `x += 1`; `clone()` before writing into it)")
+        for i, (before, after) in enumerate(zip(args, given, strict=True)):
+            self._unchanged(f"argument {i + 1}", before, after)
+        for name in kwargs:
+            self._unchanged(f"`{name}`", kwargs[name], keywords[name])
         return found
 
-    def that(self, kept, message: str) -> None:
-        """Mistake(message) where `kept` is false."""
-        if not kept:
+    @staticmethod
+    def _unchanged(place: str, before, after) -> None:
+        if not _alike(before, after):
+            raise Mistake(f"{place} was changed in place: work on a copy (`x = x + 1`, not "
+                          "`x += 1`; `clone()` before writing into it)")
+
+    def require(self, condition, message: str) -> None:
+        """Raise Mistake(message) where `condition` is false."""
+        if not condition:
             raise Mistake(message)
 
-    def same(self, found, expected, suspects: dict | None = None, what: str = "the result", tolerance: float = 1e-4) -> None:
-        """Mistake where `found` is not `expected`: of the wrong kind, shape, dtype or value, in that order.
+    def require_tuple(self, found, length: int, message: str) -> None:
+        """Raise Mistake(message) where `found` is not a tuple or list of this length."""
+        self.require(isinstance(found, tuple | list) and len(found) == length, message)
+
+    def require_integer(self, found, message: str) -> None:
+        """Raise Mistake(message) where `found` is not an int; a bool is none."""
+        self.require(isinstance(found, int) and not isinstance(found, bool), message)
+
+    def check(self, args: tuple, suspects: dict | None = None, what: str = "the result", *,
+              tolerance: float = 1e-4, where: str = "", **kwargs) -> None:
+        """Compare the attempt with the package's answer on the same arguments; see `compare`.
 
         Args:
-            suspects: by what went wrong, in words, the value that this mistake gives; the first that `found` equals is named.
+            where: put in front of the message where the attempt fails, such as "without audio".
+        """
+        try:
+            found = self.run(*args, **kwargs)
+        except Mistake as mistake:
+            raise Mistake(f"{where}: {mistake}" if where else str(mistake)) from None
+        self.compare(found, self.answer(*args, **kwargs), suspects, what, tolerance=tolerance)
+
+    def compare(self, found, expected, suspects: dict | None = None, what: str = "the result",
+                *, tolerance: float = 1e-4) -> None:
+        """Raise Mistake where `found` is not `expected`, in type, shape, dtype or value.
+
+        Args:
+            suspects: message -> the value that this mistake gives. The first that `found` equals
+                is reported.
+            tolerance: relative and absolute.
         """
         for message, wrong in (suspects or {}).items():
             if not _differ(expected, wrong, tolerance):
@@ -84,58 +125,66 @@ class Trial:
 
 
 def _differ(expected, found, tolerance: float) -> str:
-    """In words, how `found` differs from `expected`; empty where it does not."""
-    if isinstance(expected, tuple):
-        if not isinstance(found, tuple | list) or len(found) != len(expected):
-            return f"should be {len(expected)} things (a tuple), found {_kind(found)}"
-        for i, (one, other) in enumerate(zip(expected, found, strict=True)):
-            if difference := _differ(one, other, tolerance):
-                return f"number {i + 1} of {len(expected)} {difference}"
-        return ""
+    """How `found` differs from `expected`, in words; empty where it does not."""
+    if isinstance(expected, tuple | list):
+        return _differ_items(expected, found, tolerance)
     if isinstance(expected, np.ndarray | Tensor):
-        if type(found) is not type(expected) and not (isinstance(found, Tensor) and isinstance(expected, Tensor)):
-            return f"should be a {'tensor' if isinstance(expected, Tensor) else 'numpy array'}, found {_kind(found)}"
-        if tuple(found.shape) != tuple(expected.shape):
-            return f"should have the shape {tuple(expected.shape)}, found {tuple(found.shape)}"
-        one, other = (torch.as_tensor(t).detach().cpu() for t in (expected, found))
-        if (one.dtype == torch.bool) != (other.dtype == torch.bool) or one.is_floating_point() < other.is_floating_point():
-            return f"should be of dtype {expected.dtype}, found {found.dtype}"
-        one, other = one.double(), other.double()
-        if not other.isfinite().all() and one.isfinite().all():
-            return "holds values that are not finite (nan or inf)"
-        apart = ((one - other).abs() > tolerance * (1 + one.abs())).nan_to_num()
-        apart |= one.isinf() & (one != other)
-        if not apart.any():
-            return ""
-        place = tuple(apart.nonzero()[0].tolist())
-        where = f" at {list(place)}" if place else ""
-        return (f"has the right shape but wrong values, {int(apart.sum())} of {apart.numel()}; the first{where}: "
-                f"{_short(other[place])} where {_short(one[place])} is expected")
-    if isinstance(expected, bool | str) or expected is None:
-        return "" if type(found) is type(expected) and found == expected else f"should be {expected!r}, found {_kind(found)}"
-    if isinstance(expected, int | float):
+        return _differ_arrays(expected, found, tolerance)
+    if isinstance(expected, int | float) and not isinstance(expected, bool):
         if isinstance(found, Tensor | np.ndarray | np.generic) and np.size(found) == 1:
             found = found.item()
         if isinstance(found, bool) or not isinstance(found, int | float):
             return f"should be a number, found {_kind(found)}"
-        return "" if abs(found - expected) <= tolerance * (1 + abs(expected)) else f"should be {_short(expected)}, found {_short(found)}"
-    if isinstance(expected, list):
-        if not isinstance(found, list | tuple):
-            return f"should be a list, found {_kind(found)}"
-        if len(found) != len(expected):
-            return f"should have {len(expected)} entries, found {len(found)}"
-        for i, (one, other) in enumerate(zip(expected, found, strict=True)):
-            if difference := _differ(one, other, tolerance):
-                return f"entry {i} {difference}"
-        return ""
+        near = abs(found - expected) <= tolerance * (1 + abs(expected))
+        return "" if near else f"should be {_short(expected)}, found {_short(found)}"
     if isinstance(expected, dict):
         if not isinstance(found, dict) or set(found) != set(expected):
             return f"should be a dict with the keys {sorted(expected)}, found {_kind(found)}"
-        for key, one in expected.items():
-            if difference := _differ(one, found[key], tolerance):
-                return f"under {key!r} {difference}"
+        return _first(((f"under {key!r}", one, found[key]) for key, one in expected.items()),
+                      tolerance)
+    same = type(found) is type(expected) or not isinstance(expected, bool | str | None)
+    return "" if same and found == expected else f"should be {expected!r}, found {_kind(found)}"
+
+
+def _first(entries, tolerance: float) -> str:
+    """The first difference in entries (place, expected, found)."""
+    for place, one, other in entries:
+        if difference := _differ(one, other, tolerance):
+            return f"{place} {difference}"
+    return ""
+
+
+def _differ_items(expected: tuple | list, found, tolerance: float) -> str:
+    kind, place = ("tuple", "result") if isinstance(expected, tuple) else ("list", "entry")
+    if not isinstance(found, tuple | list):
+        return f"should be a {kind} of {len(expected)}, found {_kind(found)}"
+    if len(found) != len(expected):
+        return f"should have {len(expected)} entries, found {len(found)}"
+    return _first(((f"{place} {i + 1} of {len(expected)}", one, other)
+                   for i, (one, other) in enumerate(zip(expected, found, strict=True))), tolerance)
+
+
+def _differ_arrays(expected: np.ndarray | Tensor, found, tolerance: float) -> str:
+    kind = Tensor if isinstance(expected, Tensor) else np.ndarray
+    if not isinstance(found, kind):
+        return f"should be a {'tensor' if kind is Tensor else 'numpy array'}, found {_kind(found)}"
+    if tuple(found.shape) != tuple(expected.shape):
+        return f"should have the shape {tuple(expected.shape)}, found {tuple(found.shape)}"
+    one, other = (torch.as_tensor(t).detach().cpu() for t in (expected, found))
+    booleans = one.dtype == torch.bool, other.dtype == torch.bool
+    if booleans[0] != booleans[1] or one.is_floating_point() < other.is_floating_point():
+        return f"should be of dtype {expected.dtype}, found {found.dtype}"
+    one, other = one.double(), other.double()
+    if not other.isfinite().all() and one.isfinite().all():
+        return "has values that are not finite (nan or inf)"
+    wrong = ((one - other).abs() > tolerance * (1 + one.abs())).nan_to_num()
+    wrong |= one.isinf() & (one != other)
+    if not wrong.any():
         return ""
-    return "" if found == expected else f"should be {expected!r}, found {_kind(found)}"
+    place = tuple(wrong.nonzero()[0].tolist())
+    where = f" at {list(place)}" if place else ""
+    return (f"has the right shape, but {int(wrong.sum())} of {wrong.numel()} values are wrong. The "
+            f"first{where}: found {_short(other[place])}, expected {_short(one[place])}")
 
 
 def _short(number) -> str:
@@ -153,46 +202,23 @@ def _kind(found) -> str:
 
 
 def _alike(before, after) -> bool:
-    """Whether an argument still holds what it held; what cannot be compared counts as alike."""
+    """Whether an argument is unchanged; types that cannot be compared count as unchanged."""
     if isinstance(before, Tensor) and isinstance(after, Tensor):
         return before.shape == after.shape and torch.equal(before, after)
     if isinstance(before, np.ndarray) and isinstance(after, np.ndarray):
         return before.shape == after.shape and bool((before == after).all())
-    if isinstance(before, list | dict) and type(before) is type(after):
-        if len(before) != len(after) or isinstance(before, dict) and set(before) != set(after):
-            return False
-        pairs = zip(before, after, strict=True) if isinstance(before, list) else ((before[k], after[k]) for k in before)
-        return all(_alike(one, other) for one, other in pairs)
+    if isinstance(before, list) and isinstance(after, list):
+        return len(before) == len(after) and all(map(_alike, before, after))
+    if isinstance(before, dict) and isinstance(after, dict):
+        return set(before) == set(after) and all(_alike(before[key], after[key]) for key in before)
     return True
 
 
-def _told(error: BaseException, thing) -> str:
-    """An error of the attempt's: what and in which of its lines."""
-    code = getattr(thing, "__code__", None) or getattr(getattr(thing, "__func__", None), "__code__", None)
+def _failure(error: BaseException, thing) -> str:
+    """An exception of the attempt: its type, the attempt's line that raised it, its message."""
+    code = getattr(thing, "__code__", None) or getattr(getattr(thing, "__func__", 0), "__code__", 0)
     name = code.co_filename if code else None
     lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == name]
     where = f" in your line `{lines[-1].line}`" if lines and lines[-1].line else ""
-    said = str(error).strip().split("\n")[0][:200]
-    return f"it raised {type(error).__name__}{where}" + (f": {said}" if said else "")
-
-
-@contextmanager
-def at_most(seconds: float):
-    """Raise TooLong within the block once so many seconds have passed; works on every system, as no signal is needed."""
-    thread = ctypes.c_ulong(threading.get_ident())
-    lock, over = threading.Lock(), False
-
-    def stop():
-        with lock:
-            if not over:
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(TooLong))
-
-    timer = threading.Timer(seconds, stop)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        with lock:
-            over = True
-        timer.cancel()
+    text = str(error).strip().split("\n")[0][:200]
+    return f"it raised {type(error).__name__}{where}" + (f": {text}" if text else "")

@@ -64,8 +64,11 @@ def a_word(predicted, answers):
 
 
 WRONG = {
-    "count_vectors": [(rounded_down, "round up"), (one_more, "too many"), (windows_only, "each becomes N"),
-                      (every_frame, "frames times queries"), (no_rounding, "no half window")],
-    "matches": [(equal, "capitals"), (lower_only, "full stop"), (stripped, "spaces"), (first_only, "only the first"), (within, "within"),
-                (part_of, "a part of the answer"), (bag_of_words, "order"), (a_word, "True or False"), (with_articles, "article")],
+    "count_vectors": [(rounded_down, "round up"), (one_more, "too many"),
+                      (windows_only, "each becomes N"), (every_frame, "frames times queries"),
+                      (no_rounding, "no half window")],
+    "matches": [(equal, "capitals"), (lower_only, "full stop"), (stripped, "spaces"),
+                (first_only, "only the first"), (within, "within"),
+                (part_of, "a part of the answer"), (bag_of_words, "order"),
+                (a_word, "True or False"), (with_articles, "article")]
 }

@@ -19,7 +19,8 @@ def last_picture_first(times, duration, frame_rate=2.0):
 
 
 def next_picture(times, duration, frame_rate=2.0):
-    return np.searchsorted(times, _moments(duration, frame_rate), side="right").clip(0, len(times) - 1)
+    begun = np.searchsorted(times, _moments(duration, frame_rate), side="right")
+    return begun.clip(0, len(times) - 1)
 
 
 def nearest_picture(times, duration, frame_rate=2.0):
@@ -73,7 +74,8 @@ def the_wrong_way(clip, seconds):
 def longer_clip(clip, seconds):
     shift = round(seconds * clip.sampling_rate)
     gap = np.zeros(abs(shift), np.float32)
-    return replace(clip, waveform=np.concatenate([gap, clip.waveform] if shift > 0 else [clip.waveform, gap]))
+    parts = [gap, clip.waveform] if shift > 0 else [clip.waveform, gap]
+    return replace(clip, waveform=np.concatenate(parts))
 
 
 def waveform_alone(clip, seconds):
@@ -122,7 +124,8 @@ def silent_without_shift(clip, seconds):
 
 
 def _mel(waveform, **changes):
-    settings = {"sr": 16000, "n_fft": 400, "hop_length": 160, "n_mels": 80, "pad_mode": "reflect", **changes}
+    settings = {"sr": 16000, "n_fft": 400, "hop_length": 160, "n_mels": 80, "pad_mode": "reflect",
+                **changes}
     mel = librosa.feature.melspectrogram(y=waveform, **settings)
     return mel[:, : len(waveform) // 160]
 
@@ -150,7 +153,8 @@ def no_scale(waveform):
 
 
 def one_more_column(waveform):
-    return _scaled(librosa.feature.melspectrogram(y=waveform, sr=16000, n_fft=400, hop_length=160, n_mels=80, pad_mode="reflect"))
+    return _scaled(librosa.feature.melspectrogram(
+        y=waveform, sr=16000, n_fft=400, hop_length=160, n_mels=80, pad_mode="reflect"))
 
 
 def zeros_at_the_ends(waveform):
@@ -190,7 +194,8 @@ def begun_and_filled_up(waveform):
 
 
 def _by_hand(waveform, window):
-    pieces = np.lib.stride_tricks.sliding_window_view(np.pad(waveform, 200, mode="reflect"), 400)[::160][: len(waveform) // 160]
+    padded = np.pad(waveform, 200, mode="reflect")
+    pieces = np.lib.stride_tricks.sliding_window_view(padded, 400)[::160][: len(waveform) // 160]
     power = np.abs(np.fft.rfft(pieces * window)) ** 2
     return _scaled(librosa.filters.mel(sr=16000, n_fft=400, n_mels=80) @ power.T)
 
@@ -276,7 +281,8 @@ def time_in_front(mel, kernels):
 
 
 def _counts(clip, tokens, frames=None, steps=None):
-    frames = (-(-tokens // 25) if len(clip.frames) == 1 and tokens else len(clip.frames)) if frames is None else frames
+    if frames is None:
+        frames = -(-tokens // 25) if len(clip.frames) == 1 and tokens else len(clip.frames)
     steps = max(frames, -(-tokens // 25)) if steps is None else steps
     return {"num_frames": frames, "audio_tokens": tokens, "steps": steps}
 
@@ -323,27 +329,41 @@ def mel_columns(clip):
 
 
 WRONG = {
-    "grid_frames": [(last_picture_first, "answer -1"), (next_picture, "after* the one on screen"), (nearest_picture, "*nearest*"),
-                    (not_yet_begun, "at that very moment"), (evenly_spaced, "evenly spaced"), (rounded_down, "ceiling of duration"),
-                    (times_themselves, "these are times"), (one_moment_more, "one moment too many"), (a_list, "makes one of a list")],
-    "delay_sound": [(rolled, "np.roll"), (the_wrong_way, "swapped"), (longer_clip, "become longer"), (waveform_alone, "expected a `Clip`"),
-                    (moves_the_given_clip, "given has changed"), (moves_the_given_waveform, "is for others to use"),
-                    (in_frames, "of *seconds*, or of frames"), (silent_without_shift, "`wave[:-0]` is empty"),
-                    (silent_altogether, "only a shift longer than the clip"), (at_a_rate_of_its_own, "you take 16,000"),
-                    (cut_to_samples, "`int` cuts off"), (in_double_precision, "is float64 now")],
-    "log_mel": [(natural_log, "natural"), (magnitudes, "magnitudes"), (no_floor, "nothing is lifted"), (no_scale, "scale is missing"),
-                (one_more_column, "one column too many"), (zeros_at_the_ends, "librosa fills up"), (decibels, "(10 times log10)"),
-                (other_scale_of_pitch, "another mel scale"), (time_first, "bands and time"), (floor_of_each_column, "its *own* greatest"),
-                (greatest_before_the_cut, "leave it away first"), (by_the_formula_alone, "with `center=True`"),
-                (begun_and_filled_up, "half a window late"), (symmetric_window, "periodic Hann"), (double_precision, "but float64"),
-                (a_tensor, "makes one of a tensor"), (rate_left_out, "22,050"), (filters_of_one_height, "norm=None"),
-                (decibels_below_the_greatest, "(`ref`)"), (bels_below_the_greatest, "only needed for the floor"),
+    "grid_frames": [(last_picture_first, "return -1"), (next_picture, "after* the one on screen"),
+                    (nearest_picture, "*nearest*"), (not_yet_begun, "at that very moment"),
+                    (evenly_spaced, "evenly spaced"), (rounded_down, "ceiling of duration"),
+                    (times_themselves, "these are times"), (one_moment_more, "one moment too many"),
+                    (a_list, "converts a list")],
+    "delay_sound": [(rolled, "np.roll"), (the_wrong_way, "swapped"), (longer_clip, "become longer"),
+                    (waveform_alone, "expected a `Clip`"),
+                    (moves_the_given_clip, "given clip has changed"),
+                    (moves_the_given_waveform, "others use its waveform"),
+                    (in_frames, "of *seconds*, or of frames"),
+                    (silent_without_shift, "`wave[:-0]` is empty"),
+                    (silent_altogether, "only a shift longer than the clip"),
+                    (at_a_rate_of_its_own, "you assume 16,000"),
+                    (cut_to_samples, "`int` truncates"), (in_double_precision, "now is float64")],
+    "log_mel": [(natural_log, "natural"), (magnitudes, "magnitudes"),
+                (no_floor, "there is no floor"), (no_scale, "scale is missing"),
+                (one_more_column, "one column too many"),
+                (zeros_at_the_ends, "librosa pads with zeros"), (decibels, "(10 times log10)"),
+                (other_scale_of_pitch, "another mel scale"), (time_first, "bands and time"),
+                (floor_of_each_column, "floor of its *own*"),
+                (greatest_before_the_cut, "drop it first"), (by_the_formula_alone, "`center=True`"),
+                (begun_and_filled_up, "half a window late"), (symmetric_window, "periodic Hann"),
+                (double_precision, "but float64"), (a_tensor, "converts a tensor"),
+                (rate_left_out, "22,050"), (filters_of_one_height, "norm=None"),
+                (decibels_below_the_greatest, "(`ref`)"),
+                (bels_below_the_greatest, "only needed for the floor"),
                 (nothing_has_no_logarithm, "minus infinity")],
-    "halve_rate": [(not_halved, "not halved"), (odd_columns, "odd columns"), (unpadded, "no padding"),
-                   (flipped, "flipped"), (averaged, "averages"), (channels_kept, "not summed"), (time_in_front, "time comes last"),
+    "halve_rate": [(not_halved, "not halved"), (odd_columns, "odd columns"),
+                   (unpadded, "no padding"), (flipped, "flipped"), (averaged, "averages"),
+                   (channels_kept, "no sum over channels"), (time_in_front, "time comes last"),
                    (zeros_in_front, "both columns of zeros"), (pairs_only, "last output is lost"),
-                   (one_kernel_for_all, "one channel's weights"), (first_channel, "only the first channel")],
-    "count_tokens": [(tokens_rounded_down, "last audio token"), (steps_rounded_down, "last step"), (still_once, "shown in every step"),
-                     (shorter_counts, "*shorter* stream"), (frames_count, "only the frames"), (sound_counts, "only the sound"),
-                     (mel_columns, "not 160"), (whole_numbers_as_floats, "not whole numbers")],
+                   (one_kernel_for_all, "one channel's weights"),
+                   (first_channel, "only the first channel")],
+    "count_tokens": [(tokens_rounded_down, "last audio token"), (steps_rounded_down, "last step"),
+                     (still_once, "repeated in every step"), (shorter_counts, "*shorter* stream"),
+                     (frames_count, "only the frames"), (sound_counts, "only the audio"),
+                     (mel_columns, "not 160"), (whole_numbers_as_floats, "not integers")]
 }

@@ -6,7 +6,8 @@ import torch.nn.functional as F
 
 
 def _squares(frames, size):
-    return frames.unflatten(3, (-1, size)).unflatten(2, (-1, size))  # [T, 3, rows, size, columns, size]
+    cut = frames.unflatten(3, (-1, size))
+    return cut.unflatten(2, (-1, size))  # [T, 3, rows, size, columns, size]
 
 
 def down_the_columns(frames, size):
@@ -54,7 +55,8 @@ def interleaved(encoder, input_features):
 
 
 def side_by_side(encoder, input_features):
-    return torch.cat([encoder(chunk).last_hidden_state for chunk in input_features.unbind(1)], dim=-1)
+    chunks = [encoder(chunk).last_hidden_state for chunk in input_features.unbind(1)]
+    return torch.cat(chunks, dim=-1)
 
 
 def others_chunks(encoder, input_features):
@@ -72,7 +74,8 @@ def _queries(encoder, patches):
 
 
 def _looked(encoder, patches, ids, mask):
-    return encoder.qformer(input_ids=ids, attention_mask=mask, query_embeds=_queries(encoder, patches),
+    return encoder.qformer(input_ids=ids, attention_mask=mask,
+                           query_embeds=_queries(encoder, patches),
                            encoder_hidden_states=patches).last_hidden_state
 
 
@@ -99,7 +102,8 @@ def question_returned(encoder, patches, question_ids=None, question_mask=None):
 
 
 def last_tokens(encoder, patches, question_ids=None, question_mask=None):
-    return question_returned(encoder, patches, question_ids, question_mask)[:, -encoder.query_tokens.shape[1]:]
+    whole = question_returned(encoder, patches, question_ids, question_mask)
+    return whole[:, -encoder.query_tokens.shape[1]:]
 
 
 def mask_in_wrong_order(encoder, patches, question_ids=None, question_mask=None):
@@ -147,7 +151,8 @@ def outputs(features, labels, classes):
 
 def ridge(features, labels, classes):
     inputs = _with_ones(features)
-    return torch.linalg.solve(inputs.T @ inputs + torch.eye(inputs.shape[1]), inputs.T @ F.one_hot(labels, classes).float())
+    return torch.linalg.solve(inputs.T @ inputs + torch.eye(inputs.shape[1]),
+                              inputs.T @ F.one_hot(labels, classes).float())
 
 
 def plain(found, truth):
@@ -159,7 +164,8 @@ def precision(found, truth):
 
 
 def absent_is_zero(found, truth):
-    shares = [(found[truth == c] == c).mean() if (truth == c).any() else 0.0 for c in range(max(found.max(), truth.max()) + 1)]
+    shares = [(found[truth == c] == c).mean() if (truth == c).any() else 0.0
+              for c in range(max(found.max(), truth.max()) + 1)]
     return float(np.mean(shares))
 
 
@@ -172,16 +178,21 @@ def percent(found, truth):
 
 
 WRONG = {
-    "cut_patches": [(down_the_columns, "down the columns"), (unfold_as_it_is, "are swapped"), (pixel_by_pixel, "stand together"),
-                    (strips, "strips"), (still_two_axes, "still apart")],
-    "encode_audio": [(not_joined, "not joined"), (batch_lost, "bring back B"), (first_chunk, "only the first chunk"),
-                     (mean_of_chunks, "averaged"), (interleaved, "interleaved"), (side_by_side, "along the features"),
-                     (others_chunks, "one another's chunks"), (the_object, "returns an object")],
-    "query_patches": [(never_looked, "not looked yet"), (question_ignored, "no effect"), (padding_seen, "padding of the question is seen"),
-               (question_returned, "keep the first V"), (last_tokens, "*last* V"), (mask_in_wrong_order, "queries come first"),
-               (mask_reversed, "reversed")],
-    "fit_probe": [(no_bias, "no bias"), (bias_first, "*last* row"), (numbers_as_targets, "one-hot"), (turned, "swapped"),
-                  (plus_and_minus, "-1 and 1"), (outputs, "not the weights"), (ridge, "least squares, exactly")],
-    "balanced_accuracy": [(plain, "plain accuracy"), (precision, "precision"), (absent_is_zero, "never occurs"),
-                          (silence_left_out, "left out"), (percent, "percent")],
+    "cut_patches": [(down_the_columns, "down the columns"), (unfold_as_it_is, "are swapped"),
+                    (pixel_by_pixel, "are together"), (strips, "strips"),
+                    (still_two_axes, "still two axes")],
+    "encode_audio": [(not_joined, "not joined"), (batch_lost, "split it into B and C"),
+                     (first_chunk, "only the first chunk"), (mean_of_chunks, "averaged"),
+                     (interleaved, "interleaved"), (side_by_side, "along the features"),
+                     (others_chunks, "mixed up"), (the_object, "returns an object")],
+    "query_patches": [(never_looked, "before the Q-Former"), (question_ignored, "no effect"),
+                      (padding_seen, "padding of the question is attended to"),
+                      (question_returned, "keep the first V"), (last_tokens, "*last* V"),
+                      (mask_in_wrong_order, "put the queries first"), (mask_reversed, "inverted")],
+    "fit_probe": [(no_bias, "no bias"), (bias_first, "*last* row"), (numbers_as_targets, "one-hot"),
+                  (turned, "swapped"), (plus_and_minus, "-1 and 1"), (outputs, "not the weights"),
+                  (ridge, "exact least-squares")],
+    "balanced_accuracy": [
+        (plain, "plain accuracy"), (precision, "precision"), (absent_is_zero, "never occurs"),
+        (silence_left_out, "left out"), (percent, "percent")]
 }

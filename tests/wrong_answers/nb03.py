@@ -10,6 +10,12 @@ from favor_mini.sync import pad_steps, split_steps, step_mask, synchronise
 from favor_mini.world.questions import FAMILIES
 
 
+def _as_long(*masks):
+    """The masks, padded with False to the length of the longest."""
+    length = max(mask.shape[1] for mask in masks)
+    return [F.pad(mask, (0, length - mask.shape[1])) for mask in masks]
+
+
 def rest_lost(audio, audio_tokens):
     steps = audio.shape[1] // audio_tokens
     return audio[:, : steps * audio_tokens].reshape(audio.shape[0], steps, audio_tokens, -1)
@@ -35,7 +41,8 @@ def dealt_round(audio, audio_tokens):
 
 def last_token_repeated(audio, audio_tokens):
     missing = -audio.shape[1] % audio_tokens
-    return torch.cat([audio, audio[:, -1:].repeat(1, missing, 1)], dim=1).unflatten(1, (-1, audio_tokens))
+    padded = torch.cat([audio, audio[:, -1:].repeat(1, missing, 1)], dim=1)
+    return padded.unflatten(1, (-1, audio_tokens))
 
 
 def float32_steps(audio, audio_tokens):
@@ -51,7 +58,8 @@ def joined_with_float32(audio, audio_tokens):  # float64 stays, bfloat16 does no
 
 
 def stacked(audio, audio_tokens):  # right, but for a clip without sound
-    return torch.stack(F.pad(audio, (0, 0, 0, -audio.shape[1] % audio_tokens)).split(audio_tokens, dim=1), dim=1)
+    padded = F.pad(audio, (0, 0, 0, -audio.shape[1] % audio_tokens))
+    return torch.stack(padded.split(audio_tokens, dim=1), dim=1)
 
 
 def padded_in_front(stream, num_frames, step_tokens):
@@ -141,11 +149,13 @@ def added(visual, audio, *, audio_tokens):
 
 
 def step_of_a(visual, audio, *, audio_tokens):
-    return torch.cat([half[:, :, :audio_tokens] for half in _both(visual, audio, audio_tokens)], dim=-1)
+    return torch.cat([half[:, :, :audio_tokens] for half in _both(visual, audio, audio_tokens)],
+                     dim=-1)
 
 
 def step_of_v(visual, audio, *, audio_tokens):
-    return torch.cat([half[:, :, : visual.shape[2]] for half in _both(visual, audio, audio_tokens)], dim=-1)
+    return torch.cat([half[:, :, : visual.shape[2]] for half in _both(visual, audio, audio_tokens)],
+                     dim=-1)
 
 
 def float32_result(visual, audio, *, audio_tokens):
@@ -157,7 +167,8 @@ def float32_result(visual, audio, *, audio_tokens):
 
 def shorter_stream(visual, audio, *, audio_tokens):
     steps = split_steps(audio, audio_tokens)
-    return torch.cat(_both(visual, audio, audio_tokens), dim=-1)[:, : min(visual.shape[1], steps.shape[1])]
+    length = min(visual.shape[1], steps.shape[1])
+    return torch.cat(_both(visual, audio, audio_tokens), dim=-1)[:, :length]
 
 
 def floor_steps(visual, audio, *, audio_tokens):
@@ -171,8 +182,8 @@ def positional_only(visual, audio, tokens):
 
 def both_needed(frame_mask, audio_mask, *, audio_tokens):
     heard = split_steps(audio_mask[..., None], audio_tokens).any(2)[..., 0]
-    length = max(frame_mask.shape[1], heard.shape[1])
-    return F.pad(frame_mask, (0, length - frame_mask.shape[1])) & F.pad(heard, (0, length - heard.shape[1]))
+    frame_mask, heard = _as_long(frame_mask, heard)
+    return frame_mask & heard
 
 
 def picture_only(frame_mask, audio_mask, *, audio_tokens):
@@ -182,26 +193,26 @@ def picture_only(frame_mask, audio_mask, *, audio_tokens):
 
 def full_steps(frame_mask, audio_mask, *, audio_tokens):
     heard = split_steps(audio_mask[..., None], audio_tokens).all(2)[..., 0]
-    length = max(frame_mask.shape[1], heard.shape[1])
-    return F.pad(frame_mask, (0, length - frame_mask.shape[1])) | F.pad(heard, (0, length - heard.shape[1]))
+    frame_mask, heard = _as_long(frame_mask, heard)
+    return frame_mask | heard
 
 
 def first_token(frame_mask, audio_mask, *, audio_tokens):
     heard = audio_mask[:, ::audio_tokens]
-    length = max(frame_mask.shape[1], heard.shape[1])
-    return F.pad(frame_mask, (0, length - frame_mask.shape[1])) | F.pad(heard, (0, length - heard.shape[1]))
+    frame_mask, heard = _as_long(frame_mask, heard)
+    return frame_mask | heard
 
 
 def last_token(frame_mask, audio_mask, *, audio_tokens):
     heard = split_steps(audio_mask[..., None], audio_tokens)[:, :, -1, 0]
-    length = max(frame_mask.shape[1], heard.shape[1])
-    return F.pad(frame_mask, (0, length - frame_mask.shape[1])) | F.pad(heard, (0, length - heard.shape[1]))
+    frame_mask, heard = _as_long(frame_mask, heard)
+    return frame_mask | heard
 
 
 def either_not_both(frame_mask, audio_mask, *, audio_tokens):
     heard = split_steps(audio_mask[..., None], audio_tokens).any(2)[..., 0]
-    length = max(frame_mask.shape[1], heard.shape[1])
-    return F.pad(frame_mask, (0, length - frame_mask.shape[1])) ^ F.pad(heard, (0, length - heard.shape[1]))
+    frame_mask, heard = _as_long(frame_mask, heard)
+    return frame_mask ^ heard
 
 
 def sound_only(frame_mask, audio_mask, *, audio_tokens):
@@ -215,8 +226,8 @@ def as_long_as_the_picture(frame_mask, audio_mask, *, audio_tokens):
 
 def pooled(frame_mask, audio_mask, *, audio_tokens):  # right, but for a clip without sound
     heard = F.max_pool1d(audio_mask[:, None].float(), audio_tokens, ceil_mode=True)[:, 0] > 0
-    length = max(frame_mask.shape[1], heard.shape[1])
-    return F.pad(frame_mask, (0, length - frame_mask.shape[1])) | F.pad(heard, (0, length - heard.shape[1]))
+    frame_mask, heard = _as_long(frame_mask, heard)
+    return frame_mask | heard
 
 
 def padded_with_true(frame_mask, audio_mask, *, audio_tokens):
@@ -248,7 +259,8 @@ def _halves(visual, audio, frame_mask, audio_mask, audio_tokens):
 
 def audio_first(visual, audio, frame_mask, audio_mask, *, audio_tokens):
     seen, heard, real = _halves(visual, audio, frame_mask, audio_mask, audio_tokens)
-    return torch.cat([F.pad(heard, (seen.shape[-1], 0)), F.pad(seen, (0, heard.shape[-1]))], dim=2), real
+    left, right = F.pad(seen, (0, heard.shape[-1])), F.pad(heard, (seen.shape[-1], 0))
+    return torch.cat([right, left], dim=2), real
 
 
 def side_by_side(visual, audio, frame_mask, audio_mask, *, audio_tokens):
@@ -258,12 +270,14 @@ def side_by_side(visual, audio, frame_mask, audio_mask, *, audio_tokens):
 
 def same_features(visual, audio, frame_mask, audio_mask, *, audio_tokens):
     seen, heard, real = _halves(visual, audio, frame_mask, audio_mask, audio_tokens)
-    return torch.cat([F.pad(seen, (0, heard.shape[-1])), F.pad(heard, (0, seen.shape[-1]))], dim=2), real
+    left, right = F.pad(seen, (0, heard.shape[-1])), F.pad(heard, (0, seen.shape[-1]))
+    return torch.cat([left, right], dim=2), real
 
 
 def swapped_halves(visual, audio, frame_mask, audio_mask, *, audio_tokens):
     seen, heard, real = _halves(visual, audio, frame_mask, audio_mask, audio_tokens)
-    return torch.cat([F.pad(seen, (heard.shape[-1], 0)), F.pad(heard, (0, seen.shape[-1]))], dim=2), real
+    left, right = F.pad(seen, (heard.shape[-1], 0)), F.pad(heard, (0, seen.shape[-1]))
+    return torch.cat([left, right], dim=2), real
 
 
 def in_turns(visual, audio, frame_mask, audio_mask, *, audio_tokens):
@@ -277,8 +291,9 @@ def in_turns(visual, audio, frame_mask, audio_mask, *, audio_tokens):
 def in_turns_with_zeros(visual, audio, frame_mask, audio_mask, *, audio_tokens):
     seen, heard, real = _halves(visual, audio, frame_mask, audio_mask, audio_tokens)
     size = real.shape[1], max(seen.shape[2], heard.shape[2])
-    seen, heard = F.pad(pad_steps(seen, *size), (0, heard.shape[-1])), F.pad(pad_steps(heard, *size), (seen.shape[-1], 0))
-    return torch.stack([seen, heard], dim=3).flatten(2, 3), real
+    left = F.pad(pad_steps(seen, *size), (0, heard.shape[-1]))
+    right = F.pad(pad_steps(heard, *size), (seen.shape[-1], 0))
+    return torch.stack([left, right], dim=3).flatten(2, 3), real
 
 
 def zeroed_by_step(visual, audio, frame_mask, audio_mask, *, audio_tokens):
@@ -288,7 +303,8 @@ def zeroed_by_step(visual, audio, frame_mask, audio_mask, *, audio_tokens):
 
 
 def zeroed_by_token(visual, audio, frame_mask, audio_mask, *, audio_tokens):
-    visual, audio = visual.masked_fill(~frame_mask[..., None, None], 0), audio.masked_fill(~audio_mask[..., None], 0)
+    visual = visual.masked_fill(~frame_mask[..., None, None], 0)
+    audio = audio.masked_fill(~audio_mask[..., None], 0)
     real = step_mask(frame_mask, audio_mask, audio_tokens=audio_tokens)
     return no_mask(visual, audio, frame_mask, audio_mask, audio_tokens=audio_tokens), real
 
@@ -301,7 +317,8 @@ def one_width(visual, audio, frame_mask, audio_mask, *, audio_tokens):
 
 def clip_by_stream(visual, audio, frame_mask, audio_mask, *, audio_tokens):
     seen, heard, real = _halves(visual, audio, frame_mask, audio_mask, audio_tokens)
-    both = F.pad(seen, (0, heard.shape[-1])).flatten(1, 2), F.pad(heard, (seen.shape[-1], 0)).flatten(1, 2)
+    both = (F.pad(seen, (0, heard.shape[-1])).flatten(1, 2),
+            F.pad(heard, (seen.shape[-1], 0)).flatten(1, 2))
     return torch.cat(both, dim=1).unflatten(1, (real.shape[1], -1)), real
 
 
@@ -316,7 +333,10 @@ def _needs_both(row):
 
 def _by_clip(rows, score, pick=max):
     shifts = sorted({row["shift"] for row in rows})
-    return {clip: pick(shifts, key=lambda s: score([r for r in rows if r["clip"] == clip and r["shift"] == s]))
+    def scored(clip, shift):
+        return score([r for r in rows if r["clip"] == clip and r["shift"] == shift])
+
+    return {clip: pick(shifts, key=lambda s: scored(clip, s))
             for clip in {row["clip"] for row in rows}}
 
 
@@ -325,7 +345,8 @@ def all_questions(rows):
 
 
 def least_likely(rows):
-    return _by_clip([r for r in rows if _needs_both(r)], lambda part: sum(r["logp"] for r in part), min)
+    return _by_clip([r for r in rows if _needs_both(r)], lambda part: sum(r["logp"] for r in part),
+                    min)
 
 
 def surest_question(rows):
@@ -337,22 +358,26 @@ def least_sure_question(rows):
 
 
 def middle_question(rows):
-    return _by_clip([r for r in rows if _needs_both(r)], lambda part: statistics.median(r["logp"] for r in part))
+    return _by_clip([r for r in rows if _needs_both(r)],
+                    lambda part: statistics.median(r["logp"] for r in part))
 
 
 def without_logs(rows):
-    return _by_clip([r for r in rows if _needs_both(r)], lambda part: math.prod(math.exp(r["logp"]) for r in part))
+    return _by_clip([r for r in rows if _needs_both(r)],
+                    lambda part: math.prod(math.exp(r["logp"]) for r in part))
 
 
 def turned_round(rows):
     asked = [r for r in rows if _needs_both(r)]
-    return {clip: -shift for clip, shift in _by_clip(asked, lambda part: sum(r["logp"] for r in part)).items()}
+    found = _by_clip(asked, lambda part: sum(r["logp"] for r in part))
+    return {clip: -shift for clip, shift in found.items()}
 
 
 def place_in_list(rows):
     shifts = sorted({row["shift"] for row in rows})
     asked = [r for r in rows if _needs_both(r)]
-    return {clip: shifts.index(s) for clip, s in _by_clip(asked, lambda part: sum(r["logp"] for r in part)).items()}
+    found = _by_clip(asked, lambda part: sum(r["logp"] for r in part))
+    return {clip: shifts.index(shift) for clip, shift in found.items()}
 
 
 def one_for_all(rows):
@@ -363,32 +388,44 @@ def one_for_all(rows):
 
 
 WRONG = {
-    "split_steps": [(rest_lost, "thrown away"), (zeros_in_front, "before the sound"), (one_step_too_many, "empty step"),
-                    (swapped, "swapped"), (dealt_round, "neighbours"), (last_token_repeated, "silence is zeros"),
-                    (float32_steps, "given float64 it returns float32"), (joined_with_float32, "given bfloat16 it returns float32"),
-                    (stacked, "0 steps, each of A tokens")],
-    "pad_steps": [(padded_in_front, "in front"), (features_padded, "counts axes from the last"), (time_only, "each step needs P"),
-                  (tokens_only, "only the steps have grown"), (too_much, "what is *missing*"), (copies, "not copies"),
-                  (last_step_repeated, "copies of the last one"), (last_token_of_each_step_repeated, "copies of its last token"),
-                  (sizes_swapped, "taken for one another"), (float32_zeros, "the dtype must stay"),
+    "split_steps": [(rest_lost, "is dropped"), (zeros_in_front, "before the audio"),
+                    (one_step_too_many, "empty step"), (swapped, "swapped"),
+                    (dealt_round, "neighbours"), (last_token_repeated, "pad with zeros"),
+                    (float32_steps, "given float64 it returns float32"),
+                    (joined_with_float32, "given bfloat16 it returns float32"),
+                    (stacked, "0 steps of A tokens each")],
+    "pad_steps": [(padded_in_front, "zeros come first"), (features_padded, "counts axes from the last"),
+                  (time_only, "each step needs P"), (tokens_only, "only the steps have grown"),
+                  (too_much, "what is *missing*"), (copies, "copies of the last step and token"),
+                  (last_step_repeated, "copies of the last one"),
+                  (last_token_of_each_step_repeated, "copies of its last token"),
+                  (sizes_swapped, "T and P are swapped"), (float32_zeros, "keep the dtype"),
                   (needs_a_frame, "missing stream")],
-    "synchronise": [(sound_first, "picture, then sound"), (a_step_late, "one step late"), (along_tokens, "along the features"),
-                    (shorter_stream, "*shorter* stream"), (floor_steps, "not floor"), (positional_only, "TypeError"),
-                    (along_tokens_as_they_are, "features: `dim=-1`"), (along_time, "2 T in all"), (added, "were added"),
-                    (step_of_a, "a step is A tokens long"), (step_of_v, "a step is V tokens long"),
-                    (float32_result, "the dtype must stay")],
-    "step_mask": [(both_needed, "one of the two is enough"), (picture_only, "only the picture counts"), (full_steps, "not `all`"),
-                  (first_token, "first token of each step"), (padded_with_true, "False, not True"), (floor_mask, "is lost"),
-                  (padding_true, "True where a step is padding"), (summed, "booleans"), (last_token, "last token of each step"),
-                  (either_not_both, "not with `^`"), (sound_only, "only the sound counts"),
-                  (as_long_as_the_picture, "ends with the picture"), (pooled, "without sound (L = 0): it raised")],
-    "interleave": [(audio_first, "come first in each step"), (side_by_side, "side by side, as in the paper"),
-                   (same_features, "behind the picture's"), (one_width, "squeezed"),
-                   (clip_by_stream, "step by step"), (no_mask, "is missing"), (swapped_halves, "halves are swapped"),
-                   (in_turns, "token by token; here"), (in_turns_with_zeros, "filled up with zeros"),
-                   (zeroed_by_step, "steps that are not real were"), (zeroed_by_token, "frames and audio tokens that")],
-    "recover_offset": [(all_questions, "one stream answers"), (least_likely, "*least* likely"), (surest_question, "one single question"),
-                       (without_logs, "without logs"), (turned_round, "turned round"), (place_in_list, "place of the shift"),
-                       (one_for_all, "each clip has its own"), (least_sure_question, "*least* sure"),
-                       (middle_question, "its middle answer")],
+    "synchronise": [(sound_first, "visual, then audio"), (a_step_late, "one step late"),
+                    (along_tokens, "along the features"), (shorter_stream, "*shorter* stream"),
+                    (floor_steps, "not floor"), (positional_only, "TypeError"),
+                    (along_tokens_as_they_are, "features: `dim=-1`"), (along_time, "2 T in all"),
+                    (added, "were added"), (step_of_a, "a step has A tokens"),
+                    (step_of_v, "a step has V tokens"), (float32_result, "keep the dtype")],
+    "step_mask": [(both_needed, "one of the two is enough"),
+                  (picture_only, "only the frames count"), (full_steps, "not `all`"),
+                  (first_token, "first token of each step"), (padded_with_true, "False, not True"),
+                  (floor_mask, "is lost"), (padding_true, "mask is inverted"), (summed, "booleans"),
+                  (last_token, "last token of each step"), (either_not_both, "not with `^`"),
+                  (sound_only, "only the audio counts"),
+                  (as_long_as_the_picture, "ends with the frames"),
+                  (pooled, "without audio (L = 0): it raised")],
+    "interleave": [(audio_first, "come first in each step"), (side_by_side, "as in the paper"),
+                   (same_features, "to the right half"), (one_width, "share one width"),
+                   (clip_by_stream, "step by step"), (no_mask, "is missing"),
+                   (swapped_halves, "halves are swapped"), (in_turns, "tokens alternate; first"),
+                   (in_turns_with_zeros, "alternate, padded with zeros"),
+                   (zeroed_by_step, "steps that are not real were"),
+                   (zeroed_by_token, "frames and audio tokens that")],
+    "recover_offset": [(all_questions, "about one stream"), (least_likely, "*least* likely"),
+                       (surest_question, "one single question"), (without_logs, "without logs"),
+                       (turned_round, "sign is wrong"), (place_in_list, "index of the shift"),
+                       (one_for_all, "each clip has its own"),
+                       (least_sure_question, "*least* sure"),
+                       (middle_question, "its median answer")]
 }

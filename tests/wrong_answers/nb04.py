@@ -27,7 +27,7 @@ def weights_only(q, k, v):
     return torch.softmax(q @ k.T / q.shape[1] ** 0.5, dim=-1)
 
 
-def unheard(q, k, v):
+def forgotten(q, k, v):
     q @ k.T / q.shape[1] ** 0.5
 
 
@@ -101,26 +101,26 @@ class Block(AttentionBlock):
     def attend(self, q, k, v, mask):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
-    def join(self, heard):
-        return heard.transpose(1, 2).flatten(2)
+    def join(self, attended):
+        return attended.transpose(1, 2).flatten(2)
 
-    def end(self, x, heard):
-        return self.norm(x + heard)
+    def end(self, x, attended):
+        return self.norm(x + attended)
 
 
 class NoResidual(Block):
-    def end(self, x, heard):
-        return self.norm(heard)
+    def end(self, x, attended):
+        return self.norm(attended)
 
 
 class NoNorm(Block):
-    def end(self, x, heard):
-        return x + heard
+    def end(self, x, attended):
+        return x + attended
 
 
 class NormFirst(Block):
-    def end(self, x, heard):
-        return x + self.norm(heard)
+    def end(self, x, attended):
+        return x + self.norm(attended)
 
 
 class NoOutput(Block):
@@ -131,14 +131,15 @@ class NoOutput(Block):
 
 
 class JoinedByReshape(Block):
-    def join(self, heard):
-        batch, heads, length, each = heard.shape
-        return heard.reshape(batch, length, heads * each)
+    def join(self, attended):
+        batch, heads, length, each = attended.shape
+        return attended.reshape(batch, length, heads * each)
 
 
 class WholeWidth(Block):
     def attend(self, q, k, v, mask):
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=(self.heads * q.shape[-1]) ** -0.5)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask,
+                                              scale=(self.heads * q.shape[-1]) ** -0.5)
 
 
 class OneHead(Block):
@@ -183,30 +184,35 @@ class RawInputs(CausalQFormerLayer):
 class SeesAhead(CausalQFormerLayer):
     def forward(self, queries, inputs, causal_mask, real, maps):
         queries = self.self_attention(queries)
-        return self.feed_forward(self.cross_attention(queries, self.causal_attention(inputs), mask=real))
+        encoded = self.causal_attention(inputs)
+        return self.feed_forward(self.cross_attention(queries, encoded, mask=real))
 
 
 class SeesPadding(CausalQFormerLayer):
     def forward(self, queries, inputs, causal_mask, real, maps):
         queries = self.self_attention(queries)
-        return self.feed_forward(self.cross_attention(queries, self.causal_attention(inputs, mask=causal_mask)))
+        encoded = self.causal_attention(inputs, mask=causal_mask)
+        return self.feed_forward(self.cross_attention(queries, encoded))
 
 
 class NoSelf(CausalQFormerLayer):
     def forward(self, queries, inputs, causal_mask, real, maps):
-        return self.feed_forward(self.cross_attention(queries, self.causal_attention(inputs, mask=causal_mask), mask=real))
+        encoded = self.causal_attention(inputs, mask=causal_mask)
+        return self.feed_forward(self.cross_attention(queries, encoded, mask=real))
 
 
 class NoFeedForward(CausalQFormerLayer):
     def forward(self, queries, inputs, causal_mask, real, maps):
-        queries = self.cross_attention(self.self_attention(queries), self.causal_attention(inputs, mask=causal_mask), mask=real)
+        queries = self.cross_attention(self.self_attention(queries),
+                                       self.causal_attention(inputs, mask=causal_mask), mask=real)
         self.feed_forward(queries)
         return queries
 
 
 class CrossFirst(CausalQFormerLayer):
     def forward(self, queries, inputs, causal_mask, real, maps):
-        queries = self.cross_attention(queries, self.causal_attention(inputs, mask=causal_mask), mask=real)
+        queries = self.cross_attention(queries, self.causal_attention(inputs, mask=causal_mask),
+                                       mask=real)
         return self.feed_forward(self.self_attention(queries))
 
 
@@ -219,10 +225,13 @@ def block(own, memory, bias=1, norm=2):
     return 2 * own * (own + bias) + 2 * own * (memory + bias) + norm * own
 
 
-def count(input_width, window_frames, step_tokens, num_queries, width, layers, hidden, bias=1, norm=2, cross=None, places=None):
-    layer = block(input_width, input_width, bias, norm) + block(width, width, bias, norm) + block(width, cross or input_width, bias, norm)
+def count(input_width, window_frames, step_tokens, num_queries, width, layers, hidden, bias=1,
+          norm=2, cross=None, places=None):
+    widths = (input_width, input_width), (width, width), (width, cross or input_width)
+    layer = sum(block(own, memory, bias, norm) for own, memory in widths)
     layer += width * hidden + bias * hidden + hidden * width + bias * width + norm * width
-    return (layers * layer + (places or window_frames * step_tokens) * input_width + num_queries * width + norm * (input_width + width))
+    positions = (places or window_frames * step_tokens) * input_width
+    return layers * layer + positions + num_queries * width + norm * (input_width + width)
 
 
 def no_biases(**sizes):
@@ -254,21 +263,29 @@ def other_names(d, k, p, n, width, layers, hidden):
 
 
 WRONG = {
-    "one_head": [(unscaled, "not divided"), (scaled_by_d, "by d itself"), (over_queries, "over the queries"),
-                 (no_softmax, "as they are"), (weights_only, "these are the weights"), (unheard, "returned None")],
-    "split_heads": [(reshaped, "mixes them"), (not_moved, "behind tokens"), (dealt_out, "in turn"),
-                    (keys_like, "last two axes"), (heads_as_width, "width of a head")],
-    "layer_norm": [(unbiased, "width - 1"), (by_variance, "by the variance"), (no_mean, "mean is not subtracted"),
-                   (no_spread, "spread stays"), (whole, "whole tensor"), (over_tokens, "over the tokens"),
+    "one_head": [(unscaled, "not divided"), (scaled_by_d, "divided by d;"),
+                 (over_queries, "over the queries"), (no_softmax, "used as weights"),
+                 (weights_only, "these are the weights"), (forgotten, "returned None")],
+    "split_heads": [(reshaped, "mixes them"), (not_moved, "behind the tokens"),
+                    (dealt_out, "every n-th feature"), (keys_like, "last two axes"),
+                    (heads_as_width, "width of a head")],
+    "layer_norm": [(unbiased, "width - 1"), (by_variance, "by the variance"),
+                   (no_mean, "mean is not subtracted"), (no_spread, "variance is unchanged"),
+                   (whole, "whole tensor"), (over_tokens, "over the tokens"),
                    (no_eps, "before* the root"), (in_place, "in place")],
-    "AttentionBlock": [(NoResidual, "residual is missing"), (NoNorm, "at the end is missing"), (NormFirst, "post-norm"),
-                       (NoOutput, "not projected"), (JoinedByReshape, "by a reshape"), (WholeWidth, "one head*"),
-                       (OneHead, "just one head"), (NoMask, "no effect"), (MaskReversed, "wrong way round"),
-                       (MaskLate, "after the softmax"), (AlwaysMemory, "TypeError"), (OwnParts, "part `query`")],
-    "CausalQFormerLayer": [(RawInputs, "raw inputs"), (SeesAhead, "what comes after it"), (SeesPadding, "padded frames"),
-                           (NoSelf, "`self_attention`"), (NoFeedForward, "feed-forward is missing"), (CrossFirst, "order"),
-                           (TwiceResidual, "residual too many")],
-    "qformer_parameters": [(no_biases, "biases"), (no_norms, "LayerNorms are forgotten"),
-                           (keys_from_queries, "not from queries"), (position_per_frame, "each of the K frames"),
-                           (one_layer, "one layer"), (no_queries, "N queries themselves"), (other_names, "as on the card")],
+    "AttentionBlock": [(NoResidual, "residual is missing"), (NoNorm, "at the end is missing"),
+                       (NormFirst, "post-norm"), (NoOutput, "not projected"),
+                       (JoinedByReshape, "by a reshape"), (WholeWidth, "one head*"),
+                       (OneHead, "just one head"), (NoMask, "no effect"),
+                       (MaskReversed, "mask is inverted"), (MaskLate, "after the softmax"),
+                       (AlwaysMemory, "TypeError"), (OwnParts, "part `query`")],
+    "CausalQFormerLayer": [
+        (RawInputs, "raw inputs"), (SeesAhead, "sees later frames"), (SeesPadding, "padded frames"),
+        (NoSelf, "`self_attention`"), (NoFeedForward, "feed-forward is missing"),
+        (CrossFirst, "order"), (TwiceResidual, "residual too many")],
+    "qformer_parameters": [
+        (no_biases, "biases"), (no_norms, "LayerNorms are missing"),
+        (keys_from_queries, "not from queries"), (position_per_frame, "each of the K frames"),
+        (one_layer, "one layer"), (no_queries, "N queries are parameters"),
+        (other_names, "as on the card")]
 }

@@ -35,7 +35,8 @@ def rest_lost(steps, frame_mask, window_frames):
 
 def padded_in_front(steps, frame_mask, window_frames):
     missing = -steps.shape[1] % window_frames
-    return split_windows(F.pad(steps, (0, 0, 0, 0, missing, 0)), F.pad(frame_mask, (missing, 0)), window_frames)
+    return split_windows(F.pad(steps, (0, 0, 0, 0, missing, 0)), F.pad(frame_mask, (missing, 0)),
+                         window_frames)
 
 
 def dealt_out(steps, frame_mask, window_frames):
@@ -126,7 +127,8 @@ def stops_early(steps, frame_mask, window_frames):
 
 def full_ones_only(steps, frame_mask, window_frames):
     stride = window_frames // 2
-    cut, mask = steps.unfold(1, window_frames, stride).movedim(-1, 2), frame_mask.unfold(1, window_frames, stride)
+    cut = steps.unfold(1, window_frames, stride).movedim(-1, 2)
+    mask = frame_mask.unfold(1, window_frames, stride)
     return cut.flatten(2, 3).flatten(0, 1), mask.flatten(0, 1)
 
 
@@ -173,7 +175,8 @@ def _joined(found):
 
 
 def clips_torn_apart(steps, frame_mask, window_frames):
-    return tuple(torch.cat([part.flatten(0, 1) for part in parts]) for parts in zip(*_two(steps, frame_mask, window_frames), strict=True))
+    pairs = zip(*_two(steps, frame_mask, window_frames), strict=True)
+    return tuple(torch.cat([part.flatten(0, 1) for part in parts]) for parts in pairs)
 
 
 def short_first(steps, frame_mask, window_frames):
@@ -189,20 +192,30 @@ def short_padding_real(steps, frame_mask, window_frames):
 
 
 def not_padded(steps, frame_mask, window_frames):
-    long, short = (split_windows(steps, frame_mask, length) for length in (window_frames, window_frames // 2))
+    long, short = (split_windows(steps, frame_mask, length)
+                   for length in (window_frames, window_frames // 2))
     return torch.cat([long[0], short[0]]), torch.cat([long[1], short[1]])
 
 
 WRONG = {
-    "num_windows": [(floor, "is lost"), (always_one_more, "one too many"), (not_rounded, "whole number"), (swapped, "swapped")],
-    "split_windows": [(rest_lost, "is lost"), (padded_in_front, "before the clip"), (dealt_out, "like cards"), (clips_apart, "clips and windows"),
-             (frames_apart, "frames and tokens are still"), (window_by_window, "alternate"), (token_by_token, "torn apart"),
-             (padding_real, "marked as real"), (mask_ignored, "is ignored"), (mask_of_windows, "per window"),
-             (mask_of_tokens, "per token"), (no_mask, "return windows, mask")],
-    "join_windows": [(clips_mixed, "clips are mixed"), (query_by_query, "query by query"), (still_two_axes, "two axes"), (averaged, "averaged"),
-               (along_features, "along the features")],
-    "overlapping": [(split_windows, "do not overlap"), (stops_early, "you stop when"), (full_ones_only, "only full windows"), (scrambled, "movedim"),
-                    (overlapping_mixed, "alternate"), (every_frame, "at every frame"), (overlapping_all_true, "all True")],
-    "two_resolutions": [(clips_torn_apart, "stay together"), (short_first, "before the long ones"), (short_padded_in_front, "in front"),
-                        (split_windows, "only the long"), (short_padding_real, "marked as real"), (not_padded, "Sizes of tensors")],
+    "num_windows": [(floor, "is lost"), (always_one_more, "one too many"),
+                    (not_rounded, "an integer"), (swapped, "swapped")],
+    "split_windows": [(rest_lost, "is lost"), (padded_in_front, "before the clip"),
+                      (dealt_out, "every W-th frame"), (clips_apart, "clips and windows"),
+                      (frames_apart, "frames and tokens are still"),
+                      (window_by_window, "alternate"), (token_by_token, "are separated"),
+                      (padding_real, "marked as real"), (mask_ignored, "is ignored"),
+                      (mask_of_windows, "per window"), (mask_of_tokens, "per token"),
+                      (no_mask, "return windows, mask")],
+    "join_windows": [(clips_mixed, "clips are mixed"), (query_by_query, "query by query"),
+                     (still_two_axes, "two axes"), (averaged, "averaged"),
+                     (along_features, "along the features")],
+    "overlapping": [(split_windows, "do not overlap"), (stops_early, "you stop when"),
+                    (full_ones_only, "only full windows"), (scrambled, "movedim"),
+                    (overlapping_mixed, "alternate"), (every_frame, "at every frame"),
+                    (overlapping_all_true, "all True")],
+    "two_resolutions": [
+        (clips_torn_apart, "keep each clip's windows"), (short_first, "before the long ones"),
+        (short_padded_in_front, "in front"), (split_windows, "only the long"),
+        (short_padding_real, "marked as real"), (not_padded, "Sizes of tensors")]
 }

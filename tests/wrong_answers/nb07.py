@@ -143,7 +143,8 @@ def of_the_sum(queries):
 def sum_of_queries(queries):
     unit, n = F.normalize(queries, dim=-1), len(queries)
     s = queries.sum(0)
-    return -2 / (n * (n - 1)) * (s - (unit @ s)[:, None] * unit) / queries.norm(dim=-1, keepdim=True)
+    lengths = queries.norm(dim=-1, keepdim=True)
+    return -2 / (n * (n - 1)) * (s - (unit @ s)[:, None] * unit) / lengths
 
 
 def square_of_mean(queries, real=None):
@@ -279,13 +280,15 @@ def loss_without_grad(queries, real=None):
 
 
 def along_raw(queries):
-    unit, n, lengths = F.normalize(queries, dim=-1), len(queries), queries.norm(dim=-1, keepdim=True)
+    unit, n = F.normalize(queries, dim=-1), len(queries)
+    lengths = queries.norm(dim=-1, keepdim=True)
     s = unit.sum(0)
     return -2 / (n * (n - 1)) * (s - (queries @ s)[:, None] * queries) / lengths
 
 
 def last_raw(queries):
-    unit, n, lengths = F.normalize(queries, dim=-1), len(queries), queries.norm(dim=-1, keepdim=True)
+    unit, n = F.normalize(queries, dim=-1), len(queries)
+    lengths = queries.norm(dim=-1, keepdim=True)
     s = unit.sum(0)
     return -2 / (n * (n - 1)) * (s - (unit @ s)[:, None] * queries) / lengths
 
@@ -304,7 +307,8 @@ def units_by_one_norm(queries):
 def units_by_one_norm_only(queries):
     unit, n = queries / queries.norm(), len(queries)
     s = unit.sum(0)
-    return -2 / (n * (n - 1)) * (s - (unit @ s)[:, None] * unit) / queries.norm(dim=-1, keepdim=True)
+    lengths = queries.norm(dim=-1, keepdim=True)
+    return -2 / (n * (n - 1)) * (s - (unit @ s)[:, None] * unit) / lengths
 
 
 def square_of_window_means(queries, real=None):
@@ -338,33 +342,46 @@ def scale_detached(queries, real=None):
     held = _kept(queries, real)
     if not len(held):
         return torch.tensor(0.0)
-    return _gram(held / held.square().sum(-1).mean(-1).detach().sqrt()[:, None, None]).square().mean()
+    scale = held.square().sum(-1).mean(-1).detach().sqrt()[:, None, None]
+    return _gram(held / scale).square().mean()
 
 
 WRONG = {
-    "cosine_matrix": [(dot_products, "dot products"), (one_length_of_rows, "only one of the two lengths"), (wrong_axis, "wrong axis"),
-                      (across_windows, "different windows"), (distances, "1 should stand on the diagonal"),
-                      (normalised_in_place, "in place"), (one_length_of_columns, "query j"), (one_length_a_window, "for a whole window"),
-                      (one_length_for_all, "of all windows"), (cosines_detached, "`.detach()`"), (by_numpy, "numpy or"),
-                      (lengths_detached, "lengths have lost")],
-    "diversity_loss": [(with_diagonal, "diagonal counts"), (padding_counts, "made of padding"), (half_of_the_pairs, "both orders"),
-                       (summed, "divide by their number"), (lengths_left, "dot products"), (turned, "sign is turned"),
-                       (per_window, "mean over windows is missing"), (masked_to_zero, "divided by the number of all windows"),
-                       (all_windows_in_one, "different windows"), (mean_of_nothing, "mean of nothing"),
-                       (single_query_is_nan, "no pairs"), (loss_over_n_squared, "N * N"), (loss_of_absolute, "absolute values"),
-                       (loss_of_squares, "squares"), (loss_as_a_number, "`.item()`"), (loss_without_grad, "`no_grad`")],
-    "push_apart": [(uphill, "uphill"), (straight_away, "not taken off"), (without_lengths, "divide by |q|"),
-                   (times_lengths, "you multiply"), (half, "factor 2"), (over_n_squared, "N * N"), (of_the_sum, "not of their mean"),
-                   (sum_of_queries, "over the queries as they are"), (along_raw, "both u_i"), (last_raw, "one of the two u_i"),
-                   (divided_by_one_norm, "divided by one length"),
-                   (units_by_one_norm, "are made with one length"), (units_by_one_norm_only, "there, too")],
-    "squared_cosine": [(square_of_mean, "after the mean"), (squares_with_diagonal, "diagonal counts"), (absolute, "absolute values"),
-                       (mean_of_nothing, "paper's loss"), (squares_of_padding, "no effect"), (root, "square root"),
-                       (squares_of_nothing, "mean of nothing"), (square_of_window_means, "mean over each window"),
+    "cosine_matrix": [(dot_products, "dot products"),
+                      (one_length_of_rows, "only one of the two lengths"),
+                      (wrong_axis, "wrong axis"), (across_windows, "different windows"),
+                      (distances, "diagonal should be 1"), (normalised_in_place, "in place"),
+                      (one_length_of_columns, "query j"),
+                      (one_length_a_window, "for a whole window"),
+                      (one_length_for_all, "of all windows"), (cosines_detached, "`.detach()`"),
+                      (by_numpy, "numpy or"), (lengths_detached, "lengths have lost")],
+    "diversity_loss": [(with_diagonal, "diagonal counts"), (padding_counts, "made from padding"),
+                       (half_of_the_pairs, "both orders"), (summed, "divide by their number"),
+                       (lengths_left, "dot products"), (turned, "sign is wrong"),
+                       (per_window, "mean over windows is missing"),
+                       (masked_to_zero, "divide by the number of all windows"),
+                       (all_windows_in_one, "different windows"),
+                       (mean_of_nothing, "mean of nothing"), (single_query_is_nan, "no pairs"),
+                       (loss_over_n_squared, "N * N"), (loss_of_absolute, "absolute values"),
+                       (loss_of_squares, "squares"), (loss_as_a_number, "`.item()`"),
+                       (loss_without_grad, "`no_grad`")],
+    "push_apart": [(uphill, "uphill"), (straight_away, "is not subtracted"),
+                   (without_lengths, "divide by |q|"), (times_lengths, "you multiply"),
+                   (half, "factor 2"), (over_n_squared, "N * N"), (of_the_sum, "not of their mean"),
+                   (sum_of_queries, "over unnormalised queries"), (along_raw, "both u_i"),
+                   (last_raw, "one of the two u_i"), (divided_by_one_norm, "divide by one length"),
+                   (units_by_one_norm, "vectors use one length"),
+                   (units_by_one_norm_only, "there, too")],
+    "squared_cosine": [(square_of_mean, "after the mean"),
+                       (squares_with_diagonal, "diagonal counts"), (absolute, "absolute values"),
+                       (mean_of_nothing, "paper's loss"), (squares_of_padding, "no effect"),
+                       (root, "square root"), (squares_of_nothing, "mean of nothing"),
+                       (square_of_window_means, "mean over each window"),
                        (squares_over_n_squared, "N * N"), (squares_detached, "gradient is lost")],
-    "gram": [(directions_only, "One scale for a whole window"), (unscaled, "nothing is scaled"),
-             (one_scale, "each window has its own"), (off_diagonal_only, "off the diagonal"), (no_identity, "identity"),
-             (gram_summed, "not their mean"), (gram_of_padding, "no effect"), (no_root, "square root"),
-             (gram_of_nothing, "mean of nothing"),
-             (rms_of_elements, "single numbers"), (gram_detached, "gradient is lost"), (scale_detached, "scale has lost")],
+    "gram": [(directions_only, "use one scale"), (unscaled, "nothing is scaled"),
+             (one_scale, "each window has its own"), (off_diagonal_only, "off the diagonal"),
+             (no_identity, "identity"), (gram_summed, "not their mean"),
+             (gram_of_padding, "no effect"), (no_root, "square root"),
+             (gram_of_nothing, "mean of nothing"), (rms_of_elements, "single numbers"),
+             (gram_detached, "gradient is lost"), (scale_detached, "scale has lost")]
 }

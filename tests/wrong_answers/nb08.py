@@ -74,34 +74,35 @@ def _fill(rows, value=-100):
     return torch.tensor([row + [value] * (longest - len(row)) for row in rows])
 
 
-def padding_counts(asked, told):
-    return _fill([[-100] * len(a) + t for a, t in zip(asked, told, strict=True)], 0)
+def padding_counts(prompt_ids, answer_ids):
+    return _fill([[-100] * len(p) + a for p, a in zip(prompt_ids, answer_ids, strict=True)], 0)
 
 
-def everything_counts(asked, told):
-    return _fill([a + t for a, t in zip(asked, told, strict=True)])
+def everything_counts(prompt_ids, answer_ids):
+    return _fill([p + a for p, a in zip(prompt_ids, answer_ids, strict=True)])
 
 
-def wrong_way(asked, told):
-    return _fill([a + [-100] * len(t) for a, t in zip(asked, told, strict=True)])
+def wrong_way(prompt_ids, answer_ids):
+    return _fill([p + [-100] * len(a) for p, a in zip(prompt_ids, answer_ids, strict=True)])
 
 
-def padded_left(asked, told):
-    rows = [[-100] * len(a) + t for a, t in zip(asked, told, strict=True)]
+def padded_left(prompt_ids, answer_ids):
+    rows = [[-100] * len(p) + a for p, a in zip(prompt_ids, answer_ids, strict=True)]
     longest = max(map(len, rows))
     return torch.tensor([[-100] * (longest - len(row)) + row for row in rows])
 
 
-def moved_by_one(asked, told):
-    return _fill([[-100] * (len(a) - 1) + t + [-100] for a, t in zip(asked, told, strict=True)])
+def moved_by_one(prompt_ids, answer_ids):
+    pairs = zip(prompt_ids, answer_ids, strict=True)
+    return _fill([[-100] * (len(p) - 1) + a + [-100] for p, a in pairs])
 
 
-def zeros(asked, told):
-    return _fill([[0] * len(a) + t for a, t in zip(asked, told, strict=True)], 0)
+def zeros(prompt_ids, answer_ids):
+    return _fill([[0] * len(p) + a for p, a in zip(prompt_ids, answer_ids, strict=True)], 0)
 
 
-def ragged(asked, told):
-    return torch.tensor([[-100] * len(a) + t for a, t in zip(asked, told, strict=True)])
+def ragged(prompt_ids, answer_ids):
+    return torch.tensor([[-100] * len(p) + a for p, a in zip(prompt_ids, answer_ids, strict=True)])
 
 
 def not_shifted(logits, labels):
@@ -113,11 +114,13 @@ def shifted_back(logits, labels):
 
 
 def by_all_places(logits, labels):
-    return F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), reduction="sum") / labels[:, 1:].numel()
+    logits, labels = logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten()
+    return F.cross_entropy(logits, labels, reduction="sum") / labels.numel()
 
 
 def mean_of_means(logits, labels):
-    return torch.stack([F.cross_entropy(one[:-1], two[1:]) for one, two in zip(logits, labels, strict=True)]).mean()
+    rows = zip(logits, labels, strict=True)
+    return torch.stack([F.cross_entropy(one[:-1], two[1:]) for one, two in rows]).mean()
 
 
 def summed(logits, labels):
@@ -148,7 +151,8 @@ def apart(turn_ids, sees=None, counts=None):
                 usual = j <= i and (row[j] == 0 or row[j] == row[i])
                 mask[b, 0, i, j] = sees(row, i, j) if sees else usual
             start = row.index(row[i])
-            positions[b, i] = counts(row, i, clip, start) if counts else (i if row[i] == 0 else clip + i - start)
+            place = i if row[i] == 0 else clip + i - start
+            positions[b, i] = counts(row, i, clip, start) if counts else place
     return mask, positions
 
 
@@ -247,24 +251,30 @@ def into_the_weight(weight, A, B, alpha):
 
 
 WRONG = {
-    "write_prompt": [(one_placeholder, "each of the W * N"), (with_spaces, "parted by spaces"),
+    "write_prompt": [(one_placeholder, "each of the W * N"), (with_spaces, "spaces between"),
                      (question_first, "before the clip"), (one_line, "new line is missing"),
-                     (space_behind, "nothing comes after"), (unframed, "not framed")],
+                     (space_behind, "nothing comes after"), (unframed, "are missing: they mark")],
     "put_vectors": [(in_place, "in place"), (first_again, "go on where"), (added, "*replace*"),
-                    (all_alike, "one and the same"), (forgets_the_rest, "was lost"), (one_too_far, "to the right"),
-                    (not_used, "nothing was replaced")],
-    "answer_labels": [(padding_counts, "padding counts"), (everything_counts, "learn to ask"), (wrong_way, "wrong way round"),
-                      (padded_left, "on the left"), (moved_by_one, "moved by one"), (zeros, "0, which is a token"),
-                      (ragged, "ValueError")],
-    "answer_loss": [(not_shifted, "*sees*"), (shifted_back, "*before*"), (by_all_places, "divided by all places"),
-                    (mean_of_means, "each clip's mean"), (summed, "it is the sum"), (sign, "sign is wrong"),
-                    (token_zero, "taken for a token"), (vocabulary_last, "raised")],
-    "isolate_turns_mask": [(plain_causal, "see one another"), (without_the_clip, "do not see the clip"), (ahead, "must be causal"),
-                    (swapped, "are swapped"), (clip_only, "not itself"), (turn_before, "the one before it"),
-                    (counts_on, "count on from"), (from_zero, "start at 0"), (stands_still, "stands still"),
-                    (one_thing, "two things")],
-    "lora_linear": [(no_factor, "is missing"), (alpha_alone, "alpha alone"), (upside_down, "upside down"), (root, "rsLoRA"),
-                    (no_bias, "bias is missing"), (lora_only, "*added*"), (columns, "not of its columns")],
-    "merge_lora": [(merged_without_factor, "is missing"), (merged_alpha, "alpha alone"), (change_only, "change alone"),
-                   (subtracted, "subtracted"), (transposed, "transposed"), (into_the_weight, "in place")],
+                    (all_alike, "the same vector"), (forgets_the_rest, "were lost"),
+                    (one_too_far, "to the right"), (not_used, "nothing was replaced")],
+    "answer_labels": [(padding_counts, "padding counts"),
+                      (everything_counts, "learn to write questions"), (wrong_way, "are swapped"),
+                      (padded_left, "on the left"), (moved_by_one, "shifted by one"),
+                      (zeros, "0, which is a token"), (ragged, "ValueError")],
+    "answer_loss": [(not_shifted, "*same* place"), (shifted_back, "*before*"),
+                    (by_all_places, "divided by all places"), (mean_of_means, "clips' means"),
+                    (summed, "this is the sum"), (sign, "sign is wrong"),
+                    (token_zero, "used as a token"), (vocabulary_last, "raised")],
+    "isolate_turns_mask": [
+        (plain_causal, "see one another"), (without_the_clip, "do not see the clip"),
+        (ahead, "must be causal"), (swapped, "are swapped"), (clip_only, "not itself"),
+        (turn_before, "the one before it"), (counts_on, "continue from"), (from_zero, "start at 0"),
+        (stands_still, "the same position"), (one_thing, "two results")],
+    "lora_linear": [(no_factor, "is missing"), (alpha_alone, "alpha alone"),
+                    (upside_down, "factor is inverted"), (root, "rsLoRA"),
+                    (no_bias, "bias is missing"), (lora_only, "*added*"),
+                    (columns, "not of its columns")],
+    "merge_lora": [(merged_without_factor, "is missing"), (merged_alpha, "alpha alone"),
+                   (change_only, "change alone"), (subtracted, "subtracted"),
+                   (transposed, "transposed"), (into_the_weight, "in place")]
 }

@@ -44,7 +44,8 @@ def mean_of_means(logits, labels, queries, weight):
 
 
 def summed(logits, labels, queries, weight):
-    return entropy(logits[:, :-1], labels[:, 1:], reduction="sum") + weight * diversity_loss(queries)
+    return entropy(logits[:, :-1], labels[:, 1:],
+                   reduction="sum") + weight * diversity_loss(queries)
 
 
 def in_place(logits, labels, queries, weight):
@@ -58,7 +59,8 @@ def may_be_none(steps):
 
 
 def does_not_add_up(steps):
-    return {"name": int(steps * 0.8), "align": max(1, int(steps * 0.1)), "ask": max(1, int(steps * 0.1))}
+    return {"name": int(steps * 0.8), "align": max(1, int(steps * 0.1)),
+            "ask": max(1, int(steps * 0.1))}
 
 
 def rounded_up(steps):
@@ -117,10 +119,14 @@ def as_path(out):
 
 
 WRONG = {
-    "two_part_loss": [(not_moved, "not moved"), (moved_back, "wrong way"), (no_diversity, "is missing"), (no_weight, "not weighted"),
-                      (rewarded, "subtracted"), (padding_counts, "-100 count"), (mean_of_means, "rows' means"), (summed, "a sum"),
-                      (in_place, "in place")],
-    "steps_per_stage": [(may_be_none, "at least one"), (does_not_add_up, "add up"), (rounded_up, "round down"), (thirds, "the same")],
-    "last_checkpoint": [(by_text, "sort by the number"), (oldest, "oldest"), (cut_off, "lacks"), (unread, "valid JSON"),
-                        (raises_where_empty, "ValueError"), (as_path, "as text")],
+    "two_part_loss": [(not_moved, "not shifted"), (moved_back, "wrong way"),
+                      (no_diversity, "is missing"), (no_weight, "not weighted"),
+                      (rewarded, "subtracted"), (padding_counts, "-100 count"),
+                      (mean_of_means, "rows' means"), (summed, "a sum"), (in_place, "in place")],
+    "steps_per_stage": [
+        (may_be_none, "at least one"), (does_not_add_up, "add up"), (rounded_up, "round down"),
+        (thirds, "the same")],
+    "last_checkpoint": [
+        (by_text, "sort by the number"), (oldest, "oldest"), (cut_off, "has no trainer_state"),
+        (unread, "valid JSON"), (raises_where_empty, "ValueError"), (as_path, "as text")]
 }

@@ -1,5 +1,7 @@
 """Wrong answers to the exercises of notebook 10."""
 
+from functools import partial
+
 import numpy as np
 import torch
 
@@ -24,15 +26,16 @@ def cut_off(accuracy, chance):
     return max(0, (accuracy - chance) / (1 - chance))
 
 
-def _errors(told, said, wrong=1, missing=1, extra=1):
-    table = np.zeros((len(said) + 1, len(told) + 1))
-    for i in range(len(said) + 1):
-        for j in range(len(told) + 1):
+def _errors(hypotheses, references, wrong=1, missing=1, extra=1):
+    table = np.zeros((len(references) + 1, len(hypotheses) + 1))
+    for i in range(len(references) + 1):
+        for j in range(len(hypotheses) + 1):
             if i == 0 or j == 0:
                 table[i, j] = i * missing + j * extra
             else:
                 table[i, j] = min(table[i - 1, j] + missing, table[i, j - 1] + extra,
-                                  table[i - 1, j - 1] + wrong * (said[i - 1] != told[j - 1]))
+                                  table[i - 1, j - 1]
+                                  + wrong * (references[i - 1] != hypotheses[j - 1]))
     return float(table[-1, -1])
 
 
@@ -40,50 +43,52 @@ def _words(texts):
     return [text.split() for text in texts]
 
 
-def _rate(told, said, **costs):
-    return sum(_errors(a, b, **costs) for a, b in zip(_words(told), _words(said), strict=True)) / sum(map(len, _words(said)))
+def _rate(hypotheses, references, **costs):
+    errors = map(partial(_errors, **costs), _words(hypotheses), _words(references))
+    return sum(errors) / sum(map(len, _words(references)))
 
 
-def undivided(told, said):
-    return _rate(told, said) * sum(map(len, _words(said)))
+def undivided(hypotheses, references):
+    return _rate(hypotheses, references) * sum(map(len, _words(references)))
 
 
-def over_told(told, said):
-    return _rate(told, said) * sum(map(len, _words(said))) / sum(map(len, _words(told)))
+def by_hypotheses(hypotheses, references):
+    return undivided(hypotheses, references) / sum(map(len, _words(hypotheses)))
 
 
-def mean_of_rates(told, said):
-    return float(np.mean([_errors(a, b) / len(b) for a, b in zip(_words(told), _words(said), strict=True)]))
+def mean_of_rates(hypotheses, references):
+    pairs = zip(_words(hypotheses), _words(references), strict=True)
+    return float(np.mean([_errors(a, b) / len(b) for a, b in pairs]))
 
 
-def place_by_place(told, said):
+def place_by_place(hypotheses, references):
     errors = [sum(x != y for x, y in zip(a, b, strict=False)) + abs(len(a) - len(b))
-              for a, b in zip(_words(told), _words(said), strict=True)]
-    return sum(errors) / sum(map(len, _words(said)))
+              for a, b in zip(_words(hypotheses), _words(references), strict=True)]
+    return sum(errors) / sum(map(len, _words(references)))
 
 
-def free_insertions(told, said):
-    return _rate(told, said, extra=0)
+def free_insertions(hypotheses, references):
+    return _rate(hypotheses, references, extra=0)
 
 
-def free_deletions(told, said):
-    return _rate(told, said, missing=0)
+def free_deletions(hypotheses, references):
+    return _rate(hypotheses, references, missing=0)
 
 
-def double_substitutions(told, said):
-    return _rate(told, said, wrong=2)
+def double_substitutions(hypotheses, references):
+    return _rate(hypotheses, references, wrong=2)
 
 
-def letters(told, said):
-    return sum(_errors(a, b) for a, b in zip(told, said, strict=True)) / sum(map(len, said))
+def letters(hypotheses, references):
+    return sum(map(_errors, hypotheses, references)) / sum(map(len, references))
 
 
-def percent(told, said):
-    return 100 * _rate(told, said)
+def percent(hypotheses, references):
+    return 100 * _rate(hypotheses, references)
 
 
-def at_most_one(told, said):
-    return min(1.0, _rate(told, said))
+def at_most_one(hypotheses, references):
+    return min(1.0, _rate(hypotheses, references))
 
 
 def _interval(right, asked, z=1.96, divide=True):
@@ -133,21 +138,22 @@ def fails_at_the_ends(right, asked):
     return (middle - half, middle + half) if 0 < right < asked else (right / asked, right / asked)
 
 
-def _told(logits, labels):
+def _logp(logits, labels):
     return logits.log_softmax(-1).gather(-1, labels.clamp(min=0)[..., None])[..., 0]
 
 
 def unshifted(logits, labels):
-    return int((_told(logits, labels) * (labels >= 0)).sum(1).argmax())
+    return int((_logp(logits, labels) * (labels >= 0)).sum(1).argmax())
 
 
 def mean_of_tokens(logits, labels):
     wanted = labels[:, 1:]
-    return int(((_told(logits[:, :-1], wanted) * (wanted >= 0)).sum(1) / (wanted >= 0).sum(1)).argmax())
+    return int(((_logp(logits[:, :-1], wanted) * (wanted >= 0)).sum(1)
+                / (wanted >= 0).sum(1)).argmax())
 
 
 def padding_counts(logits, labels):
-    return int(_told(logits[:, :-1], labels[:, 1:]).sum(1).argmax())
+    return int(_logp(logits[:, :-1], labels[:, 1:]).sum(1).argmax())
 
 
 def raw_scores(logits, labels):
@@ -158,28 +164,30 @@ def raw_scores(logits, labels):
 
 def least_likely(logits, labels):
     wanted = labels[:, 1:]
-    return int((_told(logits[:, :-1], wanted) * (wanted >= 0)).sum(1).argmin())
+    return int((_logp(logits[:, :-1], wanted) * (wanted >= 0)).sum(1).argmin())
 
 
 def added_probabilities(logits, labels):
     wanted = labels[:, 1:]
-    return int((_told(logits[:, :-1], wanted).exp() * (wanted >= 0)).sum(1).argmax())
+    return int((_logp(logits[:, :-1], wanted).exp() * (wanted >= 0)).sum(1).argmax())
 
 
 def first_token(logits, labels):
     wanted = labels[:, 1:]
-    return int(_told(logits[:, :-1], wanted)[torch.arange(len(labels)), (wanted >= 0).int().argmax(1)].argmax())
+    first = (wanted >= 0).int().argmax(1)
+    return int(_logp(logits[:, :-1], wanted)[torch.arange(len(labels)), first].argmax())
 
 
 def the_scores(logits, labels):
     wanted = labels[:, 1:]
-    return (_told(logits[:, :-1], wanted) * (wanted >= 0)).sum(1)
+    return (_logp(logits[:, :-1], wanted) * (wanted >= 0)).sum(1)
 
 
 def _over_clips(gained, clip, ends=(0.025, 0.975), draws=4000):
     clips = int(clip.max()) + 1
     drawn = np.random.default_rng(5).multinomial(clips, [1 / clips] * clips, draws)
-    means = (drawn @ np.bincount(clip, gained, clips)) / (drawn @ np.bincount(clip, minlength=clips))
+    sums, counts = np.bincount(clip, gained, clips), np.bincount(clip, minlength=clips)
+    means = (drawn @ sums) / (drawn @ counts)
     return gained.mean(), *np.quantile(means, ends)
 
 
@@ -202,8 +210,10 @@ def drawn_apart(right_a, right_b, clip):
     means = []
     for right in (right_a, right_b):
         drawn = rng.multinomial(clips, [1 / clips] * clips, 4000)
-        means.append(100 * (drawn @ np.bincount(clip, right.astype(float))) / (drawn @ np.bincount(clip)))
-    return 100 * (right_b.mean() - right_a.mean()), *np.quantile(means[1] - means[0], [0.025, 0.975])
+        means.append(100 * (drawn @ np.bincount(clip, right.astype(float)))
+                     / (drawn @ np.bincount(clip)))
+    ends = np.quantile(means[1] - means[0], [0.025, 0.975])
+    return 100 * (right_b.mean() - right_a.mean()), *ends
 
 
 def ninety_percent(right_a, right_b, clip):
@@ -221,19 +231,26 @@ def of_one_draw(right_a, right_b, clip):
 
 
 WRONG = {
-    "skill": [(above_chance, "how far it could be"), (times_chance, "times better"), (over_chance, "divided by chance"),
-              (swapped, "swapped"), (cut_off, "cut it off")],
-    "word_error_rate": [(undivided, "number of errors"), (over_told, "words told"), (mean_of_rates, "each text's rate"),
-                        (place_by_place, "place by place"), (free_insertions, "too many cost nothing"),
-                        (free_deletions, "left out cost nothing"), (double_substitutions, "costs two"), (letters, "letters"),
-                        (percent, "percent"), (at_most_one, "above 1")],
-    "wilson": [(textbook, "textbook's interval"), (half_wilson, "the half width is the textbook's"), (around_p, "still p"),
-               (undivided_wilson, "neither is divided"), (ninety, "90 %"), (middle_and_half, "give the ends"),
-               (high_first, "before low"), (fails_at_the_ends, "right the interval")],
-    "choose_candidate": [(unshifted, "not shifted"), (mean_of_tokens, "mean over"), (padding_counts, "prompt and padding"),
-                         (raw_scores, "raw scores"), (least_likely, "least"), (added_probabilities, "probabilities are added"),
-                         (first_token, "first token"), (the_scores, "whole number")],
-    "paired_difference": [(a_minus_b, "sign is turned"), (shares, "these are shares"), (questions_drawn, "whole *clips*"),
-                          (drawn_apart, "drawn apart"), (ninety_percent, "90 %"), (of_single_questions, "single questions; wanted"),
-                          (of_one_draw, "not of a draw")],
+    "skill": [(above_chance, "how far it could be"), (times_chance, "times better"),
+              (over_chance, "divide by chance"), (swapped, "swapped"), (cut_off, "clip it")],
+    "word_error_rate": [
+        (undivided, "number of errors"), (by_hypotheses, "words of the hypotheses"),
+        (mean_of_rates, "texts' rates"), (place_by_place, "place by place"),
+        (free_insertions, "extra words cost nothing"),
+        (free_deletions, "missing words cost nothing"), (double_substitutions, "costs two"),
+        (letters, "letters"), (percent, "percent"), (at_most_one, "above 1")],
+    "wilson": [(textbook, "textbook's interval"), (half_wilson, "the half width is the textbook's"),
+               (around_p, "still p"), (undivided_wilson, "neither is divided"), (ninety, "90 %"),
+               (middle_and_half, "return the ends"), (high_first, "before low"),
+               (fails_at_the_ends, "right the interval")],
+    "choose_candidate": [
+        (unshifted, "not shifted"), (mean_of_tokens, "mean over"),
+        (padding_counts, "prompt and padding"), (raw_scores, "these are logits"),
+        (least_likely, "least"), (added_probabilities, "probabilities are added"),
+        (first_token, "first token"), (the_scores, "one integer")],
+    "paired_difference": [
+        (a_minus_b, "sign is wrong"), (shares, "these are shares"),
+        (questions_drawn, "whole *clips*"), (drawn_apart, "drawn apart"), (ninety_percent, "90 %"),
+        (of_single_questions, "quantiles of single questions"),
+        (of_one_draw, "not of a bootstrap draw")]
 }

@@ -201,7 +201,7 @@ def swapped(difference, low, high, seeds):
 
 def said_equal(difference, low, high, seeds):
     if low <= 0 <= high and seeds >= 3:
-        return "no difference"
+        return "no measurable difference"
     return sentence()(difference, low, high, seeds)
 
 

@@ -9,7 +9,8 @@ def _part(name):
     return "LoRA" if "lora_" in name else name.split(".")[0]
 
 
-def counting(part=_part, size=lambda p: p.numel(), learns=lambda p: p.requires_grad, finish=lambda total, trained: (total, trained)):
+def counting(part=_part, size=lambda p: p.numel(), learns=lambda p: p.requires_grad,
+             finish=lambda total, trained: (total, trained)):
     """`count_parameters` with one of its parts exchanged."""
     def count_parameters(model):
         found = {}
@@ -53,7 +54,8 @@ def always_one_more(seconds, frame_rate, window_frames, num_queries):
     return (math.ceil(seconds * frame_rate) // window_frames + 1) * num_queries
 
 
-def remembering(size=lambda p: p.element_size(), of_all=lambda p: True, learns=lambda p: p.requires_grad, kept=lambda states: states):
+def remembering(size=lambda p: p.element_size(), of_all=lambda p: True,
+                learns=lambda p: p.requires_grad, kept=lambda states: states):
     """`memory_of` with one of its parts exchanged."""
     def memory_of(model, states=2):
         weights = sum(p.numel() * size(p) for p in model.parameters() if of_all(p))
@@ -96,7 +98,8 @@ def last_one(loss_of, weight, parts):
 
 def one_missing(loss_of, weight, parts):
     rows = sum(map(len, parts))
-    return sum(len(p) / rows * g for p, g in zip(parts[:-1], _gradients(loss_of, weight, parts)[:-1], strict=True))
+    return sum(len(p) / rows * g for p,
+               g in zip(parts[:-1], _gradients(loss_of, weight, parts)[:-1], strict=True))
 
 
 def divided_twice(loss_of, weight, parts):
@@ -115,40 +118,29 @@ WRONG = {
     "count_parameters": [
         (counting(part=lambda name: name.split(".")[0]), "part of its own"),
         (counting(size=lambda p: 1), "numel()"),
-        (counting(learns=lambda p: True), "counts as learning"),
-        (counting(finish=lambda total, trained: (trained, total)), "wrong way round"),
-        (counting(finish=lambda total, trained: (trained, trained)), "left out of the first"),
-        (counting(finish=lambda total, trained: (total, trained / total)), "the share")],
-    "tokens_of_clip": [
-        (no_last_window, "last window is lost"),
-        (no_last_frame, "last frame is lost"),
-        (windows_alone, "number of windows"),
-        (frames_alone, "number of frames"),
-        (for_each_frame, "for each *window*"),
-        (cut_down, "cut down"),
-        (in_seconds, "frame rate is left out"),
-        (always_one_more, "do not add 1")],
-    "memory_of": [
-        (remembering(learns=lambda p: True), "need no gradient"),
-        (remembering(size=lambda p: 4), "bfloat16 takes 2"),
-        (remembering(size=lambda p: 1), "not bytes"),
-        (remembering(kept=lambda states: 2), "is not used"),
-        (remembering(of_all=lambda p: p.requires_grad), "take memory as well"),
-        (remembering(kept=lambda states: 1), "counted once")],
-    "attention_cost": [
-        (costing(operations=1), "double it"),
-        (costing(projections=0), "projections are left out"),
-        (costing(products=0), "L squared"),
-        (costing(projections=3), "output projection"),
-        (costing(products=1), "weighted sum of the values is missing"),
-        (swapped, "changed places"),
-        (half_of_the_pairs, "mask forbids")],
-    "accumulate": [
-        (summed, "not divided: the steps"),
-        (averaged, "counts alike"),
-        (last_one, "only the last"),
-        (one_missing, "missing from the sum"),
-        (divided_twice, "mean already"),
-        (multiplied_only, "not divided by all rows"),
-        (the_loss, "not the loss")],
+        (counting(learns=lambda p: True), "count as trainable"),
+        (counting(finish=lambda total, trained: (trained, total)), "pair is swapped"),
+        (counting(finish=lambda total, trained: (trained, trained)), "missing from the first"),
+        (counting(finish=lambda total, trained: (total, trained / total)), "is a share")],
+    "tokens_of_clip": [(no_last_window, "last window is lost"),
+                       (no_last_frame, "last frame is lost"), (windows_alone, "number of windows"),
+                       (frames_alone, "number of frames"), (for_each_frame, "for each *window*"),
+                       (cut_down, "N is reduced"), (in_seconds, "frame rate is missing"),
+                       (always_one_more, "do not add 1")],
+    "memory_of": [(remembering(learns=lambda p: True), "need no gradient"),
+                  (remembering(size=lambda p: 4), "bfloat16 takes 2"),
+                  (remembering(size=lambda p: 1), "not bytes"),
+                  (remembering(kept=lambda states: 2), "is not used"),
+                  (remembering(of_all=lambda p: p.requires_grad), "take memory as well"),
+                  (remembering(kept=lambda states: 1), "counted once")],
+    "attention_cost": [(costing(operations=1), "double it"),
+                       (costing(projections=0), "projections are missing"),
+                       (costing(products=0), "L squared"),
+                       (costing(projections=3), "output projection"),
+                       (costing(products=1), "weighted sum of the values is missing"),
+                       (swapped, "are swapped"), (half_of_the_pairs, "mask forbids")],
+    "accumulate": [(summed, "not divided: the sum"), (averaged, "same weight"),
+                   (last_one, "only the last"), (one_missing, "missing from the sum"),
+                   (divided_twice, "mean already"), (multiplied_only, "not divided by all rows"),
+                   (the_loss, "not the loss")]
 }

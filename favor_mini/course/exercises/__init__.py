@@ -1,1 +1,1 @@
-"""The exercises, one file a notebook: each trial draws random sizes and says which mistake it suspects."""
+"""The exercises, one file per notebook."""

@@ -1,4 +1,4 @@
-"""Exercises of notebook 09: the two-part loss, sharing out steps, and going on after a stop."""
+"""Exercises of notebook 09: the two-part loss, steps per stage, and resuming a training run."""
 
 import json
 import math
@@ -13,90 +13,119 @@ from ...training.finetune import SHARES, steps_per_stage
 from ...training.trainer import last_checkpoint
 from ..exercise import Trial, exercise
 
-NOTEBOOK = "09"
-
 
 def two_part_loss(logits, labels, queries, weight):
-    """Cross-entropy of the labelled tokens + lambda * diversity of the output queries, as `FavorForConditionalGeneration.forward` adds them."""
-    cross_entropy = F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100)
-    return cross_entropy + weight * diversity_loss(queries)
+    """Cross-entropy + lambda * diversity, as in `FavorForConditionalGeneration`."""
+    logits, labels = logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten()
+    return F.cross_entropy(logits, labels, ignore_index=-100) + weight * diversity_loss(queries)
 
 
-@exercise("two_part_loss", notebook=NOTEBOOK, answer=two_part_loss, difficulty=3, minutes=12,
-          goal="FAVOR's loss: cross-entropy over the answers' tokens plus `weight` times the diversity loss (use the package's `diversity_loss`). "
-               "The logits at place i foretell the token at place i + 1; labels of -100 do not count.",
-          shapes="`logits` (B, L, vocabulary), `labels` (B, L), `queries` (windows, N, width), `weight` lambda -> a scalar",
-          hints=("Move logits and labels against each other by one place before you compare them.",
-                 "`F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100)` + "
-                 "`weight * diversity_loss(queries)`."))
+@exercise(two_part_loss, difficulty=3, minutes=12)
 def _(t: Trial):
-    batch, length, words = t.number(2, 3), t.number(6, 9), t.number(11, 15)
-    logits, queries, weight = 2 * t.randn(batch, length, words), t.randn(t.number(2, 4), 5, 7) + 0.5, float(t.rng.uniform(0.3, 0.9))
-    labels = torch.from_numpy(t.rng.integers(0, words, (batch, length)))
+    """FAVOR's loss: cross-entropy over the answers' tokens plus `weight` times the diversity loss
+    (use the package's `diversity_loss`). The logits at place i predict the token at place i + 1;
+    labels of -100 do not count.
+
+    Shapes: `logits` (B, L, vocabulary), `labels` (B, L), `queries` (windows, N, width), `weight`
+    lambda -> a scalar
+    Hint 1: Shift logits and labels by one place before you compare them.
+    Hint 2: `F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(),
+    ignore_index=-100)` + `weight * diversity_loss(queries)`.
+    """
+    batch, length, words = t.integer(2, 3), t.integer(6, 9), t.integer(11, 15)
+    logits, queries = 2 * t.randn(batch, length, words), t.randn(t.integer(2, 4), 5, 7) + 0.5
+    weight = float(t.rng.uniform(0.3, 0.9))
+    labels = t.randint(0, words, batch, length)
     labels[:, : length // 2] = -100
     labels[0, : length // 2 + 2] = -100  # not the same number in all rows
 
     def entropy(logits, labels, **options):
-        return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), **{"ignore_index": -100, **options})
+        options = {"ignore_index": -100} | options
+        return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), **options)
 
-    apart, spread = entropy(logits[:, :-1], labels[:, 1:]), diversity_loss(queries)
-    rows = torch.stack([entropy(logits[i : i + 1, :-1], labels[i : i + 1, 1:]) for i in range(batch)])
-    t.same(t.run(logits, labels, queries, weight), two_part_loss(logits, labels, queries, weight), {
-        "logits and labels are not moved against each other: place i foretells place i + 1": entropy(logits, labels) + weight * spread,
-        "moved the wrong way: the logits *before* a token foretell it": entropy(logits[:, 1:], labels[:, :-1]) + weight * spread,
-        "the diversity loss is missing": apart,
-        "the diversity loss is not weighted with lambda": apart + spread,
-        "the diversity loss is subtracted; queries that are alike must cost": apart - weight * spread,
-        "labels of -100 count: they are not tokens": entropy(logits[:, :-1], labels[:, 1:].clamp(min=0), ignore_index=-1) + weight * spread,
-        "a mean of the rows' means; it must be one mean over all labelled tokens": rows.mean() + weight * spread,
-        "a sum over the tokens instead of a mean": entropy(logits[:, :-1], labels[:, 1:], reduction="sum") + weight * spread})
+    before, following = logits[:, :-1], labels[:, 1:]
+    expected, diversity = entropy(before, following), diversity_loss(queries)
+    rows = [entropy(*row) for row in zip(before[:, None], following[:, None], strict=True)]
+    wrong_entropies = {
+        "logits and labels are not shifted: place i predicts place i + 1": entropy(logits, labels),
+        "shifted the wrong way: a token is predicted by the logits *before* it":
+            entropy(logits[:, 1:], labels[:, :-1]),
+        "labels of -100 count; they are not tokens":
+            entropy(before, following.clamp(min=0), ignore_index=-1),
+        "this is a mean of the rows' means; take one mean over all labelled tokens":
+            sum(rows) / batch,
+        "this is a sum over the tokens; take the mean": entropy(before, following, reduction="sum")}
+    t.check((logits, labels, queries, weight), {
+        **{message: wrong + weight * diversity for message, wrong in wrong_entropies.items()},
+        "the diversity loss is missing": expected,
+        "the diversity loss is not weighted with lambda": expected + diversity,
+        "the diversity loss is subtracted; similar queries must cost":
+            expected - weight * diversity})
 
 
-@exercise("steps_per_stage", notebook=NOTEBOOK, answer=steps_per_stage, difficulty=2, minutes=8,
-          goal=f"So many training steps are to be shared out among three stages: align and ask get {SHARES['align']:.0%} each, rounded down but at "
-               "least one step, name gets all the rest.",
-          shapes="`steps` a whole number -> a dict with the keys `name`, `align`, `ask`",
-          hints=("Work out the two later stages first; what is left is for the first.",
-                 "`max(1, int(steps * SHARES[stage]))` for align and ask; `SHARES` is in `favor_mini.training`."))
+@exercise(steps_per_stage, difficulty=2, minutes=8)
 def _(t: Trial):
-    for steps in (t.number(20, 49) * 10 + t.number(1, 9), t.number(4, 8)):
+    """Distribute a number of training steps over three stages: align and ask get the shares in
+    `SHARES` (20 % each), rounded down but at least one step; name gets the rest.
+
+    Shapes: `steps` an integer -> a dict with the keys `name`, `align`, `ask`
+    Hint 1: Compute the two later stages first; the first stage gets the rest.
+    Hint 2: `max(1, int(steps * SHARES[stage]))` for align and ask; `SHARES` is in
+    `favor_mini.training`.
+    """
+    for steps in (t.integer(20, 49) * 10 + t.integer(1, 9), t.integer(4, 8)):
         later = {stage: int(steps * SHARES[stage]) for stage in ("align", "ask")}
         one = {stage: max(1, n) for stage, n in later.items()}
         up = {stage: math.ceil(steps * SHARES[stage]) for stage in later}
-        t.same(t.run(steps), steps_per_stage(steps), {
-            "with few steps a stage gets none; each needs at least one": {"name": steps - sum(later.values()), **later},
-            "the steps do not add up: name gets what the others leave": {"name": int(steps * SHARES["name"]), **one},
+        t.check((steps,), {
+            "with few steps a stage gets none; each needs at least one":
+                {"name": steps - sum(later.values()), **later},
+            "the steps do not add up: name gets the rest":
+                {"name": int(steps * SHARES["name"]), **one},
             "the later stages are rounded up; round down": {"name": steps - sum(up.values()), **up},
-            "every stage gets the same; mind `SHARES`": dict.fromkeys(("name", "align", "ask"), steps // 3)})
+            "every stage gets the same; use `SHARES`":
+                dict.fromkeys(("name", "align", "ask"), steps // 3)})
 
 
-@exercise("last_checkpoint", notebook=NOTEBOOK, answer=last_checkpoint, difficulty=3, minutes=15,
-          goal="Going on after a power cut: find the newest *whole* checkpoint. A run writes folders `checkpoint-100`, `checkpoint-200`, ..., and into each, "
-               "last of all, a file `trainer_state.json`. A folder where that file is missing or is no valid JSON was cut off.",
-          shapes="`out` a path -> the folder's path as text, or None where there is no whole one",
-          hints=("Sort by the *number* in the name, newest first, and take the first that can be read.",
-                 "`sorted(Path(out).glob(\"checkpoint-*\"), key=lambda f: -int(f.name.rsplit(\"-\", 1)[1]))`; `json.loads(...)` in a `try` that "
-                 "catches `OSError` and `ValueError`."))
+@exercise(last_checkpoint, difficulty=3, minutes=15)
 def _(t: Trial):
-    with tempfile.TemporaryDirectory() as folder:
-        def put(step, content):
-            (Path(folder) / f"checkpoint-{step}").mkdir()
-            if content is not None:
-                (Path(folder) / f"checkpoint-{step}" / "trainer_state.json").write_text(content)
+    """Resume after a power cut: find the newest *complete* checkpoint. A run writes folders
+    `checkpoint-100`, `checkpoint-200`, ..., and into each, last of all, a file
+    `trainer_state.json`. A folder where that file is missing or is not valid JSON is incomplete.
 
-        (nothing,) = t.call(lambda: (t.attempt(folder),))  # None is right here, where `run` would complain
-        t.that(nothing is None, "without any checkpoint it should return None")
+    Shapes: `out` a path -> the folder's path as text, or None where there is no complete one
+    Hint 1: Sort by the *number* in the name, newest first, and take the first that can be read.
+    Hint 2: `sorted(Path(out).glob("checkpoint-*"), key=lambda f: -int(f.name.rsplit("-", 1)[1]))`;
+    `json.loads(...)` in a `try` that catches `OSError` and `ValueError`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        def write(step, content):
+            checkpoint = Path(folder) / f"checkpoint-{step}"
+            checkpoint.mkdir()
+            if content is not None:
+                (checkpoint / "trainer_state.json").write_text(content)
+
+        def require(name, message):
+            t.require(Path(t.run(folder)).name == name, message)
+
+        (nothing,) = t.call(lambda: (t.attempt(folder),))  # `run` rejects None, correct here
+        t.require(nothing is None, "without any checkpoint it should return None")
         for step in (80, 900, 1000):
-            put(step, json.dumps({"global_step": step}))
+            write(step, json.dumps({"global_step": step}))
         found = t.run(folder)
-        t.that(isinstance(found, str | Path), f"expected a path, found {type(found).__name__}")
-        t.that(Path(found).name != "checkpoint-900", "sorted as text, 900 comes after 1000: sort by the number")
-        t.that(Path(found).name != "checkpoint-80", "that is the oldest one (or the last as text): the newest is wanted")
-        t.that(Path(found).name == "checkpoint-1000", f"{Path(found).name} is not the newest checkpoint, checkpoint-1000")
-        put(1100, None)
-        t.that(Path(t.run(folder)).name == "checkpoint-1000",
-               "the newest folder lacks its trainer_state.json: it was cut off, take the one before")
-        put(1200, '{"global_step": 12')
-        t.that(Path(t.run(folder)).name == "checkpoint-1000",
-               "the newest folder's trainer_state.json breaks off in the middle: it is there, but it is not valid JSON")
-        t.that(isinstance(t.run(folder), str), "expected the path as text: `str(folder)`")
+        t.require(isinstance(found, str | Path), f"expected a path, found {type(found).__name__}")
+        name = Path(found).name
+        t.require(name != "checkpoint-900", "sorted as text, 900 comes after 1000: sort by the "
+                                            "number")
+        t.require(name != "checkpoint-80", "this is the oldest one (or the last as text); return "
+                                           "the newest")
+        t.require(name == "checkpoint-1000", f"{name} is not the newest one, checkpoint-1000")
+        write(1100, None)
+        require("checkpoint-1000", "the newest folder has no trainer_state.json, so it is "
+                                   "incomplete; "
+                "return the one before")
+        write(1200, '{"global_step": 12')
+        require("checkpoint-1000", "the newest folder's trainer_state.json is truncated: it "
+                                   "exists, but it "
+                "is not valid JSON")
+        t.require(isinstance(t.run(folder), str), "expected the path as text: `str(folder)`")

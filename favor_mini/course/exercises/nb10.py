@@ -16,9 +16,9 @@ from ..exercise import Trial, exercise
 Z = 1.959963984540054  # 95 % of a normal distribution lie within so many standard deviations
 
 
-def word_error_rate(predictions: list[str], references: list[str]) -> float:
+def word_error_rate(hypotheses: list[str], references: list[str]) -> float:
     """jiwer's word error rate of all texts together, as in the package."""
-    return word_errors(predictions, references).rate
+    return word_errors(hypotheses, references).rate
 
 
 def wilson(right: int, asked: int) -> tuple[float, float]:
@@ -27,8 +27,7 @@ def wilson(right: int, asked: int) -> tuple[float, float]:
 
 
 def choose_candidate(logits: Tensor, labels: Tensor) -> int:
-    """torch's cross-entropy, least for the most likely candidate: logits (C, L, vocabulary), "
-      "labels (C, L)."""
+    """torch's cross-entropy; the lowest is the most likely candidate."""
     nll = F.cross_entropy(logits[:, :-1].transpose(1, 2), labels[:, 1:], reduction="none")
     return int(nll.sum(1).argmin())
 
@@ -82,42 +81,42 @@ def _distance(found, reference, wrong=1.0, missing=1.0, extra=1.0) -> float:
 @exercise(word_error_rate, difficulty=4, minutes=20)
 def _(t: Trial):
     """The word error rate of several texts: the least number of wrong, missing and extra words by
-    which the predictions differ from the references, summed over all texts, divided by the number
-    of words in all *references*. Fill the table above, row by row.
+    which the hypotheses differ from the references, summed over all texts, divided by the number of
+    words in all *references*. Fill the table above, row by row.
 
-    Shapes: `predictions`, `references`: two lists of n texts, lower case, words separated by single
+    Shapes: `hypotheses`, `references`: two lists of n texts, lower case, words separated by single
     spaces -> a number
-    Hint 1: For each pair a table of `len(reference) + 1` rows and `len(prediction) + 1` columns;
+    Hint 1: For each pair a table of `len(reference) + 1` rows and `len(hypothesis) + 1` columns;
     its first row and column count up from 0.
     Hint 2: `table[i, j] = min(table[i-1, j] + 1, table[i, j-1] + 1, table[i-1, j-1] +
-    (reference[i-1] != prediction[j-1]))`; add up the last entries, and divide once, at the end.
+    (reference[i-1] != hypothesis[j-1]))`; add up the last entries, and divide once, at the end.
     """
-    predictions, references = [], []
+    hypotheses, references = [], []
     known = ["moon", "king", "lion", "ring", "salt", "fish"]
     for count in (t.integer(2, 3), t.integer(4, 5), t.integer(6, 8), t.integer(3, 7)):
         words = t.rng.choice(known, count).tolist()
         other = [w for w in words if t.rng.random() < 0.7]
         for _ in range(t.integer(0, 2)):
             other.insert(t.integer(0, len(other)), str(t.rng.choice(["moon", "zero"])))
-        predictions.append(" ".join(other))
+        hypotheses.append(" ".join(other))
         references.append(" ".join(words))
     # There are always insertions and a deletion.
-    predictions[0], references[1] = f"zero salt {references[0]}", f"{references[1]} door"
-    pairs = [(a.split(), b.split()) for a, b in zip(predictions, references, strict=True)]
+    hypotheses[0], references[1] = f"zero salt {references[0]}", f"{references[1]} door"
+    pairs = [(a.split(), b.split()) for a, b in zip(hypotheses, references, strict=True)]
     words = sum(len(b) for _, b in pairs)
     errors = [_distance(a, b) for a, b in pairs]
     in_place = [sum(x != y for x, y in zip_longest(a, b)) for a, b in pairs]
-    letters = sum(map(_distance, predictions, references)) / sum(map(len, references))
+    letters = sum(map(_distance, hypotheses, references)) / sum(map(len, references))
 
     def rate(**costs):
         return sum(_distance(a, b, **costs) for a, b in pairs) / words
 
-    t.check((predictions, references), {
+    t.check((hypotheses, references), {
         "this is the number of errors; divide by the number of words in the references":
             float(sum(errors)),
-        "you divide by the words of the predictions; divide by those of the *references*, else "
+        "you divide by the words of the hypotheses; divide by those of the *references*, else "
         "long "
-        "predictions would pay": sum(errors) / sum(len(a) for a, _ in pairs),
+        "hypotheses would pay": sum(errors) / sum(len(a) for a, _ in pairs),
         "this is the mean of the texts' rates; long texts should count for more: add up errors and "
         "words "
         "first": float(np.mean([e / len(b) for e, (_, b) in zip(errors, pairs, strict=True)])),
@@ -131,7 +130,7 @@ def _(t: Trial):
         "this is the share of texts with an error": float(np.mean([e > 0 for e in errors])),
         "the rate is in percent; 1 error in 4 words is 0.25": 100 * sum(errors) / words})
     found = t.run(["a b c d e"], ["x"])
-    _not_clipped(t, found, 1.0, "the rate may be above 1, where a prediction is too long; do not "
+    _not_clipped(t, found, 1.0, "the rate may be above 1, where a hypothesis is too long; do not "
                                 "clip it")
     t.compare(found, 5.0, what="for five wrong words where the reference has one, the rate")
 
