@@ -190,6 +190,10 @@ def test_reading_the_samples_imports_neither_torch_nor_codecs():
     assert done.stdout.strip() == "[]"
 
 
+def test_the_build_names_the_encoders():
+    assert "libavcodec" in samples.build() and "Pillow" in samples.build()
+
+
 @pytest.mark.slow
 def test_the_data_card_holds_the_numbers_of_today():
     card = data_card(LINES, *test_sets.read(data_path()))

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from favor_mini.media.read import read_clip
-from favor_mini.world import video
 from favor_mini.world.pictures import draw_frames
 from favor_mini.world.scene import draw_scene
 from favor_mini.world.video import write_scene, write_video
@@ -96,7 +95,6 @@ def test_the_same_scene_gives_the_same_bytes(tmp_path):
     for name in ("one.mp4", "two.mp4"):
         write_scene(draw_scene(5), tmp_path / name, size=64, fps=8)
     assert (tmp_path / "one.mp4").read_bytes() == (tmp_path / "two.mp4").read_bytes()
-    assert "libavcodec" in video.encoder_build()
 
 
 def test_an_interrupted_writer_leaves_the_old_file_and_no_rest(tmp_path):

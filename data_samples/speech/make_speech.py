@@ -25,12 +25,26 @@ import soxr
 
 from favor_mini.storage import atomic_write
 from favor_mini.world.scene import WORDS
-from favor_mini.world.speech import ASKED, ASKED_LENGTHS, LENGTHS, SPEECH_RATE, VOICES
+from favor_mini.world.speech import ASKED, SPEECH_RATE
 
 SLOWEST, FASTEST = 80, 450  # words a minute, the limits of espeak-ng
+LENGTHS = (0.5, 0.62)  # longest duration of the two takes of each word, in seconds
+ASKED_LENGTHS = (0.7, 0.85)  # the same of each question
 GAP = SPEECH_RATE // 20  # silence between two words in a file
 QUALITY = 0.75  # soundfile's compression level: 0 is the best and largest, 1 the smallest
 RMS = 0.1  # loudness
+# name: (voice and variant of espeak-ng, pitch 0-99). Each voice has its own variant: one variant at
+# two pitches sounds much the same.
+VOICES = {
+    "adam": ("en-us+m1", 45), "anna": ("en-us+f1", 55), "beth": ("en-us+Annie", 50),
+    "carl": ("en-us+m2", 40), "dora": ("en+f3", 60), "earl": ("en+m3", 50),
+    "fay": ("en-us+f4", 45), "glen": ("en-us+Storm", 50), "hope": ("en+belinda", 50),
+    "ian": ("en-gb-scotland+boris", 45), "judy": ("en-gb-x-rp+Andrea", 50),
+    "kurt": ("en-us+klatt", 50), "liam": ("en-gb-x-rp+m7", 55), "mary": ("en-us+grandma", 50),
+    "noah": ("en+m4", 45), "olga": ("en-us+klatt3", 60), "paul": ("en-us+pablo", 50),
+    "rose": ("en-gb-scotland+victor", 60), "sam": ("en+Gene", 55), "tess": ("en-us+gustave", 50),
+    "uma": ("en-us+f5", 55), "vic": ("en-us+norbert", 45), "will": ("en-gb-x-rp+robert", 50),
+    "zoe": ("en+steph", 55)}
 
 
 def main() -> None:
@@ -64,8 +78,7 @@ def check_voices() -> None:
             other = heard.setdefault(spoken.tobytes(), spoken_by)
             if other != spoken_by:
                 raise RuntimeError(f"{name} ({voice}) sounds just like {other}. Choose another "
-                                   "variant from `espeak-ng --voices=variant` in "
-                                   "favor_mini/world/speech.py")
+                                   "variant from `espeak-ng --voices=variant` for VOICES")
 
 
 def make_voice(name: str, folder: Path) -> dict:

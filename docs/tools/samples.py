@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import av
 import numpy as np
 import PIL
 import soundfile
@@ -32,7 +33,7 @@ from favor_mini.world.samples import CLIPS, INDEX, SUMS, checksums, verify
 from favor_mini.world.scene import SPLITS, Moment, Scene, draw_scene
 from favor_mini.world.sounds import make_waveform
 from favor_mini.world.transcript import transcript
-from favor_mini.world.video import encoder_build, write_scene
+from favor_mini.world.video import write_scene
 
 SOUNDS = 4  # of the seeds after those of the clips
 IMAGES = ("show", "write", "show", "write")  # then images, of the first moment of this kind each
@@ -105,8 +106,11 @@ WRITERS: dict[str, Callable] = {
 def build() -> str:
     """Versions of the encoders. numpy's sine differs in its last digits between processors."""
     found = np.show_config(mode="dicts").get("SIMD Extensions", {}).get("found") or ["baseline"]
-    return (f"{encoder_build()}, libsndfile {soundfile.__libsndfile_version__}, "
-            f"Pillow {PIL.__version__}, numpy {np.__version__} with {found[-1]}")
+    libraries = (f"{name} {'.'.join(map(str, av.library_versions[name]))}"
+                 for name in ("libavcodec", "libavformat", "libswscale"))
+    return ", ".join([f"PyAV {av.__version__}", *libraries,
+                      f"libsndfile {soundfile.__libsndfile_version__}", f"Pillow {PIL.__version__}",
+                      f"numpy {np.__version__} with {found[-1]}"])
 
 
 def make(folder: Path) -> None:

@@ -7,6 +7,8 @@ sample clips. All scenes belong to the split "samples", in the order of their se
 import json
 from pathlib import Path
 
+import av
+import numpy as np
 from PIL import Image
 
 from favor_mini.storage import atomic_write
@@ -15,11 +17,12 @@ from favor_mini.world.samples import CLIPS, TASK_SEED
 from favor_mini.world.scene import SPLITS, Scene, draw_scene, stream
 from favor_mini.world.sounds import make_waveform
 from favor_mini.world.tasks import TASKS, Example, Task
-from favor_mini.world.video import write_scene, write_sound
+from favor_mini.world.video import write_scene
 
 # Number of scenes; ic, ocr and vqa share the stills.
 SCENES = {"asr": 32, "stills": 80, "avsr": 20, "isqa": 60, "avssd": 100, "avm": 80}
 SIZE, FPS = 128, 12  # of pictures and films
+OPUS_BIT_RATE = 32_000
 PER_SCENE = {"ic": 1, "vqa": 1, "video_qa": 3, "avqa": 3}  # most questions about a scene; else all
 
 
@@ -90,3 +93,16 @@ def write_image(scene: Scene, path: Path, time: float, size: int) -> None:
     with atomic_write(path) as unfinished:
         picture = Image.fromarray(draw_frames(scene, [time], size)[0])
         picture.save(unfinished, format="PNG", optimize=True)
+
+
+def write_sound(path, waveform: np.ndarray, sampling_rate: int = 16000) -> None:
+    """Write a waveform (samples,) to an Ogg file with Opus sound, atomically."""
+    options = {"fflags": "+bitexact"}
+    with atomic_write(Path(path)) as unfinished, \
+            av.open(str(unfinished), "w", format="ogg", options=options) as file:
+        sound = file.add_stream("libopus", rate=sampling_rate, layout="mono",
+                                bit_rate=OPUS_BIT_RATE, options={"flags": "+bitexact"})
+        piece = av.AudioFrame.from_ndarray(waveform[None].astype(np.float32), "flt", "mono")
+        piece.sample_rate = sampling_rate
+        file.mux(sound.encode(piece))
+        file.mux(sound.encode(None))

@@ -33,9 +33,9 @@ def audio_labels(scene: Scene, length: int) -> torch.Tensor:
 def augment_mel(mel: torch.Tensor, scene: Scene) -> torch.Tensor:
     """A scene's log-mel spectrogram (1, mels, 100 Hz frames) with a random change to each moment.
 
-    The model would otherwise memorise the twenty voices. Each moment gets other pitches (vocal
-    tract length perturbation, Jaitly & Hinton 2013), a spectral tilt, and one masked band of
-    frequencies (SpecAugment, Park et al. 2019, arXiv 1904.08779).
+    Otherwise the model would memorise the voices. Each moment gets other pitches (VTLP, Jaitly &
+    Hinton 2013), a spectral tilt, and a masked band of frequencies (SpecAugment, Park et al. 2019,
+    arXiv 1904.08779).
     """
     rng, (mels, frames) = stream("audio augmentation", scene.seed), mel.shape[1:]
     edges = [0, *(round(moment.start * 100) for moment in scene.moments[1:]), frames]

@@ -31,7 +31,7 @@ COUNT = 8  # the counts of the clause head go from 0 to 7
 def lookup_drills(scene: Scene, rng) -> list[tuple[str, str]]:
     """(question, answer) pairs with many look-ups in each answer.
 
-    Each key is followed by its value: "red circle bell; moon horn" for "what was heard while?".
+    Keys and values: "red circle bell; moon horn" for "what was heard while?".
     """
     seen = [m for m in scene.moments if m.seen != "nothing"]
     heard = [m for m in scene.moments if m.heard]
@@ -75,7 +75,7 @@ def script_dialogue(scene: Scene, processor: FavorProcessor, turns: list[tuple[s
 
 
 def truncate(dialogue: dict, tokens: int) -> dict:
-    """The first `tokens` tokens of a conversation."""
+    """The first `tokens` tokens."""
     return {name: values if name in ("words", "numbers") else values[:tokens]
             for name, values in dialogue.items()}
 
@@ -83,9 +83,9 @@ def truncate(dialogue: dict, tokens: int) -> dict:
 class LanguageProbe(nn.Module):
     """The language model with two linear heads, which are not used afterwards.
 
-    The heads teach look-ups faster than the few answer tokens can. One predicts `clause_targets`
-    from layer 2, at every token of a transcript; the other `lookup_targets` from layer 3, at every
-    name in a question.
+    The heads teach look-ups faster than the few answer tokens can. They predict `clause_targets`
+    from layer 2, at every token of a transcript, and `lookup_targets` from layer 3, at every name
+    in a question.
     """
 
     def __init__(self, config: FavorConfig):

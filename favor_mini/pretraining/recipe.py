@@ -1,9 +1,8 @@
-"""How to train the mini model from scratch: three frozen parts, then the connector and LoRA.
+"""Train the mini model from scratch: three frozen parts, then the connector and LoRA.
 
     favor-mini train all --out build/make
 
-A run that was stopped continues where it stopped. The cards of the shipped checkpoint say how that
-one was trained.
+A stopped run continues. The cards of the shipped checkpoint say how that one was trained.
 """
 
 import json
@@ -66,15 +65,12 @@ STAGES = {
 
 def make_part(part: str, out, *, steps: int | None = None, batch: int | None = None,
               lr: float | None = None, seed: int = 0, **options) -> Path:
-    """Train a frozen part; write its weights and its card to the folder `out/part`.
+    """Train a frozen part; write its weights and its card to `out/part`, and return this folder.
 
     Args:
         part: "audio", "vision" or "language".
         steps, batch: of every stage; None: those in `STAGES`.
         options: for `training.trainer.fit`.
-
-    Returns:
-        the folder.
     """
     probe, usual_lr, _ = PARTS[part]
     lr = lr or usual_lr
@@ -132,8 +128,7 @@ def language_scores(model: LanguageProbe, processor: FavorProcessor, scenes: int
                     named: bool = False) -> dict[str, float]:
     """The accuracy of the language model on transcripts of validation scenes, by family.
 
-    Args:
-        named: give the transcripts as the output queries of a perfect connector.
+    named: give the transcripts as the output of a perfect connector.
     """
     model.eval()
     asked = []
@@ -156,7 +151,7 @@ def assemble(parts, **changes) -> tuple[FavorForConditionalGeneration, FavorProc
     """The mini model with trained parts, an untrained connector and untrained LoRA.
 
     Args:
-        parts: the folder with the results of `make_part`.
+        parts: the `out` of `make_part`.
         changes: fields of the config.
 
     Raises:

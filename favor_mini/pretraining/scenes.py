@@ -1,4 +1,4 @@
-"""Scenes of a split as a dataset, drawn when they are needed."""
+"""A dataset of scenes, drawn when they are needed."""
 
 import torch
 from torch.utils.data import Dataset, get_worker_info

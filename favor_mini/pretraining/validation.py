@@ -13,8 +13,7 @@ def question_rows(model, processor, scenes: int = 100, questions: int = 10, *,
     """Ask a model about scenes that are drawn in memory.
 
     Args:
-        scenes: number of scenes, from number 5000 of the split on.
-        questions: largest number of questions about each.
+        scenes, questions: number of scenes, and most questions about each.
         split: "validation" for choices, "test" for reported results.
     """
     first, settings = SPLITS[split].start + 5000, processor.settings

@@ -39,8 +39,8 @@ def visual_labels(scene: Scene, t: float) -> dict[str, torch.Tensor]:
 class VisualProbe(nn.Module):
     """The visual encoder with two linear heads, on the Q-Former's mean token and on the mean patch.
 
-    The second head trains the ViT from the start, before the Q-Former has learned to attend. Both
-    heads take the mean: attention cannot collect what only different weights for each token read.
+    The second trains the ViT before the Q-Former has learned to attend. Both take a mean: attention
+    cannot collect what only different weights for each token read.
     """
 
     def __init__(self, config: FavorConfig):

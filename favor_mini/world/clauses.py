@@ -1,4 +1,4 @@
-"""The words that each output query of a window should name: the targets of the stage "name"."""
+"""The words that each output query should name: the targets of the stage "name"."""
 
 from itertools import product
 

@@ -1,7 +1,7 @@
-"""The icons of the mini world: shapes, sounding things and written words, drawn at high resolution.
+"""The icons of shapes, sounding things and written words, at high resolution.
 
 Shapes are white; `pictures` multiplies them by a colour. Each thing has its own pair of colours, so
-that it can be recognised even at a width of 20 pixels. All icons are for a dark background.
+that it can be recognised even at a width of 20 pixels.
 """
 
 from __future__ import annotations
@@ -63,10 +63,7 @@ class Pen:
 
 @cache
 def icon(name: str) -> Image.Image:
-    """The icon of a shape or a thing; any other name is written on a plate.
-
-    Returns an image of CANVAS x CANVAS pixels in mode "RGBa" (colours premultiplied by alpha).
-    """
+    """The icon of a shape or a thing, or a word: CANVAS x CANVAS pixels, premultiplied alpha."""
     pen = Pen()
     DRAWINGS.get(name, lambda pen: _word(pen, name))(pen)
     return pen.image.convert("RGBa").reduce(_FINE)
@@ -140,8 +137,8 @@ def _bell(pen):
 
 def _drum(pen):
     body, light = "#c2317f", "#ff9fce"
-    pen.line([(0.04, 0.04), (0.44, 0.3)], 0.07, WOOD)
-    pen.line([(0.96, 0.04), (0.56, 0.3)], 0.07, WOOD)
+    for x, tip in ((0.04, 0.44), (0.96, 0.56)):
+        pen.line([(x, 0.04), (tip, 0.3)], 0.07, WOOD)
     pen.dot(0.5, 0.84, 0.45, body, tall=0.33)
     pen.box(0.05, 0.4, 0.95, 0.84, body)
     pen.line([(0.06, 0.52), (0.2, 0.88), (0.35, 0.6), (0.5, 0.94), (0.65, 0.6), (0.8, 0.88),
@@ -173,10 +170,9 @@ def _horn(pen):
 
 def _clock(pen):
     rim = "#3d7df0"
-    pen.line([(0.24, 0.76), (0.14, 0.96)], 0.1, rim)
-    pen.line([(0.76, 0.76), (0.86, 0.96)], 0.1, rim)
-    pen.dot(0.19, 0.15, 0.15, rim)
-    pen.dot(0.81, 0.15, 0.15, rim)
+    for x, foot, bell in ((0.24, 0.14, 0.19), (0.76, 0.86, 0.81)):
+        pen.line([(x, 0.76), (foot, 0.96)], 0.1, rim)
+        pen.dot(bell, 0.15, 0.15, rim)
     pen.dot(0.5, 0.54, 0.44, INK)
     pen.dot(0.5, 0.54, 0.43, rim)
     pen.dot(0.5, 0.54, 0.33, "white")
@@ -199,8 +195,8 @@ def _phone(pen):
 
 def _bird(pen):
     body, wing = "#5cc8ff", "#1f86d0"
-    pen.line([(0.44, 0.84), (0.42, 0.97)], 0.04, ORANGE)
-    pen.line([(0.58, 0.84), (0.58, 0.97)], 0.04, ORANGE)
+    for x, foot in ((0.44, 0.42), (0.58, 0.58)):
+        pen.line([(x, 0.84), (foot, 0.97)], 0.04, ORANGE)
     pen.area([(0.0, 0.36), (0.34, 0.5), (0.3, 0.78), (0.04, 0.56)], wing)
     pen.dot(0.5, 0.62, 0.31, body, tall=0.85)
     pen.dot(0.68, 0.32, 0.22, body)

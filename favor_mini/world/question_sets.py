@@ -1,4 +1,4 @@
-"""Clips with questions and scripts: of the sample files, or of validation scenes."""
+"""Clips with questions and scripts: sample files, or validation scenes."""
 
 from ..media.clip import Clip
 from ..media.read import read_clip
@@ -19,7 +19,7 @@ def sample_questions(image_size: int) -> QuestionSet:
 
 def scene_questions(count: int, image_size: int, progress: bool = False, questions: int = 16
                     ) -> QuestionSet:
-    """The same for the first `count` validation scenes, written as MP4 files and read back."""
+    """The same for `count` validation scenes, written as MP4 files and read back."""
     clips, asked, scripts = {}, [], {}
     seeds = SPLITS["validation"][:count]
     for scene, clip in record_scenes(seeds, image_size=image_size, progress=progress):

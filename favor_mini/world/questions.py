@@ -114,9 +114,8 @@ def draw_questions(scene: Scene, rng: np.random.Generator, count: int, reworded:
 def guesser_accuracy(scene: Scene, question: Question, modality: str) -> float:
     """The best accuracy of a guesser that has the whole of one modality and nothing of the other.
 
-    A question of `first_mixed` compares two neighbouring moments. A guesser that knows one of them
-    knows the answer at the first and the last moment; one that has the video also knows that there
-    are no such questions about the moment of a hit, or before one.
+    `first_mixed` compares neighbouring moments. A guesser that knows one of them knows the answer
+    if that is the first or the last moment. With the video, it also excludes hits.
 
     Args:
         modality: "video" or "audio".

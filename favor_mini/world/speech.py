@@ -15,23 +15,12 @@ import numpy as np
 from .. import data_path
 
 SPEECH_RATE = 16000  # Hz, of all files in the bank
-LENGTHS = (0.5, 0.62)  # longest duration of the two takes of each word, in seconds
 ASKED = ("what colour", "what shape", "where", "which word")  # spoken questions about a picture
-ASKED_LENGTHS = (0.7, 0.85)  # longest duration of their takes, in seconds
 MOST_STRETCH = 1.1  # a word is played at most this much slower; its pitch falls with its speed
 
-# name: (voice and variant of espeak-ng, pitch 0-99). Scenes of the split "train" do not use the
-# held-out voices. Each voice has its own variant: one variant at two pitches sounds much the same.
-VOICES = {
-    "adam": ("en-us+m1", 45), "anna": ("en-us+f1", 55), "beth": ("en-us+Annie", 50),
-    "carl": ("en-us+m2", 40), "dora": ("en+f3", 60), "earl": ("en+m3", 50),
-    "fay": ("en-us+f4", 45), "glen": ("en-us+Storm", 50), "hope": ("en+belinda", 50),
-    "ian": ("en-gb-scotland+boris", 45), "judy": ("en-gb-x-rp+Andrea", 50),
-    "kurt": ("en-us+klatt", 50), "liam": ("en-gb-x-rp+m7", 55), "mary": ("en-us+grandma", 50),
-    "noah": ("en+m4", 45), "olga": ("en-us+klatt3", 60), "paul": ("en-us+pablo", 50),
-    "rose": ("en-gb-scotland+victor", 60), "sam": ("en+Gene", 55), "tess": ("en-us+gustave", 50),
-    "uma": ("en-us+f5", 55), "vic": ("en-us+norbert", 45), "will": ("en-gb-x-rp+robert", 50),
-    "zoe": ("en+steph", 55)}
+# Scenes of the split "train" do not use the held-out voices.
+VOICES = tuple("adam anna beth carl dora earl fay glen hope ian judy kurt liam mary noah olga paul "
+               "rose sam tess uma vic will zoe".split())
 HELD_OUT = ("uma", "vic", "will", "zoe")
 
 
@@ -77,15 +66,13 @@ def load_voice(name: str) -> dict[str, tuple[np.ndarray, ...]]:
     if name not in index:
         raise KeyError(f"the speech bank {folder} has no voice {name!r}. Choose one of "
                        f"{', '.join(index)}")
-    return _takes(folder, index[name]) | _takes(folder, index[name].get("asked"))
+    return _takes(folder, index[name]) | _takes(folder, index[name]["asked"])
 
 
-def _takes(folder: Path, entry: dict | None) -> dict[str, tuple[np.ndarray, ...]]:
+def _takes(folder: Path, entry: dict) -> dict[str, tuple[np.ndarray, ...]]:
     """The takes in one file of the bank."""
     import soundfile
 
-    if entry is None:  # a bank without questions
-        return {}
     try:
         waveform, rate = soundfile.read(folder / entry["file"], dtype="float32")
     except (OSError, soundfile.LibsndfileError) as error:

@@ -40,8 +40,7 @@ LOUD_NOISE = (0.04, 0.12)  # standard deviation of AVSR's noise; that of the wor
 class Example:
     """A question, its correct answers, and the candidates; () where the answer is free text.
 
-    better_guess: the accuracy of the best single-modality guesser, where it is above one in the
-        number of candidates.
+    better_guess: accuracy of the best single-modality guesser, if above 1 / number of candidates.
     """
 
     question: str
@@ -242,11 +241,7 @@ def read_picture(scene: Scene, rng=None) -> list[Example]:
 
 
 def answer_aloud(scene: Scene, rng=None) -> list[Example]:
-    """The answer to the spoken question.
-
-    A guesser that has only the picture of a shape chooses among three answers. That of a written
-    word has only one.
-    """
+    """The answer to the spoken question; with the picture alone, a shape leaves three answers."""
     (moment,) = scene.moments
     actor = moment.actors[0]
     answers = {"what colour": (actor.colour, COLOURS), "what shape": (actor.name, SHAPES),

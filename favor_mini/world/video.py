@@ -1,7 +1,7 @@
-"""Write frames and sound to media files: MP4 with H.264 and AAC, or Ogg with Opus.
+"""Write frames and sound to MP4 files, with H.264 and AAC.
 
-The same input and the same encoders (`encoder_build`) give the same bytes: the encoders use one
-thread, and the files hold no dates or version numbers.
+The same input and the same encoders give the same bytes: the encoders use one thread, and the files
+hold no dates or version numbers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .sounds import make_waveform
 
 # "g": a key frame every second at 24 fps, for fast seeking.
 H264 = {"preset": "slow", "crf": "20", "g": "24", "threads": "1"}
-AAC_BIT_RATE, OPUS_BIT_RATE = 96_000, 32_000
+AAC_BIT_RATE = 96_000
 # Chroma subsampling that gives the same result on every CPU.
 CHROMA = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 COLOURS = {"dst_colorspace": Colorspace.SMPTE170M, "dst_color_range": ColorRange.MPEG}
@@ -67,19 +67,6 @@ def write_video(path, frames: Iterable[np.ndarray], fps: int | Fraction,
             file.mux(stream.encode(None))
 
 
-def write_sound(path, waveform: np.ndarray, sampling_rate: int = 16000) -> None:
-    """Write a waveform (samples,) to an Ogg file with Opus sound, atomically."""
-    options = {"fflags": "+bitexact"}
-    with atomic_write(Path(path)) as unfinished, \
-            av.open(str(unfinished), "w", format="ogg", options=options) as file:
-        sound = file.add_stream("libopus", rate=sampling_rate, layout="mono",
-                                bit_rate=OPUS_BIT_RATE, options={"flags": "+bitexact"})
-        piece = av.AudioFrame.from_ndarray(waveform[None].astype(np.float32), "flt", "mono")
-        piece.sample_rate = sampling_rate
-        file.mux(sound.encode(piece))
-        file.mux(sound.encode(None))
-
-
 def write_scene(scene: Scene, path, size: int = 256, fps: int = 24) -> None:
     """Write a scene as an MP4 file with sound and pictures of `size` x `size` pixels."""
     frames = (draw_frames(scene, [i / fps], size)[0] for i in range(ceil(scene.duration * fps)))
@@ -100,13 +87,6 @@ def record_scenes(seeds, *, size: int = 256, fps: int = 24, image_size: int | No
             write_scene(scene, path, size=size, fps=fps)
             yield scene, read_clip(path, image_size=image_size)
             path.unlink()
-
-
-def encoder_build() -> str:
-    """Versions of the encoders: with others, the same scene may give other bytes."""
-    libraries = (f"{name} {'.'.join(map(str, av.library_versions[name]))}"
-                 for name in ("libavcodec", "libavformat", "libswscale"))
-    return ", ".join([f"PyAV {av.__version__}", *libraries])
 
 
 def _add_pictures(file, shape: tuple[int, ...], fps):
