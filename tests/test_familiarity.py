@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from docs.tools.ship import familiarity_report, foreign_clips
 from favor_mini.evaluation.familiarity import Familiarity, step_vectors
-from favor_mini.pretraining.familiar import fit_familiarity, foreign_clips
+from favor_mini.pretraining.familiar import fit_familiarity
 
 
 def encoded(seed: int, shift: float = 0.0, scale: float = 1.0) -> dict:
@@ -101,5 +102,6 @@ def test_made_beside_a_checkpoint(tmp_path):
 
     FavorForConditionalGeneration(mini_config()).save_pretrained(tmp_path)
     mini_processor().save_pretrained(tmp_path)
-    found = fit_familiarity(tmp_path, scenes=4, held_out=2, foreign=1)
-    assert Familiarity.load(tmp_path).longest > 8 and found["video"]["threshold"] > 0
+    found = fit_familiarity(tmp_path, scenes=4, held_out=2)
+    assert Familiarity.load(tmp_path).longest > 8 and found.tensors["video.threshold"] > 0
+    assert familiarity_report(tmp_path, foreign=1)["video"]["median distance"] > 0

@@ -3,9 +3,8 @@
 Each half second of a clip becomes one vector per stream, the mean of its encoder tokens. Training
 clips give the mean and covariance of these vectors. A clip's distance is the mean Mahalanobis
 distance of its vectors (Lee et al. 2018, arXiv 1807.03888), divided by the 99 % quantile over
-held-out clips. Above 1, the clip is unlike the training clips. The statistics are written by
-
-    python -m favor_mini.pretraining.familiar --checkpoint DIR
+held-out clips. Above 1, the clip is unlike the training clips.
+`pretraining.familiar.fit_familiarity` writes the statistics of a checkpoint.
 """
 
 from dataclasses import dataclass
