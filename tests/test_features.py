@@ -1,12 +1,12 @@
-"""The feature cache gives what the encoders give, and is used only where nothing it depends on has changed."""
+"""The feature cache returns what the encoders compute, and is used only if nothing that it depends on has changed."""
 
 import numpy as np
 import pytest
 import torch
 from conftest import mixed_clips, tiny_model, tiny_processor
 
-from favor_mini.data import features
 from favor_mini.data.features import encode_media
+from favor_mini.world import rows
 from favor_mini.world.rows import encode_scenes, scene_clip
 from favor_mini.world.scene import SPLITS, draw_scene
 
@@ -25,15 +25,15 @@ def same(one, two):
                for a, b in zip(one, two, strict=True))
 
 
-def test_the_cache_gives_back_what_was_computed(parts, tmp_path, monkeypatch):
+def test_the_cache_returns_what_was_computed(parts, tmp_path, monkeypatch):
     computed = encode_scenes(*parts, SEEDS, progress=False)
     kept = encode_scenes(*parts, SEEDS, cache=tmp_path, progress=False)
     assert [row["seed"] for row in kept] == SEEDS
-    monkeypatch.setattr(features, "encode_media", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(rows, "encode_media", lambda *_: pytest.fail("computed again"))
     assert same(computed, kept) and same(kept, encode_scenes(*parts, SEEDS, cache=tmp_path, progress=False))
 
 
-def test_other_weights_seeds_or_pictures_are_computed_anew(parts, tmp_path):
+def test_other_weights_seeds_or_settings_are_computed_again(parts, tmp_path):
     model, processor = parts
     encode_scenes(model, processor, SEEDS, cache=tmp_path, progress=False)
     encode_scenes(model, processor, [s + 50 for s in SEEDS], cache=tmp_path, progress=False)
@@ -47,9 +47,9 @@ def test_other_weights_seeds_or_pictures_are_computed_anew(parts, tmp_path):
     assert len(list(tmp_path.iterdir())) == 4
 
 
-def test_a_stopped_encoding_goes_on_where_it_was(parts, tmp_path, monkeypatch):
-    monkeypatch.setattr(features, "CHUNK", 1)
-    encode, calls = features.encode_media, []
+def test_a_stopped_encoding_continues_where_it_stopped(parts, tmp_path, monkeypatch):
+    monkeypatch.setattr(rows, "CHUNK", 1)
+    encode, calls = rows.encode_media, []
 
     def stopping(model, processor, media):
         calls.append(len(media))
@@ -57,7 +57,7 @@ def test_a_stopped_encoding_goes_on_where_it_was(parts, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return encode(model, processor, media)
 
-    monkeypatch.setattr(features, "encode_media", stopping)
+    monkeypatch.setattr(rows, "encode_media", stopping)
     with pytest.raises(KeyboardInterrupt):
         encode_scenes(*parts, SEEDS, cache=tmp_path, progress=False)
     assert len(list(tmp_path.iterdir())) == 1  # whole files only
@@ -65,7 +65,7 @@ def test_a_stopped_encoding_goes_on_where_it_was(parts, tmp_path, monkeypatch):
     assert len(calls) == 4  # the first scene was not encoded again
 
 
-def test_encoding_many_at_once_equals_one_by_one(model, processor):
+def test_a_batch_is_encoded_like_its_clips_one_by_one(model, processor):
     media = [processor.media(clip) for clip in mixed_clips().values()]
     together, alone = encode_media(model, processor, media), [encode_media(model, processor, [m])[0] for m in media]
     for a, b in zip(together, alone, strict=True):
@@ -75,8 +75,8 @@ def test_encoding_many_at_once_equals_one_by_one(model, processor):
                 torch.testing.assert_close(a[name].float(), b[name].float(), rtol=2e-3, atol=2e-3)
 
 
-def test_features_answer_as_media_do(model, processor):
-    """What the model computes from cached features is what it computes from the clip itself, within half precision."""
+def test_cached_features_give_the_logits_of_the_clip_itself(model, processor):
+    """Up to half precision."""
     clip = mixed_clips()["long"]
     media = processor.media(clip)
     question = ["describe the clip."]

@@ -1,18 +1,22 @@
-"""Fine-tuning: only what should learn learns, both losses are told apart, and a stopped run goes on as if nothing happened."""
+"""Fine-tuning: only the right parameters are trained, both parts of the loss are logged, and a stopped run resumes exactly."""
 
 import os
 import signal
 import subprocess
 import sys
 import time
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import scramble, tiny_config, tiny_processor
+from safetensors.torch import load_file
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from favor_mini import FavorForConditionalGeneration
 from favor_mini.training.finetune import finetune
+from favor_mini.training.optimizer import MuonAdamW
 from favor_mini.training.trainer import fit, last_checkpoint
 from favor_mini.world.lessons import Dialogues, NamedClips, SceneRows
 from favor_mini.world.mini import mini_processor
@@ -23,9 +27,12 @@ from favor_mini.world.transcript import DESCRIBE, transcript
 FIRST = SPLITS["train"].start
 
 
-def fresh(**changes):
-    model = FavorForConditionalGeneration(tiny_config(**changes))
-    model.reset_trained(seed=0)
+def fresh(seed=0, **changes):
+    """An untrained model, always the same one for a seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = FavorForConditionalGeneration(tiny_config(**changes))
+    model.reset_trained(seed=seed)
     return model
 
 
@@ -52,39 +59,83 @@ def test_a_finished_run_is_not_trained_on(tmp_path):
     first = train(model, tmp_path)
     done = trained_state(model)
     again = fresh()
-    told = train(again, tmp_path)
-    assert [e["loss"] for e in told if "loss" in e] == [e["loss"] for e in first if "loss" in e] != []
+    log = train(again, tmp_path)
+    assert [e["loss"] for e in log if "loss" in e] == [e["loss"] for e in first if "loss" in e] != []
     assert all(torch.equal(tensor, done[name]) for name, tensor in trained_state(again).items())
 
 
-def test_a_run_does_not_go_on_with_another_model_or_back(tmp_path):
+def test_a_run_of_another_model_or_of_more_steps_is_not_resumed(tmp_path):
     train(fresh(), tmp_path)
-    with pytest.raises(ValueError, match="holds a run with .*'model'"):
+    with pytest.raises(ValueError, match="found in .* a run with other model.*expected.*Fix: choose another folder"):
         train(fresh(attention="full"), tmp_path)
-    with pytest.raises(ValueError, match="holds a run of 2 steps, asked for are 1"):
+    with pytest.raises(ValueError, match="found a run of 2 steps in .*expected at most 1.*Fix"):
         train(fresh(), tmp_path, name=1)
 
 
-def test_begun_anew_nothing_of_the_old_run_is_left(tmp_path):
+def frozen_encoder(model):
+    return model.visual_encoder.query_tokens
+
+
+def connector(model):
+    return model.projection.weight
+
+
+@pytest.mark.parametrize("part", [frozen_encoder, connector])
+def test_a_run_that_started_from_other_weights_is_not_resumed(tmp_path, part):
+    """After an encoder was trained again, a kept folder gave the old encoder back: its checkpoints held it, and no one
+    compared. What the run started from counts, of what is trained as well."""
+    train(fresh(), tmp_path)
+    model = fresh()
+    with torch.no_grad():
+        part(model).add_(1e-3)
+    kept = part(model).clone()
+    with pytest.raises(ValueError, match="a run with other weights: .*expected.*Fix: choose another folder, or remove"):
+        train(model, tmp_path)
+    assert torch.equal(part(model), kept)
+
+
+def test_the_second_stage_resumes_from_the_weights_that_the_first_reached(tmp_path):
+    train(fresh(), tmp_path / "parts", name=1, align=2, ask=0)
+    resumed, whole = fresh(), fresh()
+    train(resumed, tmp_path / "parts", name=1, align=2, ask=1)  # reads two stages and trains the third
+    train(whole, tmp_path / "whole", name=1, align=2, ask=1)
+    assert all(torch.equal(value, resumed.state_dict()[name]) for name, value in whole.state_dict().items())
+
+
+def test_a_checkpoint_holds_only_what_is_trained(tmp_path):
+    model = fresh()
+    train(model, tmp_path, ask=0)
+    for stage, prefix in (("name", "model.model."), ("align", "model.")):
+        stored = load_file(Path(last_checkpoint(tmp_path / stage)) / "model.safetensors")
+        assert {name.removeprefix(prefix) for name in stored} == {
+            *trained_state(model), *(name for name, _ in model.named_buffers() if name in model.state_dict())}
+
+
+def test_without_resume_nothing_of_the_old_run_is_left(tmp_path):
     train(fresh(), tmp_path, name=4, align=0, ask=0)
     train(fresh(attention="full"), tmp_path, name=2, align=0, ask=0, resume=False)
     assert [folder.name for folder in (tmp_path / "name").glob("checkpoint-*")] == ["checkpoint-2"]
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"lr": 2e-3}, {"batch": 3}])
-def test_a_run_does_not_go_on_from_another_kind_of_run(tmp_path, change):
+def test_a_run_with_other_settings_is_not_resumed(tmp_path, change):
     train(fresh(), tmp_path)
-    with pytest.raises(ValueError, match="holds a run with .*; choose another folder, or remove that one"):
+    with pytest.raises(ValueError, match=f"a run with other .*{next(iter(change))}.*Fix"):
         train(fresh(), tmp_path, **change)
 
 
-def test_a_run_does_not_go_on_with_other_clips(tmp_path):
+def test_a_run_with_other_clips_is_not_resumed(tmp_path):
     train(fresh(), tmp_path)
-    with pytest.raises(ValueError, match="holds a run with .*'data'"):
+    with pytest.raises(ValueError, match="a run with other data"):
         finetune(fresh(), tiny_processor(), SceneRows(clips(11)), tmp_path, steps={"name": 2}, batch=4, progress=False, bf16=False)
 
 
-def test_a_batch_is_made_of_like_lengths_of_whichever_stream():
+def test_an_unknown_stage_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"found stages \['nme'\], expected name, align, ask"):
+        finetune(fresh(), tiny_processor(), SceneRows(clips()), tmp_path, steps={"nme": 2})
+
+
+def test_the_length_of_an_item_is_that_of_its_longer_stream():
     sound = {"num_frames": 0, "audio_tokens": 300, "seed": FIRST}
     assert Dialogues([clips(1)[0], sound], 3).lengths == [5, 12, 5]
 
@@ -100,7 +151,6 @@ def trained_state(model):
 
 
 def test_every_frozen_tensor_stays_and_every_trained_one_moves(tmp_path):
-    torch.manual_seed(0)
     model = fresh()
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     train(model, tmp_path)
@@ -112,8 +162,7 @@ def test_every_frozen_tensor_stays_and_every_trained_one_moves(tmp_path):
     assert {name for name in trained - set(moved) if not name.endswith("key.bias")} == set()
 
 
-def test_both_parts_of_the_loss_are_logged_apart_and_add_up(tmp_path):
-    torch.manual_seed(0)
+def test_both_parts_of_the_loss_are_logged_and_add_up(tmp_path):
     log = train(fresh(diversity_weight=0.5), tmp_path)
     entries = [e for e in log if "cross_entropy" in e]
     assert [e["stage"] for e in entries] == ["name"] * 2 + ["align"] * 2 + ["ask"] * 2
@@ -128,30 +177,26 @@ def test_training_lowers_the_loss(tmp_path):
     assert log[-1]["cross_entropy"] < 0.9 * log[0]["cross_entropy"]
 
 
-def test_a_run_stopped_between_steps_resumes_bit_for_bit(tmp_path):
+def test_a_run_stopped_between_steps_resumes_exactly(tmp_path):
     from transformers import TrainerCallback
 
     class StopAfter(TrainerCallback):
         def on_save(self, args, state, control, **kwargs):
             control.should_training_stop = state.global_step >= 2
 
-    torch.manual_seed(0)
     whole, parts = fresh(qformer_dropout=0.1), fresh(qformer_dropout=0.1)
-    parts.load_state_dict(whole.state_dict())
     train(whole, tmp_path / "whole", name=4, align=4)
     stopped = train(parts, tmp_path / "parts", name=4, align=4, callbacks=[StopAfter()])
-    assert {e["stage"] for e in stopped} == {"name"} and stopped[-1]["step"] == 2  # and no stage after it was begun
+    assert {e["stage"] for e in stopped} == {"name"} and stopped[-1]["step"] == 2  # the next stage did not start
     assert not torch.equal(parts.projection.weight, whole.projection.weight)
     torch.manual_seed(123)  # a later start finds another random state
-    again = fresh(qformer_dropout=0.1)  # and other weights
-    again.load_state_dict({**again.state_dict(), **{n: p for n, p in whole.state_dict().items()
-                                                    if n not in trained_state(whole)}})
+    again = fresh(qformer_dropout=0.1)
     train(again, tmp_path / "parts", name=4, align=4)
     kept = trained_state(whole)
     assert all(torch.equal(value, kept[name]) for name, value in trained_state(again).items())
 
 
-def test_a_checkpoint_that_was_cut_short_is_passed_over(tmp_path):
+def test_an_incomplete_checkpoint_is_ignored(tmp_path):
     train(fresh(), tmp_path, name=0, align=4, ask=0)
     cut = tmp_path / "align" / "checkpoint-6"
     cut.mkdir()
@@ -159,7 +204,7 @@ def test_a_checkpoint_that_was_cut_short_is_passed_over(tmp_path):
     assert last_checkpoint(tmp_path / "align") == str(tmp_path / "align" / "checkpoint-4")
     (cut / "trainer_state.json").write_text('{"global_st')
     assert last_checkpoint(tmp_path / "align") == str(tmp_path / "align" / "checkpoint-4")
-    train(fresh(), tmp_path, name=0, align=8, ask=0)  # goes on from step 4
+    train(fresh(), tmp_path, name=0, align=8, ask=0)  # resumes from step 4
     assert last_checkpoint(tmp_path / "align").endswith("checkpoint-8") and last_checkpoint(tmp_path / "none") is None
 
 
@@ -167,7 +212,6 @@ KILLED = """
 import sys, torch
 torch.set_num_threads(1)
 from test_training import fresh, train
-torch.manual_seed(0)
 model = fresh()
 print("start", flush=True)
 train(model, sys.argv[1], name=6, align=6, ask=8)
@@ -177,8 +221,8 @@ save_file({n: p.detach() for n, p in model.named_parameters() if p.requires_grad
 
 
 @pytest.mark.slow
-def test_a_killed_run_resumes_bit_for_bit(tmp_path):
-    """SIGKILL, as a power cut would, after a random number of saved steps; then the same command again."""
+def test_a_killed_run_resumes_exactly(tmp_path):
+    """SIGKILL, which is like a power cut, after a random number of saved steps; then the same command again."""
     here = Path(__file__).parent
     environment = {**os.environ, "PYTHONPATH": f"{here}{os.pathsep}{here.parent}", "OMP_NUM_THREADS": "1"}
 
@@ -204,7 +248,7 @@ def test_a_killed_run_resumes_bit_for_bit(tmp_path):
     assert (tmp_path / "killed.safetensors").read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
 
 
-def test_batches_hold_clips_of_like_length(tmp_path):
+def test_batches_hold_clips_of_similar_length_in_an_order_that_the_seed_decides(tmp_path):
     seen = []
 
     class Spy(torch.nn.Module):
@@ -218,21 +262,24 @@ def test_batches_hold_clips_of_like_length(tmp_path):
 
     data = Dialogues(clips(40), count=160)
     fit(Spy(), data, lambda rows: {"num_frames": torch.tensor([max(r["num_frames"], r["audio_tokens"] // 5) for r in rows])},
-        tmp_path, steps=20, batch=8, progress=False, bf16=False)
-    assert len(seen) == 20
+        tmp_path, steps=20, batch=8, seed=3, progress=False, bf16=False)
+    order = list(LengthGroupedSampler(8, lengths=data.lengths, generator=torch.Generator().manual_seed(3)))
+    items = [data[i] for i in order]
+    lengths = [max(item["num_frames"], item["audio_tokens"] // 5) for item in items]
+    assert seen == [lengths[i : i + 8] for i in range(0, 160, 8)]
     assert sum(max(batch) - min(batch) for batch in seen) / len(seen) < 1.5  # of at most 7
     assert [max(batch) for batch in seen] != sorted(max(batch) for batch in seen)  # still shuffled
 
 
-def test_dialogues_are_always_the_same_and_ask_anew_each_pass():
+def test_an_item_is_always_the_same_and_each_epoch_asks_other_questions():
     data = Dialogues(clips(), count=36, questions=4)
     assert [data[i]["turns"] for i in range(36)] == [data[i]["turns"] for i in range(36)]
     assert data[0]["turns"] != data[12]["turns"] and data[0]["seed"] == data[12]["seed"]
-    told = Dialogues(clips(), count=12, describe=1.0)[3]
-    assert told["turns"] == [(DESCRIBE, transcript(draw_scene(FIRST + 3)))]
+    described = Dialogues(clips(), count=12, describe=1.0)[3]
+    assert described["turns"] == [(DESCRIBE, transcript(draw_scene(FIRST + 3)))]
 
 
-def test_now_and_then_a_stream_is_missing_and_nothing_is_asked_of_it():
+def test_some_items_lack_a_stream_and_no_question_needs_it():
     data, named = Dialogues(clips(), count=36, describe=0.5), NamedClips(clips(), 36, mini_processor())
     lacking, processor = [], mini_processor()
     for i in range(36):
@@ -247,10 +294,105 @@ def test_now_and_then_a_stream_is_missing_and_nothing_is_asked_of_it():
         if missing == "video":
             assert set(words[0::4]) <= {"see", "."} and item["turns"][0][0] != DESCRIBE
         lacking.append((item["seed"], missing))
-    assert len({seed for seed, missing in lacking if missing}) > 6  # other clips in each pass
+    assert {seed for seed, missing in lacking if missing} == set(range(FIRST + 4, FIRST + 8))  # in three epochs
+
+
+@pytest.mark.parametrize("count", range(6, 18))
+def test_in_eight_epochs_every_clip_lacks_each_stream_once(count):
+    """On earlier code, with a number of clips that leaves 7 when divided by 8, the same clips lacked a stream in each epoch."""
+    data, lacking = Dialogues(clips(count), count=8 * count), []
+    for i in range(len(data)):
+        media, _, missing = data.clip(i)
+        lacking += [(media["seed"], missing)] if missing else []
+    assert sorted(lacking) == [(FIRST + i, missing) for i in range(count) for missing in ("audio", "video")]
 
 
 @pytest.mark.parametrize("split", ["validation", "test", "samples"])
 def test_held_out_clips_are_refused(split):
     with pytest.raises(ValueError, match=split):
         Dialogues(clips(split=split), count=4)
+
+
+# The optimizer.
+
+class Net(torch.nn.Module):
+    """Each kind of parameter: matrices inside, an embedding, vectors, a head, LoRA, and a frozen matrix."""
+
+    def __init__(self):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.embedding, self.inside = torch.nn.Embedding(7, 6), torch.nn.Linear(6, 4)
+            self.lora_A, self.head = torch.nn.Linear(4, 4, bias=False), torch.nn.Linear(4, 7)
+            self.frozen = torch.nn.Linear(4, 4).requires_grad_(False)
+
+    def forward(self, ids):
+        return self.head(self.frozen(self.lora_A(self.inside(self.embedding(ids)).tanh()))).logsumexp(-1).square().mean()
+
+
+def step(model, *optimizers):
+    loss = model(torch.arange(7))
+    loss.backward()
+    for optimizer in optimizers:
+        optimizer.step()
+        optimizer.zero_grad()
+    return loss.item()
+
+
+def same_weights(one, other):
+    return all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
+
+
+def test_muon_adamw_computes_what_both_optimizers_compute_apart():
+    one, apart = Net(), Net()
+    together = MuonAdamW(one, lr=1e-2)
+    muon = torch.optim.Muon([apart.inside.weight], lr=0.2, momentum=0.95, weight_decay=0.0025)
+    adamw = torch.optim.AdamW([
+        {"params": [apart.embedding.weight, apart.lora_A.weight, apart.head.weight]},
+        {"params": [apart.inside.bias, apart.head.bias], "weight_decay": 0.0}], lr=1e-2, betas=(0.9, 0.98), weight_decay=0.05)
+    assert [step(one, together) for _ in range(5)] == [step(apart, muon, adamw) for _ in range(5)]
+    assert same_weights(one, apart) and not torch.equal(one.inside.weight, Net().inside.weight)
+    assert torch.equal(one.frozen.weight, Net().frozen.weight)
+
+
+def test_muon_adamw_resumes_exactly_and_a_scheduler_changes_both_rates():
+    def start(model):
+        optimizer = MuonAdamW(model, lr=1e-2)
+        return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda count: 0.5**count)
+
+    def steps(model, optimizer, schedule, count):
+        for _ in range(count):
+            step(model, optimizer)
+            schedule.step()
+
+    whole, resumed = Net(), Net()
+    optimizer, schedule = start(whole)
+    steps(whole, optimizer, schedule, 2)
+    assert [group["lr"] for group in optimizer.muon.param_groups] == [0.05]
+    assert [group["lr"] for group in optimizer.adamw.param_groups] == [0.0025, 0.0025]
+    resumed.load_state_dict(whole.state_dict())
+    stored = deepcopy([optimizer.state_dict(), schedule.state_dict()])
+    optimizer_again, schedule_again = start(resumed)
+    for part, state in zip((optimizer_again, schedule_again), stored, strict=True):
+        part.load_state_dict(state)
+    steps(whole, optimizer, schedule, 3)
+    steps(resumed, optimizer_again, schedule_again, 3)
+    assert same_weights(whole, resumed)
+
+
+# At the terminal.
+
+def test_progress_is_one_bar_a_stage_with_the_loss(tmp_path, capfd):
+    """On earlier code the log's dictionaries stood between the bars."""
+    log = train(fresh(), tmp_path, name=3, align=2, ask=0, progress=True)
+    out, err = capfd.readouterr()
+    assert "{" not in out + err and out == ""
+    last = {stage: [bar for bar in err.split("\r") if bar.startswith(f"{stage}: ")][-1] for stage in ("name", "align")}
+    for stage, steps in (("name", 3), ("align", 2)):
+        loss = [float(e["loss"]) for e in log if e["stage"] == stage and "loss" in e][-1]
+        assert "100%" in last[stage] and f"{steps}/{steps}" in last[stage] and f"loss={loss:.3f}" in last[stage]
+
+
+def test_without_progress_nothing_is_printed(tmp_path, capfd):
+    train(fresh(), tmp_path)
+    assert capfd.readouterr().out == ""

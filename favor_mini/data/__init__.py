@@ -1,0 +1,1 @@
+"""Rows to train on: the features of clips, from any source."""

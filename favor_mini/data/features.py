@@ -1,4 +1,5 @@
-"""The frozen encoders' outputs, computed once and kept on disk: training then starts from vectors, not from media."""
+"""Features: the outputs of the frozen encoders, computed once and stored, so that training does not
+run the encoders again."""
 
 from __future__ import annotations
 
@@ -11,26 +12,37 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from ..keys import code_digest, digest, library_versions, source_digest
+from ..keys import code_digest, digest, library_versions, source_digest, weights_digest
 from ..storage import atomic_write
 
 if TYPE_CHECKING:
     from ..model import FavorForConditionalGeneration
     from ..processor import FavorProcessor
 
-CHUNK = 256  # scenes in one file of the cache
+CHUNK = 256  # clips in one file of the cache
 
 
 @torch.no_grad()
-def encode_media(model: FavorForConditionalGeneration, processor: FavorProcessor, media: list[dict]) -> list[dict]:
-    """Run the frozen encoders over the media of a few clips.
+def encode_media(model: FavorForConditionalGeneration, processor: FavorProcessor, media: list[dict]
+                 ) -> list[dict]:
+    """Run the frozen encoders on a batch of clips.
 
-    Returns media dictionaries with visual_features (T, V, D_v) and audio_features (L, D_w) in half precision in place
-    of pixels and mel spectrograms; what a clip lacks is left out.
+    Args:
+        media: what `processor.media` returns for each clip.
+
+    Returns:
+        For each clip a media dictionary with visual_features (T, V, D_v) and audio_features
+        (L, D_w) in half precision instead of pixels and mel spectrograms. A stream that the clip
+        does not have is left out.
+
+    Raises:
+        ValueError: the visual features depend on the question (`question_conditioning`).
     """
     if model.config.question_conditioning:
-        raise ValueError("this model's pictures are looked at with the question in mind (question_conditioning): what its encoders make "
-                         "of a clip can't be kept for several questions; give the model the processor's batches with their media")
+        raise ValueError(
+            "found question_conditioning=True: the visual features depend on the question. Expected"
+            " a model whose features can serve every question. Fix: give the model the processor's"
+            " batches of media instead of features")
     tensors = {k: v.to(model.device) for k, v in processor.pad_media(media).items()}
     visual, audio = model.encode(tensors.get("pixel_values"), tensors.get("input_features"))
     encoded = []
@@ -45,27 +57,40 @@ def encode_media(model: FavorForConditionalGeneration, processor: FavorProcessor
 
 
 def feature_key(model: FavorForConditionalGeneration, processor: FavorProcessor) -> str:
-    """A name made of what the features of a given clip depend on: encoders, processor, their code and libraries."""
-    weights = [t.detach().float().cpu().numpy().tobytes() for part in (model.audio_encoder, model.visual_encoder)
-               for t in part.state_dict().values()]
-    settings = json.dumps([asdict(processor.settings), processor.feature_extractor.to_dict(), library_versions()],
-                          default=str)
-    code = [code_digest("data.features", "encoders", "processor"), source_digest(type(model).encode)]
-    return digest(*weights, settings.encode(), *(part.encode() for part in code))
+    """The cache key of a given clip's features: the encoders' weights, the processor's settings,
+    their code, and the versions of the libraries.
+
+    It says nothing about the clip. A cache adds what the clip is made of: the content of a file, or
+    the seed of a scene, and the code that reads or draws it.
+    """
+    processors, models = type(processor), type(model)
+    settings = [asdict(processor.settings), processor.feature_extractor.to_dict(),
+                library_versions()]
+    return digest(
+        weights_digest(model.audio_encoder).encode(), weights_digest(model.visual_encoder).encode(),
+        json.dumps(settings, sort_keys=True, default=str).encode(),
+        code_digest("data.features", "encoders", "processor").encode(),
+        # These methods again: a subclass or a notebook may have replaced them.
+        source_digest(models.encode, processors.media, processors.pixels, processors.mel,
+                      processors.pad_media).encode())
 
 
 def save_features(rows: list[dict], file: Path) -> None:
+    """Write what `encode_media` returned."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {f"{k}.{i}": v.contiguous() for i, row in enumerate(rows) for k, v in row.items() if torch.is_tensor(v)}
-    with atomic_write(file) as unfinished:
-        save_file(tensors, unfinished,
-                  metadata={"clips": json.dumps([[r["num_frames"], r["audio_tokens"]] for r in rows])})
+    tensors = {f"{k}.{i}": v.contiguous() for i, row in enumerate(rows) for k, v in row.items()
+               if torch.is_tensor(v)}
+    lengths = json.dumps([[row["num_frames"], row["audio_tokens"]] for row in rows])
+    with atomic_write(file) as temporary:
+        save_file(tensors, temporary, metadata={"clips": lengths})
 
 
 def load_features(file: Path) -> list[dict]:
+    """Read what `save_features` wrote."""
     with safe_open(file, "pt") as stored:
-        counts = json.loads(stored.metadata()["clips"])
+        lengths = json.loads(stored.metadata()["clips"])
     tensors = load_file(file)
     return [{"num_frames": frames, "audio_tokens": tokens,
-             **{k: tensors[f"{k}.{i}"] for k in ("visual_features", "audio_features") if f"{k}.{i}" in tensors}}
-            for i, (frames, tokens) in enumerate(counts)]
+             **{k: tensors[f"{k}.{i}"] for k in ("visual_features", "audio_features")
+                if f"{k}.{i}" in tensors}}
+            for i, (frames, tokens) in enumerate(lengths)]

@@ -1,4 +1,9 @@
-"""Fine-tuning in stages: name, align, ask."""
+"""Fine-tuning of connector and LoRA in three stages.
+
+In *name* the output queries learn word embeddings (`naming`), in *align* the language model writes
+the clip's transcript, in *ask* it answers questions. Questions alone teach too little: one short
+answer a clip.
+"""
 
 import time
 from collections.abc import Callable
@@ -17,35 +22,36 @@ from .naming import Naming, collate_names
 from .optimizer import MuonAdamW
 from .trainer import fit
 
-SHARES = {"name": 0.8, "align": 0.1, "ask": 0.1}  # of the training's steps, stage by stage
-RATE = {"name": 1.0, "align": 0.1, "ask": 0.05}  # of the learning rate: at higher ones, later stages undo what naming has reached
-
-
-def stage_setup(stage: str, model, processor, rows, count: int) -> tuple[nn.Module, Dataset, Callable]:
-    """What a stage trains, the dataset of `count` items that it learns from, and the collate function of its batches."""
-    items = rows.dataset(stage, count, processor)
-    if stage == "name":
-        return Naming(model), items, partial(collate_names, processor)
-    return model, items, processor.collate
+SHARES = {"name": 0.8, "align": 0.1, "ask": 0.1}  # of the steps
+# Of the learning rate. At higher rates the later stages undo what "name" has learned.
+RATE = {"name": 1.0, "align": 0.1, "ask": 0.05}
 
 
 def steps_per_stage(steps: int) -> dict[str, int]:
-    """Steps of each stage, by `SHARES`; at least one each."""
+    """The steps of each stage by `SHARES`, at least one each; together `steps`."""
     later = {stage: max(1, int(steps * SHARES[stage])) for stage in ("align", "ask")}
     return {"name": steps - sum(later.values()), **later}
 
 
+def stage_setup(stage: str, model, processor, rows, count: int
+                ) -> tuple[nn.Module, Dataset, Callable]:
+    """The module that a stage trains, its dataset of `count` items, and the collate function."""
+    data = rows.dataset(stage, count, processor)
+    if stage == "name":
+        return Naming(model), data, partial(collate_names, processor)
+    return model, data, processor.collate
+
+
 def seconds_per_step(stage: str, model, processor, rows, batch: int) -> float:
-    """Median time of a few steps at a learning rate of 0, which changes no weight; the first is warm-up."""
-    model.train()
-    learner, items, collate = stage_setup(stage, model, processor, rows, 4 * batch)
-    optimizer, times = MuonAdamW(learner, lr=0.0), []
-    for first in range(0, len(items), batch):
+    """Median time of three training steps in seconds. The learning rate is 0: no weight changes."""
+    module, data, collate = stage_setup(stage, model.train(), processor, rows, 4 * batch)
+    optimizer, times = MuonAdamW(module, lr=0.0), []
+    for first in range(0, len(data), batch):
         start = time.perf_counter()
-        inputs = collate([items[i] for i in range(first, first + batch)])
+        inputs = collate([data[i] for i in range(first, first + batch)])
         inputs = {k: v.to(model.device) for k, v in inputs.items()}
         with torch.autocast(model.device.type, torch.bfloat16, enabled=has_fast_bf16()):
-            loss = learner(**inputs)["loss"]
+            loss = module(**inputs)["loss"]
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -54,30 +60,36 @@ def seconds_per_step(stage: str, model, processor, rows, batch: int) -> float:
 
 
 def finetune(model: FavorForConditionalGeneration, processor: FavorProcessor, rows, out, *,
-             steps: dict[str, int], batch: int = 32, lr: float = 1e-3, seed: int = 0, **options) -> list[dict]:
-    """Train connector and LoRA stage by stage; returns the log, each entry with its `stage`: "name", "align" or "ask".
+             steps: dict[str, int], batch: int = 32, lr: float = 1e-3, seed: int = 0, **options
+             ) -> list[dict]:
+    """Train connector and LoRA stage by stage.
 
     Args:
-        rows: what there is to learn from: `rows.dataset(stage, count, processor)` gives a dataset of `count` items, media
-            dictionaries with `words` (stage "name") or `turns` (the others). `world.lessons.SceneRows` is one.
-        steps: of each stage; a stage left out, or of 0 steps, is skipped.
-        out: folder for checkpoints; call again with the same arguments to go on after a stop.
-        options: passed on to `fit`.
+        rows: `rows.dataset(stage, count, processor)` returns a dataset of `count` media
+            dictionaries with `words` (stage "name") or `turns` (the others), such as
+            `world.lessons.SceneRows`.
+        out: folder of checkpoints. Call again with the same arguments to resume a stopped run.
+        steps: of each stage; a stage without steps is skipped.
+        options: passed to `fit`.
+
+    Returns:
+        The log of all stages; each entry has its `stage`.
 
     Raises:
-        ValueError: there is no such stage.
+        ValueError: there is no such stage, or `fit` refuses to resume.
     """
     if unknown := set(steps) - set(RATE):
-        raise ValueError(f"no stage {sorted(unknown)}; the stages are {', '.join(RATE)}")
+        raise ValueError(f"found stages {sorted(unknown)}, expected {', '.join(RATE)}. Fix: use "
+                         "these names")
     model.train()
     log = []
     for stage in RATE:
         if not steps.get(stage):
             continue
-        learner, data, collate = stage_setup(stage, model, processor, rows, steps[stage] * batch)
-        entries = fit(learner, data, collate, Path(out) / stage, steps=steps[stage], batch=batch,
+        module, data, collate = stage_setup(stage, model, processor, rows, steps[stage] * batch)
+        entries = fit(module, data, collate, Path(out) / stage, steps=steps[stage], batch=batch,
                       lr=lr * RATE[stage], seed=seed, **options)
         log += [{"stage": stage, **entry} for entry in entries]
         if entries[-1]["step"] < steps[stage]:
-            break  # a callback stopped it: the next stage must not go on from here
+            break  # a callback stopped this stage, so the next one cannot start
     return log

@@ -1,72 +1,104 @@
-"""Fine-tuning on transformers' Trainer: a two-part loss, batches of like lengths, exact resume.
-
-Three stages: *name*, where the connector learns to speak the language model's words (see `naming`); *align*, where the
-frozen language model must write out the whole script of the clip from them; *ask*, where it answers questions. Questions
-alone teach too little, one short answer a clip.
-"""
+"""One training run on transformers' Trainer: both parts of FAVOR's loss in the log, batches of
+similar lengths, a progress bar, and exact resume."""
 
 import json
 import shutil
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_model, save_model
-from torch.utils.data import Dataset
-from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerState, TrainingArguments
+from safetensors.torch import load_file
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from tqdm.auto import tqdm
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_pt_utils import LengthGroupedSampler
+from transformers.utils import SAFE_WEIGHTS_NAME
 
-from ..keys import digest
+from ..keys import digest, weights_digest
 from ..machine import has_fast_bf16
 from ..storage import atomic_write
 from .optimizer import MuonAdamW
 
 
+class TrainedPart(nn.Module):
+    """A model whose state dict, and so each checkpoint, holds only what is trained."""
+
+    accepts_loss_kwargs = False  # Trainer: the loss is a mean over the batch
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, **inputs):
+        return self.model(**inputs)
+
+    def state_dict(self, *args, **kwargs) -> dict[str, torch.Tensor]:
+        kept = {n for n, p in self.named_parameters() if p.requires_grad}  # tied weights once
+        kept |= {n for n, _ in self.named_buffers()}
+        return {n: t for n, t in super().state_dict(*args, **kwargs).items() if n in kept}
+
+    def load_state_dict(self, state_dict, *args, **kwargs):
+        return super().load_state_dict({**super().state_dict(), **state_dict}, *args, **kwargs)
+
+
 class FavorTrainer(Trainer):
-    """Trainer with both optimizers, that makes batches of like lengths and logs both parts of FAVOR's loss."""
+    """Trainer with batches of similar lengths and a log of both parts of the loss."""
 
-    def create_optimizer(self, model=None):
-        if self.optimizer is None:
-            self.optimizer = MuonAdamW(model or self.model, self.args.learning_rate, self.args.weight_decay)
-        return self.optimizer
-
-    def _get_train_sampler(self, train_dataset=None):
+    def get_train_dataloader(self) -> DataLoader:
         if not hasattr(self.train_dataset, "lengths"):
-            return super()._get_train_sampler(train_dataset)
-        order = torch.Generator().manual_seed(self.args.data_seed)
-        return LengthGroupedSampler(self.args.train_batch_size, lengths=self.train_dataset.lengths, generator=order)
-
-    def _save(self, output_dir=None, state_dict=None):
-        if isinstance(self.model, PreTrainedModel):
-            return super()._save(output_dir, state_dict)
-        Path(output_dir).mkdir(parents=True, exist_ok=True)
-        save_model(self.model, str(Path(output_dir) / "model.safetensors"))  # a probe: tied weights are stored once
-
-    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
-        if isinstance(self.model, PreTrainedModel):
-            return super()._load_from_checkpoint(resume_from_checkpoint, model)
-        load_model(self.model, str(Path(resume_from_checkpoint) / "model.safetensors"))
+            return super().get_train_dataloader()
+        args, data = self.args, self.train_dataset
+        order = torch.Generator().manual_seed(args.data_seed)
+        sampler = LengthGroupedSampler(args.train_batch_size, lengths=data.lengths, generator=order)
+        return self.accelerator.prepare(DataLoader(
+            data, args.train_batch_size, sampler=sampler, collate_fn=self.data_collator,
+            num_workers=args.dataloader_num_workers,
+            persistent_workers=args.dataloader_persistent_workers,
+            pin_memory=args.dataloader_pin_memory))
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         outputs = model(**inputs)
-        if model.training and isinstance(outputs, dict) and outputs.get("cross_entropy") is not None:
-            diversity = outputs.get("diversity")  # none where no example has a clip
-            parts = [outputs["cross_entropy"], torch.zeros_like(outputs["cross_entropy"]) if diversity is None else diversity]
-            self._parts = [*getattr(self, "_parts", []), torch.stack([p.detach().float() for p in parts])]
+        cross_entropy, diversity = outputs.get("cross_entropy"), outputs.get("diversity")
+        if model.training and cross_entropy is not None:
+            if diversity is None:  # no example has a clip
+                diversity = torch.zeros_like(cross_entropy)
+            parts = torch.stack([p.detach().float() for p in (cross_entropy, diversity)])
+            self._parts = [*getattr(self, "_parts", []), parts]
         return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
 
     def log(self, logs, *args, **kwargs):
         if "loss" in logs and getattr(self, "_parts", None):
-            cross_entropy, diversity = torch.stack(self._parts).mean(0).tolist()
-            logs = {**logs, "cross_entropy": round(cross_entropy, 4), "diversity": round(diversity, 4)}
+            means = torch.stack(self._parts).mean(0).tolist()
+            logs = {**logs, "cross_entropy": round(means[0], 4), "diversity": round(means[1], 4)}
             self._parts = []
         super().log(logs, *args, **kwargs)
 
 
+class ProgressBar(TrainerCallback):
+    """A tqdm bar over the steps with the last logged loss."""
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def on_train_begin(self, args, state, *_, **__):
+        self.bar = tqdm(desc=self.name, total=state.max_steps, initial=state.global_step,
+                        unit="step", disable=not state.is_world_process_zero)
+
+    def on_step_end(self, *_, **__):
+        self.bar.update()
+
+    def on_log(self, *_, logs, **__):
+        if "loss" in logs:
+            self.bar.set_postfix(loss=f"{float(logs['loss']):.3f}")
+
+    def on_train_end(self, *_, **__):
+        self.bar.close()
+
+
 def last_checkpoint(out) -> str | None:
-    """The newest whole checkpoint under `out`. Trainer writes trainer_state.json last: a run killed before that left a
-    folder that cannot be resumed from, and the one before it still lies there."""
-    for folder in sorted(Path(out).glob("checkpoint-*"), key=lambda f: -int(f.name.rsplit("-", 1)[1])):
+    """The newest complete checkpoint under `out`; Trainer writes trainer_state.json last."""
+    for folder in sorted(Path(out).glob("checkpoint-*"), key=lambda f: -int(f.name[11:])):
         try:
             json.loads((folder / TRAINER_STATE_NAME).read_text())
             return str(folder)
@@ -75,60 +107,78 @@ def last_checkpoint(out) -> str | None:
     return None
 
 
-def fit(model, data: Dataset, collate, out, *, steps: int, batch: int = 32, lr: float = 1e-3, seed: int = 0,
-        workers: int = 0, save_steps: int = 500, resume: bool = True, callbacks=(), bf16: bool | None = None,
-        warmup: float = 0.05, log_steps: int = 25, progress: bool = True) -> list[dict]:
-    """Train on Trainer; returns its log. A run that was stopped goes on from its last checkpoint under `out`.
-
-    Raises:
-        ValueError: under `out` lies a run of another model, batch, rate, seed or data, or of more steps. (Fewer are fine: it goes on.)
+def fit(model: nn.Module, data: Dataset, collate, out, *, steps: int, batch: int = 32,
+        lr: float = 1e-3, seed: int = 0, workers: int = 0, save_steps: int = 500,
+        resume: bool = True, callbacks=(), bf16: bool | None = None, warmup: float = 0.05,
+        log_steps: int = 25, progress: bool = True) -> list[dict]:
+    """Train with Trainer; returns its log. Called again with the same arguments, a stopped run
+    continues from its last checkpoint under `out`.
 
     Args:
-        data: holds at least steps * batch items, so that the run is one pass and its order is fixed by `seed`.
-        bf16: autocast to bfloat16; None: where the machine gains by it.
-        progress: show Trainer's progress bar (a table in a notebook).
+        model: returns a dictionary with `loss` and, for the log, `cross_entropy` and `diversity`.
+        data: at least steps * batch items: one epoch, in an order that `seed` decides.
+        warmup: share of the steps in which the learning rate rises; it falls in the last quarter.
+        bf16: autocast to bfloat16; None: where that is fast.
+
+    Raises:
+        ValueError: `out` holds another run (`check_same_run`), or one of more steps.
     """
+    out = Path(out)
     arguments = TrainingArguments(
-        output_dir=str(out), max_steps=steps, per_device_train_batch_size=batch, learning_rate=lr, weight_decay=0.05,
-        lr_scheduler_type="warmup_stable_decay", lr_scheduler_kwargs={"num_decay_steps": -(-steps // 4)},
-        warmup_steps=warmup, max_grad_norm=1.0, seed=seed, data_seed=seed,
-        dataloader_num_workers=workers, dataloader_persistent_workers=workers > 0, save_steps=save_steps,
-        save_total_limit=1, logging_steps=log_steps, report_to=[], remove_unused_columns=False,
+        output_dir=str(out), max_steps=steps, per_device_train_batch_size=batch,
+        lr_scheduler_type="warmup_stable_decay",
+        lr_scheduler_kwargs={"num_decay_steps": -(-steps // 4)}, warmup_steps=warmup,
+        max_grad_norm=1.0, seed=seed, data_seed=seed, dataloader_num_workers=workers,
+        dataloader_persistent_workers=workers > 0, save_steps=save_steps, save_total_limit=1,
+        logging_steps=log_steps, report_to=[], remove_unused_columns=False, disable_tqdm=True,
         bf16=has_fast_bf16() if bf16 is None else bf16, use_cpu=not torch.cuda.is_available(),
-        dataloader_pin_memory=torch.cuda.is_available(), disable_tqdm=not progress)
+        dataloader_pin_memory=torch.cuda.is_available())
     if not resume:
-        for old in Path(out).glob("checkpoint-*"):  # Trainer would keep the farthest of all, and a later start would go on from there
+        for old in out.glob("checkpoint-*"):  # Trainer would keep the one with the most steps
             shutil.rmtree(old)
-    check_same_run(Path(out), {"model": _identity(model), "batch": batch, "lr": lr, "seed": seed, "data": getattr(data, "identity", "")}, resume)
-    trainer = FavorTrainer(model=model, args=arguments, train_dataset=data, data_collator=collate, callbacks=[*callbacks])
-    trainer.remove_callback(PrinterCallback)  # what a Trainer without a bar would print; the log is returned
+    check_same_run(out, {"model": model_digest(model), "weights": weights_digest(model),
+                         "batch": batch, "lr": lr, "seed": seed,
+                         "data": getattr(data, "identity", "")}, resume)
+    trainer = FavorTrainer(
+        model=TrainedPart(model), args=arguments, train_dataset=data, data_collator=collate,
+        optimizers=(MuonAdamW(model, lr), None),
+        callbacks=[*([ProgressBar(out.name)] if progress else []), *callbacks])
+    trainer.remove_callback(PrinterCallback)  # it prints each entry of the log
     start = last_checkpoint(out) if resume else None
     if start:
         state = TrainerState.load_from_json(str(Path(start) / TRAINER_STATE_NAME))
         if state.global_step > steps:
-            raise ValueError(f"{out} holds a run of {state.global_step} steps, asked for are {steps}; choose another folder, or remove "
-                             "that one")
-        if state.global_step == steps:  # Trainer would take one step more
-            trainer._load_from_checkpoint(start)
-            return [*state.log_history, {"step": state.global_step}]  # the last logged step may lie before
+            raise ValueError(f"found a run of {state.global_step} steps in {out}, expected at most "
+                             f"{steps}. Fix: choose another folder, or remove that one")
+        if state.global_step == steps:  # Trainer would do one step more
+            trainer.model.load_state_dict(load_file(Path(start) / SAFE_WEIGHTS_NAME))
+            return [*state.log_history, {"step": steps}]  # the last logged step may be earlier
     trainer.train(resume_from_checkpoint=start)
     return trainer.state.log_history
 
 
-def _identity(model) -> str:
-    """What a model is before it is trained: its kind, its tensors' sizes, and its config where there is one."""
-    config = next((part.config.to_dict() for part in model.modules() if hasattr(part, "config")), {})
-    sizes = {name: list(tensor.shape) for name, tensor in model.named_parameters()}
-    written = ("_name_or_path", "transformers_version", "architectures", "dtype", "use_cache")  # by saving and by Trainer
-    config = {name: value for name, value in config.items() if name not in written}
-    return digest(json.dumps([type(model).__name__, sizes, config], sort_keys=True, default=str).encode())
+def model_digest(model: nn.Module) -> str:
+    """The class of a model and its config, without the fields that saving and loading change."""
+    changed = ("transformers_version", "architectures", "dtype", "use_cache")
+    config = next((m.config for m in model.modules() if hasattr(m, "config")), None)
+    fields = config and json.loads(config.to_json_string(use_diff=False), object_hook=lambda d: {
+        k: v for k, v in d.items() if k not in changed and not k.startswith("_")})
+    return digest(json.dumps([type(model).__name__, fields], sort_keys=True).encode())
 
 
-def check_same_run(out: Path, asked: dict, resume: bool) -> None:
-    """Note beside the checkpoints what run they belong to; a run of another kind must not go on from them."""
+def check_same_run(out: Path, run: dict, resume: bool) -> None:
+    """Write what decides a run to `out/run.json`.
+
+    Raises:
+        ValueError: to resume, it must be what stands there already, and is not.
+    """
     file = out / "run.json"
-    if resume and file.exists() and (found := json.loads(file.read_text())) != asked:
-        raise ValueError(f"{out} holds a run with {found}, asked for is {asked}; choose another folder, or remove that one")
+    if resume and file.exists() and (found := json.loads(file.read_text())) != run:
+        other = [name for name in run if found.get(name) != run[name]]
+        raise ValueError(f"found in {out} a run with other {', '.join(other)}: "
+                         f"{[found.get(name) for name in other]}, expected "
+                         f"{[run[name] for name in other]}. Fix: choose another folder, or remove "
+                         "that one")
     out.mkdir(parents=True, exist_ok=True)
-    with atomic_write(file) as unfinished:
-        unfinished.write_text(json.dumps(asked))
+    with atomic_write(file) as temporary:
+        temporary.write_text(json.dumps(run))
