@@ -408,8 +408,8 @@ print(
 #
 # ### LoRA in peft, and the trained parameters
 #
-# The package does not implement LoRA itself. `FavorForConditionalGeneration.add_lora` is one call
-# to peft, which replaces every q, k, v and o map of the language model by such a layer:
+# The package does not implement LoRA itself. `favor_mini.language.add_lora` is one call to peft,
+# which replaces every q, k, v and o map of the language model by such a layer:
 
 # %%
 print(config.lora_targets, " rank", config.lora_rank, " alpha", config.lora_alpha)
@@ -819,7 +819,7 @@ explore(draw_step, token=slider)
 # ## Where this lives
 #
 # `favor_mini/processor.py` (prompt, labels, turns, padding), `favor_mini/model.py` (`embed`,
-# `add_lora`, `freeze`, `generate`), `favor_mini/attention.py` (`isolate_turns_mask`),
+# `freeze`, `generate`), `favor_mini/language.py` (`add_lora`, `isolate_turns_mask`),
 # `favor_mini/training/naming.py`; tests in `tests/test_processor.py`, `tests/test_model.py`,
 # `tests/test_naming.py`.
 #
