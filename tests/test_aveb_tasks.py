@@ -39,8 +39,8 @@ def test_there_are_the_papers_eleven():
     assert {name: task.metric for name, task in TASKS.items() if task.metric != "accuracy"} == {
         "asr": "word error rate", "avsr": "word error rate", "ac": "CIDEr", "ic": "CIDEr"}
     assert [name for name, task in TASKS.items() if task.missing == "video"] == ["asr", "ac"]
-    assert [name for name, task in TASKS.items() if task.missing == "audio"] == ["ic", "ocr", "vqa",
-                                                                                 "video_qa"]
+    assert [name for name, task in TASKS.items() if task.missing == "audio"] == [
+        "ic", "ocr", "vqa", "video_qa"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -56,7 +56,7 @@ def test_a_seed_always_gives_the_same_questions_and_every_word_is_known(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_clip_holds_just_what_the_task_gives(name):
+def test_a_clip_has_only_the_streams_of_its_task(name):
     task = TASKS[name]
     scene = task.draw(3)
     clip = scene_clip(scene, task=task)
@@ -69,19 +69,19 @@ def test_a_clip_holds_just_what_the_task_gives(name):
     assert task.missing != "audio" or set(heard) == {None}
 
 
-def test_neither_stream_alone_tells_where_the_sound_comes_from():
+def test_one_modality_does_not_predict_the_place_of_the_source():
     scenes = [draw_source(seed) for seed in range(800)]
     answers = [TASKS["avssd"].ask(scene, None)[0].answers[0] for scene in scenes]
     assert set(answers) == {"left", "right", "top", "bottom"}
     first = [scene.moments[0].heard.name == scene.moments[0].actors[0].name for scene in scenes]
     assert 0.44 < np.mean(first) < 0.56  # of the two things in the picture, either sounds as often
-    for thing in THINGS:  # and who only hears a thing knows nothing of its place
+    for thing in THINGS:  # audio alone does not predict the place
         places = Counter(a for a, s in zip(answers, scenes, strict=True)
                          if s.moments[0].heard.name == thing)
         assert max(places.values()) / sum(places.values()) < 0.45
 
 
-def test_what_belongs_together_does_so_half_of_the_time():
+def test_half_of_the_pairs_match():
     scenes = [draw_match(seed) for seed in range(600)]
     answers = [TASKS["avm"].ask(scene, None)[0].answers[0] for scene in scenes]
     assert 0.44 < np.mean([a == "yes" for a in answers]) < 0.56
@@ -98,7 +98,7 @@ def test_what_belongs_together_does_so_half_of_the_time():
         assert all(0.2 < np.mean(yes) < 0.8 for yes in groups.values() if len(yes) >= 25)
 
 
-def test_the_picture_tells_two_noisy_words_in_three_and_some_that_nobody_says():
+def test_two_words_in_three_are_also_written_and_some_only_written():
     said = written = misleading = 0
     for seed in range(300):
         scene = draw_subtitled(seed)
@@ -128,8 +128,8 @@ def test_a_spoken_question_decides_what_is_right():
     assert set(asked) == set(ASKED) and min(asked.values()) > 25
     shapes = [draw_asked(seed).moments[0] for seed in range(400)]
     for colour in ("red", "blue"):  # the picture does not tell what will be asked about it
-        told = Counter(m.heard.name for m in shapes if m.actors[0].colour == colour)
-        assert max(told.values()) / sum(told.values()) < 0.55
+        counts = Counter(m.heard.name for m in shapes if m.actors[0].colour == colour)
+        assert max(counts.values()) / sum(counts.values()) < 0.55
 
 
 def test_every_voice_asks_every_question():
@@ -139,7 +139,7 @@ def test_every_voice_asks_every_question():
         assert all(len(takes[q]) == 2 and 0.3 < len(takes[q][1]) / 16000 <= 0.85 for q in ASKED)
 
 
-def test_captions_tell_all_in_order():
+def test_captions_name_all_events_in_order():
     scene = draw_source(5)
     (sound,), (picture,) = caption_sound(scene), caption_picture(scene)
     moment = scene.moments[0]
@@ -149,11 +149,11 @@ def test_captions_tell_all_in_order():
     assert picture.answers[0].startswith(f"the {a} was shown at {place} beside the {b} at ")
     long = TASKS["ac"].draw(2)
     names = [m.heard.name for m in long.moments if m.heard]
-    (told,) = caption_sound(long)
-    assert [word for word in told.answers[0].replace(",", "").split() if word in names] == names
+    (caption,) = caption_sound(long)
+    assert [word for word in caption.answers[0].replace(",", "").split() if word in names] == names
 
 
-def test_practice_keeps_to_what_is_perceived():
+def test_training_questions_need_only_the_given_streams():
     rng = np.random.default_rng(0)
     scene = draw_match(1)
     assert TOGETHER in [e.question for e in ask_all(scene, rng)]

@@ -53,8 +53,8 @@ def test_the_guessers_find_a_bias():
         return [(scene, Question("where", f"where was the {m.subject}?", answer(m), tuple(PLACES)))
                 for scene, m in pairs]
 
-    def score(told, made):
-        return max(guesser.score(made[::2], made[1::2]) for guesser in balance.GUESSERS[told])
+    def score(given, made):
+        return max(guesser.score(made[::2], made[1::2]) for guesser in balance.GUESSERS[given])
 
     assert score("nothing", cases(lambda m: "top")) == 1
     by_colour = cases(lambda m: "left" if m.actors[0].colour < "p" else "right")

@@ -45,20 +45,20 @@ def heard(scene, name, kind):
     return [m for _, what, m in sounds(scene) if what == name and m.heard.kind == kind]
 
 
-def event(scene, told):
+def event(scene, phrase):
     """(stream, moments) of an event, such as "the red circle was shown" or "moon was said"."""
-    if match := re.fullmatch(r"the (.+) was shown", told):
+    if match := re.fullmatch(r"the (.+) was shown", phrase):
         return pictures, shown(scene, match[1])
-    if match := re.fullmatch(r"(\w+) was written", told):
+    if match := re.fullmatch(r"(\w+) was written", phrase):
         return pictures, [m for m in shown(scene, match[1]) if m.seen == "write"]
-    if match := re.fullmatch(r"the (\w+) was heard", told):
+    if match := re.fullmatch(r"the (\w+) was heard", phrase):
         return sounds, heard(scene, match[1], "sound")
-    return sounds, heard(scene, re.fullmatch(r"(\w+) was said", told)[1], "word")
+    return sounds, heard(scene, re.fullmatch(r"(\w+) was said", phrase)[1], "word")
 
 
-def neighbour(scene, told, step):
+def neighbour(scene, phrase, step):
     """What comes `step` places after an event in its own stream."""
-    stream, moments = event(scene, told)
+    stream, moments = event(scene, phrase)
     order = sorted(stream(scene), key=lambda entry: entry[0])
     places = [i for i, (_, _, m) in enumerate(order) if m in moments]
     return [order[i + step][1] for i in places if 0 <= i + step < len(order)]
@@ -86,17 +86,17 @@ def only(items):
 
 READINGS = [
     (r"what was shown when (.+)\?",
-     lambda s, told: [m.actors[0].label for m in event(s, told)[1] if m.actors]),
+     lambda s, phrase: [m.actors[0].label for m in event(s, phrase)[1] if m.actors]),
     (r"what was heard while (.+)\?",
-     lambda s, told: [m.heard.name for m in event(s, told)[1] if m.heard.kind == "sound"]),
+     lambda s, phrase: [m.heard.name for m in event(s, phrase)[1] if m.heard.kind == "sound"]),
     (r"what was heard off screen while (.+)\?",
-     lambda s, told: [m.heard.name for m in event(s, told)[1]
+     lambda s, phrase: [m.heard.name for m in event(s, phrase)[1]
                       if m.heard.name not in [a.name for a in m.actors]]),
     (r"what was said when (.+)\?",
-     lambda s, told: [m.heard.name for m in event(s, told)[1] if m.heard.kind == "word"]),
+     lambda s, phrase: [m.heard.name for m in event(s, phrase)[1] if m.heard.kind == "word"]),
     (r"which came first, the (.+) or the (.+)\?", earlier_mixed),
-    (r"what was (?:shown|heard) next after (.+)\?", lambda s, told: neighbour(s, told, 1)),
-    (r"what was (?:shown|heard) last before (.+)\?", lambda s, told: neighbour(s, told, -1)),
+    (r"what was (?:shown|heard) next after (.+)\?", lambda s, phrase: neighbour(s, phrase, 1)),
+    (r"what was (?:shown|heard) last before (.+)\?", lambda s, phrase: neighbour(s, phrase, -1)),
     (r"which was shown first, (.+) or (.+)\?", lambda s, a, b: earlier(s, a, b, pictures)),
     (r"which was heard first, (.+) or (.+)\?", lambda s, a, b: earlier(s, a, b, sounds)),
     (r"what made the (\w+) sound\?",
@@ -324,9 +324,9 @@ def test_guesser_accuracy_by_hand():
     assert chance("what was said first?") == [1 / 20, 1.0]
     mixed = [q for q in ask(HAND) if q.family == "first_mixed"]
     # video excludes the neighbour with the hit
-    beside_a_hit = {"green ring", "orange square"}
+    next_to_hit = {"green ring", "orange square"}
     chances = {q.candidates[0]: guesser_accuracy(HAND, q, "video") for q in mixed}
     assert "green ring" in chances and "blue star" in chances
-    assert chances == {picture: 1.0 if picture in beside_a_hit else 0.5 for picture in chances}
+    assert chances == {picture: 1.0 if picture in next_to_hit else 0.5 for picture in chances}
     with pytest.raises(ValueError, match="smell"):
         guesser_accuracy(HAND, mixed[0], "smell")

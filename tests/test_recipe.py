@@ -25,7 +25,7 @@ def processor():
     return mini_processor()
 
 
-def test_audio_labels_name_what_the_script_lets_hear_and_when():
+def test_audio_labels_agree_with_the_script():
     scene = Scenes(lambda scene: scene)[3]
     labels = audio_labels(scene, 600)
     for moment in scene.moments:
@@ -36,17 +36,17 @@ def test_audio_labels_name_what_the_script_lets_hear_and_when():
     assert (labels[round(scene.duration * 50) :] == 0).all()
 
 
-def test_visual_labels_name_what_the_script_shows_in_its_order():
+def test_visual_labels_agree_with_the_script():
     for i in range(30):
         scene = Scenes(lambda scene: scene)[i]
         for moment in scene.moments:
             labels = visual_labels(scene, moment.start + 0.01)
-            told = [" ".join(filter(None, (("", *COLOURS)[colour], vision.NAMES[name])))
+            found = [" ".join(filter(None, (("", *COLOURS)[colour], vision.NAMES[name])))
                     for name, colour in zip(labels["names"].tolist(), labels["colours"].tolist(),
                                             strict=True)]
-            assert told == ([actor.label for actor in moment.actors] + 3 * ["nothing"])[:3]
-            assert (~labels["places"].isnan()).all(1).tolist() == [name != "nothing"
-                                                                   for name in told]
+            assert found == ([actor.label for actor in moment.actors] + 3 * ["nothing"])[:3]
+            known = (~labels["places"].isnan()).all(1).tolist()
+            assert known == [name != "nothing" for name in found]
             late = visual_labels(scene, moment.end - 0.01)
             if moment.seen == "turn":
                 assert COLOURS[late["colours"][0] - 1] == moment.actors[0].turns
@@ -79,7 +79,7 @@ def test_a_probe_learns_from_the_training_split_alone(processor):
                                  processor)["ids"][0] == processor.tokenizer.bos_token_id
 
 
-def test_short_conversations_are_about_short_stretches(processor):
+def test_moments_limits_the_length_of_the_transcript(processor):
     def scripts(**asked):
         made = [LanguageProbe.example(Scenes(lambda scene: scene)[i], processor, **asked)
                 for i in range(40)]
@@ -105,8 +105,8 @@ def test_clause_targets_are_the_words_around_each_token(processor):
     made = processor.pad_dialogues([processor.dialogue(f" {text} ", turns)])
     probe = LanguageProbe(mini_config())
     clauses = (made["input_ids"] == processor.tokenizer.convert_tokens_to_ids(";")).cumsum(1)
-    told = probe.clause_targets(probe.embed(made["input_ids"], None)[0], clauses,
-                                made["turn_ids"] == 0)[0]
+    words, _ = probe.embed(made["input_ids"], None)
+    targets = probe.clause_targets(words, clauses, made["turn_ids"] == 0)[0]
     words = processor.tokenizer.convert_ids_to_tokens(range(len(processor.tokenizer)))
     names = [f"{when} {field} {word}" for when in ("here", "before") for field in ("seen", "heard")
              for word in words]
@@ -114,7 +114,7 @@ def test_clause_targets_are_the_words_around_each_token(processor):
 
     def at(place):
         skip = {"see", "hear", "said", "at", ",", ";", "left"}
-        return {name for name, there in zip(names, told[place], strict=False) if there
+        return {name for name, there in zip(names, targets[place], strict=False) if there
                 and name.split()[-1] not in skip}
 
     first_bell, second_bell = [i for i, token in enumerate(tokens) if token == "bell"][:2]
@@ -130,7 +130,7 @@ def test_clause_targets_are_the_words_around_each_token(processor):
     assert at(end) == {"here seen written", "here seen king", "here heard nothing",
                        "before heard horn", "before seen bell"}
     # clauses, said, moves, written
-    counts = told[:, len(names) :].unflatten(-1, (4, -1)).argmax(-1)
+    counts = targets[:, len(names) :].unflatten(-1, (4, -1)).argmax(-1)
     assert counts[[first_bell, second_bell, end]].tolist() == [[0, 0, 0, 0], [1, 1, 0, 0],
                                                                [3, 1, 0, 1]]
 
@@ -141,15 +141,15 @@ def test_lookup_targets_are_the_clauses_with_the_name(processor):
     made = processor.pad_dialogues([processor.dialogue(f" {text} ", [(asked, "bell")])])
     probe = LanguageProbe(mini_config())
     clauses = (made["input_ids"] == processor.tokenizer.convert_tokens_to_ids(";")).cumsum(1)
-    told = probe.lookup_targets(probe.embed(made["input_ids"], None)[0], clauses,
-                                made["turn_ids"] == 0)[0]
+    words, _ = probe.embed(made["input_ids"], None)
+    targets = probe.lookup_targets(words, clauses, made["turn_ids"] == 0)[0]
     words = processor.tokenizer.convert_ids_to_tokens(range(len(processor.tokenizer)))
     tokens = processor.tokenizer.convert_ids_to_tokens(made["input_ids"][0])
 
     def at(name):
         place = len(tokens) - 1 - tokens[-2::-1].index(name) - 1  # its last one before the end
         return {word for word, there in zip([*words, *(f"heard {word}" for word in words)],
-                                            told[place], strict=True) if there}
+                                            targets[place], strict=True) if there}
 
     circle = {"see", "red", "circle", "at", "left", "heard hear", "heard bell"}
     assert at("circle") - {",", "heard ,", "heard ;"} == circle
@@ -163,9 +163,9 @@ def test_a_word_of_several_queries_counts_once(processor):
     turns = [("what was said?", "moon")]
     made = LanguageProbe.collate(processor, [script_dialogue(scene, processor, turns, "", True)])
     probe = LanguageProbe(mini_config())
-    told = probe.clause_targets(probe.embed(made["input_ids"], made["named"])[0], made["clauses"],
-                                made["turn_ids"] == 0)[0]
-    counts = told[:, 4 * len(processor.tokenizer) :].unflatten(-1, (4, -1)).argmax(-1)
+    words, _ = probe.embed(made["input_ids"], made["named"])
+    targets = probe.clause_targets(words, made["clauses"], made["turn_ids"] == 0)[0]
+    counts = targets[:, 4 * len(processor.tokenizer) :].unflatten(-1, (4, -1)).argmax(-1)
     last = (made["input_ids"][0] == probe.placeholder).nonzero().max()
     assert counts[last, 1] == 3 and counts[last, 2] == sum(m.seen == "move" for m in scene.moments)
 
@@ -189,11 +189,11 @@ def test_text_and_placeholders_have_the_same_words(processor):
     assert torch.equal(written[:, here].amax(0), named[:, here].amax(0))
 
 
-def test_a_drill_holds_what_the_questions_ask():
+def test_drills_contain_the_answers_of_questions():
     answered = 0
     for seed in range(40):
         scene = draw_scene(seed)
-        told = dict(lookup_drills(scene, np.random.default_rng(0)))
+        drills = dict(lookup_drills(scene, np.random.default_rng(0)))
         for question in ask(scene):
             for family, drill in (("shown_when", "what was shown when?"),
                                   ("heard_while", "what was heard while?"),
@@ -202,10 +202,10 @@ def test_a_drill_holds_what_the_questions_ask():
                 if question.family == family:
                     answered += 1
                     keys = {entry.removesuffix(f" {question.answer}")
-                            for entry in told[drill].split("; ")
+                            for entry in drills[drill].split("; ")
                             if entry.endswith(f" {question.answer}")}
                     assert any(f" {key} was " in question.text for key in keys), (question,
-                                                                                  told[drill])
+                                                                                  drills[drill])
     assert answered > 100
 
 
@@ -229,7 +229,7 @@ def test_a_probe_learns_its_labels(probe, asked, processor):
 
 
 @pytest.mark.slow
-def test_from_nothing_to_an_answer(tmp_path, monkeypatch):
+def test_from_scratch_to_an_answer(tmp_path, monkeypatch):
     monkeypatch.setattr(recipe, "probe_scores", partial(recipe.probe_scores, batches=1, batch=2))
     monkeypatch.setattr(recipe, "language_scores", partial(recipe.language_scores, scenes=4))
     monkeypatch.setattr(recipe, "question_rows", lambda model, processor: [])
@@ -259,7 +259,7 @@ def test_a_missing_part_says_how_to_make_it(tmp_path):
         recipe.assemble(tmp_path)
 
 
-def test_what_ships_is_half_as_big_and_loads_as_float32(tmp_path, monkeypatch):
+def test_the_shipped_checkpoint_is_half_as_big_and_loads_as_float32(tmp_path, monkeypatch):
     torch.manual_seed(0)
     made = FavorForConditionalGeneration(mini_config())
     made.save_pretrained(tmp_path / "favor")

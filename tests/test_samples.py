@@ -29,7 +29,7 @@ LINES = [json.loads(line)
          for line in data_path("samples.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-def test_every_file_is_as_the_checksums_say():
+def test_every_file_agrees_with_its_checksum():
     assert verify(data_path()) == []
 
 
@@ -47,12 +47,12 @@ def test_every_family_is_asked_several_times_by_clips():
     assert set(asked) == set(FAMILIES) and min(asked.values()) >= 5
 
 
-def test_scenes_are_held_out_and_never_shared():
+def test_scenes_are_held_out_and_all_different():
     seeds = [s.scene.seed for s in ALL]
     assert {split_of(seed) for seed in seeds} == {"samples"} and len(set(seeds)) == len(seeds)
 
 
-def test_training_refuses_them():
+def test_training_refuses_samples():
     pytest.importorskip("torch")
     from favor_mini.world.lessons import Dialogues
 
@@ -63,7 +63,7 @@ def test_training_refuses_them():
 
 
 @pytest.mark.parametrize("line", LINES, ids=lambda line: line["file"])
-def test_scripts_and_questions_are_those_of_the_seed(line):
+def test_scripts_and_questions_follow_from_the_seed(line):
     scene = draw_scene(line["seed"])
     assert line["script"] == json.loads(json.dumps(scene.to_dict()))
     assert scene_from_dict(line["script"]) == scene
@@ -74,7 +74,7 @@ def test_scripts_and_questions_are_those_of_the_seed(line):
                      for q in expected] and asked
 
 
-def test_a_file_is_asked_only_what_it_holds():
+def test_questions_need_only_the_streams_of_their_file():
     for sample in OF_KIND["sound"]:
         assert all("video" not in q.needs for q in sample.questions)
         assert sample.transcript.count("see nothing") == sample.transcript.count("see ")
@@ -97,7 +97,7 @@ def test_clips_are_h264_and_aac_of_8_to_12_seconds(sample):
 
 
 @pytest.mark.parametrize("sample", OF_KIND["clip"][::8], ids=lambda s: s.name)
-def test_clips_read_back_as_their_script_is_drawn_and_heard(sample):
+def test_clips_agree_with_their_scripts(sample):
     clip = read_clip(sample.path, frame_rate=2.0, sampling_rate=16000)
     drawn = draw_frames(sample.scene, clip.frame_times, clip.frames.shape[1])
     assert len(clip.frames) in (int(sample.scene.duration * 2), int(sample.scene.duration * 2) + 1)
@@ -115,20 +115,20 @@ def lag(wave, reference, rate=16000):
     return (peak if peak < n // 2 else peak - n) / rate
 
 
-def test_the_measure_of_lag_measures_it():
+def test_lag():
     wave = np.random.default_rng(0).normal(size=4000)
     assert lag(np.roll(wave, 160), wave) == 0.01 and lag(wave, np.roll(wave, 160)) == -0.01
 
 
 @pytest.mark.parametrize("sample", OF_KIND["sound"], ids=lambda s: s.name)
-def test_sounds_are_the_waveform_of_their_script(sample):
+def test_sounds_agree_with_their_scripts(sample):
     waveform, rate = soundfile.read(sample.path, dtype="float32")
     assert rate == 16000 and np.abs(waveform - make_waveform(sample.scene, rate)).max() < 2e-4
     assert read_clip(sample.path).missing == ("video",)
 
 
 @pytest.mark.parametrize("sample", OF_KIND["image"], ids=lambda s: s.name)
-def test_images_are_the_frame_of_their_script(sample):
+def test_images_agree_with_their_scripts(sample):
     image = np.asarray(Image.open(sample.path))
     assert np.array_equal(image, draw_frames(sample.scene, [sample.time], 256)[0])
 
@@ -144,7 +144,7 @@ def test_making_again_gives_the_same_bytes(tmp_path, line):
     assert written == [data_path(line["file"]).name]
 
 
-def test_verify_names_what_is_changed_missing_or_new(tmp_path):
+def test_verify_reports_changed_missing_and_new_files(tmp_path):
     shutil.copytree(data_path("images"), tmp_path / "images")
     samples.write_sums(tmp_path)
     assert verify(tmp_path) == [] and samples.main(["verify", "--folder", str(tmp_path)]) == 0
@@ -173,7 +173,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert old.read_bytes() == b"old" and list(old.parent.iterdir()) == [old]
 
 
-def test_errors_say_what_to_do(tmp_path):
+def test_errors_say_how_to_fix_them(tmp_path):
     with pytest.raises(FileNotFoundError, match="make samples"):
         read_samples(tmp_path)
     (tmp_path / "samples.jsonl").write_text(json.dumps(LINES[0]) + "\n{}\n")
@@ -195,6 +195,6 @@ def test_the_build_names_the_encoders():
 
 
 @pytest.mark.slow
-def test_the_data_card_holds_the_numbers_of_today():
+def test_the_data_card_is_up_to_date():
     card = data_card(LINES, *test_sets.read(data_path()))
     assert card == (data_path() / "README.md").read_text(encoding="utf-8")

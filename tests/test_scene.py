@@ -26,13 +26,13 @@ SCENES = [draw_scene(seed) for seed in range(1500)]
 MOMENTS = [(scene, moment) for scene in SCENES for moment in scene.moments]
 
 
-def test_the_same_seed_gives_the_same_scene_and_another_another():
+def test_seeds_determine_scenes():
     assert [draw_scene(seed) for seed in range(100)] == SCENES[:100]
     assert len({str(scene.moments) for scene in SCENES}) == len(SCENES)
     assert draw_scene(2**31 + 5) != draw_scene(5)
 
 
-def test_splits_are_disjoint_and_every_seed_lies_in_one():
+def test_every_seed_belongs_to_one_split():
     edges = sorted((seeds.start, seeds.stop) for seeds in SPLITS.values())
     assert all(a[1] == b[0]
                for a, b in zip(edges[:-1], edges[1:], strict=True)) and edges[0][0] == 0
@@ -58,7 +58,7 @@ def test_moments_tile_the_scene_without_gap_or_overlap():
     assert sum(lengths) / len(lengths) == pytest.approx(2, abs=0.1)
 
 
-def test_nothing_shown_in_a_scene_can_be_confused():
+def test_no_two_actors_of_a_scene_share_a_name_or_colour():
     for scene in SCENES:
         actors = [actor for m in scene.moments for actor in m.actors]
         names = [actor.name for actor in actors]
@@ -68,7 +68,7 @@ def test_nothing_shown_in_a_scene_can_be_confused():
         assert all((actor.colour is not None) == (actor.name in SHAPES) for actor in actors)
 
 
-def test_at_most_one_sound_returns_and_no_word_is_said_twice():
+def test_at_most_one_sound_and_no_word_is_repeated():
     for scene in SCENES:
         heard = Counter(m.heard.name for m in scene.moments if m.heard)
         again = [name for name, count in heard.items() if count > 1]
@@ -84,7 +84,7 @@ def test_a_sound_stays_inside_its_moment():
             assert m.heard.seconds > 0.4
 
 
-def test_a_hit_sounds_as_the_thing_hit_when_the_mover_arrives():
+def test_a_hit_has_the_sound_of_the_thing_at_the_time_of_contact():
     hits = [m for _, m in MOMENTS if m.seen == "hit"]
     assert len(hits) > 300
     for m in hits:
@@ -97,7 +97,7 @@ def test_a_hit_sounds_as_the_thing_hit_when_the_mover_arrives():
         assert abs(mover.end[0] - rest.start[0]) > (mover.size + rest.size) / 2
 
 
-def test_a_thing_that_was_or_will_be_hit_sounds_at_no_other_time():
+def test_a_thing_that_is_hit_makes_no_other_sound():
     for scene in SCENES:
         heard = Counter(m.heard.name for m in scene.moments if m.heard)
         for m in scene.moments:
@@ -108,7 +108,7 @@ def test_a_thing_that_was_or_will_be_hit_sounds_at_no_other_time():
                 assert not heard.keys() & {actor.name for actor in m.actors}
 
 
-def test_the_last_moment_heads_clearly_for_one_of_two_things():
+def test_in_the_last_moment_the_actor_moves_towards_one_of_two_things():
     for _, m in MOMENTS:
         if m.seen == "near":
             mover, target, rest = m.actors
@@ -118,7 +118,7 @@ def test_the_last_moment_heads_clearly_for_one_of_two_things():
             assert after[0] > 0.19  # further off than after a hit, where it is 0.114
 
 
-def test_directions_are_what_is_drawn():
+def test_directions_agree_with_the_paths():
     axes = {"left": (0, -1), "right": (0, 1), "up": (1, -1), "down": (1, 1), "top": (1, -1),
             "bottom": (1, 1)}
     for _, m in MOMENTS:

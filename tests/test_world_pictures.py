@@ -68,7 +68,7 @@ def test_nothing_is_shown_outside_the_scene():
 @pytest.mark.parametrize("start, end, axis, sign", [
     ((0.2, 0.5), (0.8, 0.5), 0, 1), ((0.8, 0.5), (0.2, 0.5), 0, -1),
     ((0.5, 0.2), (0.5, 0.8), 1, 1), ((0.5, 0.8), (0.5, 0.2), 1, -1)])
-def test_actors_move_along_their_path_and_rest_once_arrived(start, end, axis, sign):
+def test_actors_move_along_their_path_and_stop(start, end, axis, sign):
     scene = film(Actor("circle", "yellow", start, end), seen="move", arrive=0.5)
     empty = draw_frames(film(), [0])[0].astype(int)
     times = [0.0, 0.125, 0.25, 0.5, 0.7, 0.99]
@@ -81,7 +81,7 @@ def test_actors_move_along_their_path_and_rest_once_arrived(start, end, axis, si
     assert np.array_equal(frames[3], frames[4]) and np.array_equal(frames[3], frames[5])
 
 
-def test_a_colour_turns_half_way():
+def test_a_colour_changes_in_the_middle_of_the_moment():
     scene = film(Actor("square", "red", turns="blue"), seen="turn", seconds=1.5)
     early, before, after, late = draw_frames(scene, [0.0, 0.7499, 0.75, 1.49])
     assert np.array_equal(early, before) and np.array_equal(after, late)
@@ -102,7 +102,7 @@ def test_an_actor_is_as_wide_as_its_size_at_any_picture_size(name, size):
         assert abs(width - fraction * inked) < 2.5 / size
 
 
-def test_small_pictures_are_large_ones_shrunk():
+def test_small_pictures_equal_downscaled_large_ones():
     scene = draw_scene(11)
     times = [m.start + 0.3 for m in scene.moments]
     for small, large in zip(draw_frames(scene, times, 64), draw_frames(scene, times, 256),
@@ -112,7 +112,7 @@ def test_small_pictures_are_large_ones_shrunk():
 
 
 @pytest.mark.parametrize("start", [(0.0, 0.0), (1.0, 1.0), (0.02, 0.97), (-0.5, 0.5), (1.4, 1.4)])
-def test_what_hangs_over_the_edge_is_cut_off(start):
+def test_actors_are_clipped_at_the_edge(start):
     frame, empty = drawn(Actor("circle", "white", start, size=0.5))
     y, x = np.mgrid[:64, :64] / 64 + 0.5 / 64
     inside = np.hypot(x - start[0], y - start[1]) < 0.24
@@ -131,7 +131,7 @@ def test_a_thing_shakes_only_once_it_was_hit():
     assert np.array_equal(frames[50][70:, 64:], frames[0][70:, 64:])  # the star stays where it is
 
 
-def test_every_colour_is_told_from_every_other_in_every_scene():
+def test_colours_are_distinguishable_in_every_scene():
     """Nearest-paint reading of the middle pixel recovers the colour in each of many scenes."""
     paints = np.array([PAINTS[name] for name in COLOURS])
     for seed in range(60):
@@ -142,7 +142,7 @@ def test_every_colour_is_told_from_every_other_in_every_scene():
         assert apart.argmin(axis=1).tolist() == list(range(7))
 
 
-def test_every_icon_is_told_from_every_other():
+def test_icons_are_distinguishable():
     """At training size, even in grey, two icons differ in many pixels."""
     names = (*SHAPES, *THINGS, *WORDS)
     moments = tuple(Moment(float(i), i + 1.0, "show",

@@ -1,4 +1,4 @@
-"""The sounds of the mini world: when, how loud and how different they are, and who speaks."""
+"""The sounds of the mini world: when, how loud and how different they are, and the voices."""
 
 import importlib.util
 import itertools
@@ -29,7 +29,7 @@ def scene_of(*heard: Heard, noise: float = 0.0, seed: int = 5) -> Scene:
 
 
 @pytest.mark.parametrize("seed", [0, 1, 10**9, 2 * 10**9, 3 * 10**9])
-def test_a_scene_sounds_the_same_each_time_and_has_the_length_of_the_script(seed):
+def test_a_scene_always_has_the_same_waveform_of_its_duration(seed):
     scene = draw_scene(seed)
     waveform = make_waveform(scene)
     speech.load_voice.cache_clear()
@@ -69,7 +69,7 @@ def test_an_event_ends_softly_and_words_are_never_cut_off():
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_between_the_events_there_is_only_noise_of_the_scripts_strength(seed):
+def test_between_events_there_is_noise_of_the_scenes_level(seed):
     scene = draw_scene(seed)
     waveform = make_waveform(scene)
     silent = np.ones(len(waveform), bool)
@@ -120,7 +120,7 @@ def test_a_thing_without_a_sound_and_a_low_sampling_rate_are_refused():
         make_waveform(scene_of(), sampling_rate=8000)
 
 
-# What is heard can be told apart
+# Sounds are distinguishable
 
 
 def mean_log_mel(event: np.ndarray) -> np.ndarray:
@@ -194,7 +194,7 @@ def test_the_bank_stays_small():
     assert tuple(index) == speech.VOICES
 
 
-def test_no_voice_is_another_under_a_second_name():
+def test_all_voices_differ():
     """espeak-ng silently ignores unknown variants: a held-out voice could be a training voice."""
     import librosa
 
@@ -223,13 +223,13 @@ def voices_heard(monkeypatch, seeds) -> list[str]:
     return heard
 
 
-def test_training_scenes_never_hear_a_held_out_voice(monkeypatch):
+def test_training_scenes_have_no_held_out_voice(monkeypatch):
     heard = voices_heard(monkeypatch, range(120))
     assert set(heard) == set(speech.VOICES) - set(speech.HELD_OUT)
 
 
 @pytest.mark.parametrize("split", ["validation", "test", "samples"])
-def test_other_scenes_hear_held_out_voices_half_of_the_time(monkeypatch, split):
+def test_in_other_splits_half_of_the_words_have_held_out_voices(monkeypatch, split):
     heard = voices_heard(monkeypatch, range(SPLITS[split].start, SPLITS[split].start + 40))
     share = np.mean([voice in speech.HELD_OUT for voice in heard])
     assert set(speech.HELD_OUT) < set(heard) and 0.3 < share < 0.7
@@ -266,7 +266,7 @@ def test_the_error_for_an_incomplete_bank_says_how_to_fix_it(monkeypatch, tmp_pa
         speech.load_voice("nobody")
 
 
-def test_a_word_fits_and_a_longer_slot_takes_the_slower_one():
+def test_a_longer_slot_gets_the_slower_take():
     for word in WORDS:
         lengths = {s: len(speech.speak(word, "anna", s)) / RATE for s in (0.25, 0.5, 0.62, 0.75)}
         assert all(length <= seconds for seconds, length in lengths.items())
@@ -276,7 +276,7 @@ def test_a_word_fits_and_a_longer_slot_takes_the_slower_one():
 # The maker
 
 def the_maker():
-    """The program that made the bank, which lies beside it."""
+    """The program that made the bank."""
     place = importlib.util.spec_from_file_location("make_speech",
                                                    data_path("speech", "make_speech.py"))
     module = importlib.util.module_from_spec(place)

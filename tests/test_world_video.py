@@ -41,7 +41,7 @@ def grey_ramp(count, height=64, width=64):
 
 @pytest.mark.parametrize("audio_rate", [48000, 44100, 16000])
 @pytest.mark.parametrize("fps", [24, 10, Fraction(30000, 1001)])
-def test_sound_comes_back_where_it_was(tmp_path, audio_rate, fps):
+def test_sound_is_read_back_at_its_time(tmp_path, audio_rate, fps):
     wave = clicks(4.0)
     write_video(tmp_path / "clip.mp4", grey_ramp(round(4 * fps)), fps, wave, audio_rate=audio_rate)
     back = read_clip(tmp_path / "clip.mp4", frame_rate=2.0, sampling_rate=RATE,
@@ -55,7 +55,7 @@ def test_sound_comes_back_where_it_was(tmp_path, audio_rate, fps):
 
 
 @pytest.mark.parametrize("seed", [7, 8])
-def test_frames_come_back_at_their_times(tmp_path, seed):
+def test_frames_are_read_back_at_their_times(tmp_path, seed):
     scene = draw_scene(seed)
     write_scene(scene, tmp_path / "scene.mp4", size=128, fps=12)
     clip = read_clip(tmp_path / "scene.mp4", frame_rate=2.0, sampling_rate=RATE, image_size=None)
@@ -76,7 +76,7 @@ def test_every_frame_is_there_in_order(tmp_path):
     assert np.abs(greys - (20 + 2 * np.arange(50))).max() < 3
 
 
-def test_stereo_keeps_its_sides(tmp_path):
+def test_stereo_channels_are_not_swapped(tmp_path):
     wave = np.stack([clicks(2.0), np.zeros(2 * RATE, np.float32)])
     write_video(tmp_path / "stereo.mp4", grey_ramp(20), 10, wave)
     with av.open(str(tmp_path / "stereo.mp4")) as file:
@@ -97,7 +97,7 @@ def test_the_same_scene_gives_the_same_bytes(tmp_path):
     assert (tmp_path / "one.mp4").read_bytes() == (tmp_path / "two.mp4").read_bytes()
 
 
-def test_an_interrupted_writer_leaves_the_old_file_and_no_rest(tmp_path):
+def test_an_interrupted_writer_leaves_only_the_old_file(tmp_path):
     path = tmp_path / "clip.mp4"
     path.write_bytes(b"old")
 
@@ -118,7 +118,7 @@ def test_an_interrupted_writer_leaves_the_old_file_and_no_rest(tmp_path):
     ([np.zeros((64, 64, 3), np.float32)], None, "uint8"),
     ([np.zeros((64, 64, 3), np.uint8)], np.zeros((100, 2), np.float32), "waveform"),
 ])
-def test_what_cannot_be_written_is_refused(tmp_path, frames, wave, says):
+def test_wrong_shapes_and_types_are_refused(tmp_path, frames, wave, says):
     with pytest.raises(ValueError, match=says):
         write_video(tmp_path / "bad.mp4", frames, 10, wave)
     assert not os.listdir(tmp_path)

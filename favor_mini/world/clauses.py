@@ -13,7 +13,7 @@ FIELDS = 4  # queries for each clause: subject, event, second object, sound
 
 
 def clause(moment: Moment | None, start: float, end: float) -> list[str]:
-    """The words for the four queries of one moment; None stands for the time after the clip's end.
+    """The words for the four queries of one moment; None means after the end of the clip.
 
     They name what the window from `start` to `end` (seconds) shows: the sound, or the event, of a
     moment counts if its middle is in the window.

@@ -83,7 +83,7 @@ class NamedClips(EncodedClips):
 
 
 class Dialogues(EncodedClips):
-    """Clips with `turns`: (question, answer) pairs, drawn anew in each epoch.
+    """Clips with `turns`: (question, answer) pairs, drawn again in each epoch.
 
     Args:
         questions: number of questions in a conversation.
