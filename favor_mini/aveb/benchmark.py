@@ -55,7 +55,7 @@ class Results:
 
     def save(self, file) -> None:
         """Write the table as JSON."""
-        records = json.loads(self.table.to_json(orient="records", double_precision=4))
+        records = json.loads(self.table.to_json(orient="records", double_precision=6))
         lines = ",\n".join(json.dumps(record) for record in records)
         with atomic_write(Path(file)) as unfinished:
             unfinished.write_text(f"[\n{lines}\n]\n")
