@@ -52,13 +52,14 @@ class Exercise:
 
     def _repr_html_(self) -> str:
         def folded(title: str, body: str) -> str:
-            return (f"<details style='margin-top:4px'><summary>{title}</summary>{body}</details>")
+            return f"<details style='margin-top:4px'><summary>{title}</summary>{body}</details>"
 
         stars = "●" * self.difficulty + "○" * (5 - self.difficulty)
         home = f"{self.answer.__module__}.{self.answer.__qualname__}"
         return ("<div style='border-left:5px solid #1f6fb2;padding:6px 14px;background:#f4f7fa;"
                 f"color:#1b2a41;max-width:900px'><b>Exercise: <code>{self.name}</code></b> &nbsp; "
-                f"difficulty {stars} &nbsp; about {self.minutes} minutes"
+                f"difficulty {stars} &nbsp; about {self.minutes} minutes &nbsp; "
+                "<a href='../docs/glossary.md'>letters and terms</a>"
                 + "".join(f"<p style='margin:6px 0'>{_marked(text)}</p>"
                           for text in (self.goal, self.shapes))
                 + "".join(folded(f"Hint {i}", f"<p>{_marked(hint)}</p>")
@@ -71,8 +72,8 @@ def exercise(answer: Callable, *, difficulty: int, minutes: int) -> Callable:
     """Decorator: register a trial as the exercise named after `answer`; its docstring is the card.
 
     The docstring has four texts: the goal (what to write and why), and after an empty line
-    `Shapes: ` (of arguments and result, in the letters of GLOSSARY.md), `Hint 1: ` (where to look)
-    and `Hint 2: ` (nearly how). `code` is in backticks, *stressed* words in asterisks.
+    `Shapes: ` (of arguments and result, in the letters of docs/glossary.md), `Hint 1: ` (where to
+    look) and `Hint 2: ` (nearly how). `code` is in backticks, *stressed* words in asterisks.
 
     Args:
         answer: the package's own function or class, or a few lines that call a library.

@@ -59,13 +59,11 @@ def _(t: Trial):
             "a frame that begins at that very moment is on screen, too (`side=\"right\"`)":
                 (np.searchsorted(times, moments) - 1).clip(0),
             "you assume evenly spaced frames; phones and screen recorders do not do that. Use "
-            "`times`":
-                even.clip(0, len(times) - 1),
+            "`times`": even.clip(0, len(times) - 1),
             "the last, begun step is missing: T is the ceiling of duration * frame_rate":
                 expected[: floor(duration * rate)],
             f"one moment too many: {duration:.3g} s at {rate:g} Hz are {steps} moments, as the "
-            "clip "
-            "ends at the next one. `int(...) + 1` is not a ceiling":
+            "clip ends at the next one. `int(...) + 1` is not a ceiling":
                 np.append(expected, len(times) - 1),
             "these are times; return the frames' indices": times[expected]}, "the frame indices")
 
@@ -195,8 +193,7 @@ def _mel_suspects(wave: np.ndarray) -> dict[str, np.ndarray]:
     below, raised = energy - energy.max(), np.maximum(energy, energy.max() - 8)
     filled = _spectrum(np.pad(wave, (0, 400)), center=False)[:, : mel.shape[1]]
     not_centred = ("the windows *begin* at sample 160 m; Whisper's are centred there, with the "
-                   "audio "
-                   "mirrored at its ends")
+                   "audio mirrored at its ends")
     return {
         "this is the natural logarithm (`np.log`); Whisper uses base 10": _scaled(mel, np.log),
         "these are magnitudes, not powers: leave librosa's default, `power=2.0`":
@@ -212,8 +209,7 @@ def _mel_suspects(wave: np.ndarray) -> dict[str, np.ndarray]:
             _scaled(whole)[:, :-1],
         "the *first* column is dropped; it should be the last": _scaled(whole[:, 1:]),
         "the ends differ: librosa pads with zeros, Whisper mirrors the audio "
-        "(`pad_mode=\"reflect\"`)":
-            changed(pad_mode="constant"),
+        "(`pad_mode=\"reflect\"`)": changed(pad_mode="constant"),
         f"{not_centred} (librosa's default, `center=True`; yours has {begun.shape[1]} columns)":
             _scaled(begun),
         f"{not_centred} (yours has {begun.shape[1] - 1} columns)": _scaled(begun[:, :-1]),
@@ -260,16 +256,13 @@ def _(t: Trial):
         t.check((mel, kernels), {
             "the rate is not halved: this is stride 1": whole,
             "the odd columns are the centres: output 0 belongs to columns -1, 0 and 1. Pad one "
-            "column "
-            "of zeros in front": whole[:, 1::2],
+            "column of zeros in front": whole[:, 1::2],
             "both columns of zeros are in front: output 0 belongs to columns -1, 0 and 1. Pad one "
-            "in "
-            "front, one behind": F.conv1d(F.pad(mel, (2, 0))[None], kernels, stride=2)[0],
+            "in front, one behind": F.conv1d(F.pad(mel, (2, 0))[None], kernels, stride=2)[0],
             "there is no padding: the first output is missing":
                 F.conv1d(mel[None], kernels, stride=2)[0],
             f"the last output is lost: {columns} columns make {(columns + 1) // 2} outputs; the "
-            "last "
-            "one includes the zeros behind the end": expected[:, : columns // 2],
+            "last one includes the zeros behind the end": expected[:, : columns // 2],
             "the weights are reversed in time (flipped): kernel 0 belongs to the column before":
                 halve_rate(mel, kernels.flip(2)),
             "this averages neighbouring results of stride 1; a stride skips, it does not average":
@@ -353,5 +346,4 @@ def _(t: Trial):
                 {**expected, "audio_tokens": -(-samples // 160)}}, f"{name}:")
         t.require(all(isinstance(count, int | np.integer) for count in found.values()),
                   "the counts are correct, but not integers: `np.ceil` returns floats, `-(-a // "
-                  "b)` "
-                  "and `math.ceil` do not")
+                  "b)` and `math.ceil` do not")

@@ -44,11 +44,9 @@ def _(t: Trial):
         "patches and their values are swapped: (T, patches, 3 * size * size)":
             expected.transpose(1, 2),
         "the colours of each pixel are together; first all red values of the patch, then green, "
-        "then "
-        "blue": order(2, 4, 3, 5, 1),
+        "then blue": order(2, 4, 3, 5, 1),
         "a plain `reshape` cuts strips, not squares: the pixels of a square are not neighbours in "
-        "memory":
-            frames.reshape(expected.shape),
+        "memory": frames.reshape(expected.shape),
         "pixels within a patch are read down its columns": order(2, 4, 1, 5, 3),
         "rows and columns of patches are still two axes; flatten them to one axis of patches":
             parts.permute(0, 2, 4, 1, 3, 5).flatten(3)})
@@ -236,8 +234,7 @@ def _(t: Trial):
         "this is the plain accuracy: frequent classes have more weight":
             float((found == truth).mean()),
         "this is the precision (of those *found* as a class, how many are of it); use the recall: "
-        "how "
-        "many of its own were found": float(np.mean(precision)),
+        "how many of its own were found": float(np.mean(precision)),
         "a class that never occurs in the truth counts as 0: leave it out": float(np.mean(union)),
         "silence (class 0) is left out; it is a class like the others":
             float(np.mean([v for c, v in recall.items() if c])),

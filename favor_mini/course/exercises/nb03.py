@@ -58,8 +58,7 @@ def _(t: Trial):
             "the zeros come before the audio, so that every token moves later; pad at the end":
                 cut(F.pad(audio, (0, 0, missing, 0))),
             "where L is a multiple of A you add an empty step: `A - L % A` is A there, `-L % A` is "
-            "0":
-                cut(F.pad(audio, (0, 0, 0, tokens - rest))),
+            "0": cut(F.pad(audio, (0, 0, 0, tokens - rest))),
             "steps and tokens are swapped: (B, steps, A, D_a)": swapped,
             "a step holds every n-th token; it must hold A *neighbours* in time":
                 swapped.transpose(1, 2),
@@ -91,8 +90,7 @@ def _(t: Trial):
         "the zeros come first: everything moves to a later step and token":
             F.pad(stream, (0, 0, longer, 0, more, 0)),
         "`F.pad` counts axes from the last one: you have padded the features, one axis too far "
-        "right":
-            F.pad(stream, (0, longer, 0, more)),
+        "right": F.pad(stream, (0, longer, 0, more)),
         "only the time axis has grown; each step needs P tokens as well":
             F.pad(stream, (0, 0, 0, 0, 0, more)),
         "only the steps have grown; the clip needs T of them as well":
@@ -145,14 +143,11 @@ def _(t: Trial):
             "the audio is one step late: step 0 of the audio belongs to frame 0":
                 torch.cat([left, right.roll(1, 1)], -1),
             "the clip ends with its *shorter* stream; T is the length of the longer one, and the "
-            "other "
-            "is padded with zeros": expected[:, : min(frames, steps.shape[1])],
+            "other is padded with zeros": expected[:, : min(frames, steps.shape[1])],
             "a step has A tokens, so that visual tokens beyond A are lost; P is the larger of V "
-            "and A":
-                expected[:, :, :A],
+            "and A": expected[:, :, :A],
             "a step has V tokens, so that audio tokens beyond V are lost; P is the larger of V and "
-            "A":
-                expected[:, :, :V],
+            "A": expected[:, :, :V],
             "the last audio step, which is not full, is lost: ceil(L / A) steps, not floor":
                 synchronise(visual, audio[:, : length // A * A], audio_tokens=A),
             "each half is padded to P with copies; use zeros": torch.cat([
@@ -162,8 +157,7 @@ def _(t: Trial):
             suspects |= {
                 f"{one_axis}: `dim=-1`": torch.cat([left, right], 2),
                 "the audio steps come after the visual ones, 2 T in all; concatenate along the "
-                "features":
-                    torch.cat([left, right], 1),
+                "features": torch.cat([left, right], 1),
                 "the streams were added; concatenation keeps the features of each": left + right}
         t.check((visual, audio), suspects, audio_tokens=A,
                 where=f"with {frames} frames, {steps.shape[1]} steps of audio, V = {V}, A = {A}, "
@@ -210,8 +204,7 @@ def _(t: Trial):
         "a step counts only where it has both a frame and audio; one of the two is enough":
             frame & any_real,
         "a step with frame *and* audio is not real: join with `|` (or), not with `^` (either, but "
-        "not "
-        "both)": frame ^ any_real,
+        "not both)": frame ^ any_real,
         "only the frames count; a step with audio alone is real, too": frame,
         "only the audio counts; a step with a frame alone is real, too": any_real,
         "the mask is inverted: it should be True where a step is real": ~either,
@@ -240,11 +233,9 @@ def _(t: Trial):
             "the last audio step, which is not full, is lost":
                 longer(frame_mask, T=shorter) | longer(full, T=shorter),
             "the mask ends with the frames; T is the longer of the two streams, and the audio goes "
-            "on":
-                real[:, :frames],
+            "on": real[:, :frames],
             "the mask ends with the audio; T is the longer of the two streams, and the video goes "
-            "on":
-                real[:, :audio_steps]},
+            "on": real[:, :audio_steps]},
             where=f"with {frames} frames and {audio_steps} steps of audio", audio_tokens=A)
     for name, one, other in (("video (T_v = 0)", frame_mask[:, :0], audio_mask),
                              ("audio (L = 0)", frame_mask, audio_mask[:, :0])):
@@ -286,28 +277,22 @@ def _(t: Trial):
                             F.pad(real_audio, (D_v, 0))], 2)
         wrong_steps = {
             "the halves are swapped: visual tokens use the *left* half of the features (zeros on "
-            "the "
-            "right), audio tokens the right one":
+            "the right), audio tokens the right one":
                 torch.cat([F.pad(seen, (D_a, 0)), right_on_left], 2),
             "visual and audio tokens alternate; first come all V visual tokens of a step, then its "
-            "A "
-            "audio tokens": torch.stack(alternating, 2),
+            "A audio tokens": torch.stack(alternating, 2),
             "visual and audio tokens alternate, padded with zeros; first come all V visual tokens "
-            "of a "
-            "step, then its A audio tokens": torch.stack(padded, 3).flatten(2, 3),
+            "of a step, then its A audio tokens": torch.stack(padded, 3).flatten(2, 3),
             "steps that are not real were set to zero; leave them, the returned mask is enough":
                 expected * real[..., None, None],
             "frames and audio tokens that are not real were set to zero; leave them, the mask is "
-            "enough":
-                masked,
+            "enough": masked,
             "the audio tokens come first in each step; visual ones should":
                 torch.cat([right, left], 2),
             "the streams are joined along the features, as in the paper; here the tokens follow "
-            "one "
-            "another": synchronise(visual, audio, audio_tokens=A),
+            "one another": synchronise(visual, audio, audio_tokens=A),
             "both streams use the same features (zeros on the right of both): move the audio's to "
-            "the "
-            "right half": torch.cat([left, right_on_left], 2),
+            "the right half": torch.cat([left, right_on_left], 2),
             "both streams share one width; each should have its own half, D_v + D_a in all":
                 torch.cat([F.pad(seen, (0, widest - D_v)), F.pad(heard, (0, widest - D_a))], 2),
             "all of the clip's video comes first and then all of its audio; join step by step":
@@ -364,21 +349,17 @@ def _(t: Trial):
     t.require(isinstance(found, dict), "expected a dict from the clip's name to the shift")
     t.compare(found, expected, {
         "questions about one stream are in the sum, but hardly depend on the offset. Keep those "
-        "that need "
-        "both streams": best(rows),
+        "that need both streams": best(rows),
         "here the true answers are *least* likely; a higher log probability (nearer to 0) is more "
-        "likely":
-            best(asked, pick=min),
+        "likely": best(asked, pick=min),
         "one single question decides, the surest one; add up the log probabilities of all":
             best(asked, max),
         "each shift is judged by the answer that is *least* sure there; add up the log "
-        "probabilities of "
-        "all": best(asked, min),
+        "probabilities of all": best(asked, min),
         "each shift is judged by its median answer; add up the log probabilities of all":
             best(asked, lambda logp: float(np.median(logp))),
         "probabilities were multiplied without logs: exp of a large negative number is 0 for every "
-        "shift":
-            dict.fromkeys(truth, shifts[0]),
+        "shift": dict.fromkeys(truth, shifts[0]),
         "the sign is wrong: return the shift of the rows": {c: -s for c, s in expected.items()},
         "this is the index of the shift in the list; return the shift":
             {c: shifts.index(s) for c, s in expected.items()},

@@ -63,8 +63,7 @@ def _(t: Trial):
         "Unflatten first, then transpose": x.reshape(batch, heads, length, each),
         "the heads are still behind the tokens, (B, L, heads, d): swap axes 1 and 2": cut,
         "a head gets every n-th feature; it should get *neighbouring* features: (heads, d), not "
-        "(d, "
-        "heads)": swapped.permute(0, 3, 1, 2),
+        "(d, heads)": swapped.permute(0, 3, 1, 2),
         "the last two axes are swapped; a head's tokens are (L, d)": cut.permute(0, 2, 3, 1),
         "`heads` is used as the width of a head; it is the number of heads":
             swapped.transpose(1, 2)})
@@ -183,8 +182,7 @@ def _(t: Trial):
             x + wrong(residual=False),
         "the attended values are not projected: `self.output` is not used": wrong(project=False),
         "the heads are joined by a reshape, which mixes heads and tokens: transpose first, then "
-        "flatten":
-            wrong(join=False),
+        "flatten": wrong(join=False),
         "scores are divided by the root of the whole width; use the width of *one head*":
             wrong(scale=width**0.5),
         "there is just one head: split queries, keys and values before the scores": single})
@@ -192,8 +190,7 @@ def _(t: Trial):
         "the mask has no effect": expected,
         "the mask is inverted: True means that attention is allowed": wrong(~mask),
         "the mask comes after the softmax, so that the weights no longer sum to 1: set forbidden "
-        "scores "
-        "to -inf before it": wrong(mask, late=True)}, "with a mask the result")
+        "scores to -inf before it": wrong(mask, late=True)}, "with a mask the result")
     own = _randomised(AttentionBlock(width, heads))
     made = _loaded(t, t.call(t.attempt, width, heads), own)
     with torch.no_grad():

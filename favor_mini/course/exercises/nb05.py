@@ -48,11 +48,9 @@ def _(t: Trial):
     expected = block_causal(frames, tokens)
     t.check((frames, tokens), {
         "this is the mask of the released code: own frame and *later* ones. Rows are queries, "
-        "columns "
-        "are keys": expected.T,
+        "columns are keys": expected.T,
         "tokens of one frame do not all see one another: the triangle must be over frames, not "
-        "tokens":
-            torch.ones(expected.shape).tril().bool(),
+        "tokens": torch.ones(expected.shape).tril().bool(),
         "a token does not see its own frame: check the comparison for equality": query > key,
         "a token sees its own frame only; the earlier frames are missing": query == key,
         "the mask is inverted: True should mean that attention is allowed": ~expected,
@@ -136,8 +134,7 @@ def _(t: Trial):
             "the axis of the heads is missing: (B * W, 1, K * P, K * P)":
                 (plain & (column | own))[:, 0],
             "padding is repeated frame by frame (`repeat`), not token by token: use "
-            "`repeat_interleave`":
-                plain & (real.repeat(1, tokens)[:, None, None, :] | own)}
+            "`repeat_interleave`": plain & (real.repeat(1, tokens)[:, None, None, :] | own)}
         t.compare(settled(found), settled(expected),
                   {message: settled(wrong) for message, wrong in suspects.items()})
 
@@ -191,10 +188,8 @@ def _(t: Trial):
 
     for other, message in (
             (last_token, "with an encoder that uses only the *last* token of a frame your reach is "
-                         "wrong: "
-                         "change all of a frame's tokens, and compare all of them"),
+                         "wrong: change all of a frame's tokens, and compare all of them"),
             (normed, "with an encoder that begins with a LayerNorm your reach is wrong: it removes "
-                     "a "
-                     "constant added to all features; change them by random numbers"),
+                     "a constant added to all features; change them by random numbers"),
             (faint, "small changes count, too: in float64 rounding errors are below 1e-9")):
         t.require(np.array_equal(np.asarray(t.run(other, steps)), expected), message)

@@ -99,8 +99,7 @@ def _(t: Trial):
         "the given mask is ignored: frames that were padding are real in yours":
             all_real.unflatten(1, (-1, K)).flatten(0, 1),
         "the mask is per window, (B * W,); it should say for each of the K frames whether it is "
-        "real":
-            expected_mask.any(1),
+        "real": expected_mask.any(1),
         "the mask is per token; it should be per frame, (B * W, K)":
             expected_mask.repeat_interleave(tokens, dim=1),
         None: real.unflatten(1, (-1, K)).transpose(0, 1).flatten(0, 1)})
@@ -124,8 +123,7 @@ def _(t: Trial):
         "clips are mixed: the first W entries belong to clip 0, the next W to clip 1":
             queries.unflatten(0, (-1, batch)).transpose(0, 1).flatten(1, 2),
         "the order is query by query (first the first query of every window); it should be window "
-        "by "
-        "window": cut.transpose(1, 2).flatten(1, 2),
+        "by window": cut.transpose(1, 2).flatten(1, 2),
         "windows and queries are still two axes; they become one sequence of W * N vectors": cut,
         "the windows are in reverse order, from last to first": cut.flip(1).flatten(1, 2),
         "the windows are averaged; keep every query of every window": cut.mean(1),
@@ -159,8 +157,7 @@ def _(t: Trial):
     _compare(t, clips, {
         "the windows do not overlap; a new one begins every K / 2 frames": split_windows(*clips)[0],
         "you stop when every frame is in some window; a window begins at every multiple of the "
-        "stride "
-        "where there is a frame": rows(cut[:, :enough]),
+        "stride where there is a frame": rows(cut[:, :enough]),
         "only full windows are kept, and the clip's end is lost; pad it":
             rows(steps.unfold(1, K, stride)),
         "`Tensor.unfold` puts the K frames at the end, so that flattening mixes frames and tokens: "

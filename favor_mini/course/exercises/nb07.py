@@ -104,8 +104,7 @@ def _(t: Trial):
     t.check((queries,), {
         "these are dot products, not cosines: divide by both lengths": products,
         "only one of the two lengths is divided by: the matrix is not symmetric, its diagonal is "
-        "not 1":
-            products / norms[:, :, None],
+        "not 1": products / norms[:, :, None],
         "only the length of query j, the column, is divided by; divide by that of query i, too":
             products / norms[:, None, :],
         "one length for a whole window; each query has its own: `norm(dim=-1, keepdim=True)`":
@@ -123,8 +122,7 @@ def _(t: Trial):
 
     _check_gradient(t, queries, suspects={
         "the lengths have lost their gradient (a `detach`?): the cosines would change with the "
-        "length":
-            constant_lengths})
+        "length": constant_lengths})
 
 
 @exercise(diversity_loss, difficulty=3, minutes=15)
@@ -149,8 +147,7 @@ def _(t: Trial):
     each = pairs.mean(1)
     _check_loss(t, queries, real, {
         "the diagonal counts: each query is compared with itself, and the loss of orthogonal "
-        "queries is "
-        "1 / N instead of 0": cosine_matrix(kept).mean(),
+        "queries is 1 / N instead of 0": cosine_matrix(kept).mean(),
         "windows without a real frame count as well; they are made from padding":
             _pairs(queries).mean(),
         "this is the sum over a window's pairs; divide by their number, N * (N - 1)":
@@ -162,8 +159,7 @@ def _(t: Trial):
         "these are squares; opposite queries have the cosine -1 and lower the loss":
             pairs.square().mean(),
         "each pair is added once but divided by N * (N - 1), which counts both orders; divide by "
-        "half":
-            each.mean() / 2,
+        "half": each.mean() / 2,
         "these are dot products; normalise the queries to length 1 first":
             _off_diagonal(_products(kept)).mean(),
         "the sign is wrong: the loss should be 1, its maximum, where all queries are equal":
@@ -200,8 +196,7 @@ def _(t: Trial):
     t.check((queries,), {
         "this is the gradient, uphill; a training step goes the other way": -expected,
         "the part of s along each query is not subtracted; only a turn of the query changes a "
-        "cosine":
-            (-scale * unit.sum(0) / lengths).expand_as(queries),
+        "cosine": (-scale * unit.sum(0) / lengths).expand_as(queries),
         "the lengths are missing: the longer a query, the less a step turns it; divide by |q|":
             push(),
         "you multiply by the lengths; divide by them": push() * lengths,
@@ -214,8 +209,7 @@ def _(t: Trial):
         "the unit vectors use one length for all queries; `norm` needs `dim=-1, keepdim=True`":
             with_one / queries.norm(),
         "the unit vectors use one length for all queries; there, too, `norm` needs `dim=-1, "
-        "keepdim=True`":
-            with_one / lengths,
+        "keepdim=True`": with_one / lengths,
         "the factor 2 is missing: each pair occurs twice in the sum over i and j": expected / 2,
         "you divide by N * N; there are N * (N - 1) pairs of different queries":
             expected * (count - 1) / count,
@@ -242,11 +236,9 @@ def _(t: Trial):
     pairs = _pairs(queries[real])
     _check_loss(t, queries, real, {
         "squared after the mean: positive and negative cosines have cancelled by then; square each "
-        "one":
-            pairs.mean().square(),
+        "one": pairs.mean().square(),
         "squared after the mean over each window: its cosines have cancelled by then; square each "
-        "one":
-            pairs.mean(1).square().mean(),
+        "one": pairs.mean(1).square().mean(),
         "you divide by N * N; there are N * (N - 1) pairs of different queries":
             pairs.square().mean() * (num_queries - 1) / num_queries,
         "the diagonal counts: each query is compared with itself":
@@ -291,8 +283,7 @@ def _(t: Trial):
 
     _check_loss(t, queries, real, {
         "each query is normalised to length 1, so that lengths no longer count; use one scale for "
-        "a "
-        "whole window": difference(F.normalize(kept, dim=-1)).square().mean(),
+        "a whole window": difference(F.normalize(kept, dim=-1)).square().mean(),
         "nothing is scaled: with long queries the loss is large in any direction":
             difference(kept).square().mean(),
         "one scale for all windows together; each window has its own":
@@ -307,8 +298,7 @@ def _(t: Trial):
         "you scale by the mean length; scale by the root of the mean *squared* length":
             difference(kept, kept.norm(dim=-1).mean(-1)).square().mean(),
         "the mean square of the single numbers is 1; it should be that of the lengths: sum over D "
-        "before "
-        "the mean over the queries":
+        "before the mean over the queries":
             difference(kept, kept.square().mean((1, 2)).sqrt()).square().mean(),
         "you scale by the mean squared length itself; take its square root":
             difference(kept, squares.mean(-1)).square().mean()},

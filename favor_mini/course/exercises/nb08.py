@@ -165,17 +165,14 @@ def _(t: Trial):
     nll = F.cross_entropy(before.transpose(1, 2), following, reduction="none", ignore_index=-100)
     t.check((logits, labels), {
         "predictions are compared with the token at the *same* place; compare them with the next "
-        "one":
-            F.cross_entropy(logits.flatten(0, 1), labels.flatten()),
+        "one": F.cross_entropy(logits.flatten(0, 1), labels.flatten()),
         "predictions are compared with the token *before*: drop the last prediction and the first "
-        "label, "
-        "not the other way round":
+        "label, not the other way round":
             F.cross_entropy(logits[:, 1:].flatten(0, 1), labels[:, :-1].flatten()),
         "the sum is divided by all places; only those with a label count":
             nll.sum() / following.numel(),
         "this is the mean of the clips' means, so that long answers count less; take one mean over "
-        "all "
-        "labels": (nll.sum(1) / (following >= 0).sum(1)).mean(),
+        "all labels": (nll.sum(1) / (following >= 0).sum(1)).mean(),
         "this is the sum; take the mean": nll.sum(),
         "the sign is wrong: the loss is *minus* the log probability": -answer_loss(logits, labels),
         "-100 is used as a token; ignore places without a label":

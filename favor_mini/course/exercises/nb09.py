@@ -5,7 +5,6 @@ import math
 import tempfile
 from pathlib import Path
 
-import torch
 import torch.nn.functional as F
 
 from ...losses import diversity_loss

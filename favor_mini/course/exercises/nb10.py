@@ -114,8 +114,7 @@ def _(t: Trial):
     t.check((hypotheses, references), {
         "this is the number of errors; divide by the number of words in the references":
             float(sum(errors)),
-        "you divide by the words of the hypotheses; divide by those of the *references*, else "
-        "long "
+        "you divide by the words of the hypotheses; divide by those of the *references*, else long "
         "hypotheses would pay": sum(errors) / sum(len(a) for a, _ in pairs),
         "this is the mean of the texts' rates; long texts should count for more: add up errors and "
         "words "
@@ -169,8 +168,7 @@ def _(t: Trial):
 
     check(right, {
         "this is the textbook's interval, p plus and minus 1.96 standard errors; where all answers "
-        "are "
-        "right its width is 0": ends(p, naive),
+        "are right its width is 0": ends(p, naive),
         "the middle is correct, but the half width is the textbook's: the term z^2 / 4 n^2 and the "
         "division are missing": ends(middle, naive),
         "the middle is still p; Wilson's is nearer to one half": ends(p, half),
@@ -216,14 +214,11 @@ def _(t: Trial):
         total = (logp * counts).sum(1)
         for message, score in {
                 "logits and labels are not shifted: the logits at place t predict the token at t + "
-                "1":
-                    (of(logits.log_softmax(-1), labels) * (labels >= 0)).sum(1),
+                "1": (of(logits.log_softmax(-1), labels) * (labels >= 0)).sum(1),
                 "this is the mean over a candidate's tokens; the package compares whole answers, "
-                "so add "
-                "them up": total / counts.sum(1),
+                "so add them up": total / counts.sum(1),
                 "prompt and padding count as well (their label -100 is used as a token); only "
-                "labels of 0 "
-                "or more count": logp.sum(1),
+                "labels of 0 or more count": logp.sum(1),
                 "these are logits; their zero is arbitrary everywhere. Take `log_softmax` first":
                     (of(logits[:, :-1], targets) * counts).sum(1),
                 "this is the *least* likely candidate: a low loss is a high probability": -total,
@@ -303,8 +298,7 @@ def _(t: Trial):
               "this is a 90 % interval; cut off 2.5 % at each end")
     t.require(not (near(np.quantile(drawn, QUANTILES), 0.1) or near(mean + both * alone, 0.1)),
               "single questions are drawn; questions about one clip are not independent, so draw "
-              "whole "
-              "*clips*")
+              "whole *clips*")
     t.require(near(expected[1:]), f"the interval should be about {expected[1]:.1f} to "
                                   f"{expected[2]:.1f}, "
               f"found {found[1]:.1f} to {found[2]:.1f}")

@@ -57,8 +57,7 @@ def _(t: Trial):
     own, place = query == key, torch.arange(len(frame))
     t.check((frames, tokens), {
         "rows and columns are swapped: now the first frame sees everything. Compare the frame of "
-        "the "
-        "*key* (a column) with 0": own | (query == 0),
+        "the *key* (a column) with 0": own | (query == 0),
         "the first *token* is seen, not the whole first frame": own | (place == 0)[None, :],
         "the first frame is seen, but tokens no longer see their own frame":
             (key == 0).expand(len(frame), -1),
@@ -106,8 +105,7 @@ def _(t: Trial):
         "each frame is the mean of itself and the frame before; *all* frames up to its own count":
             torch.cat([steps[:, :1], (steps[:, 1:] + steps[:, :-1]) / 2], 1),
         "the inputs are cut into P frames of K tokens: unflatten to (num_frames, -1), not (-1, "
-        "num_frames)":
-            running(inputs.unflatten(1, (tokens, frames)))}
+        "num_frames)": running(inputs.unflatten(1, (tokens, frames)))}
     t.check((inputs, frames), {
         **{message: value.flatten(1, 2) for message, value in wrong.items()},
         "frames and places are two axes; flatten them again to (B * W, K * P, D)": running(steps)})
@@ -178,8 +176,7 @@ def _(t: Trial):
             "the positions are missing: start from the result of `self.embed`":
                 finish(bare.mean(2)),
             "the mean is over the whole window, so that all outputs are equal; take it over a "
-            "*frame's* "
-            "tokens": finish(embedded.mean(1, keepdim=True), [0]).expand_as(expected),
+            "*frame's* tokens": finish(embedded.mean(1, keepdim=True), [0]).expand_as(expected),
             "the mean is over the frames, place by place; take it over the tokens of a frame":
                 finish(steps.mean(1)),
             "the outputs cycle through the frames; `self.places` spreads them in time order":
@@ -216,8 +213,7 @@ def _(t: Trial):
     above, below = (size, size - reach, size + reach), (-size, -size - reach, -size + reach)
     t.check((*above, t.integer(1, 2)), {
         "test the number of seeds first: below 3 nothing can be claimed, however clear the "
-        "interval is":
-            verdict(*above, 9)}, "the sentence")
+        "interval is": verdict(*above, 9)}, "the sentence")
     swapped = {"better and worse are swapped: a positive difference is better":
                f"worse, by {size:.1f} points"}
     t.check((*above, FEW_SEEDS), {
@@ -249,8 +245,7 @@ def _(t: Trial):
         **{message: unlikely(limit) for message, limit in limits.items()}}, "the sentence")
     t.check((0.0, 0.0, 0.0, seeds), {
         "low == high means that no answer differed; an interval of width zero is no proof, see the "
-        "card":
-            unlikely(1e-9)}, "the sentence")
+        "card": unlikely(1e-9)}, "the sentence")
 
 
 @exercise(seeds_needed, difficulty=3, minutes=12)
