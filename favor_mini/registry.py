@@ -10,11 +10,9 @@ group `favor_mini.parts`, which is loaded when a name is not registered yet. One
 `favor_mini.lab.variants`. `favor_mini.lab.contract.check` tests a part against its slot.
 """
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from pathlib import Path
 
 SLOTS = {  # slot: signature of its parts; docs/glossary.md explains the letters
     "sync": "f(visual, audio, frame_mask, audio_mask, *, audio_tokens)"
@@ -109,14 +107,3 @@ def names(slot: str) -> list[str]:
     if slot not in SLOTS:
         raise ValueError(f"no slot {slot!r}; the slots are {', '.join(SLOTS)}")
     return [PAPER[slot], *(n for s, n in _PARTS if s == slot and n != PAPER[slot])]
-
-
-def own_file(make: Callable) -> Path | None:
-    """The file of a part from outside the package; None for other parts and notebook cells."""
-    if make.__module__.startswith("favor_mini."):
-        return None
-    try:
-        file = Path(inspect.getsourcefile(make) or "")
-    except (OSError, TypeError):  # a class of a notebook
-        return None
-    return file if file.is_file() else None

@@ -398,7 +398,7 @@ def mine(visual, audio, frame_mask, audio_mask, *, audio_tokens):
 
 findings = contract("sync", "mine", show=False)
 print(
-    f"{len(findings.all)} checks, passed: {sum(f.kept for f in findings.all)}",
+    f"{len(findings.all)} checks, passed: {sum(f.passed for f in findings.all)}",
     *findings.broken,
     sep="\n",
 )
@@ -462,7 +462,7 @@ def interleaved(visual, audio, frame_mask, audio_mask, *, audio_tokens):
 
 
 findings = contract("sync", "interleaved", show=False)
-print(f"{len(findings.all)} checks, passed: {sum(f.kept for f in findings.all)}", *findings.broken, sep="\n")
+print(f"{len(findings.all)} checks, passed: {sum(f.passed for f in findings.all)}", *findings.broken, sep="\n")
 
 # %% [markdown]
 # What do they cost? A window holds K * P tokens of width D, and every token attends to every other.
@@ -499,7 +499,7 @@ for size, known in sizes.items():
 print(f"\nthe contract's clip: {trial.FRAMES} frames, V = {trial.V}, A = {trial.A}")
 receptive_field(
     {
-        name: contract("sync", name, show=False).reach
+        name: contract("sync", name, show=False).receptive_field
         for name in ("concat", "interleaved", "add", "append")
     }
 )
@@ -524,9 +524,9 @@ receptive_field(
 
 # %%
 from favor_mini.figures.lab import differences, offsets
-from favor_mini.lab.experiments import tell
+from favor_mini.lab.experiments import show_experiment
 
-results = tell("offset")
+results = show_experiment("offset")
 offsets(results) if results else None
 
 # %% [markdown]
@@ -705,7 +705,7 @@ if results:
 # clip, so that `append` can also reach every token.)
 
 # %%
-results = tell("sync")
+results = show_experiment("sync")
 if results:
     print(results.verdicts(["both modalities", "all"]))
 groups = ["both modalities", "one modality, plain", "all"]

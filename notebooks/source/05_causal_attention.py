@@ -266,17 +266,17 @@ local_causal = check("local_causal", local_causal)
 # > change frame $j$, encode again, and see which frames' encodings move.
 
 # %%
-card("measure_reach")
+card("measure_receptive_field")
 
-# %% tags=["exercise:measure_reach"]
-def measure_reach(encode, steps):
+# %% tags=["exercise:measure_receptive_field"]
+def measure_receptive_field(encode, steps):
     """A numpy array (T, T) of bool: [i, j], does frame j change the encoding of frame
     i?
     """
     raise NotImplementedError  # your code
 
 # %%
-measure_reach = check("measure_reach", measure_reach)
+measure_receptive_field = check("measure_receptive_field", measure_receptive_field)
 
 # %% [markdown]
 # Apply it to complete Q-Formers with random weights, one for each mask. They compute in float64, so
@@ -309,7 +309,9 @@ def encoder(qformer, layer=0):
 
 
 shown = ("block_causal", "block_anticausal", "full", "local_causal")
-receptive_field({name: measure_reach(encoder(build(name)), steps) for name in shown})
+receptive_field({
+    name: measure_receptive_field(encoder(build(name)), steps) for name in shown
+})
 
 # %% [markdown]
 # This is measured. With the mask of the released code, the encoding of frame 1 depends on every
@@ -323,7 +325,7 @@ receptive_field({name: measure_reach(encoder(build(name)), steps) for name in sh
 banded = build("local_causal")
 receptive_field(
     {
-        f"local_causal, layer {number + 1}": measure_reach(
+        f"local_causal, layer {number + 1}": measure_receptive_field(
             encoder(banded, number), steps
         )
         for number in (0, 1)
@@ -356,7 +358,7 @@ print("queries", tuple(queries.shape), " finite:", bool(queries.isfinite().all()
 # %%
 receptive_field(
     {
-        f"layer {number + 1}": measure_reach(encoder(suspect, number), steps)
+        f"layer {number + 1}": measure_receptive_field(encoder(suspect, number), steps)
         for number in (0, 1)
     }
 )
@@ -477,9 +479,9 @@ bars(
 
 # %%
 from favor_mini.figures.lab import differences
-from favor_mini.lab.experiments import tell
+from favor_mini.lab.experiments import show_experiment
 
-results = tell("attention")
+results = show_experiment("attention")
 
 # %%
 groups = ["what comes next", "both modalities", "all"]

@@ -275,7 +275,7 @@ for frames in (T, T + 5):
 # %%
 from favor_mini.attention import window_mask
 from favor_mini.figures.attention import receptive_field
-from favor_mini.lab.contract import measure_reach
+from favor_mini.lab.contract import measure_receptive_field
 
 
 def encoder(frames):
@@ -296,7 +296,7 @@ def encoder(frames):
 
 receptive_field(
     {
-        f"windows of {frames}": measure_reach(encoder(frames), clip_steps)
+        f"windows of {frames}": measure_receptive_field(encoder(frames), clip_steps)
         for frames in (K, T)
     }
 )
@@ -557,7 +557,9 @@ from favor_mini.lab.contract import check as contract
 from favor_mini.world.questions import single_modality_chance
 
 cuts = ("sliding", "overlapping", "two_resolutions")
-together = {name: contract("windows", name, show=False).reach for name in cuts}
+together = {
+    name: contract("windows", name, show=False).receptive_field for name in cuts
+}
 matrices({f"{name}: {square.mean():.0%}": square for name, square in together.items()},
          x="frame", y="frame")
 
@@ -715,9 +717,9 @@ for name, (frames, queries_N, tokens, wide, width) in settings.items():
 
 # %%
 from favor_mini.figures.lab import differences
-from favor_mini.lab.experiments import tell
+from favor_mini.lab.experiments import show_experiment
 
-results = tell("windows")
+results = show_experiment("windows")
 groups = ["both modalities", "what comes next", "all"]
 differences(results.differences(groups), results.arms[0]) if results else None
 

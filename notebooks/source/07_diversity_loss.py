@@ -691,9 +691,9 @@ print(
 
 # %%
 from favor_mini.figures.lab import differences
-from favor_mini.lab.experiments import tell
+from favor_mini.lab.experiments import show_experiment
 
-sweep = tell("diversity")
+sweep = show_experiment("diversity")
 
 # %%
 groups = ["both modalities", "one modality, plain", "all"]
@@ -726,7 +726,7 @@ if sweep:
 # %%
 from favor_mini.figures.lab import signs
 
-counted = tell("signatures")
+counted = show_experiment("signatures")
 
 # %%
 signs(counted) if counted else None

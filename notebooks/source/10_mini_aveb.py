@@ -717,9 +717,9 @@ pd.DataFrame(
 
 # %%
 from favor_mini.figures.lab import differences
-from favor_mini.lab.experiments import tell
+from favor_mini.lab.experiments import show_experiment
 
-by_task = tell("tasks")
+by_task = show_experiment("tasks")
 
 # %%
 shown = ["avqa", "avssd", "avm", "video_qa", "all"]
@@ -751,7 +751,7 @@ if by_task:
 # connector's training data?
 
 # %%
-novelty = tell("novelty")
+novelty = show_experiment("novelty")
 groups = ["about what was left out", "about the rest"]
 if novelty:
     print(novelty.verdicts(groups))
