@@ -34,11 +34,8 @@ FAMILIES = {  # family: the abilities that it needs
     "direction": ("video", "order"),
     "colour": ("video",),
     "turn": ("video", "order"),
-    "where": ("video",),
-    "read": ("video",),
-    "count_seen": ("video",),
-    "said": ("audio",),
-    "count_heard": ("audio",),
+    "where": ("video",), "read": ("video",), "count_seen": ("video",),
+    "said": ("audio",), "count_heard": ("audio",),
 }
 GROUPS = ("both modalities", "one modality, order or cause", "one modality, plain")
 FAMILY_GROUPS = {  # family: the group in which its questions are scored
@@ -100,11 +97,10 @@ def draw_questions(scene: Scene, rng: np.random.Generator, count: int, reworded:
     drawn = []
     while len(drawn) < count and pools:
         families = list(pools)
-        if hard:
-            weights = np.array([len(FAMILIES[name]) ** 2 for name in families])
-            family = families[rng.choice(len(families), p=weights / weights.sum())]
-        else:
-            family = families[rng.integers(len(families))]
+        weights = np.array([len(FAMILIES[name]) ** 2 for name in families])
+        place = rng.choice(len(families), p=weights / weights.sum()) if hard else \
+            rng.integers(len(families))
+        family = families[place]
         drawn.append(pools[family].pop(rng.integers(len(pools[family]))))
         if not pools[family]:
             del pools[family]
@@ -197,8 +193,6 @@ def reword_seeded(text: str, seed: int, draw: int = 0) -> str:
     """`reword` with the random stream of this question about the scene `seed`, and of this draw."""
     return reword(text, stream("rewording", seed, crc32(text.encode()), draw))
 
-
-# Words for events.
 
 def _sound(moment: Moment) -> str:
     """ "the bell was heard", "moon was said" """
