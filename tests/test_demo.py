@@ -11,12 +11,13 @@ pytest.importorskip("seaborn")
 
 from favor_mini import checkpoint_path
 from favor_mini.apps import demo
-from favor_mini.apps.report import compared, table
+from favor_mini.apps.report import _template, compared
+from favor_mini.apps.settings import DemoSettings
 from favor_mini.evaluation.scores import Row
 from favor_mini.world.questions import FAMILIES
 from favor_mini.world.samples import read_samples
 
-SMALL = {"steps": 3, "clips": 3, "batch": 2, "per_family": 1, "progress": False}
+SMALL = {"settings": DemoSettings(steps=3, clips=3, batch=2), "per_family": 1, "progress": False}
 
 
 @pytest.fixture(scope="module")
@@ -61,37 +62,37 @@ def test_other_settings_or_weights_never_share_a_run(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "model.safetensors").write_bytes(content)
         shutil.copy(checkpoint_path() / "config.json", tmp_path / name)
-    settings = demo.Settings()
+    settings = DemoSettings()
     folders = {demo.run_folder(tmp_path, s, tmp_path / c) for c in "ab" for s in (
-        settings, demo.Settings(seed=1), demo.Settings(steps=10), demo.Settings(minutes=2), demo.Settings(clips=10),
-        demo.Settings(batch=8), demo.Settings(lr=1e-4))}
+        settings, DemoSettings(seed=1), DemoSettings(steps=10), DemoSettings(minutes=2), DemoSettings(clips=10),
+        DemoSettings(batch=8), DemoSettings(lr=1e-4))}
     assert len(folders) == 14
     config = json.loads((tmp_path / "a" / "config.json").read_text())
     (tmp_path / "b" / "model.safetensors").write_bytes(b"1")
     (tmp_path / "b" / "config.json").write_text(json.dumps({**config, "attention": "full"}))
     assert demo.run_folder(tmp_path, settings, tmp_path / "b") not in folders, "the same weights under another config"
-    assert demo.run_folder(tmp_path, demo.Settings(), tmp_path / "a") == demo.run_folder(tmp_path, settings, tmp_path / "a")
+    assert demo.run_folder(tmp_path, DemoSettings(), tmp_path / "a") == demo.run_folder(tmp_path, settings, tmp_path / "a")
 
 
 def test_steps_are_shared_out_and_a_measured_plan_is_kept(tmp_path, monkeypatch):
-    assert demo.plan(None, None, [], demo.Settings(steps=10), tmp_path / "x") == {"name": 8, "align": 1, "ask": 1}
-    assert demo.plan(None, None, [], demo.Settings(steps=3), tmp_path / "x") == {"name": 1, "align": 1, "ask": 1}
+    assert demo.plan(None, None, [], DemoSettings(steps=10), tmp_path / "x") == {"name": 8, "align": 1, "ask": 1}
+    assert demo.plan(None, None, [], DemoSettings(steps=3), tmp_path / "x") == {"name": 1, "align": 1, "ask": 1}
     monkeypatch.setattr(demo, "seconds_per_step", lambda stage, *_: {"name": 0.5, "align": 1.0, "ask": 2.0}[stage])
-    planned = demo.plan(None, None, [], demo.Settings(minutes=10), tmp_path / "run" / "steps.json")
+    planned = demo.plan(None, None, [], DemoSettings(minutes=10), tmp_path / "run" / "steps.json")
     assert planned == demo.steps_per_stage(814) == {"name": 652, "align": 81, "ask": 81}  # 95 % of 600 s, 0.7 s a step on average
     monkeypatch.setattr(demo, "seconds_per_step", lambda *_: 100.0)  # a slower moment changes nothing
-    assert demo.plan(None, None, [], demo.Settings(minutes=10), tmp_path / "run" / "steps.json") == planned
+    assert demo.plan(None, None, [], DemoSettings(minutes=10), tmp_path / "run" / "steps.json") == planned
 
 
 @pytest.mark.parametrize("wrong", [{"minutes": 0}, {"steps": 2}, {"clips": 0}, {"batch": 0}])
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        demo.Settings(**wrong)
+        DemoSettings(**wrong)
 
 
 def test_a_missing_checkpoint_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        demo.main(tmp_path, checkpoint=tmp_path / "nowhere")
+        demo.run_demo(tmp_path, checkpoint=tmp_path / "nowhere")
 
 
 def test_score_table_compares_models_row_by_row():
@@ -104,21 +105,22 @@ def test_score_table_compares_models_row_by_row():
 
 
 def test_tables_escape_what_models_write():
-    assert "<b>" not in table(["a"], [["<b>&"]]) and "&lt;b&gt;&amp;" in table(["a"], [["<b>&"]])
+    written = str(_template().module.table(["a"], [["<b>&"]]))
+    assert "<b>" not in written and "&lt;b&gt;&amp;" in written
 
 
 @pytest.mark.slow
 def test_the_demo_runs_from_checkpoint_to_report_and_again(tmp_path, checkpoint, samples, capsys):
     some = samples[:3]
-    demo.main(tmp_path, checkpoint=checkpoint, samples=some, **SMALL)
+    demo.run_demo(tmp_path, checkpoint=checkpoint, samples=some, **SMALL)
     told = capsys.readouterr().out
     first = (tmp_path / "report.html").read_text()
     dozen = demo.one_per_family(some)
     for name, question in dozen:
         assert question.text in told and question.answer in told and name in told
     assert told.count("[right]") + told.count("[WRONG") == len(dozen)
-    assert "1 steps of naming, 1 of alignment, 1 of questions" in told and "report.html" in told
-    for text in [f"{q.text}</td>" for _, q in dozen] + ["block_causal", "3 output queries", "--steps 3", "peak memory"]:
+    assert "1 steps of stage name,\n1 of stage align, 1 of stage ask" in told and "report.html" in told
+    for text in [f"{q.text}</td>" for _, q in dozen] + ["block_causal", "3 output queries", "favor-mini demo --out", "--steps 3", "peak memory"]:
         assert text in first, text
 
     # Self-contained: everything within, nothing fetched, nothing run, and each picture described.
@@ -128,8 +130,8 @@ def test_the_demo_runs_from_checkpoint_to_report_and_again(tmp_path, checkpoint,
     assert len(pictures) == 7 and all(re.match(r'<img alt="[^"]', image) for image in pictures)
     assert first.count("<video controls") == 1 and "data:video/mp4;base64," in first
 
-    demo.main(tmp_path, checkpoint=checkpoint, samples=some, **SMALL)  # finds its training done
-    assert "Going on with the training kept in" in capsys.readouterr().out
+    demo.run_demo(tmp_path, checkpoint=checkpoint, samples=some, **SMALL)  # finds its training done
+    assert "Resuming the training in" in capsys.readouterr().out
     again = (tmp_path / "report.html").read_text()
     scores = [re.findall(r"<td[^>]*>all</td>.*?</tr>", page) for page in (first, again)]
     assert scores[0] == scores[1] and len(scores[0]) == 1

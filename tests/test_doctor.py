@@ -50,7 +50,7 @@ def test_a_library_that_will_not_import_fails(monkeypatch):
 
     monkeypatch.setattr(doctor.importlib, "import_module", refuse)
     finding = doctor.attempt(lambda: doctor.check_library(Requirement("numpy")))
-    assert finding.status == "FAIL" and "undefined symbol" in finding.text and finding.mend
+    assert finding.status == "FAIL" and "undefined symbol" in finding.text and finding.fix
 
 
 def test_tested_versions_come_from_the_lock(tmp_path, monkeypatch):
@@ -66,22 +66,18 @@ def test_codec_there_and_back():
 def test_a_codec_that_crashes_is_a_finding(monkeypatch):
     monkeypatch.setitem(doctor._READ, "PyAV", "import os; os.abort()")
     finding = doctor.check_codec("PyAV")
-    assert finding.status == "FAIL" and "signal 6" in finding.text and "pip install" in finding.mend
+    assert finding.status == "FAIL" and "signal 6" in finding.text and "pip install" in finding.fix
 
 
 def test_threads_policy_is_the_callers_own(monkeypatch):
-    from favor_mini.apps import cli
-
-    monkeypatch.setattr(cli, "WAIT_POLICY", None)
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")  # as the command line sets it for itself
-    assert doctor.check_threads().status == "WARN"
-    monkeypatch.setattr(cli, "WAIT_POLICY", "passive")
-    assert doctor.check_threads().status == "OK"
+    assert doctor.check_threads(None).status == "WARN"
+    assert doctor.check_threads("passive").status == "OK"
 
 
 def test_checkpoint_missing(tmp_path):
     finding = doctor.check_checkpoint(tmp_path)
-    assert finding.status == "FAIL" and str(tmp_path) in finding.text and "save_pretrained" in finding.mend
+    assert finding.status == "FAIL" and str(tmp_path) in finding.text and "save_pretrained" in finding.fix
 
 
 @pytest.mark.slow
@@ -106,12 +102,12 @@ def test_samples(tmp_path, monkeypatch):
     finding = doctor.check_samples()
     assert finding.status == "FAIL" and "clips/a b.mp4 has changed" in finding.text
     monkeypatch.setenv("FAVOR_MINI_DATA", str(tmp_path / "nowhere"))
-    assert "FAVOR_MINI_DATA" in doctor.check_samples().mend
+    assert "FAVOR_MINI_DATA" in doctor.check_samples().fix
 
 
 def test_little_memory_and_disk_warn(monkeypatch):
     monkeypatch.setattr(doctor, "_free_memory", lambda: 1.5)
-    assert doctor.check_memory() == Finding("WARN", "1.5 GiB free", "fine-tuning wants about 4 GiB: close something")
+    assert doctor.check_memory() == Finding("WARN", "1.5 GiB free", "fine-tuning needs about 4 GiB: close other programs")
     monkeypatch.setattr(doctor, "_free_memory", lambda: None)
     assert doctor.check_memory().status == "WARN"
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 2**30})())

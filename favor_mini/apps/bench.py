@@ -1,7 +1,7 @@
-"""Measure this machine: one table of medians and spread. Every row runs in a process of its own.
+"""Measure this machine: a table of medians and ranges. Every row runs in its own process.
 
-What it measures: the causal Q-Former at the paper's sizes against a plain loop over windows; reading a video; asking the
-model a question, warm and cold; importing the package.
+Rows: the causal Q-Former at the paper's sizes against a plain loop over windows; reading a video;
+asking the model a question, in a fresh process (cold) and again (warm); importing the package.
 """
 
 import argparse
@@ -21,17 +21,20 @@ from time import perf_counter
 
 from ..machine import peak_memory
 from ..storage import atomic_write
+from .settings import BenchSettings
 
-PAPER = {"input_width": 1536, "window_frames": 10, "step_tokens": 32, "num_queries": 32, "width": 768}
+PAPER = {"input_width": 1536, "window_frames": 10, "step_tokens": 32, "num_queries": 32,
+         "width": 768}
 QUICK = {"input_width": 96, "window_frames": 4, "step_tokens": 6, "num_queries": 4, "width": 48}
 STAGES = ("import", "load", "read", "prepare", "encode", "answer")
+QUESTION = "what was shown when the bell was heard?"
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One measurement: the median of the repeats, the least and the most (None where it could not be measured).
+    """Median, minimum and maximum of the repeats; None if it could not be measured.
 
-    `memory` is the process's peak in MiB, libraries included.
+    memory: peak of the process in MiB, libraries included.
     """
 
     name: str
@@ -44,44 +47,51 @@ class Measurement:
     note: str = ""
 
     def __str__(self) -> str:
-        times = "".join(f"{'-' if v is None else format(v, '.3f'):>10}" for v in (self.median, self.least, self.most))
+        times = "".join("         -" if v is None else f"{v:>10.3f}"
+                        for v in (self.median, self.least, self.most))
         memory = "" if self.memory is None else f"{self.memory:.0f}"
         return f"{self.name:<50}{times}  {self.unit:<8}{memory:>9}  {self.note}".rstrip()
 
 
-def bench(*, quick: bool = False, only: str | None = None, repeats: int = 5, threads: int | None = None,
-          json_file: str | None = None, checkpoint: str | None = None) -> list[Measurement]:
-    """Run the rows, print the table as it grows, and return it."""
-    options = {"quick": quick, "repeats": 2 if quick else repeats, "threads": threads, "checkpoint": checkpoint}
+def bench(settings: BenchSettings) -> list[Measurement]:
+    """Measure the rows, print each as it is measured, and return them."""
+    options = asdict(settings) | {"repeats": 2 if settings.quick else settings.repeats}
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-          + (", --quick: sizes too small to tell speed" if quick else ""))
-    print(f"{'what':<50}{'median':>10}{'least':>10}{'most':>10}  {'unit':<8}{'peak MiB':>9}  note")
-    rows = []
-    for kind, rows_of in {"qformer": qformer_rows, "read": read_rows, "ask": ask_rows, "import": import_rows}.items():
-        for row in rows_of(options) if only in (None, kind) else ():
+          + (", --quick: the sizes are too small to compare speed" if settings.quick else ""))
+    print(f"{'what':<50}{'median':>10}{'min':>10}{'max':>10}  {'unit':<8}{'peak MiB':>9}  note")
+    rows, parts = [], {"qformer": qformer_rows, "read": read_rows, "ask": ask_rows,
+                       "import": import_rows}
+    for part, measure in parts.items():
+        for row in measure(options) if settings.only in (None, part) else ():
             rows.append(row)
             print(row, flush=True)
-    if json_file:
-        Path(json_file).parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(Path(json_file)) as unfinished:
+    if settings.json:
+        file = Path(settings.json)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(file) as unfinished:
             unfinished.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     return rows
 
 
-def summary(name: str, unit: str, measured: list[float], memory: float | None = None, note: str = "") -> Measurement:
-    return Measurement(name, unit, statistics.median(measured), min(measured), max(measured), len(measured), memory, note)
+def summary(name: str, unit: str, measured: list[float], memory: float | None = None,
+            note: str = "") -> Measurement:
+    return Measurement(name, unit, statistics.median(measured), min(measured), max(measured),
+                       len(measured), memory, note)
 
 
 def in_process(measure: str, **options) -> dict:
-    """Run the function `measure` of this file in a fresh process; what it returns, and the process's peak memory.
+    """Run the function `measure` of this file in a fresh process; returns its result with the
+    peak memory of the process.
 
     Raises:
-        OSError: the process failed, or was killed, as it is where memory runs out.
+        OSError: the process failed, or was killed for lack of memory.
     """
-    root = str(Path(__file__).parent.parent)
+    root = str(Path(__file__).parents[2])
     paths = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH")) if p)
-    done = subprocess.run([sys.executable, "-m", "favor_mini.apps.bench", measure, json.dumps(options)], text=True,
-                          capture_output=True, env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "PYTHONPATH": paths})
+    done = subprocess.run(
+        [sys.executable, "-m", "favor_mini.apps.bench", measure, json.dumps(options)], text=True,
+        capture_output=True,
+        env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "PYTHONPATH": paths})
     if done.returncode:
         why = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise OSError(f"{measure} {options} ended with code {done.returncode}: {why}")
@@ -89,7 +99,7 @@ def in_process(measure: str, **options) -> dict:
 
 
 def repeat(run: Callable[[], object], repeats: int) -> list[float]:
-    """Seconds of each of `repeats` runs, after one that does not count."""
+    """Seconds of each of `repeats` runs, after a warm-up run."""
     run()
     seconds = []
     for _ in range(repeats):
@@ -102,24 +112,28 @@ def repeat(run: Callable[[], object], repeats: int) -> list[float]:
 # The causal Q-Former.
 
 def qformer_rows(options: dict) -> Iterator[Measurement]:
-    """The plain loop and ours, for each length, pass and precision; the note says how many times as fast ours is."""
+    """The plain loop and ours by length, pass and precision; the note is our speed-up."""
     for minutes in (0.05, 0.1) if options["quick"] else (1, 10):
         for backward in (False, True):
             medians = {}
+            passes = "fwd+bwd" if backward else "forward"
             for dtype, way in product(("float32", "bfloat16"), ("plain loop", "ours")):
-                name = f"Q-Former {minutes:g} min {'fwd+bwd' if backward else 'forward'} {dtype} {way}"
+                name = f"Q-Former {minutes:g} min {passes} {dtype} {way}"
                 try:
-                    found = in_process("time_qformer", way=way, minutes=minutes, backward=backward, dtype=dtype, **options)
-                except OSError as error:  # say so and go on: for 10 minutes a machine may lack the memory
+                    found = in_process("time_qformer", way=way, minutes=minutes, backward=backward,
+                                       dtype=dtype, **options)
+                except OSError as error:  # there may be too little memory for 10 minutes
                     yield Measurement(name, "s", None, None, None, 0, note=str(error)[-80:])
                     continue
                 medians[way, dtype] = statistics.median(found["seconds"])
-                note = ", ".join(f"{medians[way_, loop] / medians[way, dtype]:.2f}x {way_} {loop}"
-                                 for way_, loop in medians if way == "ours" and way_ == "plain loop")
+                loops = [loop for loop in medians if loop[0] == "plain loop" and way == "ours"]
+                note = ", ".join(f"{medians[loop] / medians[way, dtype]:.2f}x {' '.join(loop)}"
+                                 for loop in loops)
                 yield summary(name, "s", found["seconds"], found["memory"], note)
 
 
-def time_qformer(way: str, minutes: float, backward: bool, dtype: str, quick: bool, repeats: int, **_) -> dict:
+def time_qformer(way: str, minutes: float, backward: bool, dtype: str, quick: bool, repeats: int,
+                 **_) -> dict:
     import torch
 
     from ..qformer import CausalQFormer
@@ -127,7 +141,8 @@ def time_qformer(way: str, minutes: float, backward: bool, dtype: str, quick: bo
     sizes = QUICK if quick else PAPER
     torch.manual_seed(0)
     precision = getattr(torch, dtype)
-    qformer = CausalQFormer(**sizes, heads=12, hidden=4 * sizes["width"]).to(precision).eval()  # eval: no dropout
+    qformer = CausalQFormer(**sizes, heads=12, hidden=4 * sizes["width"])
+    qformer = qformer.to(precision).eval()  # eval: no dropout
     windows = -(-round(minutes * 120) // sizes["window_frames"])
     tokens = sizes["window_frames"] * sizes["step_tokens"]
     inputs = torch.randn(windows, tokens, sizes["input_width"], dtype=precision)
@@ -135,7 +150,8 @@ def time_qformer(way: str, minutes: float, backward: bool, dtype: str, quick: bo
 
     def run():
         with nullcontext() if backward else torch.no_grad():
-            queries = qformer(inputs, mask)[0] if way == "ours" else plain_loop(qformer, inputs, mask)
+            queries = (qformer(inputs, mask)[0] if way == "ours" else
+                       plain_loop(qformer, inputs, mask))
         if backward:
             queries.float().square().mean().backward()
             qformer.zero_grad(set_to_none=True)
@@ -144,9 +160,9 @@ def time_qformer(way: str, minutes: float, backward: bool, dtype: str, quick: bo
 
 
 def plain_loop(qformer, windows, frame_mask):
-    """What `CausalQFormer.forward` computes, written down plainly: window by window, every attention matrix in full.
+    """What `CausalQFormer.forward` computes, window by window, with every attention matrix in full.
 
-    Shares the module's weights; for frames that are all real.
+    It uses the module's weights. All frames must be real.
     """
     import torch
     import torch.nn.functional as F
@@ -158,10 +174,12 @@ def plain_loop(qformer, windows, frame_mask):
                  for t in (block.query(x), block.key(memory), block.value(memory))]
         scores = heads[0] @ heads[1].transpose(-1, -2) / heads[0].shape[-1] ** 0.5  # [heads, L, M]
         scores = scores if mask is None else scores.masked_fill(~mask, -torch.inf)
-        return block.norm(x + block.output((scores.softmax(-1) @ heads[2]).transpose(0, 1).flatten(1)))
+        attended = (scores.softmax(-1) @ heads[2]).transpose(0, 1).flatten(1)  # [L, width]
+        return block.norm(x + block.output(attended))
 
     if not frame_mask.all():
-        raise ValueError("plain_loop takes whole windows only; cut the clip to a multiple of window_frames")
+        raise ValueError("plain_loop found a window with padding, expected whole windows. Fix: cut "
+                         "the clip to a multiple of window_frames")
     mask = find("attention", qformer.attention)(qformer.window_frames, qformer.step_tokens)
     results = []
     for window in windows:
@@ -186,12 +204,12 @@ def read_rows(options: dict) -> Iterator[Measurement]:
         _film(path, seconds, width, height, fps)
         found = in_process("time_read", path=path, **options)
     speeds = [seconds / s for s in found["seconds"]]
-    yield summary(f"reading 2 Hz frames and sound, {seconds} s {width}x{height}", "s/s", speeds, found["memory"],
-                  "seconds of video in a second")
+    yield summary(f"reading 2 Hz frames and sound, {seconds} s {width}x{height}", "s/s", speeds,
+                  found["memory"], "seconds of video per second")
 
 
 def _film(path: str, seconds: int, width: int, height: int, fps: int) -> None:
-    """A film that moves all over, with sound: a camera that pans across soft noise."""
+    """A video with motion everywhere, and sound: a camera that pans across smooth noise."""
     import numpy as np
     from PIL import Image
 
@@ -201,7 +219,8 @@ def _film(path: str, seconds: int, width: int, height: int, fps: int) -> None:
     grain = rng.integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
     scenery = np.asarray(Image.fromarray(grain).resize((width, height), Image.Resampling.BICUBIC))
     frames = (np.roll(scenery, 2 * i, axis=1) for i in range(seconds * fps))
-    write_video(path, frames, fps, rng.uniform(-0.3, 0.3, seconds * 16000).astype(np.float32), 16000)
+    sound = rng.uniform(-0.3, 0.3, seconds * 16000).astype(np.float32)
+    write_video(path, frames, fps, sound, 16000)
 
 
 def time_read(path: str, repeats: int, **_) -> dict:
@@ -213,7 +232,7 @@ def time_read(path: str, repeats: int, **_) -> dict:
 # Asking.
 
 def ask_rows(options: dict) -> Iterator[Measurement]:
-    """`favor-mini ask` on a 10 s clip: in a fresh process each time (cold), and again in one process (warm)."""
+    """`favor-mini ask` about a clip of 10 s, cold and warm."""
     from ..evaluation.checkpoint import find_checkpoint
 
     with tempfile.TemporaryDirectory() as folder:
@@ -230,11 +249,13 @@ def ask_rows(options: dict) -> Iterator[Measurement]:
         cold = []
         for _ in range(options["repeats"]):
             start = perf_counter()
-            found = in_process("time_ask", clip=clip, **{**options, "checkpoint": checkpoint, "repeats": 0})
-            cold.append({"in all": perf_counter() - start, **found["stages"][0]})
+            found = in_process("time_ask", clip=clip, checkpoint=checkpoint, repeats=0)
+            cold.append({"total": perf_counter() - start, **found["stages"][0]})
         warm = in_process("time_ask", clip=clip, **{**options, "checkpoint": checkpoint})
-    for when, stages, memory in (("cold", cold, found["memory"]), ("warm", warm["stages"][1:], warm["memory"])):
-        yield summary(f"ask, {when}, in all", "s", [s.get("in all", sum(s.values())) for s in stages], memory, note)
+    for when, stages, memory in (("cold", cold, found["memory"]),
+                                 ("warm", warm["stages"][1:], warm["memory"])):
+        totals = [s.get("total", sum(s.values())) for s in stages]
+        yield summary(f"ask, {when}, total", "s", totals, memory, note)
         for stage in [s for s in STAGES if s in stages[0]]:
             yield summary(f"ask, {when}, {stage}", "s", [s[stage] for s in stages])
 
@@ -243,7 +264,7 @@ def time_ask(clip: str, checkpoint: str, repeats: int, **_) -> dict:
     from .ask import Asker
 
     asker = Asker(checkpoint)
-    return {"stages": [asker.ask(clip, "what was shown when the bell was heard?").seconds for _ in range(repeats + 1)]}
+    return {"stages": [asker.ask(clip, QUESTION).seconds for _ in range(repeats + 1)]}
 
 
 def write_random_checkpoint(folder: str) -> dict:
@@ -261,11 +282,12 @@ def write_random_checkpoint(folder: str) -> dict:
 def import_rows(options: dict) -> Iterator[Measurement]:
     for what in ("favor_mini", "favor_mini.apps.cli"):
         found = [in_process("time_import", what=what) for _ in range(options["repeats"])]
-        yield summary(f"import {what}", "s", [f["seconds"] for f in found], max(f["memory"] for f in found))
+        yield summary(f"import {what}", "s", [f["seconds"] for f in found],
+                      max(f["memory"] for f in found))
 
 
 def time_import(what: str) -> dict:
-    """This process has imported favor_mini already, so a bare one is asked."""
+    """In another process, as this one has imported favor_mini already."""
     code = f"from time import perf_counter as t; a = t(); import {what}; print(t() - a)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return {"seconds": float(done.stdout)}

@@ -1,6 +1,6 @@
-"""Look over this machine: [OK], [WARN] or [FAIL] for each thing that favor-mini needs, and how to mend it.
+"""Check this machine: [OK], [WARN] or [FAIL] for each thing that favor-mini needs, and a fix.
 
-Every check runs on its own: one that fails, or crashes, hides none of the others.
+Every check runs on its own: one that fails or crashes hides no other.
 """
 
 import importlib
@@ -18,46 +18,54 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent  # of a checkout, where pyproject.toml and requirements.lock lie
-MODULES = {"Pillow": "PIL", "decord2": "decord", "PyYAML": "yaml"}  # where a library is imported by another name
+ROOT = Path(__file__).parents[2]  # of a checkout, with pyproject.toml and requirements.lock
+# Libraries that are imported by another name.
+MODULES = {"Pillow": "PIL", "decord2": "decord", "import-linter": "importlinter"}
 INSTALL = "run `make setup`, or `pip install -r requirements.lock` in this environment"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """`status` is "OK", "WARN" or "FAIL"; `mend` says what to do about the latter two."""
+    """`status` is "OK", "WARN" or "FAIL"; `fix` says what to do about the latter two."""
 
     status: str
     text: str
-    mend: str = ""
+    fix: str = ""
 
 
 Check = Callable[[], Finding]
 
 
-def examine(checkpoint=None, quick: bool = False) -> int:
-    """Print a line for each check as it is done; returns 1 if any failed, else 0."""
+def examine(checkpoint=None, quick: bool = False, wait_policy: str | None = None) -> int:
+    """Print a line for each check; returns 1 if any failed, else 0.
+
+    Args:
+        wait_policy: the environment's OMP_WAIT_POLICY before a command set it.
+    """
     failed = 0
-    for name, check in checks(checkpoint, quick):
+    for name, check in checks(checkpoint, quick, wait_policy):
         finding = attempt(check)
         failed += finding.status == "FAIL"
         print(f"{f'[{finding.status}]':<7} {name:<14} {finding.text}", flush=True)
-        if finding.mend and finding.status != "OK":
-            print(f"{'':<22} -> {finding.mend}", flush=True)
-    print(f"\n{failed} of the checks failed; mend them in this order." if failed else "\nNothing stands in the way.")
+        if finding.fix and finding.status != "OK":
+            print(f"{'':<22} -> {finding.fix}", flush=True)
+    print(f"\n{failed} of the checks failed; fix them in this order." if failed else
+          "\nNo check failed.")
     return int(failed > 0)
 
 
 def attempt(check: Check) -> Finding:
-    """Run a check; whatever it raises is a finding of its own."""
+    """Run a check; an exception is a finding, too."""
     try:
         return check()
     except Exception as error:
-        return Finding("FAIL", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}", INSTALL)
+        text = " ".join(str(error).split())[:300]
+        return Finding("FAIL", f"{type(error).__name__}: {text}", INSTALL)
 
 
-def checks(checkpoint=None, quick: bool = False) -> Iterator[tuple[str, Check]]:
-    """The checks by name, in the order in which they should be mended."""
+def checks(checkpoint=None, quick: bool = False, wait_policy: str | None = None
+           ) -> Iterator[tuple[str, Check]]:
+    """The checks by name, in the order in which they should be fixed."""
     yield "python", check_python
     for requirement in requirements():
         yield requirement.name, partial(check_library, requirement)
@@ -65,7 +73,7 @@ def checks(checkpoint=None, quick: bool = False) -> Iterator[tuple[str, Check]]:
         yield "codec PyAV", partial(check_codec, "PyAV")
         yield "codec decord", partial(check_codec, "decord")
     yield "device", check_device
-    yield "threads", check_threads
+    yield "threads", partial(check_threads, wait_policy)
     yield "checkpoint", partial(check_checkpoint, checkpoint, quick)
     yield "data_samples", check_samples
     yield "memory", check_memory
@@ -87,21 +95,24 @@ def requirements() -> list:
 def tested_version(name: str) -> str | None:
     """The version in requirements.lock; None without a lock."""
     lock = ROOT / "requirements.lock"
-    found = re.search(rf"(?im)^{re.escape(name)}==([^\s;]+)", lock.read_text()) if lock.exists() else None
+    if not lock.exists():
+        return None
+    found = re.search(rf"(?im)^{re.escape(name)}==([^\s;]+)", lock.read_text())
     return found and found[1]
 
 
 def check_python() -> Finding:
     text = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     fine = sys.version_info >= (3, 11)
-    return Finding("OK" if fine else "FAIL", text, "favor-mini needs Python 3.11 or newer: `make PYTHON=python3.11 setup`")
+    return Finding("OK" if fine else "FAIL", text,
+                   "install Python 3.11 or newer, then `make PYTHON=python3.11 setup`")
 
 
 def check_library(requirement) -> Finding:
     try:
         version = metadata.version(requirement.name)
     except metadata.PackageNotFoundError:
-        return Finding("FAIL", f"not installed, wanted {requirement.name}{requirement.specifier}", INSTALL)
+        return Finding("FAIL", f"not installed, wanted {requirement}", INSTALL)
     importlib.import_module(MODULES.get(requirement.name, requirement.name))
     if not requirement.specifier.contains(version, prereleases=True):
         return Finding("FAIL", f"{version}, wanted {requirement.specifier}", INSTALL)
@@ -122,37 +133,39 @@ with av.open(sys.argv[1]) as file:
     read = list(file.decode())
 pictures = sum(isinstance(f, av.VideoFrame) for f in read)
 heard = sum(f.samples for f in read if isinstance(f, av.AudioFrame))
-assert pictures == 24 and heard >= 48000, f"read {pictures} of 24 pictures and {heard} of 48000 samples"
+assert pictures == 24 and heard >= 48000, f"read {pictures} of 24 frames, {heard} of 48000 samples"
 """, "decord": _WRITE + """
 import decord
 pictures = decord.VideoReader(sys.argv[1])
-assert len(pictures) == 24 and abs(int(pictures[20].asnumpy().mean()) - 160) < 10, "decord read other pictures"
+assert len(pictures) == 24, f"decord read {len(pictures)} of 24 frames"
+assert abs(int(pictures[20].asnumpy().mean()) - 160) < 10, "decord read another frame"
 """}
 
 
 def check_codec(reader: str) -> Finding:
-    """H.264 and AAC there and back, in a process of its own: what a broken codec does is crash."""
+    """Write and read H.264 and AAC, in another process, as a broken codec may crash it."""
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
         done = _python("-c", _READ[reader], str(Path(folder) / "é.mp4"), seconds=120)
     if done.returncode == 0:
         return Finding("OK", f"H.264 and AAC written, read back with {reader}")
-    return Finding("FAIL", f"writing an mp4 and reading it with {reader} failed: {_last_line(done)}",
-                   "reinstall the readers: `pip install --force-reinstall --no-deps av decord` (decord2 on Arm and macOS)")
+    return Finding("FAIL", f"an MP4 could not be written and read by {reader}: {_last_line(done)}",
+                   "reinstall the readers: `pip install --force-reinstall --no-deps av decord` "
+                   "(decord2 on Arm and macOS)")
 
 
 def _python(*arguments: str, seconds: float) -> subprocess.CompletedProcess:
-    # The package is found wherever this one was, installed or not.
     paths = os.pathsep.join(p for p in (str(ROOT), os.environ.get("PYTHONPATH")) if p)
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=seconds,
-                          env={**os.environ, "PYTHONPATH": paths})
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True,
+                          timeout=seconds, env={**os.environ, "PYTHONPATH": paths})
 
 
 def _last_line(done: subprocess.CompletedProcess) -> str:
     if done.returncode < 0:
         return f"the process was killed by signal {-done.returncode}"
-    return (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1][:300]
+    text = done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}"
+    return text.splitlines()[-1][:300]
 
 
 def check_device() -> Finding:
@@ -161,25 +174,25 @@ def check_device() -> Finding:
     from ..machine import has_fast_bf16
 
     if torch.cuda.is_available():
-        name = f"cuda: {torch.cuda.get_device_name()}, {torch.cuda.mem_get_info()[1] / 2**30:.0f} GiB"
+        memory = torch.cuda.mem_get_info()[1] / 2**30
+        name = f"cuda: {torch.cuda.get_device_name()}, {memory:.0f} GiB"
     else:
         cpu = platform.processor() or platform.machine()
         name = f"cpu: {os.cpu_count()} cores ({cpu}), torch uses {torch.get_num_threads()} threads"
         if torch.backends.mps.is_available():
-            name += "; Apple's mps is there, favor-mini trains on the cpu"
-    speed = "bfloat16 is fast here and used for training" if has_fast_bf16() else "no fast bfloat16: training is in float32"
+            name += "; favor-mini does not use mps, it trains on the CPU"
+    speed = ("training is in bfloat16, which is fast here" if has_fast_bf16() else
+             "training is in float32, as bfloat16 is not faster here")
     return Finding("OK", f"{name}; {speed}")
 
 
-def check_threads() -> Finding:
-    from .cli import WAIT_POLICY
-
-    if (WAIT_POLICY or "").upper() == "PASSIVE":
+def check_threads(wait_policy: str | None) -> Finding:
+    if (wait_policy or "").upper() == "PASSIVE":
         return Finding("OK", "OMP_WAIT_POLICY=PASSIVE")
-    found = f"OMP_WAIT_POLICY is {WAIT_POLICY or 'not set'}; favor-mini's commands and `make` set it themselves"
-    return Finding("WARN", found,
-                   "for scripts and notebooks `export OMP_WAIT_POLICY=PASSIVE`: without it, threads that wait keep a core "
-                   "busy, and small tensors crawl")
+    return Finding("WARN", f"OMP_WAIT_POLICY is {wait_policy or 'not set'}; favor-mini's commands "
+                           "and `make` set it themselves",
+                   "for scripts and notebooks `export OMP_WAIT_POLICY=PASSIVE`: without it, "
+                   "waiting threads keep a core busy, and small tensors are slow")
 
 
 def check_checkpoint(checkpoint=None, quick: bool = False) -> Finding:
@@ -188,21 +201,24 @@ def check_checkpoint(checkpoint=None, quick: bool = False) -> Finding:
     try:
         folder = find_checkpoint(checkpoint)
     except FileNotFoundError as error:
-        text, _, mend = str(error).partition("; ")
-        return Finding("FAIL", text, mend)
+        text, _, fix = str(error).partition(". Fix: ")
+        return Finding("FAIL", text, fix)
     size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 2**20
     if quick:
         return Finding("OK", f"{folder}, {size:.1f} MiB (not loaded)")
     clips = sorted((_samples_folder() / "clips").glob("*.mp4")) if _samples_folder() else []
     if not clips:
-        return Finding("WARN", f"{folder}, {size:.1f} MiB; no sample clip to try it on", "see data_samples")
-    done = _python("-m", "favor_mini", "ask", str(clips[0]), "how many words were said?", "--json", "--checkpoint",
-                   str(folder), seconds=300)
+        return Finding("WARN", f"{folder}, {size:.1f} MiB; there is no sample clip to test it",
+                       "see data_samples")
+    done = _python("-m", "favor_mini", "ask", str(clips[0]), "how many words were said?", "--json",
+                   "--checkpoint", str(folder), seconds=300)
     if done.returncode:
         return Finding("FAIL", f"{folder} does not answer: {_last_line(done)}",
-                       "restore it with `git checkout -- favor_mini/checkpoints`, or make it anew: `favor-mini train all`")
+                       "restore it with `git checkout -- favor_mini/checkpoints`, or train it: "
+                       "`favor-mini train all`")
     seconds = sum(json.loads(done.stdout)["seconds"].values())
-    return Finding("OK", f"{folder}, {size:.1f} MiB, answered about {clips[0].name} in {seconds:.1f} s")
+    return Finding("OK", f"{folder}, {size:.1f} MiB, answered about {clips[0].name} in "
+                         f"{seconds:.1f} s")
 
 
 def _samples_folder() -> Path | None:
@@ -216,27 +232,29 @@ def _samples_folder() -> Path | None:
 
 def check_samples() -> Finding:
     folder = _samples_folder()
-    mend = "restore them with `git checkout -- data_samples`, or make them anew: `make samples`"
+    fix = "restore them with `git checkout -- data_samples`, or make them: `make samples`"
     if folder is None:
-        return Finding("FAIL", "no data_samples beside the package", "work in a checkout (`pip install -e .`), or set "
-                       "FAVOR_MINI_DATA to the folder data_samples of one")
+        return Finding("FAIL", "no folder data_samples next to the package",
+                       "work in a checkout (`pip install -e .`), or set FAVOR_MINI_DATA to its "
+                       "folder data_samples")
     from ..world.samples import verify
 
     wrong = [line for line in verify(folder) if not line.endswith("is not listed")]
     if wrong:
-        return Finding("FAIL", f"{len(wrong)} files differ: {', '.join(wrong[:3])}", mend)
+        return Finding("FAIL", f"{len(wrong)} files differ: {', '.join(wrong[:3])}", fix)
     return Finding("OK", f"all files agree with SHA256SUMS, in {folder}")
 
 
 def check_memory() -> Finding:
     free = _free_memory()
     if free is None:
-        return Finding("WARN", "this system does not say how much memory is free", "make sure of about 4 GiB")
-    return Finding("OK" if free >= 4 else "WARN", f"{free:.1f} GiB free", "fine-tuning wants about 4 GiB: close something")
+        return Finding("WARN", "the free memory is unknown on this system", "free about 4 GiB")
+    return Finding("OK" if free >= 4 else "WARN", f"{free:.1f} GiB free",
+                   "fine-tuning needs about 4 GiB: close other programs")
 
 
 def _free_memory() -> float | None:
-    """GiB that can be had without swapping: what Linux says, else the free pages where the system counts them."""
+    """GiB available without swapping; None: unknown."""
     if (meminfo := Path("/proc/meminfo")).exists():
         return int(re.search(r"MemAvailable:\s+(\d+)", meminfo.read_text())[1]) / 2**20
     try:
@@ -248,4 +266,4 @@ def _free_memory() -> float | None:
 def check_disk() -> Finding:
     free = shutil.disk_usage(Path.cwd()).free / 2**30
     return Finding("OK" if free >= 2 else "WARN", f"{free:.1f} GiB free in {Path.cwd()}",
-                   "the demo and a training's caches want about 2 GiB")
+                   "the demo and the caches of a training need about 2 GiB")

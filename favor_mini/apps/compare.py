@@ -1,0 +1,44 @@
+"""`favor-mini compare`: the options of `lab.plan.Plan`, in a file that is imported on demand."""
+
+import sys
+from dataclasses import field, fields, make_dataclass
+from typing import Annotated
+
+from cyclopts import Group, Parameter, validators
+
+from ..lab.plan import Plan, parse_changes
+from .settings import Count, Model
+
+ARMS = Group("Arms (one of the two)", validator=validators.LimitedChoice(1, 1))
+TYPES = {int: Count, int | None: Count | None}
+Options = make_dataclass("Options", kw_only=True, fields=[
+    (f.name, TYPES.get(f.type, f.type), field(default=f.default, metadata=f.metadata))
+    for f in fields(Plan) if f.name not in ("arms", "fixed")],
+    namespace={"__module__": __name__})
+
+
+def compare(*, vary: Annotated[str | None, Parameter(group=ARMS)] = None,
+            arm: Annotated[list[str] | None, Parameter(group=ARMS)] = None,
+            fixed: Annotated[str | None, Parameter(name="--set")] = None,
+            plan: Annotated[Options, Parameter(name="*")] = Options(),
+            out: str = "build/compare", keep: bool = False, dry_run: bool = False,
+            model: Annotated[Model, Parameter(name="*")] = Model()) -> None:
+    """
+    Args:
+        vary: FIELD=A,B,...: one field of the config and its values; the first is the baseline.
+            A wrong FIELD prints the list of fields.
+        arm: FIELD=A,...: changes that go together. Repeat for each arm, the baseline first.
+        fixed: FIELD=A,...: changes that all arms share.
+        out: folder for runs and results.json.
+        keep: keep the trained models, too (30 MB each), and print their folders.
+        dry_run: print the cost, and train nothing.
+    """
+    from ..lab import compare
+
+    checkpoint = model.load_parts()
+    name, _, values = (vary or "").partition("=")
+    arms = [f"{name}={value}" for value in values.split(",")] if vary else arm
+    complete = Plan([*map(parse_changes, arms)], parse_changes(fixed or ""), **vars(plan))
+    shown = {"checkpoint": checkpoint, "progress": sys.stderr.isatty()}
+    print(compare.dry_run(complete, out, **shown) if dry_run else
+          compare.compare(complete, out, keep=keep, **shown))

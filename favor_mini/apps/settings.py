@@ -1,0 +1,135 @@
+"""The settings of each command, as dataclasses. `cli` derives the options from their fields.
+
+This module imports no library that takes long to import, so that `--help` is quick.
+"""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from cyclopts import Group, Parameter, validators
+
+Count = Annotated[int, Parameter(validator=validators.Number(gte=1))]
+Questions = Annotated[Any, Parameter(group=Group(
+    "Questions (default: the eleven tasks)", validator=validators.MutuallyExclusive()))]
+
+
+def option(default: Any, text: str) -> Any:
+    """A field with the help text that the command line prints."""
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A checkpoint, and the code of parts that its config names."""
+
+    checkpoint: str | None = option(None, "folder of a checkpoint (default: the shipped one)")
+    parts: str | None = option(None, "Python file that registers parts of your own; it is run")
+
+    def load_parts(self) -> str | None:
+        """Run the file of parts; returns the checkpoint's folder."""
+        if self.parts:
+            from ..lab.plan import load_parts
+
+            load_parts(self.parts)
+        return self.checkpoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoSettings:
+    """What decides the outcome of the demo's training."""
+
+    minutes: float = option(4.0, "training time")
+    steps: Count | None = option(None, "training steps; replaces minutes, and is reproducible")
+    seed: int = option(0, "of the new weights and of the order of the data")
+    clips: Count = option(800, "training clips")
+    batch: Count = option(16, "clips per training step")
+    lr: float = option(7e-4, "peak learning rate")
+
+    def __post_init__(self):
+        if self.minutes <= 0 or (self.steps is not None and self.steps < 3):
+            raise ValueError(f"found {self.minutes} minutes, {self.steps} steps. Expected minutes "
+                             "above 0 and at least 3 steps, one per stage")
+        if self.clips < 1 or self.batch < 1:
+            raise ValueError(f"found clips={self.clips}, batch={self.batch}. Expected at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """Common to all trainings of `favor-mini train`."""
+
+    out: str = option("build/make", "folder that holds a folder for each part")
+    seed: int = option(0, "of the weights and of the order of the data")
+    workers: Count | None = option(None, "processes that prepare training examples")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartSettings(TrainSettings):
+    """Of one frozen part: audio, vision or language."""
+
+    batch: Count | None = option(None, "clips per training step (default: the recipe's)")
+    steps: Count | None = option(None, "training steps (default: the recipe's)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FavorSettings(TrainSettings):
+    """Of connector and LoRA."""
+
+    batch: Count | None = option(None, "clips per training step (default: the recipe's)")
+    parts: Annotated[str | None, Parameter(name="--from")] = option(
+        None, "folder of the three trained parts (default: the folder of --out)")
+    scenes: Count | None = option(None, "training scenes to draw and encode")
+    name_steps: Count | None = option(None, "training steps of the stage name")
+    align_steps: Count | None = option(None, "training steps of the stage align")
+    ask_steps: Count | None = option(None, "training steps of the stage ask")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings:
+    """Which questions `favor-mini evaluate` asks, and where results go."""
+
+    data: Annotated[Literal["samples"] | None, *Questions.__metadata__] = option(
+        None, "all questions about the clips in data_samples, by kind of question")
+    scenes: Annotated[Count | None, *Questions.__metadata__] = option(
+        None, "this many validation scenes, written to MP4 and read back, by kind of question")
+    file: Annotated[str | None, *Questions.__metadata__] = option(
+        None, "a published test-set file (JSON) of the paper's benchmark")
+    task: str | None = option(
+        None, "only this task: asr, ac, ic, ocr, vqa, video_qa, avsr, avqa, isqa, avssd or avm; "
+              "with --file: the task of the file, which decides the metric (default: accuracy)")
+    metric: Literal["accuracy", "word error rate", "CIDEr", "SPIDEr"] | None = option(
+        None, "with --file: in place of the task's metric; SPIDEr, as in the paper, needs Java")
+    media_root: str | None = option(None, "with --file: the folder of its media")
+    audio_delay: float = option(0.0, "with --data or --scenes: delay of the sound in seconds")
+    json: str | None = option(
+        None, "with --data, --scenes or --file: JSON Lines file for each question and its answer")
+    out: str = option("build/evaluate", "folder for the predictions on the eleven tasks; "
+                                        "a stopped run continues there")
+    draw: str | None = option(None, "picture file for the table of the eleven tasks")
+
+    def check(self) -> None:
+        """Raise a ValueError if options are combined that do not belong together."""
+        by_kind = self.data or self.scenes
+        wrong = {
+            "--draw goes with the eleven tasks": self.draw and (self.file or by_kind),
+            "--task goes with the eleven tasks or with --file": self.task and by_kind,
+            "--media-root and --metric go with --file": (self.media_root or self.metric)
+            and not self.file,
+            "--audio-delay goes with --data or --scenes": self.audio_delay and not by_kind,
+            "--json goes with --data, --scenes or --file": self.json and not (by_kind or self.file),
+            "--file needs --media-root, the folder of its media": self.file and not self.media_root,
+        }
+        for message, found in wrong.items():
+            if found:
+                raise ValueError(message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchSettings:
+    """Which rows `favor-mini bench` measures, and how often."""
+
+    quick: bool = option(False, "small sizes: a test that it runs, not a measurement of speed")
+    only: Literal["qformer", "read", "ask", "import"] | None = option(None, "one part of the table")
+    repeats: Count = option(5, "measurements per row")
+    threads: Count | None = option(None, "threads of torch (default: torch's choice)")
+    json: str | None = option(None, "file for the rows as JSON")
+    checkpoint: str | None = option(None, "folder of a checkpoint (default: the shipped one)")
