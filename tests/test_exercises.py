@@ -35,6 +35,12 @@ def own_progress(tmp_path, monkeypatch):
     monkeypatch.setenv("FAVOR_MINI_PROGRESS", str(tmp_path / "progress.json"))
 
 
+@pytest.fixture
+def same_process(monkeypatch):
+    """Judge in this process: a thousand forks would take a minute."""
+    monkeypatch.setattr(exercise, "limited", lambda work, seconds: work())
+
+
 def solved_cells():
     """By exercise, the code of its cell in the solved edition, and the line that checks it."""
     found = {}
@@ -67,7 +73,7 @@ def test_every_exercise_is_in_a_notebook():
 
 
 @pytest.mark.parametrize("name, attempt, words", CASES)
-def test_the_message_names_the_mistake(name, attempt, words):
+def test_the_message_names_the_mistake(name, attempt, words, same_process):
     verdict = judge(exercise.find(name), attempt)
     assert verdict is not None, "accepted"
     assert words in str(verdict)
@@ -114,13 +120,13 @@ def untried(*args, **kwargs):
 @pytest.mark.parametrize("name", exercises())
 @pytest.mark.parametrize("attempt", [
     nothing, text, weird, whole_numbers, leaves, None, 3, lambda: 1], ids=str)
-def test_nonsense_is_rejected_and_nothing_is_raised(name, attempt, capsys):
+def test_nonsense_is_rejected_and_nothing_is_raised(name, attempt, same_process, capsys):
     assert exercise.check(name, attempt) is exercise.answer(name)
     assert "[not yet]" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", exercises())
-def test_a_stub_is_not_a_mistake(name):
+def test_a_stub_is_not_a_mistake(name, same_process):
     assert isinstance(judge(exercise.find(name), untried), NotTried)
 
 

@@ -65,7 +65,7 @@ def _(t: Trial):
             f"one moment too many: {duration:.3g} s at {rate:g} Hz are {steps} moments, as the "
             "clip ends at the next one. `int(...) + 1` is not a ceiling":
                 np.append(expected, len(times) - 1),
-            "these are times; return the frames' indices": times[expected]}, "the frame indices")
+            "these are times; return the frames' indices": times[expected]}, "the array of indices")
 
 
 @exercise(delay_sound, difficulty=2, minutes=10)

@@ -202,7 +202,7 @@ def _(t: Trial):
         "these are the outputs [X 1] W, not the weights W": (both @ expected.double()).float(),
         "is this ridge regression, or gradient descent? Return the exact least-squares solution":
             torch.linalg.solve(both.T @ both + torch.eye(width + 1), both.T @ hot).float()},
-        "the weights", tolerance=1e-3)
+        "the weight matrix", tolerance=1e-3)
 
 
 def balanced_accuracy(found, truth) -> float:

@@ -266,9 +266,9 @@ def _(t: Trial):
         given = visual, audio, frame_mask, audio_mask
         expected, real = interleave(*given, audio_tokens=A)
         T, P, widest = real.shape[1], max(V, A), max(D_v, D_a)
-        seen, heard = pad_steps(visual, T, V), pad_steps(split_steps(audio, A), T, A)
-        left, right = F.pad(seen, (0, D_a)), F.pad(heard, (D_v, 0))
-        right_on_left = F.pad(heard, (0, D_v))
+        v_steps, a_steps = pad_steps(visual, T, V), pad_steps(split_steps(audio, A), T, A)
+        left, right = F.pad(v_steps, (0, D_a)), F.pad(a_steps, (D_v, 0))
+        right_on_left = F.pad(a_steps, (0, D_v))
         alternating = [half[:, :, p] for p in range(P) for half in (left, right)
                        if p < half.shape[2]]
         padded = [F.pad(tokens, (0, 0, 0, P - tokens.shape[2])) for tokens in (left, right)]
@@ -278,7 +278,7 @@ def _(t: Trial):
         wrong_steps = {
             "the halves are swapped: visual tokens use the *left* half of the features (zeros on "
             "the right), audio tokens the right one":
-                torch.cat([F.pad(seen, (D_a, 0)), right_on_left], 2),
+                torch.cat([F.pad(v_steps, (D_a, 0)), right_on_left], 2),
             "visual and audio tokens alternate; first come all V visual tokens of a step, then its "
             "A audio tokens": torch.stack(alternating, 2),
             "visual and audio tokens alternate, padded with zeros; first come all V visual tokens "
@@ -294,7 +294,8 @@ def _(t: Trial):
             "both streams use the same features (zeros on the right of both): move the audio's to "
             "the right half": torch.cat([left, right_on_left], 2),
             "both streams share one width; each should have its own half, D_v + D_a in all":
-                torch.cat([F.pad(seen, (0, widest - D_v)), F.pad(heard, (0, widest - D_a))], 2),
+                torch.cat([F.pad(part, (0, widest - part.shape[-1]))
+                           for part in (v_steps, a_steps)], 2),
             "all of the clip's video comes first and then all of its audio; join step by step":
                 torch.cat([left.flatten(1, 2), right.flatten(1, 2)], 1).unflatten(1, (T, -1)),
             "each stream is padded to P tokens a step; no padding is needed within a step here":

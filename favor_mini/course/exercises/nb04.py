@@ -159,15 +159,15 @@ def _(t: Trial):
     """
     heads, each = [(2, 3), (3, 2), (4, 3), (2, 5), (3, 4)][t.integer(0, 4)]
     width, wide, batch = heads * each, heads * each + 1, 2
-    length, seen = t.integer(3, 4), t.integer(5, 7)
+    length, attended = t.integer(3, 4), t.integer(5, 7)
     own = _randomised(AttentionBlock(width, heads, wide))
     made = _loaded(t, t.run(width, heads, wide), own)
-    x, memory = t.randn(batch, length, width), t.randn(batch, seen, wide)
-    mask = t.bernoulli(batch, 1, length, seen)
+    x, memory = t.randn(batch, length, width), t.randn(batch, attended, wide)
+    mask = t.bernoulli(batch, 1, length, attended)
     mask[..., 0], mask[..., 1] = True, False  # no empty row, neither in the mask nor in its inverse
 
     def wrong(mask=None, **changes):
-        mask = torch.ones(length, seen).bool() if mask is None else mask
+        mask = torch.ones(length, attended).bool() if mask is None else mask
         return _block(own, x, memory, mask, **changes)
 
     with torch.no_grad():
