@@ -7,6 +7,7 @@ from math import ceil, floor
 
 import av
 import numpy as np
+import soxr
 from av.stream import Disposition
 
 from .clip import (
@@ -179,9 +180,9 @@ class Film:
         with reading(self.name, f"its sound between {start:.2f} and {end:.2f} s is damaged"):
             wave, rate = self._native_sound(first, last)
             if rate != self.sampling_rate:
-                import librosa
-
-                wave = librosa.resample(wave, orig_sr=rate, target_sr=self.sampling_rate, res_type="soxr_hq")
+                if not np.isfinite(wave).all():
+                    raise ValueError("it holds numbers that are not finite")
+                wave = soxr.resample(wave, rate, self.sampling_rate, quality="HQ")
         begin = round(start * self.sampling_rate) - first * self.sampling_rate
         out = np.zeros(round(end * self.sampling_rate) - round(start * self.sampling_rate), np.float32)
         wave = wave[begin:begin + len(out)]
