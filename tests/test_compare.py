@@ -36,7 +36,8 @@ QUICK = {"seeds": 1, "steps": 3, "clips": 8, "batch": 2, "scenes": 2, "questions
 
 def test_names_left_out_exist_in_the_mini_world():
     assert left_out({"without": "phone+purple"}) == {"phone", "purple"} and left_out({}) == set()
-    with pytest.raises(ValueError, match="no 'telephone' in the mini world. Fix: join names of shapes"):
+    with pytest.raises(ValueError,
+                       match="no 'telephone' in the mini world. Fix: join names of shapes"):
         Plan([{}, {"without": "telephone"}])
     plan = Plan([{}, {"without": "phone"}], clips=10)
     assert plan.pool == 50 and Plan([{}, {"attention": "full"}], clips=10).pool == 10
@@ -48,7 +49,8 @@ def test_names_left_out_exist_in_the_mini_world():
 
 
 @pytest.mark.parametrize("text, changes", [
-    ("attention=full", {"attention": "full"}), ("window_frames=5, num_queries=8", {"window_frames": 5, "num_queries": 8}),
+    ("attention=full", {"attention": "full"}), ("window_frames=5, num_queries=8",
+                                                {"window_frames": 5, "num_queries": 8}),
     ("diversity_weight=1e-3", {"diversity_weight": 0.001}), ("", {})])
 def test_changes_are_read(text, changes):
     assert parse_changes(text) == changes
@@ -57,7 +59,8 @@ def test_changes_are_read(text, changes):
 
 @pytest.mark.parametrize("plan, match", [
     (lambda: Plan([{}]), "at least two arms"), (lambda: Plan([{}, {}]), "all different"),
-    (lambda: Plan([{"num_queries": 8, "window_frames": 5}, {"window_frames": 5, "num_queries": 8}]), "all different"),
+    (lambda: Plan([{"num_queries": 8, "window_frames": 5}, {"window_frames": 5, "num_queries": 8}]),
+     "all different"),
     (lambda: Plan([{}, {"frame_rate": 5}]), "cannot set frame_rate. Fix: choose among sync"),
     (lambda: Plan([{}, {"attention": "diagonal"}]), "no attention 'diagonal'"),
     (lambda: Plan([{}, {"attention": "full"}], seeds=0), "at least 1"),
@@ -71,14 +74,18 @@ def test_what_cannot_be_compared_is_explained(plan, match):
 
 def test_a_fresh_model_keeps_the_frozen_parts_and_nothing_else():
     shipped, _ = fresh_model(checkpoint_path(), 0, {})
-    changed, processor = fresh_model(checkpoint_path(), 0, {"attention": "full", "window_frames": 5, "windows": "overlapping"})
+    changed, processor = fresh_model(checkpoint_path(), 0,
+                                     {"attention": "full", "window_frames": 5,
+                                      "windows": "overlapping"})
     one, other = shipped.state_dict(), changed.state_dict()
     for name, tensor in one.items():
         if not name.startswith(shipped.CONNECTOR) and "lora_" not in name:
             assert tensor.equal(other[name]), name
-    same = fresh_model(checkpoint_path(), 0, {"attention": "full"})[0].state_dict()  # the same first random numbers
+    # the same first random numbers
+    same = fresh_model(checkpoint_path(), 0, {"attention": "full"})[0].state_dict()
     assert all(tensor.equal(same[name]) for name, tensor in one.items())
-    assert not one["qformer.queries"].equal(fresh_model(checkpoint_path(), 1, {})[0].state_dict()["qformer.queries"])
+    assert not one["qformer.queries"].equal(fresh_model(checkpoint_path(), 1,
+                                                        {})[0].state_dict()["qformer.queries"])
     assert changed.config.attention == "full" and "lora_rank" in FIELDS
     assert (processor.settings.window_frames, processor.settings.windows) == (5, "overlapping")
     assert {n for n, p in changed.named_parameters() if p.requires_grad and "lora_" not in n} == {
@@ -89,9 +96,10 @@ def test_a_fresh_model_keeps_the_frozen_parts_and_nothing_else():
 def test_a_comparison_runs_and_can_be_repeated(tmp_path, capsys):
     plan = Plan([{}, {"attention": "none"}], **QUICK)
     first = compare(plan, tmp_path / "one", progress=False)
-    assert len(first.results) == 2 and first.results[0]["steps"] == {"name": 1, "align": 1, "ask": 1}
+    assert len(first.results) == 2
+    assert first.results[0]["steps"] == {"name": 1, "align": 1, "ask": 1}
     assert first.results[0]["losses"] != first.results[1]["losses"]
-    assert not list((tmp_path / "one").glob("runs/*/run")), "a finished run's checkpoints are not kept"
+    assert not list((tmp_path / "one").glob("runs/*/run")), "checkpoints of a finished run"
     capsys.readouterr()
     again = compare(plan, tmp_path / "one", progress=False)
     assert capsys.readouterr().err.count("(already done)") == 2 and again.results == first.results
@@ -105,14 +113,20 @@ def test_a_comparison_runs_and_can_be_repeated(tmp_path, capsys):
 def test_arms_can_be_compared_by_task_and_leave_names_out(tmp_path, monkeypatch):
     plan = Plan([{}, {"without": "phone+zero"}], **{**QUICK, "clips": 32, "scenes": 1}, tasks=True)
     met, learn = [], run_module.finetune
-    monkeypatch.setattr(run_module, "finetune", lambda model, processor, data, *rest, **options: met.append(
-        [scene_names(scene_of(e)) for e in data.encoded]) or learn(model, processor, data, *rest, **options))
+
+    def recorded(model, processor, data, *rest, **options):
+        met.append([scene_names(scene_of(e)) for e in data.encoded])
+        return learn(model, processor, data, *rest, **options)
+
+    monkeypatch.setattr(run_module, "finetune", recorded)
     found = compare(plan, tmp_path, progress=False)
     baseline, without = ({"phone", "zero"} & set().union(*clips) for clips in met)
     assert baseline == {"phone", "zero"} and without == set() and len(met[0]) == len(met[1])
     assert set(found.families) == set(TASKS) and found.groups == (*TASKS, *LEFT_OUT, "all")
-    with pytest.raises(ValueError, match="of 160 training clips are without .*, .* are needed. Fix: leave out less"):
-        compare(Plan([{}, {"without": "+".join(SHAPES + THINGS)}], **{**QUICK, "clips": 32}, tasks=True), tmp_path, progress=False)
+    with pytest.raises(ValueError,
+                       match="of 160 training clips are without .*, .* are needed. Fix:"):
+        compare(Plan([{}, {"without": "+".join(SHAPES + THINGS)}], **{**QUICK, "clips": 32},
+                     tasks=True), tmp_path, progress=False)
 
 
 PART = """
@@ -129,8 +143,10 @@ def mine(num_frames, step_tokens, device=None):
 @pytest.mark.slow
 def test_the_dry_run_prints_the_cost(scratch, tmp_path, capsys):  # noqa: F811
     (tmp_path / "mine.py").write_text(PART.format(name="full"))
-    code = cli.main(["compare", "--parts", str(tmp_path / "mine.py"), "--vary", "attention=block_causal,mine",
-                     "--seeds", "2", "--steps", "10", "--clips", "16", "--out", str(tmp_path / "out"), "--dry-run"])
+    code = cli.main(["compare", "--parts", str(tmp_path / "mine.py"), "--vary",
+                     "attention=block_causal,mine",
+                     "--seeds", "2", "--steps", "10", "--clips", "16",
+                     "--out", str(tmp_path / "out"), "--dry-run"])
     printed = capsys.readouterr().out
     assert code == 0 and "attention=mine" in printed and "2 seeds, 10 steps per run" in printed
     assert not (tmp_path / "out" / "runs").exists()
@@ -140,22 +156,26 @@ def test_the_dry_run_prints_the_cost(scratch, tmp_path, capsys):  # noqa: F811
 def test_a_kept_model_answers_with_its_own_part(scratch, tmp_path, capsys):  # noqa: F811
     mine, out = tmp_path / "mine.py", tmp_path / "out"
     mine.write_text(PART.format(name="full"))
-    options = ["--seeds", "1", "--steps", "3", "--clips", "8", "--scenes", "2", "--out", str(out), "--parts", str(mine)]
+    options = ["--seeds", "1", "--steps", "3", "--clips", "8", "--scenes", "2", "--out", str(out),
+               "--parts", str(mine)]
     assert cli.main(["compare", "--vary", "attention=block_causal,mine", *options]) == 0
     assert not list(out.glob("runs/*/model"))
     assert cli.main(["compare", "--vary", "attention=block_causal,mine", *options, "--keep"]) == 0
     printed = capsys.readouterr().err
-    folders = {json.loads((folder / "config.json").read_text())["attention"]: folder for folder in out.glob("runs/*/model")}
-    assert set(folders) == {"block_causal", "mine"} and all(str(folder) in printed for folder in folders.values())
+    folders = {json.loads((folder / "config.json").read_text())["attention"]: folder
+               for folder in out.glob("runs/*/model")}
+    assert set(folders) == {"block_causal",
+                            "mine"} and all(str(folder) in printed for folder in folders.values())
 
     registry._PARTS.pop(("attention", "mine"))
-    ask = ["ask", str(data_path("clips", "clip_05.mp4")), "what was said first?", "--checkpoint", str(folders["mine"])]
+    ask = ["ask", str(data_path("clips", "clip_05.mp4")), "what was said first?", "--checkpoint",
+           str(folders["mine"])]
     assert cli.main(ask) == 1 and "--parts FILE.py" in capsys.readouterr().err
     assert cli.main([*ask, "--parts", str(mine)]) == 0
     before = checkpoint_digest(folders["mine"])
     mine.write_text(PART.format(name="block_causal"))
     load_parts(mine)
-    assert checkpoint_digest(folders["mine"]) != before, "its predictions would be taken for those of the edited part"
+    assert checkpoint_digest(folders["mine"]) != before, "old predictions would be reused"
 
 
 def test_two_comparisons_at_once_train_a_run_once(tmp_path, monkeypatch):
@@ -169,22 +189,26 @@ def test_two_comparisons_at_once_train_a_run_once(tmp_path, monkeypatch):
 
     monkeypatch.setattr(run_module, "_run", slow)
     with ThreadPoolExecutor(2) as pool:
-        found = list(pool.map(lambda _: run_module.run(tmp_path, None, {}, 3, [], file, False), range(2)))
+        found = list(pool.map(lambda _: run_module.run(tmp_path, None, {}, 3, [], file, False),
+                              range(2)))
     assert found == [{"seed": 3}] * 2 and len(made) == 1
 
 
 def test_another_configuration_is_another_run(tmp_path):
     def folder(arm, seed=0, **changes):
-        return run_folder(tmp_path, checkpoint_path(), Plan([arm, {"attention": "none"}], **{**QUICK, **changes}), arm, seed)
+        return run_folder(tmp_path, checkpoint_path(),
+                          Plan([arm, {"attention": "none"}], **{**QUICK, **changes}), arm, seed)
 
     assert folder({}) == folder({}, seeds=7), "more seeds leave the runs that are there"
-    different = {folder({}), folder({}, seed=1), folder({}, steps=9), folder({}, lr=1e-3), folder({"attention": "full"})}
+    different = {folder({}), folder({}, seed=1), folder({}, steps=9), folder({}, lr=1e-3),
+                 folder({"attention": "full"})}
     assert len(different) == 5
 
 
 def test_more_seeds_or_arms_keep_the_number_of_steps(tmp_path, monkeypatch):
     measured = iter([1.0, 2.0])
-    monkeypatch.setattr("favor_mini.lab.compare._step_seconds", lambda *_: dict.fromkeys(("name", "align", "ask"), next(measured)))
+    monkeypatch.setattr("favor_mini.lab.compare._step_seconds",
+                        lambda *_: dict.fromkeys(("name", "align", "ask"), next(measured)))
 
     def steps(**changes):
         plan = Plan(**{"arms": [{}, {"attention": "none"}], "minutes": 1.0, **changes})
@@ -200,12 +224,15 @@ def test_lora_can_be_left_out(changes, lora):
     shipped, _ = fresh_model(checkpoint_path(), 0, {})
     assert any("lora_" in name for name, _ in model.named_parameters()) == lora
     ids = torch.arange(7, 17)[None]
-    torch.testing.assert_close(model.eval()(input_ids=ids).logits, shipped.eval()(input_ids=ids).logits)  # LoRA starts as nothing
+    torch.testing.assert_close(model.eval()(input_ids=ids).logits,
+                               shipped.eval()(input_ids=ids).logits)  # LoRA starts as nothing
 
 
 def test_an_arm_draws_no_others_random_numbers():
-    one, other = (fresh_model(checkpoint_path(), 0, c)[0].state_dict() for c in ({}, {"connector": "mlp", "num_queries": 8}))
-    for name in [n for n in one if n.startswith(("projection.", "audio_projection.")) or "lora_" in n]:
+    one, other = (fresh_model(checkpoint_path(), 0, changes)[0].state_dict()
+                  for changes in ({}, {"connector": "mlp", "num_queries": 8}))
+    for name in [n for n in one if n.startswith(("projection.",
+                                                 "audio_projection.")) or "lora_" in n]:
         assert one[name].equal(other[name]), name
 
 
@@ -213,7 +240,8 @@ def test_an_edited_part_in_a_file_is_trained_again(scratch, tmp_path):  # noqa: 
     def folder(name):
         (tmp_path / "mine.py").write_text(PART.format(name=name))
         load_parts(tmp_path / "mine.py")
-        return run_folder(tmp_path, checkpoint_path(), Plan([{}, {"attention": "mine"}], **QUICK), {"attention": "mine"}, 0)
+        return run_folder(tmp_path, checkpoint_path(), Plan([{}, {"attention": "mine"}], **QUICK),
+                          {"attention": "mine"}, 0)
 
     assert folder("full") == folder("full") != folder("block_causal")
 
@@ -222,7 +250,10 @@ CELLS = {
     "imports": "from torch import nn\nfrom favor_mini.registry import register",
     "limit": "REACH = 2",
     "helper": "def near(apart):\n    return apart <= REACH",
-    "base": "class Base(nn.Module):\n    factor = 1\n    def forward(self, x):\n        return self.factor * x",
+    "base": """class Base(nn.Module):
+    factor = 1
+    def forward(self, x):
+        return self.factor * x""",
     "values": "scale = 1.5",
     "maker": "def closed(value):\n    def inner(*_, **__):\n        return value\n    return inner",
     "call": "inner = register('windows', 'inner')(closed(1))",
@@ -267,7 +298,8 @@ def test_a_part_in_a_notebook_is_keyed_by_the_cells_that_it_uses(notebook):
     assert notebook(idle="def idle():\n    return 1") == notebook(), "it does not use that cell"
     prose = CELLS["helper"].replace("return", "'Docstring.'\n    return") + "  # comment"
     assert notebook(helper=prose) == notebook(), "docstrings and comments decide nothing"
-    assert notebook("inner", call=CELLS["call"].replace("closed(1)", "closed(2)")) != notebook("inner")
+    assert notebook("inner",
+                    call=CELLS["call"].replace("closed(1)", "closed(2)")) != notebook("inner")
     assert notebook("inner", limit="REACH = 3") == notebook("inner")
 
 
@@ -281,7 +313,8 @@ def test_a_cell_that_ran_again_changes_a_notebook_key_only_with_its_text(noteboo
 def test_a_part_without_source_is_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "interpreter", types.ModuleType("interpreter"))
     part = type("Part", (), {"__module__": "interpreter"})
-    with pytest.raises(ValueError, match="is in no file and in no notebook cell. Fix: define it in"):
+    with pytest.raises(ValueError,
+                       match="is in no file and in no notebook cell. Fix: define it in"):
         keys.part_digest(part)
 
 
@@ -317,7 +350,8 @@ def test_a_run_is_keyed_by_the_code_that_decides_it(edited_package):
     for file in ("lab/statistics.py", "lab/compare.py", "lab/experiments.py", "figures/lab.py",
                  "apps/cli.py", "aveb/run.py", "lab/contract.py"):
         assert edited_package(file, "import", "EDITED = 1\nimport") == before, f"code in {file}"
-    for file in ("world/questions.py", "model.py", "training/finetune.py", "lab/run.py", "attention.py",
+    for file in ("world/questions.py", "model.py", "training/finetune.py", "lab/run.py",
+                 "attention.py",
                  "evaluation/answering.py", "pretraining/validation.py", "data/features.py"):
         assert edited_package(file, "\nfrom", "\nEDITED = 1\nfrom") != before, f"code in {file}"
 
@@ -343,9 +377,12 @@ def test_a_file_that_is_not_python_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("content, error, match", [
-    (None, FileNotFoundError, "no file .*mine.py"), ("1 / 0", ValueError, "mine.py failed: ZeroDivisionError"),
-    (PART.format(name="full").replace("mine", "full"), ValueError, "attention 'full' is favor_mini.attention.full already")])
-def test_a_file_that_cannot_be_used_is_explained(scratch, tmp_path, content, error, match):  # noqa: F811
+    (None, FileNotFoundError, "no file .*mine.py"), ("1 / 0", ValueError,
+                                                     "mine.py failed: ZeroDivisionError"),
+    (PART.format(name="full").replace("mine", "full"), ValueError,
+     "attention 'full' is favor_mini.attention.full already")])
+def test_a_file_that_cannot_be_used_is_explained(
+        scratch, tmp_path, content, error, match):  # noqa: F811
     if content:
         (tmp_path / "mine.py").write_text(content)
     with pytest.raises(error, match=match):

@@ -27,13 +27,15 @@ def test_every_shipped_part_keeps_its_contract(slot, name):
     assert len(found.all) > 7 and found.about.endswith(".")
 
 
-@pytest.mark.parametrize("name, row", [("block_causal", "#..."), ("block_anticausal", "####"), ("full", "####"),
-                                       ("token_causal", "#..."), ("local_causal", "#..."), ("none", "#...")])
+@pytest.mark.parametrize("name, row", [
+    ("block_causal", "#..."), ("block_anticausal", "####"), ("full", "####"),
+    ("token_causal", "#..."), ("local_causal", "#..."), ("none", "#...")])
 def test_the_measured_receptive_field_is_that_of_the_mask(name, row):
     square = check("attention", name, show=False).receptive_field
     drawn = ["".join(".#"[changed] for changed in line) for line in square.astype(int)]
     assert drawn[0] == row
-    assert drawn[2] == {"block_causal": "###.", "block_anticausal": "..##", "full": "####", "token_causal": "###.",
+    assert drawn[2] == {"block_causal": "###.", "block_anticausal": "..##", "full": "####",
+                        "token_causal": "###.",
                         "local_causal": ".##.", "none": "..#."}[name]
 
 
@@ -48,7 +50,8 @@ def test_a_mask_off_by_one_frame_is_caught():
     def off_by_one(num_frames, step_tokens, device=None):
         frame = frame_index(num_frames, step_tokens, device)
         return frame[:, None] + 1 >= frame[None, :]
-    assert "frame 1 depends on the later frame 2; frame 2 depends on the later frame 3" in broken("attention")
+    said = "frame 1 depends on the later frame 2; frame 2 depends on the later frame 3"
+    assert said in broken("attention")
 
 
 def test_a_mask_that_leaves_out_the_own_frame_is_caught():
@@ -79,7 +82,8 @@ def test_a_mask_dropped_in_the_second_layer_is_caught():
             super().__init__(**sizes)
             self.layers[1].second = True
     said = broken("connector")
-    assert "declared causal (layer 2): frame 1 depends on the later frames 2, 3, 4" in said and "causal (layer 1)" not in said
+    assert "declared causal (layer 2): frame 1 depends on the later frames 2, 3, 4" in said
+    assert "causal (layer 1)" not in said
     assert "padded frames changes no real frame (layer 2)" in said
 
 
@@ -101,7 +105,8 @@ def test_a_part_that_ignores_its_input_is_caught():
 
     @register("sync", "mine", causal=True)
     def silent(visual, audio, frame_mask, audio_mask, *, audio_tokens):
-        return concat(visual, torch.zeros_like(audio), frame_mask, audio_mask, audio_tokens=audio_tokens)
+        return concat(visual, torch.zeros_like(audio), frame_mask, audio_mask,
+                      audio_tokens=audio_tokens)
     assert "uses every time step of the sound: nothing depends on frame 1, 2" in broken("sync")
 
     @register("diversity", "mine")
@@ -113,7 +118,8 @@ def test_a_part_that_ignores_its_input_is_caught():
 def test_sound_that_comes_a_step_early_is_caught():
     @register("sync", "mine", causal=True)
     def early(visual, audio, frame_mask, audio_mask, *, audio_tokens):
-        return concat(visual, audio.roll(-audio_tokens, dims=1), frame_mask, audio_mask, audio_tokens=audio_tokens)
+        return concat(visual, audio.roll(-audio_tokens, dims=1), frame_mask, audio_mask,
+                      audio_tokens=audio_tokens)
     assert "declared causal: frame 1 depends on the later frame 2" in broken("sync")
 
 
@@ -135,7 +141,8 @@ def test_a_connector_that_cannot_be_measured_is_not_taken_for_causal():
 
         def forward(self, windows, frame_mask, return_maps=False):
             inputs, _ = self.embed(windows, frame_mask, False)
-            return self.norm(self.map(inputs[:, self.places(windows.shape[1], windows.device)])), None
+            places = self.places(windows.shape[1], windows.device)
+            return self.norm(self.map(inputs[:, places])), None
     assert "declared causal: it cannot be measured" in broken("connector")
 
 
@@ -149,9 +156,11 @@ def test_a_parameter_that_learns_nothing_is_named():
 
 
 @pytest.mark.parametrize("spoil, match", [
-    (lambda w, m, k: (w[: len(w) - 1 or 1], m[: len(m) - 1 or 1]), "every frame is in some window: lost"),
+    (lambda w, m, k: (w[: len(w) - 1 or 1], m[: len(m) - 1 or 1]),
+     "every frame is in some window: lost"),
     (lambda w, m, k: (w, torch.ones_like(m)), "the mask marks the real frames: wrong at"),
-    (lambda w, m, k: (w.unflatten(1, (k, -1)).transpose(1, 2).flatten(1, 2), m), "a frame's tokens stay together")])
+    (lambda w, m, k: (w.unflatten(1, (k, -1)).transpose(1, 2).flatten(1, 2), m),
+     "a frame's tokens stay together")])
 def test_windows_that_lose_or_mix_frames_are_caught(spoil, match):
     @register("windows", "mine")
     def mine(steps, frame_mask, window_frames):
@@ -166,21 +175,24 @@ def test_an_input_changed_in_place_is_caught():
     assert "does not change its inputs" in broken("sync")
 
 
-@pytest.mark.parametrize("made", [None, "a mask", torch.ones(3), torch.zeros(2, 2, 2, dtype=torch.bool)])
+@pytest.mark.parametrize("made",
+                         [None, "a mask", torch.ones(3), torch.zeros(2, 2, 2, dtype=torch.bool)])
 def test_nonsense_is_a_finding_not_a_crash(made, capsys):
     @register("attention", "mine")
     def mine(num_frames, step_tokens, device=None):
         return made
     before = torch.get_rng_state()
     assert not check("attention", "mine").ok
-    assert capsys.readouterr().out.startswith("attention 'mine':") and torch.get_rng_state().equal(before)
+    assert capsys.readouterr().out.startswith("attention 'mine':")
+    assert torch.get_rng_state().equal(before)
 
 
 def test_what_is_printed_can_be_read(capsys):
     found = check("attention", "local_causal")
     printed = capsys.readouterr().out
     assert printed.strip() == str(found).strip() and "[OK]" in printed and "[FAIL]" not in printed
-    assert printed.splitlines()[-K:] == ["   1 #  .  .  .", "   2 #  #  .  .", "   3 .  #  #  .", "   4 .  .  #  #"]
+    assert printed.splitlines()[-K:] == ["   1 #  .  .  .", "   2 #  #  .  .", "   3 .  #  #  .",
+                                         "   4 .  .  #  #"]
 
 
 def test_the_readmes_example_keeps_the_contract(capsys):

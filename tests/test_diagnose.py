@@ -1,4 +1,4 @@
-"""The failure signatures: texts compared by hand, signs read off made-up measurements, and the shipped model free of them."""
+"""Failure signatures: texts compared by hand, signs of invented measurements, the shipped model."""
 
 from dataclasses import replace
 
@@ -15,7 +15,8 @@ ALONE, TOGETHER = Score("plain", 500, 0.95, 0.9, 1.0, 0.2), Score("both", 300, 0
 
 
 @pytest.mark.parametrize("text, extra, again, invented", [
-    (SCRIPT, 0, 0, 0), ("hear bell , see red circle at left ; hear said moon , see nothing .", 0, 0, 0),
+    (SCRIPT, 0, 0, 0), ("hear bell , see red circle at left ; hear said moon , see nothing .", 0, 0,
+                        0),
     ("see red circle at left, hear drum; see nothing, hear said moon.", 1, 0, 1),
     (SCRIPT.replace(".", ", hear bell, hear bell."), 0, 2, 0),
     ("see blue star at left, hear bell.", 1, 0, 2), ("", 0, 0, 0)])
@@ -29,25 +30,30 @@ def test_skill_goes_from_guessing_to_perfect():
 
 
 @pytest.mark.parametrize("change, sign", [
-    ({}, None), ({"together": replace(TOGETHER, accuracy=0.55, low=0.5, high=0.6)}, "synchronisation"),
+    ({}, None), ({"together": replace(TOGETHER, accuracy=0.55, low=0.5, high=0.6)},
+                 "synchronisation"),
     ({"whole": [replace(FINE, extra=3)]}, "alignment over windows"),
     ({"whole": [replace(FINE, invented=5)]}, "diversity weight too high"),
-    ({"whole": [replace(FINE, again=3)]}, "diversity weight too high"), ({"similarity": 0.9}, "diversity weight too low")])
+    ({"whole": [replace(FINE, again=3)]}, "diversity weight too high"),
+    ({"similarity": 0.9}, "diversity weight too low")])
 def test_each_signature_differs_from_the_others(change, sign):
-    measured = {"together": TOGETHER, "alone": ALONE, "one_window": [FINE], "whole": [FINE], "similarity": 0.1, **change}
+    measured = {"together": TOGETHER, "alone": ALONE, "one_window": [FINE], "whole": [FINE],
+                "similarity": 0.1, **change}
     assert [s.points_to for s in read_signs(**measured) if s.present] == ([sign] if sign else [])
 
 
 def test_a_gap_of_few_questions_is_no_sign():
     few = replace(TOGETHER, accuracy=0.0, low=0.0, high=0.01, count=1)
-    assert not read_signs(few, replace(ALONE, accuracy=1.0, count=5), [FINE], [FINE], 0.1)[0].present
+    assert not read_signs(few, replace(ALONE, accuracy=1.0, count=5), [FINE], [FINE],
+                          0.1)[0].present
 
 
 def test_the_first_window_holds_whole_moments():
     for seed in range(50):
         scene = draw_scene(seed)
         short = first_window(scene, 5.0)
-        assert 1 <= len(short.moments) < len(scene.moments) and short.duration <= 5.0 or len(short.moments) == 1
+        whole = 1 <= len(short.moments) < len(scene.moments) and short.duration <= 5.0
+        assert whole or len(short.moments) == 1
         assert short.moments[0] == scene.moments[0]
 
 

@@ -24,8 +24,9 @@ SHIPPED = sorted(file.stem for file in RESULTS.glob("*.json"))
 
 
 def rows(best):
-    """Three shifts, two clips, a question about both and a plain one each; the truth is likeliest at `best[clip]`."""
-    return [{"shift": shift, "clip": clip, "family": family, "chance": 0.25, "right": family == "read" or shift == 0.0,
+    """Three shifts, two clips, two questions each; `logp` is highest at `best[clip]`."""
+    return [{"shift": shift, "clip": clip, "family": family, "chance": 0.25,
+             "right": family == "read" or shift == 0.0,
              "logp": -1.0 - abs(shift - best[clip])}
             for shift in (-1.0, 0.0, 1.0) for clip in best for family in ("shown_when", "read")]
 
@@ -33,7 +34,8 @@ def rows(best):
 def test_every_experiment_has_a_page_and_every_result_a_finding():
     for e in EXPERIMENTS:
         assert e.question.endswith(("?", ".")) and e.paper.endswith(".")
-        assert bool(e.finding) == (e.name in SHIPPED) and "##" not in e.question + e.paper + e.finding
+        assert bool(e.finding) == (e.name in SHIPPED)
+        assert "##" not in e.question + e.paper + e.finding
     assert {f.stem for f in RESULTS.glob("*.md")} == {e.name for e in EXPERIMENTS}
 
 
@@ -41,7 +43,8 @@ def test_every_experiment_has_a_page_and_every_result_a_finding():
 def test_the_finding_names_the_split_that_was_scored(name):
     """The validation split chose the recipe. Results on it say so; new runs use the test split."""
     found = shipped_results(name)
-    splits = {r.get("split", "validation") for r in found.results} if hasattr(found, "results") else {"validation"}
+    runs = getattr(found, "results", [{}])
+    splits = {r.get("split", "validation") for r in runs}
     assert all(f'the split "{split}"' in find_experiment(name).finding for split in splits)
 
 
@@ -68,7 +71,8 @@ def test_a_figure_of_signs_is_drawn(monkeypatch, tmp_path):
     from test_statistics import BADLY, RIGHTLY, answered_by
 
     monkeypatch.setattr(experiments, "RESULTS", tmp_path)
-    Signatures(answered_by({"as shipped": RIGHTLY, "high": BADLY})).save(tmp_path / "signatures.json")
+    Signatures(answered_by({"as shipped": RIGHTLY,
+                            "high": BADLY})).save(tmp_path / "signatures.json")
     assert isinstance(shipped_results("signatures"), Signatures)
     assert draw("signatures", tmp_path).read_bytes().startswith(b"\x89PNG")
 
@@ -76,9 +80,11 @@ def test_a_figure_of_signs_is_drawn(monkeypatch, tmp_path):
 def test_offsets_by_hand():
     found = Offsets(rows({"a": 0.0, "b": 1.0}))
     table = found.table.set_index(["questions", "shift"]).accuracy
-    assert table["both modalities"].tolist() == [0, 1, 0] and table["one modality, plain"].tolist() == [1, 1, 1]
+    assert table["both modalities"].tolist() == [0, 1, 0]
+    assert table["one modality, plain"].tolist() == [1, 1, 1]
     assert found.recovered().to_dict() == {"a": 0.0, "b": 1.0}
-    assert "exact: 1 of 2 clips (50%" in str(found) and "guessing 33%" in str(found) and "+1 s in 1" in str(found)
+    assert "exact: 1 of 2 clips (50%" in str(found) and "guessing 33%" in str(found)
+    assert "+1 s in 1" in str(found)
     assert "within 1 s: 2 of 2 clips (100%" in str(found) and "guessing 100%" in str(found)
 
 
@@ -101,9 +107,12 @@ def test_offsets_are_drawn():
 @pytest.mark.slow
 def test_shifting_the_sound_is_reproducible():
     one, other = (sound_offsets(scenes=2, shifts=(0.0, 1.0), progress=False) for _ in range(2))
-    assert one == other and {r["shift"] for r in one} == {0.0, 1.0} and len({r["clip"] for r in one}) == 2
-    plain = [r for r in one if r["family"] in ("where", "colour", "read", "count_seen")]  # the eyes alone
-    assert all(a["right"] == b["right"] for a, b in zip(plain[: len(plain) // 2], plain[len(plain) // 2 :], strict=True))
+    assert one == other and {r["shift"] for r in one} == {0.0, 1.0}
+    assert len({r["clip"] for r in one}) == 2
+    # the eyes alone
+    plain = [r for r in one if r["family"] in ("where", "colour", "read", "count_seen")]
+    assert all(a["right"] == b["right"] for a,
+               b in zip(plain[: len(plain) // 2], plain[len(plain) // 2 :], strict=True))
 
 
 def test_plans_hold_one_baseline_and_differ_from_it():
@@ -112,7 +121,8 @@ def test_plans_hold_one_baseline_and_differ_from_it():
         if e.plan:
             assert e.plan.arms[0] == {} and e.plan.seeds >= 3 and e.plan.steps
     assert all(e.name in listing() for e in EXPERIMENTS)
-    with pytest.raises(ValueError, match="no experiment 'sinc'. Fix: choose among offset, attention"):
+    with pytest.raises(ValueError,
+                       match="no experiment 'sinc'. Fix: choose among offset, attention"):
         find_experiment("sinc")
 
 
@@ -124,7 +134,8 @@ def test_shipped_results_are_of_the_plan_that_ships(name, tmp_path):
     elif plan is None:
         assert isinstance(found, Comparison) and len(found.arms) > 1 and len(found.seeds) == DRAWS
     else:
-        assert isinstance(found, Comparison) and found.arms == [arm_name(arm) for arm in plan.arms] and len(found.seeds) == plan.seeds
+        assert isinstance(found, Comparison) and len(found.seeds) == plan.seeds
+        assert found.arms == [arm_name(arm) for arm in plan.arms]
         assert all(sum(r["steps"].values()) == plan.steps for r in found.results)
     assert draw(name, tmp_path).read_bytes().startswith(b"\x89PNG")
 
@@ -140,7 +151,8 @@ def test_the_finding_is_printed_or_the_command_that_runs_the_experiment(request,
     printed = capsys.readouterr().out
     assert "question:" in printed and "finding:  No measurable difference" in printed
     *lines, count = found.verdicts(["all"]).replace("\n    ", " ").split("\n")
-    assert len(lines) == len(found.arms) - 1 == 4 and count.startswith("4 intervals, 4 with a verdict.")
+    assert len(lines) == len(found.arms) - 1 == 4
+    assert count.startswith("4 intervals, 4 with a verdict.")
     assert all("all: " in line and "no measurable difference" in line for line in lines)
     request.getfixturevalue("pages_alone")
     assert experiments.show_experiment("attention") is None

@@ -1,31 +1,37 @@
-"""What a comparison says: differences and signs counted by hand, intervals that cover, verdicts in words."""
+"""Statistics of a comparison: differences and signs by hand, coverage, corrected verdicts."""
 
 import numpy as np
 import pytest
 
 from favor_mini.lab.signatures import Signatures
-from favor_mini.lab.statistics import LEFT_OUT, Comparison, verdict
+from favor_mini.lab.statistics import FEW_CLIPS, LEFT_OUT, Comparison, verdict
 
 
 def made(right, families=("shown_when", "read", "cause"), clips=20):
-    """A comparison of arms from `right[arm, seed, question]`; question q is about clip q % clips."""
+    """A comparison from `right[arm, seed, question]`; question q is about clip q % clips."""
     return Comparison([
         {"arm": f"arm={a}", "seed": s, "parameters": 5, "gflop": 1.0, "seconds": 9,
-         "rows": [{"clip": f"c{q % clips}", "family": families[q % len(families)], "question": f"q{q}", "answer": "moon",
+         "rows": [{"clip": f"c{q % clips}", "family": families[q % len(families)],
+                   "question": f"q{q}", "answer": "moon",
                    "chance": 0.25, "right": bool(bit)}
                   for q, bit in enumerate(row)]}
         for a, rows in enumerate(right) for s, row in enumerate(rows)])
 
 
 def test_names_left_out_are_counted_separately_for_each_arm():
-    results = [{"arm": arm, "seed": 0, "changes": changes, "parameters": 5, "gflop": 1.0, "seconds": 9,
-                "rows": [{"clip": "c", "family": "read", "question": q, "answer": a, "chance": 0.1, "right": bool(r)}
-                         for q, a, r in zip(("what was heard while the phone was shown?", "what was written?", "what was seen?"),
+    results = [{"arm": arm, "seed": 0, "changes": changes, "parameters": 5, "gflop": 1.0,
+                "seconds": 9,
+                "rows": [{"clip": "c", "family": "read", "question": q, "answer": a, "chance": 0.1,
+                          "right": bool(r)}
+                         for q, a, r in zip(("what was heard while the phone was shown?",
+                                             "what was written?", "what was seen?"),
                                             ("bell", "tiger", "telephones"), right, strict=True)]}
-               for arm, changes, right in (("all", {}, (1, 1, 1)), ("some", {"without": "phone+tiger"}, (0, 1, 1)),
+               for arm, changes, right in (("all", {}, (1, 1, 1)),
+                                           ("some", {"without": "phone+tiger"}, (0, 1, 1)),
                                            ("one", {"without": "tiger"}, (0, 1, 0)))]
     found = Comparison(results)
-    assert found.left_out["some"].tolist() == [True, True, False] and found.left_out["one"].tolist() == [False, True, False]
+    assert found.left_out["some"].tolist() == [True, True, False]
+    assert found.left_out["one"].tolist() == [False, True, False]
     assert found.groups[-3:] == (*LEFT_OUT, "all")
     rows = found.differences().set_index(["arm", "questions"]).difference
     assert rows["some", LEFT_OUT[0]] == -50 and rows["some", LEFT_OUT[1]] == 0
@@ -56,11 +62,12 @@ def test_an_arm_that_is_the_same_shows_no_difference():
 @pytest.mark.parametrize("seeds", [3, 5])
 @pytest.mark.parametrize("scatter", [0.02, 0.08])  # of trainings
 def test_the_interval_covers_what_it_should(scatter, seeds):
-    """Arms that differ by chance alone, trainings and clips both noisy: about 95 of 100 intervals hold zero."""
+    """Arms that differ by chance alone: about 95 of 100 intervals contain zero."""
     rng, held = np.random.default_rng(1), []
     for _ in range(60):
         ease = np.clip(0.7 + rng.normal(0, 0.15, (1, 1, 200)), 0.02, 0.98)
-        right = rng.random((2, seeds, 200)) < np.clip(ease + rng.normal(0, scatter, (2, seeds, 1)), 0, 1)
+        right = rng.random((2, seeds, 200)) < np.clip(ease + rng.normal(0, scatter, (2, seeds, 1)),
+                                                      0, 1)
         found = made(right, clips=200).differences(("all",)).iloc[0]
         held.append(found.low <= 0 <= found.high)
     assert np.mean(held) >= 0.9
@@ -69,18 +76,19 @@ def test_the_interval_covers_what_it_should(scatter, seeds):
 def test_a_verdict_says_what_it_can():
     assert verdict(3.0, 1.0, 5.0, 5) == "better, by 3.0 points"
     assert verdict(-3.0, -5.0, -1.0, 5) == "worse, by 3.0 points"
-    assert verdict(1.0, -2.0, 4.0, 5) == "no measurable difference (more than 4.0 points is unlikely)"
+    assert verdict(1.0, -2.0, 4.0,
+                   5) == "no measurable difference (more than 4.0 points is unlikely)"
     assert verdict(9.0, 8.0, 10.0, 2).startswith("too few seeds to tell (2;")
 
 
 def noisy(arms, questions, seed):
-    """A comparison of arms that do not differ, apart from chance."""
-    rng = np.random.default_rng(seed)
-    return made(rng.random((arms, 3, questions)) < 0.7, clips=40)
+    """A comparison of arms that differ by chance alone, on clips; their trainings do not vary."""
+    right = np.random.default_rng(seed).random((arms, 1, questions)) < 0.7
+    return made(right.repeat(3, axis=1), clips=40)
 
 
 def test_verdicts_are_corrected_for_the_number_of_intervals():
-    """Without a true difference, of twenty intervals some plain ones exclude zero; few verdicts may."""
+    """Without a true difference some plain intervals exclude zero; few verdicts may."""
     plain, verdicts = [], []
     for seed in range(12):
         found = noisy(6, 120, seed).differences()
@@ -93,21 +101,24 @@ def test_verdicts_are_corrected_for_the_number_of_intervals():
 
 def test_one_interval_alone_is_not_corrected():
     found = noisy(2, 120, 0).differences(["all"]).iloc[0]
-    assert found.compared == 1 and found.verdict == verdict(found.difference, found.low, found.high, 3)
+    assert found.compared == 1
+    assert found.verdict == verdict(found.difference, found.low, found.high, 3)
 
 
 def test_a_plain_interval_without_zero_that_is_not_significant_is_named():
     for seed in range(12):
         found = noisy(6, 120, seed).differences()
         clear = found[((found.low > 0) | (found.high < 0)) & ~found.significant]
-        assert (clear.verdict == f"not significant after correction for {len(found)} intervals").all()
+        expected = f"not significant after correction for {len(found)} intervals"
+        assert (clear.verdict == expected).all()
 
 
 def test_the_number_of_intervals_is_printed():
     found = noisy(6, 120, 0)
     last = str(found).splitlines()[-1]
     count = len(found.differences())
-    assert last.startswith(f"{count} intervals, {count} with a verdict.") and f"0.05/{count}" in last
+    assert last.startswith(f"{count} intervals, {count} with a verdict.")
+    assert f"0.05/{count}" in last
     assert "1 with a verdict" in noisy(2, 120, 0).verdicts(["all"])
 
 
@@ -123,7 +134,8 @@ def test_groups_with_few_clips_have_no_verdict():
 
 def test_runs_that_cannot_be_compared_are_refused():
     results = made(np.ones((2, 2, 6), int)).results
-    with pytest.raises(ValueError, match="found 3 runs, expected one run of every arm and seed: 2 x 2"):
+    with pytest.raises(ValueError,
+                       match="found 3 runs, expected one run of every arm and seed: 2 x 2"):
         Comparison(results[:-1])
     results[1]["rows"] = results[1]["rows"][::-1]
     with pytest.raises(ValueError, match="asked different questions"):
@@ -140,16 +152,22 @@ def test_saving_and_loading_changes_nothing(tmp_path):
 
 def answered_by(arms):
     """Runs of arms with the same answers for each of three seeds."""
-    asked = (("asr", "moon king lion salt"), ("avsr", "door fish"), ("ac", "the bell was heard, then moon was said"),
+    asked = (("asr", "moon king lion salt"), ("avsr", "door fish"),
+             ("ac", "the bell was heard, then moon was said"),
              ("ic", "the red star was shown at left"), ("avm", "yes"))
-    return [{"arm": arm, "seed": seed, "parameters": 5, "gflop": 1.0, "seconds": 9, "losses": {"ask": {"diversity": 0.25}},
-             "rows": [{"clip": f"c{i}", "family": family, "question": "?", "answer": true, "chance": 0.1, "predicted": told,
-                       "right": told == true} for i, ((family, true), told) in enumerate(zip(asked, tells, strict=True))]}
-            for arm, tells in arms.items() for seed in range(3)]
+    return [{"arm": arm, "seed": seed, "parameters": 5, "gflop": 1.0, "seconds": 9,
+             "losses": {"ask": {"diversity": 0.25}},
+             "rows": [{"clip": f"c{i}", "family": family, "question": "?", "answer": true,
+                       "chance": 0.1, "predicted": told,
+                       "right": told == true}
+                      for i, ((family, true), told) in enumerate(zip(asked, texts, strict=True))]}
+            for arm, texts in arms.items() for seed in range(3)]
 
 
-RIGHTLY = ("moon king lion salt", "door fish", "the bell was heard, then moon was said", "the red star was shown at left", "yes")
-BADLY = ("moon and king lion lion salt", "door", "the bell rang, then the bell, the drum, the drum", "the star was at left, it was red",
+RIGHTLY = ("moon king lion salt", "door fish", "the bell was heard, then moon was said",
+           "the red star was shown at left", "yes")
+BADLY = ("moon and king lion lion salt", "door", "the bell rang, then the bell, the drum, the drum",
+         "the star was at left, it was red",
          "no")
 
 
@@ -158,11 +176,13 @@ def test_signs_are_counted_by_hand():
     signs = found.signs.set_index(["sign", "arm"])["per hundred"]
     assert [signs[sign, "low"] for sign in Signatures.SIGNS] == [0, 0, 0]
     insertions, hallucinations, again = (signs[sign, "high"] for sign in Signatures.SIGNS)
-    assert insertions == pytest.approx(100 * 2 / 6)  # "and" and a second lion, of six words said; a word left out is none put in
+    # "and" and a second lion, of six words said; a word left out is none put in
+    assert insertions == pytest.approx(100 * 2 / 6)
     assert hallucinations == pytest.approx(100 * 2 / 5)  # two drums, of bell, moon, red, star, left
     assert again == pytest.approx(100 * 2 / 5)  # a second bell, a second drum
     row = found.signs.iloc[1]
-    assert row.difference == pytest.approx(insertions) and row.seeds == 3 and not row.verdict.startswith(("better", "worse"))
+    assert row.difference == pytest.approx(insertions) and row.seeds == 3
+    assert not row.verdict.startswith(("better", "worse"))
     assert "high +0.25" in str(found).splitlines()[-1]
 
 
@@ -170,7 +190,8 @@ def test_signs_survive_saving_as_only_wrong_answers_are_kept(tmp_path):
     before = Signatures(answered_by({"low": RIGHTLY, "high": BADLY}))
     before.save(tmp_path / "results.json")
     assert str(Signatures.load(tmp_path / "results.json")) == str(before)
-    assert "yes" in (kept := (tmp_path / "results.json").read_text()) and kept.count("bell rang") == 3
+    kept = (tmp_path / "results.json").read_text()
+    assert "yes" in kept and kept.count("bell rang") == 3
 
 
 def test_signs_need_the_predicted_texts():
