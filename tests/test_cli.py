@@ -15,11 +15,11 @@ import torch
 from favor_mini.apps import cli, doctor
 from favor_mini.apps.ask import LONGEST_ANSWER, Asker
 from favor_mini.data.features import encode_media
-from favor_mini.evaluation import scores as evaluation
 from favor_mini.evaluation.checkpoint import find_checkpoint
 from favor_mini.evaluation.familiarity import FILE, Familiarity
 from favor_mini.media.read import read_clip
 from favor_mini.model import FavorForConditionalGeneration
+from favor_mini.world import question_sets
 from favor_mini.world.mini import mini_config, mini_processor
 from favor_mini.world.video import write_video
 
@@ -298,7 +298,8 @@ def test_an_answer_imports_only_what_it_needs(clip, checkpoint):
 # evaluate, train
 
 def test_evaluate_writes_what_it_counts(checkpoint, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(evaluation, "film", partial(evaluation.film, size=64, fps=4))  # small pictures are quick to encode
+    small = partial(question_sets.record_scenes, size=64, fps=4)  # small pictures are quick to encode
+    monkeypatch.setattr(question_sets, "record_scenes", small)
     lines = tmp_path / "answers.jsonl"
     arguments = ["evaluate", "--scenes", "1", "--audio-delay", "1", "--json", str(lines), "--checkpoint", str(checkpoint)]
     assert cli.main(arguments) == 0
