@@ -1,9 +1,9 @@
-# Set-up is one thing done one way: every target first makes .venv from requirements.lock, once, and then does its job.
+# Every target first creates .venv from requirements.lock, once, and then does its job.
 #
-#   make help             what there is
+#   make help             list the targets
 #   make demo             ask the shipped model, fine-tune one yourself, write build/demo/report.html
 #   make PYTHON=python3.12 demo       with another interpreter (3.11 or newer)
-#   make TORCH=cpu demo   torch without CUDA, TORCH=default what pip would take; TORCH=auto looks for an NVIDIA GPU
+#   make TORCH=cpu demo   torch without CUDA; TORCH=default: pip's choice; TORCH=auto: by whether there is an NVIDIA GPU
 
 PYTHON ?= python3
 TORCH ?= auto
@@ -12,35 +12,44 @@ RUN := $(VENV)/bin
 READY := $(VENV)/.ready
 TORCH_VERSION := $(shell sed -n 's/^torch==\([^ ]*\).*/\1/p' requirements.lock)
 UV_PIN := uv==0.13.9
+PARALLEL := -n 2 --dist worksteal
+LOWEST := .venv-lowest
+LOWEST_TESTS := $(addprefix tests/test_,$(addsuffix .py,sync windows attention qformer losses model processor from_parts \
+	features media training checkpoint evaluation cli))
 
-# Threads that wait must sleep: spinning ones make small tensors a hundred times slower where another process is busy.
+# Waiting threads sleep. If they spin, small tensors are a hundred times slower while another process is busy.
 export OMP_WAIT_POLICY := PASSIVE
 export TOKENIZERS_PARALLELISM := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-fast lab notebooks walk lint samples checkpoint bench clean
+.PHONY: help setup demo test test-all test-fast test-lowest lab notebooks results walk lint graph samples checkpoint bench \
+	clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
 
-setup: $(READY) ## create .venv and install the tested versions (the others do it by themselves)
+setup: $(READY) ## create .venv and install the tested versions (the other targets do it, too)
 
-# Linux wheels of torch on the public index bring CUDA's libraries, gigabytes of no use without an NVIDIA GPU. Where pip
-# is offered no CPU build, uv, which knows where PyTorch keeps them, fetches that one package. What comes after finds it
-# installed and leaves it.
+# torch's Linux wheels on the public index depend on CUDA's libraries, gigabytes that are useless without an NVIDIA GPU.
+# If pip finds no CPU build, uv installs torch from PyTorch's own index. The next step keeps the installed torch.
+# $(1): the environment's folder of programs
+define install_torch
+	@wanted=$(TORCH); \
+	if [ $$wanted = auto ] && [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/null; then wanted=cpu; fi; \
+	if [ $$wanted = cpu ] && ! $(1)/python -c 'import torch; assert torch.__version__.startswith("$(TORCH_VERSION)")' 2>/dev/null \
+		&& ! $(1)/pip index versions torch 2>/dev/null | grep -qF '$(TORCH_VERSION)+cpu'; then \
+		echo "fetching the CPU build of torch==$(TORCH_VERSION)"; \
+		$(1)/pip install --quiet $(UV_PIN) && $(1)/uv pip install --quiet --python $(1)/python --torch-backend=cpu torch==$(TORCH_VERSION) || \
+		{ echo "PyTorch's CPU index could not be reached. Try again, or make TORCH=default to install the build with CUDA."; exit 1; }; \
+	fi
+endef
+
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "$(PYTHON) is older than 3.11, which favor-mini needs: name a newer one, as in make PYTHON=python3.12 demo"; exit 1; }
 	@test -x $(RUN)/pip || { echo "creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
-	@wanted=$(TORCH); \
-	if [ $$wanted = auto ] && [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/null; then wanted=cpu; fi; \
-	if [ $$wanted = cpu ] && ! $(RUN)/python -c 'import torch; assert torch.__version__.startswith("$(TORCH_VERSION)")' 2>/dev/null \
-		&& ! $(RUN)/pip index versions torch 2>/dev/null | grep -qF '$(TORCH_VERSION)+cpu'; then \
-		echo "fetching the CPU build of torch==$(TORCH_VERSION)"; \
-		$(RUN)/pip install --quiet $(UV_PIN) && $(RUN)/uv pip install --quiet --python $(RUN)/python --torch-backend=cpu torch==$(TORCH_VERSION) || \
-		{ echo "PyTorch's CPU index could not be reached. Try again, or make TORCH=default to take the build with CUDA."; exit 1; }; \
-	fi
+	$(call install_torch,$(RUN))
 	@echo "installing the tested versions into $(VENV) (once; some minutes)"
 	@$(RUN)/pip install --quiet -r requirements.lock
 	@$(RUN)/pip install --quiet --no-deps --editable '.[course,aveb,dev]'
@@ -49,14 +58,31 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY) ## ask the shipped model, fine-tune one, write build/demo/report.html (5 minutes)
 	$(RUN)/favor-mini demo
 
-test: $(READY) ## every test; every notebook executed (10 minutes)
-	$(RUN)/python -m pytest tests
+test: $(READY) ## all tests, each notebook executed once (10 minutes)
+	OMP_NUM_THREADS=1 $(RUN)/python -m pytest $(PARALLEL) tests
 
-test-all: $(READY) ## the same, and every notebook with its exercises solved (20 minutes)
-	$(RUN)/python -m pytest -m "" tests
+test-all: $(READY) ## also each notebook with its exercises solved (20 minutes)
+	OMP_NUM_THREADS=1 $(RUN)/python -m pytest $(PARALLEL) -m "" tests
 
 test-fast: $(READY) ## the tests that take seconds
-	$(RUN)/python -m pytest -m "not slow" tests
+	OMP_NUM_THREADS=1 $(RUN)/python -m pytest $(PARALLEL) -m "not slow" tests
+
+# The lowest versions that pyproject.toml allows, except torch, whose old builds without CUDA are only on PyTorch's own
+# index: torch has the version of requirements.lock here, too. uv chooses the versions, pip installs them.
+$(LOWEST)/.ready: pyproject.toml
+	@rm -rf $(LOWEST) && $(PYTHON) -m venv $(LOWEST)
+	$(call install_torch,$(LOWEST)/bin)
+	@echo "installing the lowest allowed versions into $(LOWEST) (once; some minutes)"
+	@$(LOWEST)/bin/pip install --quiet $(UV_PIN) torch==$(TORCH_VERSION)
+	@sed -n '/^torch==/p' requirements.lock > $(LOWEST)/torch.txt
+	@$(LOWEST)/bin/uv pip compile --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --no-annotate \
+		--constraint $(LOWEST)/torch.txt --no-emit-package torch --extra aveb pyproject.toml -o $(LOWEST)/lowest.txt
+	@$(LOWEST)/bin/pip install --quiet -r $(LOWEST)/lowest.txt pytest hypothesis PyYAML
+	@$(LOWEST)/bin/pip install --quiet --no-deps --editable .
+	@touch $@
+
+test-lowest: $(LOWEST)/.ready ## the fast tests of the mechanism, with the lowest allowed versions of the libraries
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -m "not slow" $(LOWEST_TESTS)
 
 lab: $(READY) ## open the course in JupyterLab
 	$(RUN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" notebooks/00_start_here.ipynb
@@ -66,20 +92,27 @@ notebooks: $(READY) ## build notebooks/source/*.py into executed notebooks (ONLY
 	$(RUN)/python -m notebooks.tools.build build $(if $(ONLY),--only $(ONLY))
 	$(RUN)/python -m notebooks.tools.contents
 
+results: $(READY) ## write docs/results.md from the measurements in docs/results/
+	$(RUN)/python -m docs.tools.results
+
 walk: $(READY) ## open every notebook in JupyterLab in a browser, run it, move its widgets; pictures in build/walk
 	$(RUN)/python -m notebooks.tools.walk $(if $(ONLY),--only $(ONLY))
 
-lint: $(READY) ## what ruff has to say
+lint: $(READY) ## check the code with ruff, and the imports between the wings
 	$(RUN)/ruff check .
+	$(RUN)/lint-imports --no-cache
 
-samples: $(READY) ## make data_samples/ anew
+graph: $(READY) ## print which wing imports which
+	$(RUN)/python -m docs.tools.graph
+
+samples: $(READY) ## make data_samples/
 	$(RUN)/python -m docs.tools.samples make
 
-checkpoint: $(READY) ## make the shipped checkpoint anew, from nothing but the mini world (hours)
+checkpoint: $(READY) ## train the checkpoint from scratch, on the mini world alone (hours)
 	$(RUN)/favor-mini train all
 
 bench: $(READY) ## measure this machine
 	$(RUN)/favor-mini bench
 
-clean: ## remove .venv and build/, with whatever was trained there
-	rm -rf $(VENV) build
+clean: ## remove the environments and build/, with all that was trained there
+	rm -rf $(VENV) $(LOWEST) build

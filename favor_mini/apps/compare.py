@@ -15,12 +15,13 @@ Options = make_dataclass("Options", kw_only=True, fields=[
     (f.name, TYPES.get(f.type, f.type), field(default=f.default, metadata=f.metadata))
     for f in fields(Plan) if f.name not in ("arms", "fixed")],
     namespace={"__module__": __name__})
+DEFAULTS = Options()
 
 
 def compare(*, vary: Annotated[str | None, Parameter(group=ARMS)] = None,
             arm: Annotated[list[str] | None, Parameter(group=ARMS)] = None,
             fixed: Annotated[str | None, Parameter(name="--set")] = None,
-            plan: Annotated[Options, Parameter(name="*")] = Options(),
+            plan: Annotated[Options, Parameter(name="*")] = DEFAULTS,
             out: str = "build/compare", keep: bool = False, dry_run: bool = False,
             model: Annotated[Model, Parameter(name="*")] = Model()) -> None:
     """
