@@ -51,7 +51,7 @@ def in_process(work: Callable, seconds: float):
         printed = io.StringIO()
         with redirect_stdout(printed), redirect_stderr(printed):
             result = work()
-        sender.send((result, printed.getvalue()))
+        sender.send((result, printed.getvalue()[: MOST_PRINTED + 1]))
 
     process = fork.Process(target=run, daemon=True)
     with warnings.catch_warnings():
