@@ -462,7 +462,11 @@ def interleaved(visual, audio, frame_mask, audio_mask, *, audio_tokens):
 
 
 findings = contract("sync", "interleaved", show=False)
-print(f"{len(findings.all)} checks, passed: {sum(f.passed for f in findings.all)}", *findings.broken, sep="\n")
+print(
+    f"{len(findings.all)} checks, passed: {sum(f.passed for f in findings.all)}",
+    *findings.broken,
+    sep="\n",
+)
 
 # %% [markdown]
 # What do they cost? A window holds K * P tokens of width D, and every token attends to every other.
@@ -560,7 +564,9 @@ def answers_at(shift):
 late = FloatSlider(
     value=1.5, min=-3, max=3, step=0.5, description="late (s)", continuous_update=False
 )
-explore(lambda late: shifted_sound(sample.scene, late, asked, answers_at(late)), late=late)
+explore(
+    lambda late: shifted_sound(sample.scene, late, asked, answers_at(late)), late=late
+)
 
 # %% [markdown]
 # **Predict, then run.** At +1.5 s, what will the model say was shown when the *horn* was heard? And

@@ -514,9 +514,11 @@ print("no measurable difference" if low <= 0 <= high else "a difference")
 # of another window). Change T and K:
 
 # %%
-explore(lambda T, K: window_contents(["sliding", "overlapping", "two_resolutions"], T, K),
-        T=IntSlider(value=11, min=1, max=16, description="T", continuous_update=False),
-        K=IntSlider(value=4, min=2, max=8, description="K", continuous_update=False))
+explore(
+    lambda T, K: window_contents(["sliding", "overlapping", "two_resolutions"], T, K),
+    T=IntSlider(value=11, min=1, max=16, description="T", continuous_update=False),
+    K=IntSlider(value=4, min=2, max=8, description="K", continuous_update=False),
+)
 
 # %%
 card("overlapping")

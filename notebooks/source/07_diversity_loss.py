@@ -536,7 +536,9 @@ def tug_of_war(log10_of_lambda):
 
     solver.step(loss)
     queries = F.normalize(free.detach(), dim=1)
-    return targets_and_queries(targets, queries, (queries - targets).square().sum(-1), weight)
+    return targets_and_queries(
+        targets, queries, (queries - targets).square().sum(-1), weight
+    )
 
 
 explore(
