@@ -1,8 +1,15 @@
-"""favor_mini: frame-level audio-visual synchronisation, a causal Q-Former and LoRA, small enough to read and to train.
+"""favor_mini: FAVOR (arXiv 2310.05863), an audio-visual language model, in a small size.
 
-The files, in the order in which data flows: media (with media_film below it), processor, encoders, sync, windows, attention,
-qformer, losses, model; then naming, training, evaluation. Importing this package imports none of the heavy libraries; names
-are looked up on first use.
+A file imports only from its own row or from earlier rows:
+
+    storage keys machine compat         files, cache keys, the machine, internals of transformers
+    registry shapes config processor encoders sync windows attention qformer losses language parts
+        model                           the mechanism, in the order of the data
+    media data training evaluation      read clips, encode them, learn from them, score answers
+    world pretraining aveb              the mini world, the shipped parts, the benchmark
+    lab figures course apps             comparisons, figures, exercises, command line
+
+`import favor_mini` imports no other module; the names below are imported when they are first used.
 """
 
 import importlib
@@ -11,21 +18,22 @@ from pathlib import Path
 
 __version__ = "0.1.0"
 
-_HOME = {
+_MODULES = {  # name: module that defines it
     "Clip": "media.clip", "MediaError": "media.clip", "clip_from_arrays": "media.clip",
     "read_clip": "media.read", "iter_clips": "media.read",
-    "synchronise": "sync", "split_windows": "windows", "join_windows": "windows", "num_windows": "windows",
-    "fold": "windows", "unfold": "windows",  # the names until version 0.1
-    "CausalQFormer": "qformer", "diversity_loss": "losses", "FavorConfig": "config",
-    "FavorForConditionalGeneration": "model", "FavorProcessor": "processor",
+    "synchronise": "sync", "split_windows": "windows", "join_windows": "windows",
+    "num_windows": "windows", "CausalQFormer": "qformer", "diversity_loss": "losses",
+    "FavorConfig": "config", "FavorForConditionalGeneration": "model",
+    "FavorProcessor": "processor",
 }
-__all__ = [*_HOME, "checkpoint_path", "data_path"]
+_ALIASES = {"fold": "split_windows", "unfold": "join_windows"}  # names until version 0.1
+__all__ = [*_MODULES, *_ALIASES, "checkpoint_path", "data_path"]
 
 
 def __getattr__(name: str):
-    if name in _HOME:
-        new = {"fold": "split_windows", "unfold": "join_windows"}.get(name, name)
-        return getattr(importlib.import_module(f".{_HOME[name]}", __name__), new)
+    name = _ALIASES.get(name, name)
+    if name in _MODULES:
+        return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -34,17 +42,20 @@ def __dir__() -> list[str]:
 
 
 def checkpoint_path() -> Path:
-    """The folder of the checkpoint that ships with the package, for the `from_pretrained` of model and processor."""
+    """The folder of the shipped checkpoint, for `from_pretrained` of the model and the processor."""
     return Path(__file__).parent / "checkpoints" / "mini"
 
 
 def data_path(*parts: str) -> Path:
-    """A path under `data_samples`, which lies beside the package in a checkout; FAVOR_MINI_DATA names another place.
+    """A path in `data_samples`, a folder of the repository; FAVOR_MINI_DATA can name another one.
 
-    Raises FileNotFoundError where there is no such folder.
+    Raises:
+        FileNotFoundError: there is no such folder.
     """
-    folder = Path(os.environ.get("FAVOR_MINI_DATA") or Path(__file__).parent.parent / "data_samples")
+    samples = Path(__file__).parent.parent / "data_samples"
+    folder = Path(os.environ.get("FAVOR_MINI_DATA") or samples)
     if not folder.is_dir():
-        raise FileNotFoundError(f"no folder {folder}: the sample clips and spoken words come with a checkout of the "
-                                "repository; install with `pip install -e .` or set FAVOR_MINI_DATA to data_samples")
+        raise FileNotFoundError(
+            f"no folder {folder}; the sample clips and spoken words are part of the repository: "
+            "install it with `pip install -e .`, or set FAVOR_MINI_DATA to its data_samples")
     return folder.joinpath(*parts)

@@ -106,8 +106,7 @@ def test_a_joined_model_gives_the_same_logits_after_loading(parts, joined, tmp_p
         assert torch.equal(settle(joined)(**batch).logits, settle(loaded)(**batch).logits)
 
 
-def test_question_conditioning_answers_and_has_no_cached_features(parts, joined,
-                                                                                  tmp_path):
+def test_question_conditioning_answers_and_has_no_cached_features(parts, joined, tmp_path):
     processor = FavorProcessor.from_parts(joined.config, **parts[0])
     joined.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
