@@ -1,4 +1,4 @@
-"""The bench: the baseline computes what the module computes, and the table says what was measured."""
+"""The bench: the baseline computes what the module computes, and the table has the measurements."""
 
 import json
 
@@ -27,7 +27,8 @@ OPTIONS = {"quick": True, "repeats": 2, "threads": None, "checkpoint": None}
 def test_plain_loop_computes_the_same(mask):
     torch.manual_seed(0)
     qformer = CausalQFormer(**QUICK, heads=12, hidden=64, attention=mask).eval()
-    windows = torch.randn(3, QUICK["window_frames"] * QUICK["step_tokens"], QUICK["input_width"], requires_grad=True)
+    windows = torch.randn(3, QUICK["window_frames"] * QUICK["step_tokens"], QUICK["input_width"],
+                          requires_grad=True)
     frame_mask = torch.ones(3, QUICK["window_frames"], dtype=torch.bool)
     ours, plain = qformer(windows, frame_mask)[0], plain_loop(qformer, windows, frame_mask)
     torch.testing.assert_close(plain, ours, atol=1e-5, rtol=1e-5)
@@ -43,7 +44,8 @@ def test_plain_loop_refuses_padding():
 
 
 def test_summary_is_median_and_spread():
-    assert summary("x", "s", [3.0, 1.0, 2.0, 9.0], 10.0) == Measurement("x", "s", 2.5, 1.0, 9.0, 4, 10.0, "")
+    found = summary("x", "s", [3.0, 1.0, 2.0, 9.0], 10.0)
+    assert found == Measurement("x", "s", 2.5, 1.0, 9.0, 4, 10.0, "")
 
 
 def test_first_run_does_not_count():
@@ -63,7 +65,8 @@ def test_rows_compare_and_survive_a_lack_of_memory(monkeypatch):
     rows = {row.name: row for row in qformer_rows({**OPTIONS, "quick": False})}
     assert len(rows) == 16
     assert rows["Q-Former 10 min forward float32 ours"].note == "1.20x plain loop float32"
-    assert rows["Q-Former 1 min forward bfloat16 ours"].note == "3.00x plain loop float32, 2.00x plain loop bfloat16"
+    note = rows["Q-Former 1 min forward bfloat16 ours"].note
+    assert note == "3.00x plain loop float32, 2.00x plain loop bfloat16"
     lost = rows["Q-Former 10 min fwd+bwd bfloat16 ours"]
     assert lost.median is None and "killed" in lost.note and " - " in str(lost)
 
@@ -71,7 +74,8 @@ def test_rows_compare_and_survive_a_lack_of_memory(monkeypatch):
 @pytest.mark.parametrize("way", ["ours", "plain loop"])
 def test_one_row_measures(way):
     for backward in (False, True):
-        found = time_qformer(way=way, minutes=0.05, backward=backward, dtype="bfloat16", quick=True, repeats=2)
+        found = time_qformer(way=way, minutes=0.05, backward=backward, dtype="bfloat16",
+                             quick=True, repeats=2)
         assert len(found["seconds"]) == 2 and min(found["seconds"]) > 0
 
 
@@ -84,7 +88,8 @@ def test_table_and_json(tmp_path, capsys):
     rows = bench(BenchSettings(quick=True, only="import", json=str(tmp_path / "rows.json")))
     written = json.loads((tmp_path / "rows.json").read_text())
     assert [row["name"] for row in written] == ["import favor_mini", "import favor_mini.apps.cli"]
-    assert all(row["least"] <= row["median"] <= row["most"] and row["memory"] > 1 for row in written)
+    assert all(row["least"] <= row["median"] <= row["most"] and row["memory"] > 1
+               for row in written)
     table = capsys.readouterr().out
     assert all(row.name in table for row in rows) and "median" in table
 
@@ -95,4 +100,5 @@ def test_reading_and_asking_rows(capsys):
     assert read[0].unit == "s/s" and read[0].median > 0
     asked = {row.name: row for row in bench(BenchSettings(quick=True, only="ask"))}
     assert {"ask, cold, load", "ask, warm, total", "ask, warm, answer"} <= set(asked)
-    assert "ask, warm, load" not in asked and asked["ask, warm, total"].median < asked["ask, cold, total"].median
+    assert "ask, warm, load" not in asked
+    assert asked["ask, warm, total"].median < asked["ask, cold, total"].median

@@ -53,7 +53,8 @@ def test_the_models_are_scored_on_every_kind_of_question(samples):
     assert len(set(asked)) == len(asked)
     by_name = {s.name: s.questions for s in clips}
     assert all(q in by_name[name] for name, q in asked)
-    assert len({name for name, q in asked if q.family == "shown_when"}) == 10  # spread over the clips
+    # Spread over the clips.
+    assert len({name for name, q in asked if q.family == "shown_when"}) == 10
     assert asked == demo.held_out(clips, 10)
 
 
@@ -64,24 +65,34 @@ def test_other_settings_or_weights_never_share_a_run(tmp_path):
         shutil.copy(checkpoint_path() / "config.json", tmp_path / name)
     settings = DemoSettings()
     folders = {demo.run_folder(tmp_path, s, tmp_path / c) for c in "ab" for s in (
-        settings, DemoSettings(seed=1), DemoSettings(steps=10), DemoSettings(minutes=2), DemoSettings(clips=10),
+        settings, DemoSettings(seed=1), DemoSettings(steps=10), DemoSettings(minutes=2),
+        DemoSettings(clips=10),
         DemoSettings(batch=8), DemoSettings(lr=1e-4))}
     assert len(folders) == 14
     config = json.loads((tmp_path / "a" / "config.json").read_text())
     (tmp_path / "b" / "model.safetensors").write_bytes(b"1")
     (tmp_path / "b" / "config.json").write_text(json.dumps({**config, "attention": "full"}))
-    assert demo.run_folder(tmp_path, settings, tmp_path / "b") not in folders, "the same weights under another config"
-    assert demo.run_folder(tmp_path, DemoSettings(), tmp_path / "a") == demo.run_folder(tmp_path, settings, tmp_path / "a")
+    other = demo.run_folder(tmp_path, settings, tmp_path / "b")
+    assert other not in folders, "the same weights under another config"
+    same = [demo.run_folder(tmp_path, s, tmp_path / "a") for s in (settings, DemoSettings())]
+    assert same[0] == same[1]
 
 
 def test_steps_are_shared_out_and_a_measured_plan_is_kept(tmp_path, monkeypatch):
-    assert demo.plan(None, None, [], DemoSettings(steps=10), tmp_path / "x") == {"name": 8, "align": 1, "ask": 1}
-    assert demo.plan(None, None, [], DemoSettings(steps=3), tmp_path / "x") == {"name": 1, "align": 1, "ask": 1}
-    monkeypatch.setattr(demo, "seconds_per_step", lambda stage, *_: {"name": 0.5, "align": 1.0, "ask": 2.0}[stage])
+    def planned_for(**settings):
+        return demo.plan(None, None, [], DemoSettings(**settings), tmp_path / "x")
+
+    assert planned_for(steps=10) == {"name": 8, "align": 1, "ask": 1}
+    assert planned_for(steps=3) == {"name": 1, "align": 1, "ask": 1}
+    seconds = {"name": 0.5, "align": 1.0, "ask": 2.0}
+    monkeypatch.setattr(demo, "seconds_per_step", lambda stage, *_: seconds[stage])
     planned = demo.plan(None, None, [], DemoSettings(minutes=10), tmp_path / "run" / "steps.json")
-    assert planned == demo.steps_per_stage(814) == {"name": 652, "align": 81, "ask": 81}  # 95 % of 600 s, 0.7 s a step on average
-    monkeypatch.setattr(demo, "seconds_per_step", lambda *_: 100.0)  # a slower moment changes nothing
-    assert demo.plan(None, None, [], DemoSettings(minutes=10), tmp_path / "run" / "steps.json") == planned
+    # 95 % of 600 s, 0.7 s a step on average.
+    assert planned == demo.steps_per_stage(814) == {"name": 652, "align": 81, "ask": 81}
+    # A slower moment changes nothing.
+    monkeypatch.setattr(demo, "seconds_per_step", lambda *_: 100.0)
+    assert demo.plan(None, None, [], DemoSettings(minutes=10),
+                     tmp_path / "run" / "steps.json") == planned
 
 
 @pytest.mark.parametrize("wrong", [{"minutes": 0}, {"steps": 2}, {"clips": 0}, {"batch": 0}])
@@ -97,11 +108,13 @@ def test_a_missing_checkpoint_is_named(tmp_path):
 
 def test_score_table_compares_models_row_by_row():
     def answers(*predicted):
-        return [Row("c", family, "q", "bell", said, 0.25) for family, said in zip(("colour", "said"), predicted, strict=True)]
+        return [Row("c", family, "q", "bell", said, 0.25)
+                for family, said in zip(("colour", "said"), predicted, strict=True)]
 
     head, lines, families = compared({"before": answers("x", "x"), "after": answers("bell", "x")})
     assert head == ["questions", "count", "chance", "before", "after"] and families == 2
-    assert lines[0] == ["colour", "1", "25%", "0%", "100%"] and lines[-1] == ["all", "2", "25%", "0%", "50%"]
+    assert lines[0] == ["colour", "1", "25%", "0%", "100%"]
+    assert lines[-1] == ["all", "2", "25%", "0%", "50%"]
 
 
 def test_tables_escape_what_models_write():
@@ -119,12 +132,16 @@ def test_the_demo_runs_from_checkpoint_to_report_and_again(tmp_path, checkpoint,
     for name, question in dozen:
         assert question.text in told and question.answer in told and name in told
     assert told.count("[right]") + told.count("[WRONG") == len(dozen)
-    assert "1 steps of stage name,\n1 of stage align, 1 of stage ask" in told and "report.html" in told
-    for text in [f"{q.text}</td>" for _, q in dozen] + ["block_causal", "3 output queries", "favor-mini demo --out", "--steps 3", "peak memory"]:
+    assert "1 steps of stage name,\n1 of stage align, 1 of stage ask" in told
+    assert "report.html" in told
+    facts = ["block_causal", "3 output queries", "favor-mini demo --out", "--steps 3",
+             "peak memory"]
+    for text in [*(f"{q.text}</td>" for _, q in dozen), *facts]:
         assert text in first, text
 
     # Self-contained: everything within, nothing fetched, nothing run, and each picture described.
-    assert not re.search(r"https?://|<script|<link|@import|url\(", re.sub(r"base64,[A-Za-z0-9+/=]*", "", first))
+    assert not re.search(r"https?://|<script|<link|@import|url\(",
+                         re.sub(r"base64,[A-Za-z0-9+/=]*", "", first))
     assert all(source.startswith("data:") for source in re.findall(r'src="([^"]{1,60})', first))
     pictures = re.findall(r"<img [^>]{1,40}", first)
     assert len(pictures) == 7 and all(re.match(r'<img alt="[^"]', image) for image in pictures)

@@ -14,7 +14,8 @@ def test_a_failing_check_hides_none_of_the_others(monkeypatch, capsys):
         raise ImportError("libfoo.so: cannot open\nshared object")
 
     found = [("first", lambda: Finding("OK", "fine")), ("second", broken),
-             ("third", lambda: Finding("WARN", "so so", "do this")), ("fourth", lambda: Finding("OK", "fine too", "never shown"))]
+             ("third", lambda: Finding("WARN", "so so", "do this")),
+             ("fourth", lambda: Finding("OK", "fine too", "never shown"))]
     monkeypatch.setattr(doctor, "checks", lambda *_: found)
     assert doctor.examine() == 1
     out = capsys.readouterr().out
@@ -31,14 +32,16 @@ def test_warnings_alone_are_no_failure(monkeypatch, capsys):
 
 def test_every_check_is_listed():
     names = [name for name, _ in doctor.checks()]
-    assert {"python", "torch", "transformers", "av", "codec PyAV", "codec decord", "device", "threads", "checkpoint",
+    assert {"python", "torch", "transformers", "av", "codec PyAV", "codec decord", "device",
+            "threads", "checkpoint",
             "data_samples", "memory", "disk"} <= set(names)
     assert ("decord" in names) != ("decord2" in names)  # by the platform's marker
     assert "codec PyAV" not in [name for name, _ in doctor.checks(quick=True)]
 
 
 @pytest.mark.parametrize("wanted, status, text", [
-    ("numpy>=2.0", "OK", "."), ("numpy>=999", "FAIL", ">=999"), ("no-such-library>=1", "FAIL", "not installed")])
+    ("numpy>=2.0", "OK", "."), ("numpy>=999", "FAIL", ">=999"),
+    ("no-such-library>=1", "FAIL", "not installed")])
 def test_libraries(wanted, status, text):
     finding = doctor.check_library(Requirement(wanted))
     assert finding.status == status and text in finding.text
@@ -54,7 +57,8 @@ def test_a_library_that_will_not_import_fails(monkeypatch):
 
 
 def test_tested_versions_come_from_the_lock(tmp_path, monkeypatch):
-    (tmp_path / "requirements.lock").write_text("torchvision==1.0\nTorch==2.13.0 ; python_version > '3'\n")
+    (tmp_path / "requirements.lock").write_text(
+        "torchvision==1.0\nTorch==2.13.0 ; python_version > '3'\n")
     monkeypatch.setattr(doctor, "ROOT", tmp_path)
     assert doctor.tested_version("torch") == "2.13.0" and doctor.tested_version("numpy") is None
 
@@ -77,7 +81,8 @@ def test_threads_policy_is_the_callers_own(monkeypatch):
 
 def test_checkpoint_missing(tmp_path):
     finding = doctor.check_checkpoint(tmp_path)
-    assert finding.status == "FAIL" and str(tmp_path) in finding.text and "save_pretrained" in finding.fix
+    assert finding.status == "FAIL" and str(tmp_path) in finding.text
+    assert "save_pretrained" in finding.fix
 
 
 @pytest.mark.slow
@@ -107,7 +112,8 @@ def test_samples(tmp_path, monkeypatch):
 
 def test_little_memory_and_disk_warn(monkeypatch):
     monkeypatch.setattr(doctor, "_free_memory", lambda: 1.5)
-    assert doctor.check_memory() == Finding("WARN", "1.5 GiB free", "fine-tuning needs about 4 GiB: close other programs")
+    assert doctor.check_memory() == Finding("WARN", "1.5 GiB free",
+                                            "fine-tuning needs about 4 GiB: close other programs")
     monkeypatch.setattr(doctor, "_free_memory", lambda: None)
     assert doctor.check_memory().status == "WARN"
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 2**30})())
@@ -116,4 +122,5 @@ def test_little_memory_and_disk_warn(monkeypatch):
 
 def test_device_names_the_processor_and_its_precision():
     finding = doctor.check_device()
-    assert finding.status == "OK" and "bfloat16" in finding.text and ("cpu" in finding.text or "cuda" in finding.text)
+    assert finding.status == "OK" and "bfloat16" in finding.text
+    assert "cpu" in finding.text or "cuda" in finding.text

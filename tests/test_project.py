@@ -1,4 +1,4 @@
-"""The files around the code: one environment described three times, and nothing committed that belongs to one machine."""
+"""The files around the code: three descriptions of one environment, and no trace of a machine."""
 
 import re
 import subprocess
@@ -19,10 +19,12 @@ LOCK_LINES = [line for line in (ROOT / "requirements.lock").read_text(encoding="
               if line and not line.startswith("#")]
 LOCK = {canonicalize_name(Requirement(line).name): Requirement(line) for line in LOCK_LINES}
 DECLARED = [Requirement(text) for text in [*PROJECT["project"]["dependencies"],
-            *(text for extra in PROJECT["project"]["optional-dependencies"].values() for text in extra)]]
+            *(text for extra in PROJECT["project"]["optional-dependencies"].values()
+              for text in extra)]]
 TOP_LEVEL = {
-    ".ci", ".gitattributes", ".gitignore", "CITATION.cff", "LICENSE", "Makefile", "README.md", "data_samples",
-    "docs", "environment.yml", "favor_mini", "notebooks", "pyproject.toml", "requirements.lock", "tests",
+    ".ci", ".gitattributes", ".gitignore", "CITATION.cff", "LICENSE", "Makefile", "README.md",
+    "data_samples", "docs", "environment.yml", "favor_mini", "notebooks", "pyproject.toml",
+    "requirements.lock", "tests",
 }
 MACHINES = {  # what a marker sees there -> the decord that has a wheel for it
     ("linux", "x86_64"): "decord", ("win32", "AMD64"): "decord", ("linux", "aarch64"): "decord2",
@@ -40,11 +42,13 @@ def chosen(requirements, sys_platform: str, machine: str) -> list[str]:
     system = {"linux": "Linux", "win32": "Windows", "darwin": "Darwin"}[sys_platform]
     place = {"sys_platform": sys_platform, "platform_machine": machine, "platform_system": system}
     return [each.name for each in requirements
-            if each.name.startswith("decord") and (each.marker is None or each.marker.evaluate(place))]
+            if each.name.startswith("decord")
+            and (each.marker is None or each.marker.evaluate(place))]
 
 
 def git_files() -> list[str]:
-    found = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    found = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True,
+                           check=False)
     if found.returncode:
         pytest.skip("not a git checkout: what is committed can't be listed")
     return [name for name in found.stdout.split("\0") if name]
@@ -54,7 +58,8 @@ def test_the_lock_pins_each_name_once_and_names_no_place():
     assert len(LOCK) == len(LOCK_LINES)
     for requirement in LOCK.values():
         assert [specifier.operator for specifier in requirement.specifier] == ["=="], requirement
-        assert not requirement.url and "+" not in str(requirement.specifier), requirement  # no place, no one build
+        # No place, no one build.
+        assert not requirement.url and "+" not in str(requirement.specifier), requirement
     assert not [name for name in LOCK if name.startswith(("nvidia", "triton", "cuda"))]
 
 
@@ -71,18 +76,22 @@ def test_every_machine_gets_the_decord_that_has_a_wheel():
 
 def test_conda_describes_the_same_environment():
     (pip,) = [entry["pip"] for entry in CONDA["dependencies"] if isinstance(entry, dict)]
-    named = dict((entry.split("=") + [""])[:2] for entry in CONDA["dependencies"] if isinstance(entry, str))
+    named = dict((entry.split("=") + [""])[:2] for entry in CONDA["dependencies"]
+                 if isinstance(entry, str))
     extras = ",".join(PROJECT["project"]["optional-dependencies"])
     assert pip == ["-r requirements.lock", f"-e .[{extras}]"]
-    assert set(named) == {"python", "pip", "pytorch-cpu"}  # all else comes from the lock, in one version
+    # All else comes from the lock, in one version.
+    assert set(named) == {"python", "pip", "pytorch-cpu"}
     assert Version(named["pytorch-cpu"]) == pinned("torch")
-    assert Version(named["python"]) in Requirement(f"python{PROJECT['project']['requires-python']}").specifier
+    python = Requirement("python" + PROJECT["project"]["requires-python"])
+    assert Version(named["python"]) in python.specifier
 
 
 def test_importing_the_package_imports_nothing_heavy():
     heavy = ["torch", "transformers", "librosa", "numpy", "seaborn", "av", "decord"]
     code = f"import favor_mini, sys; print([name for name in {heavy} if name in sys.modules])"
-    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
+                           check=True)
     assert found.stdout.strip() == "[]"
 
 
@@ -109,9 +118,11 @@ def test_no_committed_text_names_a_machine_or_a_registry():
     places = r"(?<![\w.~>-])/(?:work|root|home/\w+|Users/\w+|opt/\w+)/\w+"
     hosts = "|".join(re.escape(".".join(parts)) for parts in [
         ("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org"), ("download", "pytorch", "org"),
-        ("debian", "org"), ("conda", "anaconda", "org"), ("crates", "io"), ("proxy", "golang", "org")])
+        ("debian", "org"), ("conda", "anaconda", "org"), ("crates", "io"),
+        ("proxy", "golang", "org")])
     pattern = re.compile(f"{places}|{hosts}")
-    assert pattern.search("see /" + "work/main/x") and pattern.search("https://" + "pypi" + ".org/simple")
+    assert pattern.search("see /" + "work/main/x")
+    assert pattern.search("https://" + "pypi" + ".org/simple")
     found = []
     for name in git_files():
         path = ROOT / name
@@ -121,6 +132,7 @@ def test_no_committed_text_names_a_machine_or_a_registry():
             text = path.read_bytes().decode("utf-8")
         except UnicodeDecodeError:
             continue  # not text
-        text = re.sub(r'"image/png": "[^"]*"', "", text)  # letters of an encoded picture spell whatever they like
+        # Letters of an encoded picture spell whatever they like.
+        text = re.sub(r'"image/png": "[^"]*"', "", text)
         found += [f"{name}: {match.group()}" for match in pattern.finditer(text)]
     assert not found
