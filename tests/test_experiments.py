@@ -51,12 +51,11 @@ def test_the_finding_names_the_split_that_was_scored(name):
 def test_new_runs_are_asked_about_the_test_split(monkeypatch):
     """A clip that chose the recipe must not score a comparison."""
     from favor_mini.lab import diagnose, novel, offsets, run
-    from favor_mini.world.scene import SPLITS, split_of
+    from favor_mini.world.scene import split_of
 
     assert all(split_of(scene.seed) == "test" for scene in novel._scenes(3))
     for module in (diagnose, novel, offsets):
         assert module.SPLIT == run.SPLIT == "test" and not hasattr(module, "validation_rows")
-    assert not set(SPLITS["test"]) & set(SPLITS["validation"][:10])
 
 
 @pytest.fixture
@@ -143,7 +142,7 @@ def test_shipped_results_are_of_the_plan_that_ships(name, tmp_path):
 def test_without_results_the_message_names_the_command(pages_alone, tmp_path, capsys):
     assert shipped_results("attention") is None and "not run for this version yet" in listing()
     assert cli.main(["experiment", "attention", "--out", str(tmp_path / "out")]) == 1
-    assert "make them: favor-mini experiment attention --run" in capsys.readouterr().err
+    assert "Fix: favor-mini experiment attention --run" in capsys.readouterr().err
 
 
 def test_the_finding_is_printed_or_the_command_that_runs_the_experiment(request, capsys):
