@@ -163,7 +163,7 @@ def test_bad_media(read, folder, name, options, says):
     outcome, message = read(path, **options)
     assert outcome == "MediaError", (outcome, message)
     assert any(word in message for word in says.split("|")), message
-    assert (name in message or name == ".") and "To mend it: " in message and "\n" not in message
+    assert (name in message or name == ".") and "Fix: " in message and "\n" not in message
     assert len(message) < 500
 
 
@@ -224,4 +224,4 @@ def test_arrays_are_no_path():
 def test_bad_arrays(arrays, says):
     with pytest.raises(MediaError, match=says) as caught:
         clip_from_arrays(**arrays)
-    assert isinstance(caught.value, ValueError) and "To mend it: " in str(caught.value)
+    assert isinstance(caught.value, ValueError) and "Fix: " in str(caught.value)

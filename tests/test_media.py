@@ -311,7 +311,7 @@ def test_arrays_are_kept_as_they_are():
 
 WATCH = """
 import sys
-from favor_mini.media import iter_clips
+from favor_mini import iter_clips
 
 def peak():  # MiB; getrusage would count the parent process too
     return next(int(line.split()[1]) / 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
