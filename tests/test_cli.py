@@ -122,7 +122,8 @@ def test_wrong_usage_is_2_and_prints_no_result(wrong, capsys):
 @pytest.mark.parametrize("code, expected", [
     ("from favor_mini.apps import cli, doctor; doctor.examine = lambda *_: print('x' * 99); "
      "raise SystemExit(cli.main(['doctor']))", {141}),
-    ("from favor_mini.apps import cli; cli.main(['--help'])", {0, 120, 141})])
+    ("from favor_mini.apps import cli; "
+     "raise SystemExit(cli.main(['--help']))", {141})])
 def test_reader_that_goes_away_is_no_error(code, expected):
     reading, writing = os.pipe()
     os.close(reading)

@@ -34,7 +34,7 @@ FLAT = Parameter(name="*")  # the fields of a dataclass as options
 app = App(name="favor-mini", version=f"favor-mini {__version__}", help_epilogue=EXAMPLES,
           help="Ask an audio-visual language model about a clip, and train it yourself.",
           help_format="plaintext", help_formatter="plain", result_action="return_value",
-          default_parameter=Parameter(negative=()))
+          default_parameter=Parameter(negative=()), suppress_keyboard_interrupt=False)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -55,7 +55,8 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("favor-mini: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of our output closed it, as `head` does
+    except (BrokenPipeError, SystemExit):  # the reader closed our output, as `head` does;
+        # rich, which prints the help, then exits
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except (OSError, ValueError) as error:  # MediaError is a ValueError
