@@ -8,7 +8,7 @@ from pathlib import Path
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path`: renamed to `path` at the end, deleted after an error.
+    """A temporary file near `path`; renamed to `path` at the end, deleted after an error.
 
     Example:
         with atomic_write(path) as temporary:

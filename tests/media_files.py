@@ -1,4 +1,4 @@
-"""Media files for the tests, made as needed: frames that show their number, clicks at known times."""
+"""Media files for the tests: frames that show their number, clicks at known times."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CLICK_TIMES = (0.31, 1.04, 1.77, 2.5, 3.23)
 
 
 def numbered(i: int, size=(64, 64)) -> np.ndarray:
-    """Frame number i < 100, which any codec and any size keep readable: tens in its upper half, ones in the lower."""
+    """Frame number i < 100, readable after any codec and size: tens in the upper half, ones in the lower half."""
     picture = np.full((size[1], size[0], 3), 20 + 24 * (i % 10), np.uint8)
     picture[:size[1] // 2] = 20 + 24 * (i // 10)
     return picture
@@ -24,12 +24,12 @@ def numbers(frames: np.ndarray) -> list[int]:
     height = frames.shape[1]
     rows = frames[:, [height // 4, 3 * height // 4]].astype(float).mean(axis=(2, 3))  # [T, 2]
     digits = np.round((rows - 20) / 24)
-    assert np.abs(rows - 20 - 24 * digits).max() < 5, "these pictures are none of ours"
+    assert np.abs(rows - 20 - 24 * digits).max() < 5, "these frames are not from `numbered`"
     return (digits @ [10, 1]).astype(int).tolist()
 
 
 def clicks(seconds: float, rate: int = RATE, at=CLICK_TIMES) -> np.ndarray:
-    """(samples,) float32: short decaying tones that begin at these times, and nothing between them."""
+    """(samples,) float32: short decaying tones at these times, silence between them."""
     wave = np.zeros(round(seconds * rate), np.float32)
     time = np.arange(round(0.05 * rate)) / rate
     click = (0.7 * np.sin(2 * np.pi * 1500 * time) * np.exp(-80 * time)).astype(np.float32)
@@ -113,7 +113,7 @@ def write_gif(path, levels, milliseconds):
 
 
 def with_cover(mp3: bytes, picture: bytes) -> bytes:
-    """The mp3 with a picture of its cover, as music shops sell it (ID3v2.3)."""
+    """The mp3 with a picture of its cover, as in bought music (ID3v2.3)."""
     body = b"\0image/png\0\3\0" + picture
     frame = b"APIC" + len(body).to_bytes(4, "big") + b"\0\0" + body
     size = bytes((len(frame) >> shift) & 0x7F for shift in (21, 14, 7, 0))

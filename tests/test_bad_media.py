@@ -1,7 +1,7 @@
-"""What cannot be read is refused with one clear MediaError: no crash, no hang, no other exception, no silent nonsense.
+"""A file that cannot be read raises one clear MediaError: no crash, no hang, no other exception, no wrong clip.
 
-Every row is read by another process, which tells what came of it; if it dies or is silent for too long, that row fails
-and a new process takes over.
+Another process reads every row and reports the result. If it dies or does not answer in time, that row fails and a new
+process is started.
 """
 
 import json
@@ -20,7 +20,7 @@ from PIL import Image
 from favor_mini.media.clip import MediaError, clip_from_arrays
 from favor_mini.media.read import iter_clips, read_clip
 
-TIME_LIMIT = 60  # seconds for one row; it takes far below one, but the machine may be busy
+TIME_LIMIT = 60  # seconds for one row; it takes far less than one on an idle machine
 WORKER = """
 import json, sys
 from favor_mini import MediaError, read_clip
@@ -44,7 +44,7 @@ class Reader:
         self.process = None
 
     def __call__(self, path, **options) -> tuple[str, str]:
-        """What came of it ("clip", "MediaError", another exception, "crash", "hang"), and the details."""
+        """The result ("clip", "MediaError", another exception, "crash" or "hang") and its details."""
         if self.process is None:
             self.process = subprocess.Popen([sys.executable, "-c", WORKER], cwd=Path(__file__).parent.parent,
                                             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -170,7 +170,7 @@ def test_bad_media(read, folder, name, options, says):
 @pytest.mark.parametrize("kind", ["mp4", "mkv", "webm", "ts", "wav", "flac", "mp3", "ogg", "m4a",
                                   "gif", "png", "jpg", "bmp"])
 def test_the_good_ones_are_read(read, folder, kind):
-    """Else the rows above would prove nothing."""
+    """Otherwise the rows above would prove nothing."""
     outcome, (num_frames, samples) = read(folder / f"good.{kind}")
     expected = {"gif": (2, 0), "png": (1, 0), "jpg": (1, 0), "bmp": (1, 0)}.get(kind)
     assert outcome == "clip"
@@ -196,14 +196,14 @@ def test_an_unreadable_file(folder, monkeypatch):
         read_clip(folder / "good.mp4")
 
 
-def test_iter_clips_complains_at_once(folder):
+def test_iter_clips_raises_before_the_first_clip(folder):
     with pytest.raises(MediaError, match="truncated"):
         iter_clips(folder / "truncated.mp4", seconds=1.0)
     with pytest.raises(MediaError, match="pieces"):
         iter_clips(folder / "good.mp4", seconds=float("nan"))
 
 
-def test_arrays_are_no_path():
+def test_an_array_is_not_a_path():
     with pytest.raises(MediaError, match="clip_from_arrays"):
         read_clip(np.zeros((2, 4, 4, 3), np.uint8))
 

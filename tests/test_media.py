@@ -1,4 +1,4 @@
-"""A clip shows the right frames and sounds the right clicks, whatever the file: each by value."""
+"""Clips have the right frames and the right sound, by value, for every kind of file."""
 
 import os
 import subprocess
@@ -63,7 +63,7 @@ def test_variable_frame_rate(tmp_path, name):
 
 @pytest.mark.parametrize("degrees, turns", [(90, 1), (180, 2), (270, 3)])
 def test_rotated_pictures_stand_upright(tmp_path, degrees, turns):
-    """As telephones write them; which way is which was held against what ffmpeg's own player shows."""
+    """As phones write them. The direction was compared with what ffplay shows."""
     picture = np.zeros((48, 64, 3), np.uint8)
     picture[:24, :32], picture[:24, 32:], picture[24:, :32] = 250, 170, 90
     write_media(tmp_path / "a.mp4", times=[0, 0.5, 1.0], frames=[picture] * 3, size=(64, 48), rotation=degrees)
@@ -73,7 +73,7 @@ def test_rotated_pictures_stand_upright(tmp_path, degrees, turns):
     assert np.abs(clip.frames[0].astype(int) - expected).mean() < 4
 
 
-def test_what_an_edit_list_cuts_away_is_not_shown(cut_film):
+def test_what_an_edit_list_removes_is_not_shown(cut_film):
     clip = read_clip(cut_film)
     assert numbers(clip.frames) == shown(STEADY, 1.32 + np.arange(6) / 2)
     assert np.allclose(onsets(clip.waveform), [t - 1.32 for t in CLICK_TIMES if t > 1.32], atol=0.005)
@@ -161,7 +161,7 @@ def test_surround_sound_is_the_mean_of_its_channels(tmp_path):
     assert abs(np.abs(wave).max() - np.abs(waves).max() / 6) < 0.03
 
 
-def test_8_khz_sound_beside_a_film(tmp_path):
+def test_a_video_with_8_khz_sound(tmp_path):
     write_media(tmp_path / "a.mkv", times=STEADY, waves=clicks(4, 8000), rate=8000, audio="pcm_s16le")
     clip = read_clip(tmp_path / "a.mkv")
     assert np.allclose(onsets(clip.waveform), CLICK_TIMES, atol=0.005)
@@ -177,12 +177,12 @@ def test_sound_that_begins_late_and_ends_early_is_padded(tmp_path, name, audio):
     assert not clip.waveform[:round(1.1 * RATE)].any() and not clip.waveform[round(2.8 * RATE):].any()
 
 
-def test_the_last_packets_overhang_makes_no_step_of_its_own(film):
+def test_the_end_of_the_last_audio_packet_makes_no_step_of_its_own(film):
     clip = read_clip(film)
     assert clip.duration == pytest.approx(4) and len(clip.frames) == 8 and len(clip.waveform) == 4 * RATE
 
 
-def test_the_cover_of_an_album_is_no_film(tmp_path):
+def test_the_cover_of_an_album_is_not_a_video(tmp_path):
     write_media(tmp_path / "a.mp3", waves=clicks(4, 44100), rate=44100, audio="libmp3lame")
     Image.new("RGB", (64, 64), "red").save(tmp_path / "cover.png")
     sound, cover = (tmp_path / "a.mp3").read_bytes(), (tmp_path / "cover.png").read_bytes()
@@ -284,7 +284,7 @@ def test_pieces_of_a_part(film):
 # Names.
 
 @pytest.mark.parametrize("name", ["clip ünï 猫 🎬.mp4", "a:b.mp4", "100%d #?.mp4", "-i.mp4", "no_suffix"])
-def test_any_name_will_do(film, tmp_path, name, monkeypatch):
+def test_any_file_name_works(film, tmp_path, name, monkeypatch):
     (tmp_path / name).write_bytes(film.read_bytes())
     monkeypatch.chdir(tmp_path)
     expected = read_clip(film)
@@ -295,7 +295,7 @@ def test_any_name_will_do(film, tmp_path, name, monkeypatch):
 
 # Arrays.
 
-def test_arrays_are_kept_as_they_are():
+def test_arrays_are_not_changed():
     frames = np.random.default_rng(0).integers(0, 256, (6, 4, 5, 3), dtype=np.uint8)
     wave = np.linspace(-1, 1, 24000)
     clip = clip_from_arrays(frames=frames, frame_rate=4.0, waveform=wave, sampling_rate=8000)
@@ -327,7 +327,7 @@ print(len(peaks), peaks[len(peaks) // 3], peaks[-1])
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of memory is read from Linux's /proc")
 def test_a_long_film_is_read_piece_by_piece_at_flat_memory(tmp_path):
-    """In the first third (4 minutes of 12) memory may still rise, then it has to stay; all of the sound is 138 MiB."""
+    """Memory may rise in the first third (4 of 12 minutes), not later. The whole sound would be 138 MiB."""
     minutes = 12
     wave = np.tile(clicks(4, 48000), 15 * minutes)
     pictures = (np.full((64, 64, 3), 20 + i % 200, np.uint8) for i in range(minutes * 240))

@@ -1,4 +1,4 @@
-"""Naming: each output query is asked for what its window can tell, and only the connector learns from it."""
+"""Naming: each output query gets words for what its window shows, and only the connector is trained."""
 
 import math
 from dataclasses import replace
@@ -15,7 +15,7 @@ from favor_mini.training.naming import Naming, collate_names, multi_hot
 from favor_mini.world.clauses import FIELDS, clause, query_words
 from favor_mini.world.lessons import NamedClips
 from favor_mini.world.mini import mini_processor
-from favor_mini.world.scene import draw_scene, stretch
+from favor_mini.world.scene import draw_scene, excerpt
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def mini():
     return mini_processor()
 
 
-def told(processor, scene, frames):
+def named_words(processor, scene, frames):
     words, numbers = query_words(scene, processor, frames)
     return [processor.tokenizer.decode(ids) for ids in words], numbers
 
@@ -40,7 +40,7 @@ def test_four_queries_share_a_clause(number, expected):
     assert clause(HAND.moments[number], 0, 10) == expected and len(expected) == FIELDS
 
 
-def test_a_window_is_asked_only_for_what_it_can_tell():
+def test_a_query_gets_words_only_for_what_its_window_shows():
     turn = HAND.moments[5]  # from 5 to 6 s
     assert clause(turn, 0, 5.2) == ["see green ring", "see green ring", "see green ring", "hear"]
     assert clause(turn, 5.8, 8) == ["see ring", "see ring", "see ring", "hear"]  # by now it is white
@@ -50,18 +50,18 @@ def test_a_window_is_asked_only_for_what_it_can_tell():
 
 
 def test_queries_go_through_the_clip_in_time_order(mini):
-    names, numbers = told(mini, HAND, 20)
+    names, numbers = named_words(mini, HAND, 20)
     frames = [0.5, 2, 3, 4.5, 5.5, 7, 8, 9.5]  # at two frames a second, the nearest to 0.625 s, 1.875 s, ...
     assert numbers == [int(t) for t in frames for _ in range(FIELDS)]  # moments of one second each
     assert names[:4] == ["see red circle", "at left", "see red circle", "hear bell"]
-    late = told(mini, HAND, 30)[0]
+    late = named_words(mini, HAND, 30)[0]
     assert late[:32] == names and set(late[32:]) == {"."}
 
 
 def test_another_window_changes_nothing(mini):
     changed = replace(HAND, moments=(*HAND.moments[:7], *(replace(m, heard=None, actors=HAND.moments[0].actors, seen="show")
                                                           for m in HAND.moments[7:])))
-    before, after = told(mini, HAND, 20)[0], told(mini, changed, 20)[0]
+    before, after = named_words(mini, HAND, 20)[0], named_words(mini, changed, 20)[0]
     assert before[:16] == after[:16] and before[16:] != after[16:]
 
 
@@ -73,14 +73,14 @@ def test_every_moment_is_named_by_some_queries(mini):
 
 
 def test_a_stretch_of_a_scene_starts_at_second_0(mini):
-    part = stretch(HAND, 4, 3)
+    part = excerpt(HAND, 4, 3)
     assert [m.start for m in part.moments] == [0, 1, 2] and part.duration == 3
     assert part.moments[1].heard.start - part.moments[1].start == pytest.approx(
         HAND.moments[5].heard.start - HAND.moments[5].start)
-    assert told(mini, part, 16)[0][:4] == ["see drum", "see drum", "see drum", "hear clock"]
+    assert named_words(mini, part, 16)[0][:4] == ["see drum", "see drum", "see drum", "hear clock"]
 
 
-def test_the_loss_is_nothing_where_the_right_words_are_read_and_much_where_others_are():
+def test_the_loss_is_zero_for_the_right_words_and_large_for_others():
     vocabulary, width = 12, 14
     embeddings = torch.nn.Embedding.from_pretrained(10 * torch.eye(vocabulary, width))
     named = multi_hot([[3, 5], [7], [1, 2, 4]], vocabulary)
@@ -97,14 +97,14 @@ def test_the_loss_is_nothing_where_the_right_words_are_read_and_much_where_other
 
     assert loss(target) == pytest.approx(0, abs=1e-4)
     assert loss(target.flip(0)) > 10
-    entropies = (torch.tensor(2.0).log() + torch.tensor(3.0).log()) / 3  # of bags of two, one and three words
+    entropies = (torch.tensor(2.0).log() + torch.tensor(3.0).log()) / 3  # of targets of two, one and three words
     assert loss(0 * target) == pytest.approx((torch.tensor(12.0).log() - entropies + 1).item(), abs=1e-5)
-    beside = torch.zeros_like(target)
-    beside[:, vocabulary:] = 10.0  # what no word tells from another, yet is no word
-    assert loss(target + beside) > 0.5
+    outside = torch.zeros_like(target)
+    outside[:, vocabulary:] = 10.0  # in directions that no word uses
+    assert loss(target + outside) > 0.5
 
 
-def test_only_the_connector_learns_from_it():
+def test_only_the_connector_gets_gradients():
     processor = tiny_processor()
     model = scramble(FavorForConditionalGeneration(tiny_config()))
     model.freeze()

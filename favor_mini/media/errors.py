@@ -1,4 +1,4 @@
-"""The error of files that cannot be read, and the checks of what a caller asks for."""
+"""MediaError, and checks of a caller's arguments."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
