@@ -13,7 +13,8 @@ CLICK_TIMES = (0.31, 1.04, 1.77, 2.5, 3.23)
 
 
 def numbered(i: int, size=(64, 64)) -> np.ndarray:
-    """Frame number i < 100, readable after any codec and size: tens in the upper half, ones in the lower half."""
+    """Frame number i < 100, readable after any codec and size: tens in the upper half, ones in the
+    lower half."""
     picture = np.full((size[1], size[0], 3), 20 + 24 * (i % 10), np.uint8)
     picture[:size[1] // 2] = 20 + 24 * (i // 10)
     return picture
@@ -46,13 +47,17 @@ def onsets(wave: np.ndarray, rate: int = RATE) -> np.ndarray:
     return loud[np.diff(loud, prepend=-1) > 0.1]
 
 
-def write_media(path, *, times=None, frames=None, waves=None, rate=48000, sound_at=0.0, layout="mono", video="libx264",
+def write_media(path, *, times=None, frames=None, waves=None, rate=48000, sound_at=0.0,
+                layout="mono", video="libx264",
                 audio="aac", rotation=0, options=None, size=(64, 64)):
-    """Write a file with frame i on screen from times[i] on, and `waves` (channels, samples) from `sound_at` on."""
+    """Write a file with frame i on screen from times[i] on, and `waves` (channels, samples) from
+    `sound_at` on."""
     with av.open(str(path), "w", options=options or {}) as file:
         base = Fraction(1, 1000)
         if times is not None:
-            settings = {"crf": "12", "g": "12", "bf": "2", "threads": "1"} if video == "libx264" else {"g": "12"}
+            settings = {"g": "12"}
+            if video == "libx264":
+                settings |= {"crf": "12", "bf": "2", "threads": "1"}
             film = file.add_stream(video, rate=25, options=settings)
             film.height, film.width, film.pix_fmt = size[1], size[0], "yuv420p"
             if video == "mpeg4":
@@ -86,7 +91,8 @@ def write_media(path, *, times=None, frames=None, waves=None, rate=48000, sound_
 
 
 def cut(source, path, seconds: float):
-    """What `ffmpeg -ss seconds -c copy` makes: packets from the last key frame on, with an edit list over the rest."""
+    """What `ffmpeg -ss seconds -c copy` makes: packets from the last key frame on, with an edit
+    list over the rest."""
     with av.open(str(source)) as file, av.open(str(path), "w") as copy:
         streams = {stream.index: copy.add_stream_from_template(stream) for stream in file.streams}
         begun = False

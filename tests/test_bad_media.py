@@ -1,7 +1,7 @@
-"""A file that cannot be read raises one clear MediaError: no crash, no hang, no other exception, no wrong clip.
+"""A file that cannot be read raises one clear MediaError: no crash, no hang, no wrong clip.
 
-Another process reads every row and reports the result. If it dies or does not answer in time, that row fails and a new
-process is started.
+Another process reads every row and reports the result. If it dies or does not answer in time, that
+row fails and a new process is started.
 """
 
 import json
@@ -44,9 +44,11 @@ class Reader:
         self.process = None
 
     def __call__(self, path, **options) -> tuple[str, str]:
-        """The result ("clip", "MediaError", another exception, "crash" or "hang") and its details."""
+        """The result ("clip", "MediaError", another exception, "crash" or "hang") and its details.
+        """
         if self.process is None:
-            self.process = subprocess.Popen([sys.executable, "-c", WORKER], cwd=Path(__file__).parent.parent,
+            self.process = subprocess.Popen([sys.executable, "-c", WORKER],
+                                            cwd=Path(__file__).parent.parent,
                                             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                             stderr=subprocess.DEVNULL, bufsize=0)
         self.process.stdin.write(json.dumps([str(path), options]).encode() + b"\n")
@@ -90,10 +92,12 @@ def folder(tmp_path_factory):
                                ("good.webm", "libvpx", "libopus"), ("good.ts", "libx264", "aac"),
                                ("late_index.mp4", "libx264", "aac")):
         options = {"movflags": "+faststart"} if name == "good.mp4" else {}
-        write_media(folder / name, times=times, frames=frames, waves=wave, video=video, audio=audio, size=(128, 96),
+        write_media(folder / name, times=times, frames=frames, waves=wave, video=video,
+                    audio=audio, size=(128, 96),
                     options=options)
     write_media(folder / "silent.mp4", times=times[:10])
-    for name, audio in (("good.wav", "pcm_s16le"), ("good.flac", "flac"), ("good.mp3", "libmp3lame"),
+    for name, audio in (("good.wav", "pcm_s16le"), ("good.flac", "flac"),
+                        ("good.mp3", "libmp3lame"),
                         ("good.ogg", "libopus"), ("good.m4a", "aac")):
         write_media(folder / name, waves=wave, audio=audio)
     write_gif(folder / "good.gif", range(20, 120, 10), 100)
@@ -103,11 +107,13 @@ def folder(tmp_path_factory):
         kind = good.name.removeprefix("good.")
         content = good.read_bytes()
         (folder / f"truncated.{kind}").write_bytes(content[:len(content) // 2])
-        (folder / f"garbled.{kind}").write_bytes(garbled(content, 0.5, max(400, len(content) // 15)))
+        noise = garbled(content, 0.5, max(400, len(content) // 15))
+        (folder / f"garbled.{kind}").write_bytes(noise)
     good = (folder / "good.mp4").read_bytes()
     (folder / "last_bytes_missing.mp4").write_bytes(good[:-50])
     (folder / "only_the_beginning.mp4").write_bytes(good[:300])
-    (folder / "middle_zeroed.mp4").write_bytes(good[:len(good) // 2] + bytes(8000) + good[len(good) // 2 + 8000:])
+    middle = len(good) // 2
+    (folder / "middle_zeroed.mp4").write_bytes(good[:middle] + bytes(8000) + good[middle + 8000:])
     (folder / "empty.mp4").write_bytes(b"")
     (folder / "zeros.mp4").write_bytes(bytes(100_000))
     (folder / "noise.mp4").write_bytes(rng.bytes(100_000))
@@ -117,7 +123,8 @@ def folder(tmp_path_factory):
     (folder / "page.mp4").write_text("<!DOCTYPE html><html><body>404, not found</body></html>")
     (folder / "subtitles.srt").write_text("1\n00:00:01,000 --> 00:00:02,000\nHello\n\n")
     (folder / "list.ffconcat").write_text("ffconcat version 1.0\nfile good.mp4\n")
-    (folder / "list.m3u8").write_text("#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:3,\ngood.ts\n#EXT-X-ENDLIST\n")
+    (folder / "list.m3u8").write_text(
+        "#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:3,\ngood.ts\n#EXT-X-ENDLIST\n")
     soundfile.write(folder / "no_samples.wav", np.zeros(0), RATE)
     (folder / "folder.mp4").mkdir()
     os.mkfifo(folder / "pipe.mp4")
@@ -128,36 +135,48 @@ ROWS = [
     ("missing.mp4", {}, "no such file"), ("god.mp4", {}, 'did you mean "good.mp4"'),
     ("nowhere/a.mp4", {}, "no such file"), ("folder.mp4", {}, "folder"), (".", {}, "folder"),
     ("pipe.mp4", {}, "pipe"), ("empty.mp4", {}, "empty"),
-    ("zeros.mp4", {}, "not a media file"), ("noise.mp4", {}, "not a media file"), ("text.mp4", {}, "not a media file"),
-    ("text.txt", {}, "not a media file"), ("text.wav", {}, "not a media file"), ("text.py", {}, "not a media file"),
+    ("zeros.mp4", {}, "not a media file"), ("noise.mp4", {}, "not a media file"),
+    ("text.mp4", {}, "not a media file"),
+    ("text.txt", {}, "not a media file"), ("text.wav", {}, "not a media file"),
+    ("text.py", {}, "not a media file"),
     ("page.html", {}, "not a media file"), ("page.mp4", {}, "not a media file"),
-    ("subtitles.srt", {}, "neither a picture nor a sound is in it"), ("list.ffconcat", {}, "not a media file"),
-    ("list.m3u8", {}, "not a media file"), ("no_samples.wav", {}, "neither|zero length|not a media"),
+    ("subtitles.srt", {}, "neither a picture nor a sound is in it"),
+    ("list.ffconcat", {}, "not a media file"),
+    ("list.m3u8", {}, "not a media file"),
+    ("no_samples.wav", {}, "neither|zero length|not a media"),
     *((f"truncated.{kind}", {}, "truncated|damaged") for kind in (
-        "mp4", "mkv", "webm", "wav", "flac", "mp3", "ogg", "m4a", "gif", "png", "jpg", "bmp", "late_index.mp4")),
+        "mp4", "mkv", "webm", "wav", "flac", "mp3", "ogg", "m4a", "gif", "png", "jpg", "bmp",
+        "late_index.mp4")),
     ("last_bytes_missing.mp4", {}, "truncated"), ("only_the_beginning.mp4", {}, "cut off"),
     *((f"garbled.{kind}", {}, "damaged|read") for kind in (
         "mp4", "mkv", "webm", "ts", "flac", "mp3", "ogg", "m4a", "png", "late_index.mp4")),
     ("middle_zeroed.mp4", {}, "damaged"),
-    ("good.mp3", {"require": ["video"]}, "no picture"), ("good.wav", {"require": "video"}, "no picture"),
-    ("silent.mp4", {"require": ["video", "audio"]}, "no sound"), ("good.png", {"require": ["audio"]}, "no sound"),
+    ("good.mp3", {"require": ["video"]}, "no picture"),
+    ("good.wav", {"require": "video"}, "no picture"),
+    ("silent.mp4", {"require": ["video", "audio"]}, "no sound"),
+    ("good.png", {"require": ["audio"]}, "no sound"),
     ("good.mp4", {"require": ["smell"]}, "smell"),
-    ("good.mp4", {"start": 2, "end": 1}, "not before"), ("good.mp4", {"start": 1, "end": 1}, "not before"),
+    ("good.mp4", {"start": 2, "end": 1}, "not before"),
+    ("good.mp4", {"start": 1, "end": 1}, "not before"),
     ("good.mp4", {"start": 3.0}, "beyond its end"), ("good.mp4", {"start": 100}, "beyond its end"),
-    ("good.mp4", {"end": 3.5}, "beyond its end"), ("good.wav", {"start": 5, "end": 6}, "beyond its end"),
+    ("good.mp4", {"end": 3.5}, "beyond its end"),
+    ("good.wav", {"start": 5, "end": 6}, "beyond its end"),
     ("good.png", {"start": 5}, "beyond its end"), ("good.mp4", {"start": -1}, "start=-1"),
-    ("good.mp4", {"start": float("nan")}, "start=nan"), ("good.mp4", {"end": float("inf")}, "end=inf"),
+    ("good.mp4", {"start": float("nan")}, "start=nan"),
+    ("good.mp4", {"end": float("inf")}, "end=inf"),
     ("good.mp4", {"end": "2"}, "end='2'"),
     *(("good.mp4", {"frame_rate": value}, "frame_rate")
       for value in (0, -2, float("nan"), float("inf"), "2", None, 1e9, True)),
-    *(("good.mp4", {"sampling_rate": value}, "sampling_rate") for value in (0, -1, 16000.5, "16000", None, 10**12)),
+    *(("good.mp4", {"sampling_rate": value}, "sampling_rate")
+      for value in (0, -1, 16000.5, "16000", None, 10**12)),
     *(("good.mp4", {"image_size": value}, "image_size") for value in (0, -8, 2.5, "64", [64, 64])),
     ("good.mp4", {"image_size": 16000, "frame_rate": 100}, "do not fit into memory"),
     ("https://example.org/a.mp4", {}, "address"),
 ]
 
 
-@pytest.mark.parametrize("name, options, says", ROWS, ids=[f"{name}-{options}" for name, options, _ in ROWS])
+@pytest.mark.parametrize("name, options, says", ROWS,
+                         ids=[f"{name}-{options}" for name, options, _ in ROWS])
 def test_bad_media(read, folder, name, options, says):
     path = name if "://" in name else folder / name
     outcome, message = read(path, **options)
@@ -177,7 +196,8 @@ def test_the_good_ones_are_read(read, folder, kind):
     assert (num_frames, samples) == expected if expected else abs(samples - 3 * RATE) < 0.05 * RATE
 
 
-@pytest.mark.parametrize("kind", ["mp4", "mkv", "webm", "ts", "flac", "mp3", "ogg", "gif", "png", "jpg", "bmp"])
+@pytest.mark.parametrize("kind", ["mp4", "mkv", "webm", "ts", "flac", "mp3", "ogg", "gif", "png",
+                                  "jpg", "bmp"])
 def test_any_damage_ends_in_a_clip_or_a_media_error(read, folder, tmp_path, kind):
     """Random bytes at random places, the header among them."""
     content = (folder / f"good.{kind}").read_bytes()

@@ -1,4 +1,5 @@
-"""Cache keys: an edit of what decides a result changes the key, an edit of comments or docstrings does not."""
+"""Cache keys: an edit of what decides a result changes the key, an edit of comments or docstrings
+does not."""
 
 import shutil
 from types import SimpleNamespace
@@ -14,7 +15,12 @@ MODULES = {
     "top.py": "from .middle.user import f\n",
     "middle/__init__.py": "from . import registered\n",
     "middle/registered.py": "VALUE = 1\n",
-    "middle/user.py": "from ..base import a\ndef f():\n    from ..lazy import b\n    return a + b\n",
+    "middle/user.py": """
+from ..base import a
+def f():
+    from ..lazy import b
+    return a + b
+""",
     "middle/other.py": "VALUE = 1\n",
     "base.py": '''"""Module docstring."""
 import math
@@ -41,7 +47,8 @@ def a(x):
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """A small package in place of favor_mini; `package.edit` changes a text in a file, `package.key` is `top`'s key."""
+    """A small package in place of favor_mini; `package.edit` changes a text in a file,
+    `package.key` is `top`'s key."""
     root = tmp_path / "favor_mini"
     for name, text in MODULES.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -157,12 +164,14 @@ def copied(tmp_path, monkeypatch):
     ("media/clip.py", "astype(np.float32)", "astype(np.float64)", True),  # clip_from_arrays
     ("world/pictures.py", "np.uint8", "np.uint16", True),
     ("processor.py", "Turns clips and questions into batches", "Makes batches", False),
-    ("model.py", "import torch\n", "import torch\nX = 1\n", False),  # only `encode` counts, see feature_key
+    # only `encode` counts, see feature_key
+    ("model.py", "import torch\n", "import torch\nX = 1\n", False),
     ("aveb/run.py", "import", "import sys, ", False),
 ])
 def test_the_key_of_scenes_features_depends_on_processor_encoders_and_media(
         copied, model, processor, file, old, new, changes):
-    """On earlier code the key left out processor, encoders and media: an edited mel() gave the features of the old one."""
+    """On earlier code the key left out processor, encoders and media: an edited mel() gave the
+    features of the old one."""
     from favor_mini.data.features import feature_key
     from favor_mini.world.rows import scene_code
 
@@ -176,7 +185,8 @@ def test_the_key_of_scenes_features_depends_on_processor_encoders_and_media(
     assert (key() != before) == changes
 
 
-def test_the_key_of_features_depends_on_weights_settings_libraries_and_replaced_methods(model, processor, monkeypatch):
+def test_the_key_of_features_depends_on_weights_settings_libraries_and_replaced_methods(
+        model, processor, monkeypatch):
     from favor_mini.data.features import feature_key
 
     found = [feature_key(model, processor)]

@@ -11,12 +11,14 @@ from favor_mini.machine import has_fast_bf16, machine, peak_memory
 def test_bfloat16_that_a_gpu_emulates_is_not_fast(monkeypatch, native):
     """A T4 emulates bfloat16. On earlier code that counted as support."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: native or including_emulation)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported",
+                        lambda including_emulation=True: native or including_emulation)
     assert has_fast_bf16() == native
 
 
 @pytest.mark.parametrize("capabilities, fast", [
-    ({"avx512_bf16": True}, True), ({"amx_bf16": True}, True), ({"avx512_f": True, "amx_bf16": False}, False), ({}, False)])
+    ({"avx512_bf16": True}, True), ({"amx_bf16": True}, True),
+    ({"avx512_f": True, "amx_bf16": False}, False), ({}, False)])
 def test_bfloat16_on_a_cpu_needs_its_instructions(monkeypatch, capabilities, fast):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)

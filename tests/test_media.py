@@ -8,7 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from media_files import CLICK_TIMES, RATE, clicks, cut, garbled, numbers, onsets, with_cover, write_gif, write_media
+from media_files import (
+    CLICK_TIMES,
+    RATE,
+    clicks,
+    cut,
+    garbled,
+    numbers,
+    onsets,
+    with_cover,
+    write_gif,
+    write_media,
+)
 from PIL import Image
 
 from favor_mini.media.clip import MediaError, clip_from_arrays
@@ -25,7 +36,8 @@ def shown(times, moments):
 @pytest.fixture(scope="module")
 def film(tmp_path_factory):
     path = tmp_path_factory.mktemp("film") / "film.mp4"
-    return write_media(path, times=STEADY, waves=clicks(4, 48000), options={"movflags": "+faststart"})
+    return write_media(path, times=STEADY, waves=clicks(4, 48000),
+                       options={"movflags": "+faststart"})
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +48,10 @@ def cut_film(film):
 
 # Frames.
 
-@pytest.mark.parametrize("name, video", [("a.mp4", "libx264"), ("a.mov", "libx264"), ("a.mkv", "libx264"),
-                                         ("a.ts", "libx264"), ("a.webm", "libvpx"), ("a.avi", "mpeg4")])
+@pytest.mark.parametrize("name, video", [("a.mp4", "libx264"), ("a.mov", "libx264"),
+                                         ("a.mkv", "libx264"),
+                                         ("a.ts", "libx264"), ("a.webm", "libvpx"),
+                                         ("a.avi", "mpeg4")])
 @pytest.mark.parametrize("frame_rate", [2.0, 7.0])
 def test_frame_k_is_the_one_on_screen_then(tmp_path, name, video, frame_rate):
     write_media(tmp_path / name, times=STEADY, video=video)
@@ -46,7 +60,8 @@ def test_frame_k_is_the_one_on_screen_then(tmp_path, name, video, frame_rate):
     assert clip.frames.dtype == np.uint8 and clip.frames.shape == (len(moments), 64, 64, 3)
     assert numbers(clip.frames) == shown(STEADY, moments)
     assert np.allclose(clip.frame_times, STEADY[shown(STEADY, moments)], atol=1e-3)
-    assert clip.missing == ("audio",) and clip.waveform.shape == (0,) and clip.source == str(tmp_path / name)
+    assert clip.missing == ("audio",) and clip.waveform.shape == (0,)
+    assert clip.source == str(tmp_path / name)
     assert abs(clip.duration - 4) < 1e-3
 
 
@@ -66,7 +81,8 @@ def test_rotated_pictures_stand_upright(tmp_path, degrees, turns):
     """As phones write them. The direction was compared with what ffplay shows."""
     picture = np.zeros((48, 64, 3), np.uint8)
     picture[:24, :32], picture[:24, 32:], picture[24:, :32] = 250, 170, 90
-    write_media(tmp_path / "a.mp4", times=[0, 0.5, 1.0], frames=[picture] * 3, size=(64, 48), rotation=degrees)
+    write_media(tmp_path / "a.mp4", times=[0, 0.5, 1.0], frames=[picture] * 3, size=(64, 48),
+                rotation=degrees)
     clip = read_clip(tmp_path / "a.mp4")
     expected = np.rot90(picture, turns)
     assert clip.frames.shape[1:] == expected.shape
@@ -76,23 +92,27 @@ def test_rotated_pictures_stand_upright(tmp_path, degrees, turns):
 def test_what_an_edit_list_removes_is_not_shown(cut_film):
     clip = read_clip(cut_film)
     assert numbers(clip.frames) == shown(STEADY, 1.32 + np.arange(6) / 2)
-    assert np.allclose(onsets(clip.waveform), [t - 1.32 for t in CLICK_TIMES if t > 1.32], atol=0.005)
+    assert np.allclose(onsets(clip.waveform), [t - 1.32 for t in CLICK_TIMES if t > 1.32],
+                       atol=0.005)
 
 
 def test_gif(tmp_path):
-    write_gif(tmp_path / "a.gif", range(20, 120, 10), [100, 300, 100, 700, 200, 50, 50, 400, 100, 100])
+    write_gif(tmp_path / "a.gif", range(20, 120, 10),
+              [100, 300, 100, 700, 200, 50, 50, 400, 100, 100])
     clip = read_clip(tmp_path / "a.gif", frame_rate=10)
     begins = np.cumsum([0, 0.1, 0.3, 0.1, 0.7, 0.2, 0.05, 0.05, 0.4, 0.1])
     moments = np.arange(21) / 10
     assert clip.frames.shape == (21, 24, 32, 3) and clip.missing == ("audio",)
     assert clip.frames[:, 5, 5, 0].tolist() == [20 + 10 * i for i in shown(begins, moments)]
-    assert np.array_equal(read_clip(tmp_path / "a.gif", frame_rate=10, start=1.5).frames, clip.frames[15:])
+    assert np.array_equal(read_clip(tmp_path / "a.gif", frame_rate=10, start=1.5).frames,
+                          clip.frames[15:])
 
 
 def test_one_frame(tmp_path):
     write_media(tmp_path / "a.mp4", times=[0.0])
     clip = read_clip(tmp_path / "a.mp4")
-    assert clip.frames.shape == (1, 64, 64, 3) and numbers(clip.frames) == [0] and clip.frame_times.tolist() == [0]
+    assert clip.frames.shape == (1, 64, 64, 3) and numbers(clip.frames) == [0]
+    assert clip.frame_times.tolist() == [0]
 
 
 def test_a_late_film_shows_its_first_picture_until_it_begins(tmp_path):
@@ -108,14 +128,16 @@ def test_frames_end_where_the_pictures_end(tmp_path):
     clip = read_clip(tmp_path / "a.mp4")
     assert len(clip.frames) == 4 and abs(len(clip.waveform) / RATE - 4) < 0.03
     later = read_clip(tmp_path / "a.mp4", start=2.5, end=3.5)
-    assert later.frames.shape == (0, 64, 64, 3) and later.missing == () and len(later.waveform) == RATE
+    assert later.frames.shape == (0, 64, 64, 3) and later.missing == ()
+    assert len(later.waveform) == RATE
 
 
 @pytest.mark.parametrize("which", ["film", "cut_film"])
 def test_image_size_makes_squares_that_keep_the_mean(which, request, tmp_path):
     path = request.getfixturevalue(which)
     whole, small = read_clip(path), read_clip(path, image_size=16)
-    assert small.frames.shape == (len(whole.frames), 16, 16, 3) and numbers(small.frames) == numbers(whole.frames)
+    assert small.frames.shape == (len(whole.frames), 16, 16, 3)
+    assert numbers(small.frames) == numbers(whole.frames)
     assert read_clip(path, image_size=96).frames.shape[1:3] == (96, 96)
     board = (np.indices((64, 48)).sum(axis=0) % 2 * 255).astype(np.uint8)  # no pixel of it is grey
     Image.fromarray(board).save(tmp_path / "board.png")
@@ -127,17 +149,22 @@ def test_image_size_makes_squares_that_keep_the_mean(which, request, tmp_path):
 
 @pytest.mark.parametrize("name, rate, audio", [
     ("a.wav", 8000, "pcm_s16le"), ("a.wav", 44100, "pcm_s24le"), ("a.wav", 48000, "pcm_f32le"),
-    ("a.wav", 22050, "pcm_u8"), ("a.flac", 44100, "flac"), ("a.mp3", 44100, "libmp3lame"), ("a.ogg", 48000, "libopus"),
-    ("a.opus", 24000, "libopus"), ("a.m4a", 16000, "aac"), ("a.webm", 48000, "libopus"), ("a.mkv", 44100, "flac")])
+    ("a.wav", 22050, "pcm_u8"), ("a.flac", 44100, "flac"), ("a.mp3", 44100, "libmp3lame"),
+    ("a.ogg", 48000, "libopus"),
+    ("a.opus", 24000, "libopus"), ("a.m4a", 16000, "aac"), ("a.webm", 48000, "libopus"),
+    ("a.mkv", 44100, "flac")])
 def test_clicks_are_heard_when_they_sound(tmp_path, name, rate, audio):
     wave = clicks(4, rate)
     write_media(tmp_path / name, waves=wave, rate=rate, audio=audio)
     clip = read_clip(tmp_path / name)
-    assert clip.waveform.dtype == np.float32 and clip.waveform.ndim == 1 and clip.sampling_rate == RATE
+    assert clip.waveform.dtype == np.float32 and clip.waveform.ndim == 1
+    assert clip.sampling_rate == RATE
     assert np.allclose(onsets(clip.waveform), CLICK_TIMES, atol=0.005)
     assert abs(np.abs(clip.waveform).max() - np.abs(wave).max()) < 0.08
-    assert abs(len(clip.waveform) - 4 * RATE) < 0.03 * RATE and len(clip.waveform) == round(clip.duration * RATE)
-    assert clip.missing == ("video",) and clip.frames.shape == (0, 0, 0, 3) and clip.frame_times.shape == (0,)
+    assert abs(len(clip.waveform) - 4 * RATE) < 0.03 * RATE
+    assert len(clip.waveform) == round(clip.duration * RATE)
+    assert clip.missing == ("video",) and clip.frames.shape == (0, 0, 0, 3)
+    assert clip.frame_times.shape == (0,)
 
 
 @pytest.mark.parametrize("sampling_rate", [8000, 16000, 44100])
@@ -162,7 +189,8 @@ def test_surround_sound_is_the_mean_of_its_channels(tmp_path):
 
 
 def test_a_video_with_8_khz_sound(tmp_path):
-    write_media(tmp_path / "a.mkv", times=STEADY, waves=clicks(4, 8000), rate=8000, audio="pcm_s16le")
+    write_media(tmp_path / "a.mkv", times=STEADY, waves=clicks(4, 8000), rate=8000,
+                audio="pcm_s16le")
     clip = read_clip(tmp_path / "a.mkv")
     assert np.allclose(onsets(clip.waveform), CLICK_TIMES, atol=0.005)
     assert numbers(clip.frames) == shown(STEADY, np.arange(8) / 2)
@@ -174,12 +202,14 @@ def test_sound_that_begins_late_and_ends_early_is_padded(tmp_path, name, audio):
     clip = read_clip(tmp_path / name)
     assert abs(len(clip.waveform) - 4 * RATE) <= 0.01 * RATE
     assert np.allclose(onsets(clip.waveform), [1.2 + t for t in CLICK_TIMES[:2]], atol=0.005)
-    assert not clip.waveform[:round(1.1 * RATE)].any() and not clip.waveform[round(2.8 * RATE):].any()
+    assert not clip.waveform[:round(1.1 * RATE)].any()
+    assert not clip.waveform[round(2.8 * RATE):].any()
 
 
 def test_the_end_of_the_last_audio_packet_makes_no_step_of_its_own(film):
     clip = read_clip(film)
-    assert clip.duration == pytest.approx(4) and len(clip.frames) == 8 and len(clip.waveform) == 4 * RATE
+    assert clip.duration == pytest.approx(4) and len(clip.frames) == 8
+    assert len(clip.waveform) == 4 * RATE
 
 
 def test_the_cover_of_an_album_is_not_a_video(tmp_path):
@@ -203,7 +233,8 @@ def test_still_images(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera lay on its side: turn by a quarter, clockwise
     image.save(tmp_path / "turned.jpg", quality=95, subsampling=0, exif=exif)
-    for name, expected in (("a.png", picture), ("a.jpg", picture), ("turned.jpg", np.rot90(picture, -1))):
+    for name, expected in (("a.png", picture), ("a.jpg", picture),
+                           ("turned.jpg", np.rot90(picture, -1))):
         clip = read_clip(tmp_path / name)
         assert clip.frames.shape == (1, *expected.shape) and clip.frame_times.tolist() == [0]
         assert clip.missing == ("audio",)
@@ -223,7 +254,8 @@ def test_transparent_grey_and_deep_images(tmp_path):
 
 # Parts of a file.
 
-@pytest.mark.parametrize("start, end", [(0, 1.5), (0.5, 2), (2.5, None), (1, 3.25), (3.5, 4), (3, 3.1)])
+@pytest.mark.parametrize("start, end", [(0, 1.5), (0.5, 2), (2.5, None), (1, 3.25), (3.5, 4),
+                                        (3, 3.1)])
 @pytest.mark.parametrize("which", ["film", "cut_film"])
 def test_a_part_is_a_slice_of_the_whole(which, start, end, request):
     path = request.getfixturevalue(which)
@@ -240,15 +272,19 @@ def test_a_part_is_a_slice_of_the_whole(which, start, end, request):
     assert np.abs(part.waveform - sound).max() < 1e-3 and part.start == start
 
 
-@pytest.mark.parametrize("name, rate, audio", [("a.wav", 44100, "pcm_s16le"), ("a.flac", 22050, "flac"),
-                                               ("a.mp3", 44100, "libmp3lame"), ("a.ogg", 48000, "libopus"),
+@pytest.mark.parametrize("name, rate, audio", [("a.wav", 44100, "pcm_s16le"),
+                                               ("a.flac", 22050, "flac"),
+                                               ("a.mp3", 44100, "libmp3lame"),
+                                               ("a.ogg", 48000, "libopus"),
                                                ("a.m4a", 44100, "aac")])
 def test_a_part_of_a_sound_is_a_slice_of_the_whole(tmp_path, name, rate, audio):
     wave = np.random.default_rng(0).standard_normal(12 * rate).cumsum()
-    wave = (0.5 * (wave - wave.mean()) / np.abs(wave - wave.mean()).max()).astype(np.float32) + clicks(12, rate) / 4
+    wave = wave - wave.mean()
+    wave = (0.5 * wave / np.abs(wave).max()).astype(np.float32) + clicks(12, rate) / 4
     write_media(tmp_path / name, waves=wave, rate=rate, audio=audio)
     whole = read_clip(tmp_path / name).waveform
-    noise = 0.02 if audio == "aac" else 2e-3  # AAC lets its decoder invent noise, other noise each time
+    # AAC lets its decoder invent noise, other noise each time
+    noise = 0.02 if audio == "aac" else 2e-3
     for start, end in ((0, 1), (4.3, 4.9), (7.77, 11.3), (9, 12)):
         part = read_clip(tmp_path / name, start=start, end=end).waveform
         assert len(part) == round(end * RATE) - round(start * RATE) or end == 12
@@ -276,21 +312,24 @@ def test_pieces_make_the_whole(which, request):
 
 def test_pieces_of_a_part(film):
     pieces = list(iter_clips(film, seconds=1.0, start=0.5, end=2.75))
-    assert [(p.start, p.duration, len(p.frames)) for p in pieces] == [(0.5, 1, 2), (1.5, 1, 2), (2.5, 0.25, 1)]
+    assert [(p.start, p.duration, len(p.frames)) for p in pieces] == [(0.5, 1, 2), (1.5, 1, 2),
+                                                                      (2.5, 0.25, 1)]
     with pytest.raises(MediaError, match="pieces"):
         iter_clips(film, seconds=0)
 
 
 # Names.
 
-@pytest.mark.parametrize("name", ["clip ünï 猫 🎬.mp4", "a:b.mp4", "100%d #?.mp4", "-i.mp4", "no_suffix"])
+@pytest.mark.parametrize("name", ["clip ünï 猫 🎬.mp4", "a:b.mp4", "100%d #?.mp4", "-i.mp4",
+                                  "no_suffix"])
 def test_any_file_name_works(film, tmp_path, name, monkeypatch):
     (tmp_path / name).write_bytes(film.read_bytes())
     monkeypatch.chdir(tmp_path)
     expected = read_clip(film)
     for path in (tmp_path / name, name, os.fsencode(tmp_path / name)):
         clip = read_clip(path)
-        assert np.array_equal(clip.frames, expected.frames) and np.array_equal(clip.waveform, expected.waveform)
+        assert np.array_equal(clip.frames, expected.frames)
+        assert np.array_equal(clip.waveform, expected.waveform)
 
 
 # Arrays.
@@ -299,12 +338,15 @@ def test_arrays_are_not_changed():
     frames = np.random.default_rng(0).integers(0, 256, (6, 4, 5, 3), dtype=np.uint8)
     wave = np.linspace(-1, 1, 24000)
     clip = clip_from_arrays(frames=frames, frame_rate=4.0, waveform=wave, sampling_rate=8000)
-    assert np.array_equal(clip.frames, frames) and clip.frame_times.tolist() == [0, 0.25, 0.5, 0.75, 1, 1.25]
-    assert clip.waveform.dtype == np.float32 and np.allclose(clip.waveform, wave) and clip.sampling_rate == 8000
+    assert np.array_equal(clip.frames, frames)
+    assert clip.frame_times.tolist() == [0, 0.25, 0.5, 0.75, 1, 1.25]
+    assert clip.waveform.dtype == np.float32 and np.allclose(clip.waveform, wave)
+    assert clip.sampling_rate == 8000
     assert clip.duration == 3 and clip.missing == () and clip.source == "arrays"
     assert clip_from_arrays(frames=frames).missing == ("audio",)
     silent = clip_from_arrays(waveform=wave)
-    assert silent.missing == ("video",) and silent.frames.shape == (0, 0, 0, 3) and silent.duration == 1.5
+    assert silent.missing == ("video",) and silent.frames.shape == (0, 0, 0, 3)
+    assert silent.duration == 1.5
 
 
 # Long files.
@@ -314,7 +356,8 @@ import sys
 from favor_mini import iter_clips
 
 def peak():  # MiB; getrusage would count the parent process too
-    return next(int(line.split()[1]) / 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
+    return next(int(line.split()[1]) / 1024 for line in open("/proc/self/status")
+                if line.startswith("VmHWM"))
 
 peaks = []
 for clip in iter_clips(sys.argv[1], seconds=10, image_size=32):
@@ -325,15 +368,18 @@ print(len(peaks), peaks[len(peaks) // 3], peaks[-1])
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of memory is read from Linux's /proc")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(),
+                    reason="the peak of memory is read from Linux's /proc")
 def test_a_long_film_is_read_piece_by_piece_at_flat_memory(tmp_path):
-    """Memory may rise in the first third (4 of 12 minutes), not later. The whole sound would be 138 MiB."""
+    """Memory may rise in the first third (4 of 12 minutes), not later. The whole sound would be 138
+    MiB."""
     minutes = 12
     wave = np.tile(clicks(4, 48000), 15 * minutes)
     pictures = (np.full((64, 64, 3), 20 + i % 200, np.uint8) for i in range(minutes * 240))
     from favor_mini.world.video import write_video
     write_video(tmp_path / "long.mp4", pictures, 4, wave, sampling_rate=48000)
-    result = subprocess.run([sys.executable, "-c", WATCH, str(tmp_path / "long.mp4")], capture_output=True, text=True,
+    result = subprocess.run([sys.executable, "-c", WATCH, str(tmp_path / "long.mp4")],
+                            capture_output=True, text=True,
                             timeout=300, cwd=Path(__file__).parent.parent)
     assert result.returncode == 0, result.stderr
     pieces, early, late = map(float, result.stdout.split())

@@ -1,4 +1,5 @@
-"""Naming: each output query gets words for what its window shows, and only the connector is trained."""
+"""Naming: each output query gets words for what its window shows, and only the connector is
+trained."""
 
 import math
 from dataclasses import replace
@@ -43,7 +44,8 @@ def test_four_queries_share_a_clause(number, expected):
 def test_a_query_gets_words_only_for_what_its_window_shows():
     turn = HAND.moments[5]  # from 5 to 6 s
     assert clause(turn, 0, 5.2) == ["see green ring", "see green ring", "see green ring", "hear"]
-    assert clause(turn, 5.8, 8) == ["see ring", "see ring", "see ring", "hear"]  # by now it is white
+    # by now it is white
+    assert clause(turn, 5.8, 8) == ["see ring", "see ring", "see ring", "hear"]
     hit = HAND.moments[6]
     assert clause(hit, 6.9, 8)[:3] == ["see purple heart"] * 3
     assert clause(None, 0, 5) == ["."] * FIELDS
@@ -51,7 +53,8 @@ def test_a_query_gets_words_only_for_what_its_window_shows():
 
 def test_queries_go_through_the_clip_in_time_order(mini):
     names, numbers = named_words(mini, HAND, 20)
-    frames = [0.5, 2, 3, 4.5, 5.5, 7, 8, 9.5]  # at two frames a second, the nearest to 0.625 s, 1.875 s, ...
+    # at two frames a second, the nearest to 0.625 s, 1.875 s, ...
+    frames = [0.5, 2, 3, 4.5, 5.5, 7, 8, 9.5]
     assert numbers == [int(t) for t in frames for _ in range(FIELDS)]  # moments of one second each
     assert names[:4] == ["see red circle", "at left", "see red circle", "hear bell"]
     late = named_words(mini, HAND, 30)[0]
@@ -59,8 +62,9 @@ def test_queries_go_through_the_clip_in_time_order(mini):
 
 
 def test_another_window_changes_nothing(mini):
-    changed = replace(HAND, moments=(*HAND.moments[:7], *(replace(m, heard=None, actors=HAND.moments[0].actors, seen="show")
-                                                          for m in HAND.moments[7:])))
+    others = [replace(m, heard=None, actors=HAND.moments[0].actors, seen="show")
+              for m in HAND.moments[7:]]
+    changed = replace(HAND, moments=(*HAND.moments[:7], *others))
     before, after = named_words(mini, HAND, 20)[0], named_words(mini, changed, 20)[0]
     assert before[:16] == after[:16] and before[16:] != after[16:]
 
@@ -91,14 +95,18 @@ def test_the_loss_is_zero_for_the_right_words_and_large_for_others():
             return read[None], torch.randn(1, 1, 3, 4), torch.ones(1, 1, dtype=torch.bool), None
 
         model = torch.nn.Module()
-        model.prepare, model.language_model = prepare, SimpleNamespace(get_input_embeddings=lambda: embeddings)
-        model.config = SimpleNamespace(placeholder_id=6, diversity_weight=0.0, diversity="mean_cosine")
+        model.prepare = prepare
+        model.language_model = SimpleNamespace(get_input_embeddings=lambda: embeddings)
+        model.config = SimpleNamespace(placeholder_id=6, diversity_weight=0.0,
+                                       diversity="mean_cosine")
         return Naming(model)(torch.tensor([[6, 6, 6]]), named)["loss"].item()
 
     assert loss(target) == pytest.approx(0, abs=1e-4)
     assert loss(target.flip(0)) > 10
-    entropies = (torch.tensor(2.0).log() + torch.tensor(3.0).log()) / 3  # of targets of two, one and three words
-    assert loss(0 * target) == pytest.approx((torch.tensor(12.0).log() - entropies + 1).item(), abs=1e-5)
+    # of targets of two, one and three words
+    entropies = (torch.tensor(2.0).log() + torch.tensor(3.0).log()) / 3
+    assert loss(0 * target) == pytest.approx((torch.tensor(12.0).log() - entropies + 1).item(),
+                                             abs=1e-5)
     outside = torch.zeros_like(target)
     outside[:, vocabulary:] = 10.0  # in directions that no word uses
     assert loss(target + outside) > 0.5
@@ -112,5 +120,6 @@ def test_only_the_connector_gets_gradients():
     batch = collate_names(processor, [data[i] for i in range(4)])
     assert len(batch["words"]) == (batch["input_ids"] == model.config.placeholder_id).sum()
     Naming(model)(**batch)["loss"].backward()
-    learning = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
+    learning = {name.split(".")[0] for name, p in model.named_parameters()
+                if p.grad is not None and p.grad.any()}
     assert learning == set(model.CONNECTOR)

@@ -865,9 +865,10 @@ if moved:
 # %% [markdown]
 # ## Where this lives
 #
-# `favor_mini/media/read.py` (`read_clip`), `favor_mini/media/clip.py` (`Clip`, `MediaError`,
-# `delay_sound`), `favor_mini/media/film.py` (packets, decord, PyAV), `favor_mini/processor.py`
-# (`media`, `mel`, `pad_media`); tests in `tests/test_media.py` and `tests/test_bad_media.py`.
+# `favor_mini/media/read.py` (`read_clip`), `clip.py` (`Clip`, `delay_sound`), `errors.py`
+# (`MediaError`), `packets.py` (is the file whole?) and `film.py` (decord, PyAV),
+# `favor_mini/processor.py` (`media`, `mel`, `pad_media`); tests in `tests/test_media.py` and
+# `tests/test_bad_media.py`.
 #
 # **In the paper:** section 3.1, with 2 Hz for video and 50 Hz for audio. **Further reading:**
 # Whisper ([arXiv 2212.04356](https://arxiv.org/abs/2212.04356)), section 2.2 for its input; the
