@@ -42,7 +42,7 @@ def __dir__() -> list[str]:
 
 
 def checkpoint_path() -> Path:
-    """The folder of the shipped checkpoint, for `from_pretrained` of the model and the processor."""
+    """The folder of the shipped checkpoint, for `from_pretrained` of model and processor."""
     return Path(__file__).parent / "checkpoints" / "mini"
 
 

@@ -108,10 +108,9 @@ class FavorForConditionalGeneration(SdpaModel):
         return self
 
     def reset_trained(self, seed: int = 0) -> None:
-        """Initialise the connector and LoRA, as before training; the frozen parts do not change.
+        """Initialise the connector and LoRA, as before training.
 
-        Every module has its own random stream. Another connector therefore leaves the initial
-        weights of the projections and LoRA as they are.
+        Every module has its own random stream: another connector does not change the others.
         """
         with torch.random.fork_rng():
             for number, name in enumerate(self.CONNECTOR):
@@ -133,11 +132,10 @@ class FavorForConditionalGeneration(SdpaModel):
             question_ids, question_mask: (B, Q), with question_conditioning.
 
         Returns:
-            visual tokens (B, T_v, V, D_v) and audio tokens (B, L, D_w); None for a missing stream.
+            visual tokens (B, T_v, V, D_v) and audio tokens (B, L, D_w), None if missing.
 
         Raises:
-            ValueError: a stream has the wrong shape, or question_ids are given without
-                question_conditioning or missing with it.
+            ValueError: a wrong shape, or question_ids that do not fit question_conditioning.
         """
         visual = audio = None
         if pixel_values is not None:
@@ -159,8 +157,7 @@ class FavorForConditionalGeneration(SdpaModel):
 
         Args:
             visual: (B, T_v, V, D_v). audio: (B, L, D_w), Whisper's output.
-            frame_mask: (B, T_v), audio_mask: (B, L): True where a frame or an audio token is real.
-                Padding becomes zero, whatever the tensors hold there.
+            frame_mask: (B, T_v), audio_mask: (B, L): True where real; the rest becomes zero.
 
         Returns:
             queries (B, W, N, width), window_mask (B, W), attention maps or None.
@@ -183,17 +180,13 @@ class FavorForConditionalGeneration(SdpaModel):
               ) -> Tensor:
         """Token embeddings (B, L, width) of the prompts, each placeholder replaced by a query.
 
-        Args:
-            input_ids: (B, L). queries: (B, W, N, qformer width). window_mask: (B, W).
-
         Raises:
             ValueError: a prompt's placeholders are not as many as its clip's queries.
         """
         embeds = self.language_model.get_input_embeddings()(input_ids)
         place = input_ids == self.config.placeholder_id  # [B, L]
-        wanted = torch.zeros_like(input_ids[:, 0])  # [B]
-        if queries is not None:
-            wanted = window_mask.sum(1) * queries.shape[2]
+        wanted = (torch.zeros_like(input_ids[:, 0]) if queries is None
+                  else window_mask.sum(1) * queries.shape[2])  # [B]
         if not torch.equal(place.sum(1), wanted):
             raise ValueError(
                 f"the prompts hold {place.sum(1).tolist()} placeholders (token "
@@ -208,13 +201,10 @@ class FavorForConditionalGeneration(SdpaModel):
                 audio_mask=None, visual_features=None, audio_features=None, question_ids=None,
                 question_mask=None, return_maps=False
                 ) -> tuple[Tensor, Tensor | None, Tensor | None, AttentionMaps | None]:
-        """Everything before the language model; `forward` explains the arguments.
+        """Everything before the language model; arguments and errors as in `forward`.
 
         Returns:
             the prompts' embeddings (B, L, width), queries, window_mask and maps.
-
-        Raises:
-            ValueError: a tensor has the wrong shape, or a stream is given as media and as features.
         """
         for stream, features in ((pixel_values, visual_features), (input_features, audio_features)):
             if stream is not None and features is not None:
@@ -265,7 +255,8 @@ class FavorForConditionalGeneration(SdpaModel):
             FavorOutput; `loss` = cross_entropy + diversity_weight * diversity (paper, section 3.4).
 
         Raises:
-            ValueError: a tensor has the wrong shape, or the prompts do not fit their clips.
+            ValueError: a tensor has the wrong shape, the prompts do not fit their clips, or a
+                stream is given both as media and as features.
         """
         embeds, queries, window_mask, maps = self.prepare(input_ids, **media)
         if turn_ids is not None:
@@ -279,8 +270,8 @@ class FavorForConditionalGeneration(SdpaModel):
                                      position_ids=position_ids, use_cache=False).logits
         loss = cross_entropy = diversity = None
         if queries is not None:
-            diversity = find("diversity", self.config.diversity)(
-                queries.flatten(0, 1), window_mask.flatten())
+            loss_function = find("diversity", self.config.diversity)
+            diversity = loss_function(queries.flatten(0, 1), window_mask.flatten())
         if labels is not None:
             loss = cross_entropy = F.cross_entropy(
                 logits[:, :-1].float().transpose(1, 2), labels[:, 1:], ignore_index=-100)
@@ -291,14 +282,10 @@ class FavorForConditionalGeneration(SdpaModel):
     @torch.no_grad()
     def generate(self, input_ids: Tensor, attention_mask: Tensor | None = None,
                  max_new_tokens: int = 24, do_sample: bool = False, **kwargs) -> Tensor:
-        """Generate answers after left-padded prompts, greedily by default.
+        """Generate answers (B, new tokens) after left-padded prompts (B, L), greedily by default.
 
         Args:
-            input_ids, attention_mask: (B, L).
             kwargs: media as for `forward`, and arguments of transformers' `generate`.
-
-        Returns:
-            the new token ids, (B, new).
 
         Raises:
             ValueError: the prompts are padded on the right, or the batch holds answers.
@@ -359,8 +346,5 @@ class FavorForConditionalGeneration(SdpaModel):
     def from_parts(cls, audio: str, vision: str, language: str, *,
                    dtype: torch.dtype = torch.float32, **settings
                    ) -> "FavorForConditionalGeneration":
-        """Join a pretrained Whisper, InstructBLIP and causal LM with an untrained connector.
-
-        Args and Raises: those of `parts.load_parts`.
-        """
+        """Join pretrained models with an untrained connector; arguments as in `load_parts`."""
         return cls.from_frozen(*load_parts(audio, vision, language, dtype, **settings))

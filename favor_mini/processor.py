@@ -38,7 +38,7 @@ class ProcessorSettings:
 
     @classmethod
     def from_config(cls, config: FavorConfig, **changes) -> "ProcessorSettings":
-        """The settings of a model with this config; `changes` are other fields."""
+        """The settings for a model with this config; `changes` are other fields."""
         same = ("frame_rate", "window_frames", "num_queries", "windows", "question_conditioning")
         return cls(**{"image_size": config.vision_config.image_size,
                       "question_tokens": config.visual_qformer_config.max_position_embeddings,
@@ -67,9 +67,8 @@ class FavorProcessor:
     def __init__(self, tokenizer, feature_extractor: WhisperFeatureExtractor,
                  settings: ProcessorSettings | None = None, qformer_tokenizer=None):
         if MEDIA_TOKEN not in tokenizer.get_vocab():
-            raise ValueError(
-                f"the tokenizer does not know the placeholder {MEDIA_TOKEN} as one token; use "
-                f"tokenizer.add_special_tokens({{'additional_special_tokens': ['{MEDIA_TOKEN}']}})")
+            raise ValueError(f"the tokenizer does not know the placeholder {MEDIA_TOKEN}; add it: "
+                             f"tokenizer.add_tokens({MEDIA_TOKEN!r}, special_tokens=True)")
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
         self.tokenizer, self.feature_extractor = tokenizer, feature_extractor
@@ -96,7 +95,7 @@ class FavorProcessor:
         if token_id != config.placeholder_id:
             raise ValueError(
                 f"{MEDIA_TOKEN} is token {token_id} of {language!r}, the model has placeholder_id="
-                f"{config.placeholder_id}; build it with from_parts(..., placeholder_id={token_id})")
+                f"{config.placeholder_id}; use from_parts(..., placeholder_id={token_id})")
         qformer_tokenizer = None
         if config.question_conditioning:
             qformer_tokenizer = AutoTokenizer.from_pretrained(vision, subfolder=QFORMER_TOKENIZER)
