@@ -13,7 +13,7 @@ from . import losses as losses  # registers the paper's diversity loss
 from .compat import SdpaModel, WhisperEncoder
 from .config import FavorConfig
 from .encoders import VisualEncoder, encode_audio
-from .parts import load_parts
+from .pretrained import load_pretrained
 from .qformer import AttentionMaps
 from .registry import SLOTS, find
 from .shapes import check_shape
@@ -346,5 +346,5 @@ class FavorForConditionalGeneration(SdpaModel):
     def from_parts(cls, audio: str, vision: str, language: str, *,
                    dtype: torch.dtype = torch.float32, **settings
                    ) -> "FavorForConditionalGeneration":
-        """Join pretrained models with an untrained connector; arguments as in `load_parts`."""
-        return cls.from_frozen(*load_parts(audio, vision, language, dtype, **settings))
+        """Join pretrained models with an untrained connector; arguments as in `load_pretrained`."""
+        return cls.from_frozen(*load_pretrained(audio, vision, language, dtype, **settings))

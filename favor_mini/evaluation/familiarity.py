@@ -15,11 +15,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ..config import AUDIO_RATE
 from ..storage import atomic_write
 
 FILE = "familiarity.safetensors"
 STREAMS = {"video": "visual_features", "audio": "audio_features"}  # stream: key of `encode_media`
-AUDIO_RATE = 50  # audio tokens per second
 AUDIO_STEP = AUDIO_RATE // 2  # audio tokens in half a second
 QUANTILE = 0.99
 

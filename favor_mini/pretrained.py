@@ -8,7 +8,7 @@ from .config import FavorConfig
 from .encoders import InstructBlipVisionTower, VisualEncoder
 
 
-def load_parts(audio: str, vision: str, language: str, dtype: torch.dtype = torch.float32,
+def load_pretrained(audio: str, vision: str, language: str, dtype: torch.dtype = torch.float32,
                **settings) -> tuple[FavorConfig, dict[str, nn.Module]]:
     """Load a Whisper, an InstructBLIP and a causal LM, and make the config of their FAVOR model.
 
