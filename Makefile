@@ -78,12 +78,12 @@ $(LOWEST)/.ready: pyproject.toml
 	@$(LOWEST)/bin/uv pip compile --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --no-annotate \
 		--constraint $(LOWEST)/torch.txt --extra aveb pyproject.toml -o $(LOWEST)/lowest.txt
 	@grep -vE '^(torch==|triton|cuda-|nvidia-)' $(LOWEST)/lowest.txt > $(LOWEST)/without_torch.txt
-	@$(LOWEST)/bin/pip install --quiet -r $(LOWEST)/without_torch.txt pytest hypothesis PyYAML
+	@$(LOWEST)/bin/pip install --quiet -r $(LOWEST)/without_torch.txt pytest pytest-xdist hypothesis PyYAML
 	@$(LOWEST)/bin/pip install --quiet --no-deps --editable .
 	@touch $@
 
 test-lowest: $(LOWEST)/.ready ## the fast tests of the mechanism, with the lowest allowed versions of the libraries
-	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -m "not slow" $(LOWEST_TESTS)
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest $(PARALLEL) -m "not slow" $(LOWEST_TESTS)
 
 lab: $(READY) ## open the course in JupyterLab
 	$(RUN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" notebooks/00_start_here.ipynb
