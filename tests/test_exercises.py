@@ -119,7 +119,8 @@ def untried(*args, **kwargs):
 
 @pytest.mark.parametrize("name", exercises())
 @pytest.mark.parametrize("attempt", [
-    nothing, text, weird, whole_numbers, leaves, None, 3, lambda: 1], ids=str)
+    nothing, text, weird, whole_numbers, leaves, None, 3, lambda: 1],
+    ids=lambda attempt: getattr(attempt, "__name__", str(attempt)))
 def test_nonsense_is_rejected_and_nothing_is_raised(name, attempt, same_process, capsys):
     assert exercise.check(name, attempt) is exercise.answer(name)
     assert "[not yet]" in capsys.readouterr().out
