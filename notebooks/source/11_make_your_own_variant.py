@@ -216,8 +216,8 @@ def browse(a_part):
     words += " ".join(["", *result.broken])
     return (
         words
-        if result.reach is None
-        else [receptive_field({name: result.reach}), words]
+        if result.receptive_field is None
+        else [receptive_field({name: result.receptive_field}), words]
     )
 
 
