@@ -95,12 +95,11 @@ def test_saving_and_loading_offsets_changes_nothing(tmp_path):
 
 def test_offsets_are_drawn():
     from favor_mini.figures import lab as lab_figures
-    from favor_mini.figures import style as figures
 
     figure = lab_figures.offsets(Offsets(rows({"a": 0.0, "b": 1.0})))
     lines = {line.get_label(): list(line.get_ydata()) for line in figure.axes[0].lines}
     assert lines["both modalities"] == [0, 1, 0]
-    assert "both modalities: -1 s 0%, +0 s 100%, +1 s 0%" in figures.alt(figure)
+    assert "both modalities: -1 s 0%, +0 s 100%, +1 s 0%" in figure.alt_text
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from favor_mini.evaluation.scores import Score
 from favor_mini.figures.attention import masks, receptive_field
 from favor_mini.figures.diversity import query_similarity
 from favor_mini.figures.lab import differences
-from favor_mini.figures.style import alt, png
+from favor_mini.figures.style import png
 from favor_mini.figures.timeline import timeline
 from favor_mini.figures.training import loss_curves, score_bars
 from favor_mini.losses import diversity_loss
@@ -161,7 +161,7 @@ def test_differences_stand_at_their_values_and_are_filled_where_significant_afte
     assert white == [[False, True], [True, True]]
     arms = [label.get_text() for label in axis.get_yticklabels()]
     assert arms == ["attention=full", "attention=none"]
-    assert "attention=none, all: +0.5 (-1.0 to +2.0)" in alt(figure)
+    assert "attention=none, all: +0.5 (-1.0 to +2.0)" in figure.alt_text
 
 
 def test_more_groups_than_marks_have_their_names_beside_them():
@@ -181,7 +181,7 @@ def test_the_receptive_field_is_drawn_as_measured():
     figure = receptive_field({"block_causal": square, "reversed": square.T})
     assert [axis.get_title() for axis in figure.axes] == ["block_causal", "reversed"]
     assert np.array_equal(figure.axes[0].images[0].get_array(), square)
-    assert "frame 2 changes with 1, 2" in alt(figure)
+    assert "frame 2 changes with 1, 2" in figure.alt_text
 
 
 def test_every_figure_has_a_description_that_a_notebook_keeps(scene):
@@ -192,8 +192,8 @@ def test_every_figure_has_a_description_that_a_notebook_keeps(scene):
     for figure in drawn:
         data, metadata = figure._repr_mimebundle_()
         assert data["image/png"].startswith("iVBOR")  # a PNG in base64
-        assert len(alt(figure)) > 40 and metadata["image/png"]["alt"] == alt(figure)
-    assert all(seen_phrase(m) in alt(drawn[0]) for m in scene.moments)
+        assert len(figure.alt_text) > 40 and metadata["image/png"]["alt"] == figure.alt_text
+    assert all(seen_phrase(m) in drawn[0].alt_text for m in scene.moments)
 
 
 def test_the_style_stays_in_the_figures():

@@ -87,7 +87,7 @@ def compared(rows: dict[str, list[Row]]) -> tuple[list[str], list[list[str]], in
 def _template():
     environment = Environment(loader=PackageLoader(__package__, "."), autoescape=True,
                               undefined=StrictUndefined)
-    environment.globals |= {"alt": style.alt, "png": lambda figure: _base64(style.png(figure))}
+    environment.globals["png"] = lambda figure: _base64(style.png(figure))
     return environment.get_template("report.html.j2")
 
 

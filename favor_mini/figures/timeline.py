@@ -1,20 +1,14 @@
-"""Clips on a time axis: the shapes that figures of a clip share, and one clip with all its streams.
-
-    python -m favor_mini.figures.timeline            draw the README's picture,
-    notebooks/images/timeline.png
-"""
-
-from __future__ import annotations
-
-from pathlib import Path
+"""Clips on a time axis. `python -m favor_mini.figures.timeline` draws the README's picture."""
 
 import librosa
 import numpy as np
 
 from ..media.read import read_clip
+from ..world.samples import read_samples
 from ..world.scene import Scene
 from ..world.transcript import heard_phrase, seen_phrase
-from .style import BORDER, STRONG, Picture, boxes, picture, png, row_name, styled
+from .shapes import borders, boxes, time_rows
+from .style import Picture, save, styled
 
 
 def seen_events(scene: Scene, name=lambda moment: moment.subject) -> list[tuple]:
@@ -28,12 +22,6 @@ def heard_events(scene: Scene, name=lambda moment: moment.heard.name) -> list[tu
         (m.heard.start, m.heard.start + m.heard.seconds, name(m)) for m in scene.moments if m.heard]
 
 
-def time_axis(axis, seconds: float) -> None:
-    """The lowest axis of a figure, after `row_name`: seconds from 0."""
-    axis.set(xlim=(0, seconds), xticks=np.arange(int(seconds) + 1), xlabel="time (s)")
-    axis.tick_params(axis="x", length=4)
-
-
 def show_frames(
         axis, frames, frame_rate: float, bottom: float, top: float, width: float = 0.94) -> None:
     """Each frame at its time, `width` of a time step wide."""
@@ -41,10 +29,17 @@ def show_frames(
         axis.imshow(frame, extent=(k / frame_rate, (k + width) / frame_rate, bottom, top), zorder=2)
 
 
+def frame_strip(axis, frames, width: float = 1.0) -> None:
+    """Frames side by side, `width` each, with white borders."""
+    ends = np.arange(len(frames) + 1) * width
+    axis.imshow(np.concatenate(list(frames), axis=1), extent=(0, ends[-1], 0, 1))
+    borders(axis, ends, color="white", linewidth=2, linestyle="-")
+
+
 def waveform(axis, clip, middle: float = 0.0, scale: float = 1.0) -> None:
     """A clip's samples over time."""
-    axis.plot(np.arange(len(clip.waveform)) / clip.sampling_rate, middle + scale * clip.waveform,
-              color=STRONG, linewidth=0.5)
+    times = np.arange(len(clip.waveform)) / clip.sampling_rate
+    axis.plot(times, middle + scale * clip.waveform, linewidth=0.5)
 
 
 def log_mel(axis, clip, bands: int = 80) -> None:
@@ -61,61 +56,44 @@ def timeline(
     """A clip on one time axis: frames, waveform, spectrogram, sliding windows and script.
 
     Args:
-        scene: the script; None for a clip without one.
-        clip: `media.Clip` whose frames were read at `frame_rate`.
+        scene: the script, if there is one. clip: a `media.Clip` read at `frame_rate`.
         window_frames: K; a window border is drawn every K frames.
     """
     every = max(1, -(-len(clip.frames) // 24))  # draw every second, third ... frame of a long clip
     square = min(1.0, 7.6 * every / frame_rate / max(clip.duration, 1.0))
     rows = {"frames": square, "seen": 0.95, "waveform": 0.75, "log-mel": 1.1, "heard": 0.5}
     if scene is None:
-        rows = {name: height for name, height in rows.items() if name not in ("seen", "heard")}
+        del rows["seen"], rows["heard"]
     seconds = window_frames / frame_rate
     windows = int(np.ceil(clip.duration / seconds))
     script = "; ".join(f"{m.start:.1f} s see {seen_phrase(m)}, hear {heard_phrase(m)}"
                        for m in (scene.moments if scene else ()))
-    figure = picture(14, 1.0 + 1.75 * sum(rows.values()), (
+    figure, axes = time_rows(14, 1.0 + 1.75 * sum(rows.values()), (
         f"A clip of {clip.duration:.1f} s on one time axis: {len(clip.frames)} frames at "
         f"{frame_rate:g} Hz, its waveform, its log-mel spectrogram, and the borders of its "
-        f"{windows} windows of {window_frames} frames. Script: {script or 'none'}."))
-    axes = figure.subplots(len(rows), sharex=True, height_ratios=list(rows.values()))
+        f"{windows} windows of {window_frames} frames. Script: {script or 'none'}."),
+        rows, clip.duration)
     axes = dict(zip(rows, axes, strict=True))
     if len(clip.frames):
-        ends = np.arange(len(clip.frames[::every]) + 1) * every / frame_rate
-        axes["frames"].imshow(
-            np.concatenate(list(clip.frames[::every]), axis=1), extent=(0, ends[-1], 0, 1))
-        for end in ends:
-            axes["frames"].axvline(end, color="white", linewidth=1.5)
+        frame_strip(axes["frames"], clip.frames[::every], every / frame_rate)
     if len(clip.waveform):
         waveform(axes["waveform"], clip)
-        top = max(0.05, float(np.abs(clip.waveform).max()))
+        top = max(0.05, np.abs(clip.waveform).max())
         axes["waveform"].set_ylim(-top, top)
         log_mel(axes["log-mel"], clip)
     if scene is not None:
         boxes(axes["seen"], seen_events(scene, seen_phrase))
         boxes(axes["heard"], heard_events(scene, heard_phrase))
-    for name, axis in axes.items():
-        row_name(axis, name)
-        for border in np.arange(1, windows) * seconds:
-            axis.axvline(border, color="white", linewidth=4.5)  # below the dashes
-            axis.axvline(border, **BORDER)
-    for w in range(windows):
-        middle = (w * seconds + min(clip.duration, (w + 1) * seconds)) / 2
-        axes["frames"].text(
-            middle, 1.08, f"window {w + 1}", ha="center", va="bottom", fontweight="bold")
-    time_axis(axis, clip.duration)
+    starts = np.arange(windows) * seconds
+    for axis in axes.values():
+        borders(axis, starts[1:], color="white", linewidth=4.5, linestyle="-")  # below the dashes
+        borders(axis, starts[1:])
+    for w, start in enumerate(starts, 1):
+        middle = (start + min(clip.duration, start + seconds)) / 2
+        axes["frames"].text(middle, 1.08, f"window {w}", ha="center", fontweight="bold")
     return figure
 
 
-def draw_readme(folder) -> None:
-    """Draw the README's picture, `timeline.png` of the first sample clip, into `folder`."""
-    from ..world.samples import read_samples
-
-    sample = read_samples()[0]
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    drawn = timeline(sample.scene, read_clip(sample.path))
-    (Path(folder) / "timeline.png").write_bytes(png(drawn, dpi=80))
-
-
 if __name__ == "__main__":
-    draw_readme("notebooks/images")
+    sample = read_samples()[0]
+    save(timeline(sample.scene, read_clip(sample.path)), "notebooks/images/timeline.png", dpi=80)
