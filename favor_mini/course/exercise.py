@@ -12,12 +12,12 @@ from __future__ import annotations
 import html
 import importlib
 import inspect
-import pkgutil
 import re
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import torch
 
@@ -27,7 +27,9 @@ from .trial import Mistake, NotTried, Trial
 
 TRIALS, SECONDS = 5, 20.0  # per check; the seconds are for all of its trials together
 _EXERCISES: dict[str, Exercise] = {}
-_PARTS = re.compile(r"(.*)\n\nShapes: (.*)\nHint 1: (.*)\nHint 2: (.*)", re.DOTALL)
+FOLDER = Path(__file__).parent / "exercises"
+_CARD = re.compile(r"## (\w+)\n\nDifficulty (\d) of 5, about (\d+) minutes\.\n\n(.*?)\n\n"
+                   r"- Shapes: (.*?)\n- Hint 1: (.*?)\n- Hint 2: (.*?)\n(?=\n## |\Z)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -68,16 +70,19 @@ class Exercise:
                          f"<pre>{html.escape(source(self.answer))}</pre>") + "</div>")
 
 
-def exercise(answer: Callable, *, difficulty: int, minutes: int) -> Callable:
-    """Decorator: register a trial as the exercise named after `answer`; its docstring is the card.
+def exercise(answer: Callable) -> Callable:
+    """Decorator: register a trial as the exercise named after `answer`.
 
-    The docstring has four texts: the goal (what to write and why), and after an empty line
-    `Shapes: ` (of arguments and result, in the letters of docs/glossary.md), `Hint 1: ` (where to
-    look) and `Hint 2: ` (nearly how). `code` is in backticks, *stressed* words in asterisks.
+    The exercise's card is the section of that name in the Markdown file of the same notebook
+    (nb05.md): difficulty, minutes, goal, `Shapes` (of arguments and result, in the letters of
+    docs/glossary.md), `Hint 1` (where to look) and `Hint 2` (nearly how). `code` is in backticks,
+    *stressed* words in asterisks.
 
     Args:
         answer: the package's own function or class, or a few lines that call a library.
-        difficulty: 1 to 5. minutes: what a newcomer takes.
+
+    Raises:
+        ValueError: there is no such card, or another notebook's exercise has this name.
     """
     def register(trial: Callable[[Trial], None]) -> Callable:
         name, home = answer.__name__, trial.__module__
@@ -85,21 +90,29 @@ def exercise(answer: Callable, *, difficulty: int, minutes: int) -> Callable:
         if known and known.trial.__module__ != home:
             raise ValueError(f"exercise {name!r} is in {known.trial.__module__} already. "
                              "Fix: rename one")
-        texts = _PARTS.fullmatch(inspect.getdoc(trial)).groups()
-        goal, shapes, *hints = (" ".join(text.split()) for text in texts)
-        _EXERCISES[name] = Exercise(
-            name, home[-2:], answer, difficulty, minutes, goal, shapes, tuple(hints), trial)
+        file = FOLDER / f"{home.rpartition('.')[2]}.md"
+        if name not in (cards := _cards(file)):
+            raise ValueError(f"no card of {name!r} in {file}; there are {', '.join(cards)}. Fix: "
+                             f"add a section '## {name}' in the form of the others")
+        difficulty, minutes, goal, shapes, *hints = cards[name]
+        _EXERCISES[name] = Exercise(name, home[-2:], answer, int(difficulty), int(minutes), goal,
+                                    shapes, tuple(hints), trial)
         return trial
 
     return register
 
 
+@cache
+def _cards(file: Path) -> dict[str, list[str]]:
+    """The cards in a Markdown file: name -> difficulty, minutes, goal, shapes, two hints."""
+    cards = _CARD.findall(file.read_text(encoding="utf-8"))
+    return {name: [" ".join(text.split()) for text in texts] for name, *texts in cards}
+
+
 def exercises() -> dict[str, Exercise]:
     """All exercises by name, in the order of the notebooks."""
-    from . import exercises as folder
-
-    for module in sorted(m.name for m in pkgutil.iter_modules(folder.__path__)):
-        importlib.import_module(f"{folder.__name__}.{module}")
+    for file in sorted(FOLDER.glob("nb*.py")):
+        importlib.import_module(f"{__package__}.exercises.{file.stem}")
     return _EXERCISES
 
 

@@ -106,6 +106,18 @@ class Trial:
             raise Mistake(f"{where}: {mistake}" if where else str(mistake)) from None
         self.compare(found, self.answer(*args, **kwargs), suspects, what, tolerance=tolerance)
 
+    def check_dtypes(self, streams, *sizes, more: tuple = (), **kwargs) -> None:
+        """Check that float64, bfloat16 and the dtypes `more` of the streams are kept."""
+        for dtype in (torch.float64, torch.bfloat16, *more):
+            name = str(dtype).removeprefix("torch.")
+            given = [s > 0 if dtype == torch.bool else (9 * s).to(dtype) for s in streams]
+            found = self.run(*given, *sizes, **kwargs)
+            self.require(isinstance(found, Tensor), "expected a tensor")
+            self.require(found.dtype == dtype, f"given {name} it returns "
+                         f"{str(found.dtype).removeprefix('torch.')}: keep the dtype. `F.pad` and "
+                         "`x.new_zeros(...)` keep it, `torch.zeros(...)` alone does not")
+            self.check((*given, *sizes), what=f"given {name}, the result", **kwargs)
+
     def compare(self, found, expected, suspects: dict | None = None, what: str = "the result",
                 *, tolerance: float = 1e-4) -> None:
         """Raise Mistake where `found` is not `expected`, in type, shape, dtype or value.

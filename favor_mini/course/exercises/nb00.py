@@ -10,16 +10,8 @@ def count_vectors(num_frames: int, window_frames: int, num_queries: int) -> int:
     return num_windows(num_frames, window_frames) * num_queries
 
 
-@exercise(count_vectors, difficulty=1, minutes=4)
+@exercise(count_vectors)
 def _(t: Trial):
-    """How many vectors does a clip become? It is cut into windows of K frames (the last one may be
-    partly empty), and each window becomes N vectors. 100 frames, K = 10, N = 5 make 50.
-
-    Shapes: `num_frames` T, `window_frames` K, `num_queries` N -> an integer
-    Hint 1: A clip of 13 frames with K = 10 needs two windows: round *up*.
-    Hint 2: `math.ceil(num_frames / window_frames)`, or in integers `-(-num_frames //
-    window_frames)`; then times N.
-    """
     for frames, window in ((t.integer(31, 60), t.integer(7, 12)),
                            (t.integer(2, 5) * 8, 8)):  # here the last window is full
         queries = t.integer(13, 17)
@@ -33,17 +25,8 @@ def _(t: Trial):
             "you divide without rounding; there is no half window": frames / window * queries})
 
 
-@exercise(matches, difficulty=2, minutes=8)
+@exercise(matches)
 def _(t: Trial):
-    """When is an answer correct? `predicted` is the model's text, `answers` are all texts that
-    count. Ignore capitals, punctuation, extra spaces and the articles a, an, the. All other words
-    and their order matter. A text without any word left matches nothing.
-
-    Shapes: `predicted` str, `answers` a tuple of str -> bool
-    Hint 1: Bring both sides into the same form first, then compare whole texts.
-    Hint 2: `text.lower()`, remove the characters in `string.punctuation`, `text.split()`, drop the
-    articles, join with single spaces.
-    """
     words = ["red", "circle", "bell", "two", "left", "moon"]
     a, b, c = (words[i] for i in t.rng.permutation(6)[:3])
     cases = [

@@ -21,19 +21,8 @@ def grid_frames(times: np.ndarray, duration: float, frame_rate: float = 2.0) -> 
     return (np.searchsorted(times, moments + ROUNDING, side="right") - 1).clip(0)
 
 
-@exercise(grid_frames, difficulty=1, minutes=8)
+@exercise(grid_frames)
 def _(t: Trial):
-    """The frames of a file begin at `times`, which are not always evenly spaced. For each moment 0,
-    1 / frame_rate, 2 / frame_rate, ... before the clip ends, give the index of the frame *on
-    screen*: the last one that has begun, also if it begins at that very moment. Before the first
-    frame begins, the first one is shown.
-
-    Shapes: `times` (n,) in seconds, ascending; `duration` in seconds; `frame_rate` in Hz -> (T,)
-    integers, a numpy array, T = ceil(duration * frame_rate)
-    Hint 1: How many times are at or before a moment? The index is that number minus 1.
-    Hint 2: `np.searchsorted(times, moments, side="right")` counts them for all moments at once.
-    Where there is none, the index must be 0, not -1.
-    """
     rate = float([2, 4, 5][t.integer(0, 2)])
     steps = t.integer(6, 9)
     moments = np.arange(steps) / rate
@@ -68,20 +57,8 @@ def _(t: Trial):
             "these are times; return the frames' indices": times[expected]}, "the array of indices")
 
 
-@exercise(delay_sound, difficulty=2, minutes=10)
+@exercise(delay_sound)
 def _(t: Trial):
-    """Return a new clip with its audio shifted in time: later by `seconds`, earlier where they are
-    negative, rounded to the nearest sample. The length does not change: samples that leave at one
-    end are dropped, and the gap at the other end is filled with zeros. A shift longer than the clip
-    leaves only zeros. Do not change the clip you are given (`dataclasses.replace` copies it).
-
-    Shapes: `clip` with `waveform` (samples,) and `sampling_rate`; `seconds` float -> a `Clip`,
-    `waveform` (samples,) float32
-    Hint 1: Turn seconds into samples and `round`. Start from zeros of the same length and copy the
-    remaining samples to their new place.
-    Hint 2: For a shift s of 0 or more: `shifted[s:] = wave[:length - s]`; for a negative one:
-    `shifted[:s] = wave[-s:]`. Mind shifts beyond the length, and s = 0: `shifted[:0]` is empty.
-    """
     rate, length = t.integer(9000, 11000), t.integer(42000, 48000)
     wave = t.randn(length).numpy()
     shift = t.integer(14000, 22000)
@@ -149,21 +126,8 @@ def _scaled(spectrum: np.ndarray, log=np.log10, floor_at: float = 8.0) -> np.nda
     return (np.maximum(energy, energy.max() - floor_at) + 4) / 4
 
 
-@exercise(log_mel, difficulty=3, minutes=18)
+@exercise(log_mel)
 def _(t: Trial):
-    """Whisper's features with librosa. First the mel *power* spectrogram in 80 bands: windows of
-    400 samples, one centred at every 160th sample, the audio mirrored at its ends, the last column
-    dropped. Then log10 of at least 1e-10; values more than 8 below the maximum of the rest are
-    raised to that; plus 4, divided by 4.
-
-    Shapes: `waveform` (samples,) float32 at 16 kHz -> a numpy array (80, samples // 160) float32
-    Hint 1: `librosa.feature.melspectrogram` does the first half. See its `n_fft`, `hop_length`,
-    `n_mels` and `pad_mode`: Whisper mirrors the audio at its ends (`"reflect"`), librosa pads with
-    zeros by default.
-    Hint 2: `mel = melspectrogram(y=waveform, sr=16000, n_fft=400, hop_length=160, n_mels=80,
-    pad_mode="reflect")[:, :-1]`; then `np.log10(np.maximum(mel, 1e-10))`, `np.maximum(...,
-    ....max() - 8)`, and the scale.
-    """
     length = 160 * t.integer(22, 30) + t.integer(1, 159)
     clock = np.arange(length) / 16000
     tone = np.sin(2 * np.pi * t.integer(300, 3000) * clock) * np.exp(-12 * clock)
@@ -236,19 +200,8 @@ def halve_rate(mel: Tensor, kernels: Tensor) -> Tensor:
     return F.conv1d(mel[None], kernels, stride=2, padding=1)[0]
 
 
-@exercise(halve_rate, difficulty=3, minutes=12)
+@exercise(halve_rate)
 def _(t: Trial):
-    """A convolution with stride 2, by hand. Output i is a weighted sum over the columns 2 i - 1, 2
-    i and 2 i + 1 and over all channels, with a column of zeros before the first and after the last.
-    So 100 columns a second become 50. Where M is odd, the last column is the centre of the last
-    output.
-
-    Shapes: `mel` (C, M); `kernels` (D, C, 3) -> (D, ceil(M / 2))
-    Hint 1: Pad with zeros (`F.pad`), then take three views with every second column each: the left,
-    centre and right neighbours.
-    Hint 2: `three = F.pad(mel, (1, 1)).unfold(1, 3, 2)` is (C, ceil(M / 2), 3); then sum over c and
-    k: `torch.einsum("cmk,dck->dm", three, kernels)`.
-    """
     channels, width = t.integer(3, 5), t.integer(6, 8)
     for columns in (2 * t.integer(5, 9), 2 * t.integer(5, 9) + 1):
         mel, kernels = t.randn(channels, columns), t.randn(width, channels, 3)
@@ -290,19 +243,8 @@ def count_tokens(clip: Clip) -> dict[str, int]:
     return {**counts, "steps": _processor().num_steps(media)}
 
 
-@exercise(count_tokens, difficulty=3, minutes=14)
+@exercise(count_tokens)
 def _(t: Trial):
-    """How long does a clip become? `audio_tokens`: one for every 320 samples begun. `num_frames`:
-    the clip's frames, but a still image (one frame) with audio is repeated in *every* step of the
-    audio. `steps` T: the length of the longer stream, where a step is one frame, or 25 audio tokens
-    begun. It must hold for clips without one of the streams, too.
-
-    Shapes: `clip`, frames (T_v, H, W, 3) at 2 Hz and waveform (samples,) at 16 kHz, either may be
-    empty -> a dict with the integers `num_frames`, `audio_tokens`, `steps`
-    Hint 1: Everything begun counts: round up, never down. `-(-a // b)` is a division rounded up.
-    Hint 2: First the tokens; then, if there is one frame and any token, the frames become
-    `ceil(tokens / 25)`; the steps are a `max`.
-    """
     def clip(frames: int, samples: int) -> Clip:
         missing = tuple(n for n, k in (("video", frames), ("audio", samples)) if not k)
         return Clip(np.zeros((frames, 4, 5, 3), np.uint8), np.arange(frames) / 2,

@@ -17,19 +17,8 @@ def cut_patches(frames: Tensor, size: int) -> Tensor:
     return F.unfold(frames, size, stride=size).transpose(1, 2)
 
 
-@exercise(cut_patches, difficulty=2, minutes=10)
+@exercise(cut_patches)
 def _(t: Trial):
-    """Cut every frame into patches of `size` x `size` pixels, in reading order: the first row of
-    patches from left to right, then the second. Each patch becomes one vector: first all of its red
-    values (row by row), then green, then blue.
-
-    Shapes: `frames` (T, 3, H, W), H and W multiples of `size` -> (T, H / size * W / size, 3 * size
-    * size)
-    Hint 1: Split H into (rows of patches, pixels within one), W likewise. Then permute the axes and
-    flatten.
-    Hint 2: `x.unflatten(3, (-1, size)).unflatten(2, (-1, size))` is (T, 3, rows, size, columns,
-    size); `permute(0, 2, 4, 1, 3, 5)`, then `flatten(3).flatten(1, 2)`.
-    """
     size, rows, columns, count = t.integer(3, 4), 2, t.integer(3, 4), t.integer(2, 3)
     frames = t.randn(count, 3, rows * size, columns * size)
     expected = cut_patches(frames, size)
@@ -52,17 +41,8 @@ def _(t: Trial):
             parts.permute(0, 2, 4, 1, 3, 5).flatten(3)})
 
 
-@exercise(encode_audio, difficulty=2, minutes=8)
+@exercise(encode_audio)
 def _(t: Trial):
-    """Whisper takes one chunk of a fixed length at a time. A batch of B clips has C chunks each.
-    Encode them all in *one* call, then join each clip's chunks in time.
-
-    Shapes: `encoder` with `encoder(x).last_hidden_state`: (n, mels, 2 * S) -> (n, S, D);
-    `input_features` (B, C, mels, 2 * S) -> (B, C * S, D)
-    Hint 1: Chunks are encoded independently: make B and C one axis before the call, two after it.
-    Hint 2: `encoder(x.flatten(0, 1)).last_hidden_state` is (B * C, S, D); `unflatten(0, (B, C))`,
-    then `flatten(1, 2)`.
-    """
     batch, chunks, mels, length = t.integer(2, 3), 4, t.integer(5, 6), t.integer(7, 9)
     encoder = WhisperEncoder(WhisperConfig(
         d_model=16, encoder_layers=1, encoder_attention_heads=2, encoder_ffn_dim=8,
@@ -92,21 +72,8 @@ def _(t: Trial):
 query_patches = VisualEncoder.query_patches
 
 
-@exercise(query_patches, difficulty=4, minutes=18)
+@exercise(query_patches)
 def _(t: Trial):
-    """The Q-Former alone: V queries attend to a frame's patches and become V visual tokens. With a
-    question, its tokens enter the Q-Former's self-attention *after* the queries, so that the
-    queries can attend to them. Padding of the question must be masked, and only the V queries are
-    returned. The mask covers queries and question; it is 1 for all queries.
-
-    Shapes: `encoder` with `query_tokens` (1, V, D_v) and `qformer`; `patches` (n, patches, D);
-    `question_ids`, `question_mask` (n, Q) or None -> (n, V, D_v)
-    Hint 1: Each frame needs its own copy of the queries (`expand`). Without a question, `input_ids`
-    and `attention_mask` are None.
-    Hint 2: `encoder.qformer(input_ids=..., attention_mask=..., query_embeds=queries,
-    encoder_hidden_states=patches).last_hidden_state[:, :V]`; the mask is `torch.cat([ones (n, V),
-    question_mask], dim=1)`.
-    """
     frames, tokens, count = t.integer(3, 4), t.integer(5, 6), t.integer(7, 9)
     asked = t.integer(4, 5)
     shared = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1,
@@ -167,18 +134,8 @@ def fit_probe(features: Tensor, labels: Tensor, classes: int) -> Tensor:
     return torch.linalg.lstsq(inputs, targets, driver="gelsd").solution.float()
 
 
-@exercise(fit_probe, difficulty=3, minutes=14)
+@exercise(fit_probe)
 def _(t: Trial):
-    """A linear probe without a training loop: the weights W that minimise the sum of squares `(([X
-    1] W - Y) ** 2).sum()`, where Y are the labels as one-hot rows. Put the column of ones *last*,
-    so that the last row of W is the bias.
-
-    Shapes: `features` (n, D) float, `labels` (n,) integers below `classes` -> (D + 1, classes)
-    float
-    Hint 1: Two lines prepare X and Y; the third is `torch.linalg.lstsq`.
-    Hint 2: `F.pad(features, (0, 1), value=1.0)` appends the ones, `F.one_hot(labels, classes)`
-    makes the targets (convert them to float); `torch.linalg.lstsq(X, Y).solution` is W.
-    """
     count, width, classes = t.integer(60, 70), t.integer(5, 8), t.integer(3, 4)
     features = t.randn(count, width) + 1.5
     labels = t.randint(0, classes, count)
@@ -211,16 +168,8 @@ def balanced_accuracy(found, truth) -> float:
     return float(pd.Series(found == truth).groupby(truth).mean().mean())
 
 
-@exercise(balanced_accuracy, difficulty=2, minutes=8)
+@exercise(balanced_accuracy)
 def _(t: Trial):
-    """Three quarters of all steps of 20 ms are silent, so a probe that always says "silence" is
-    right three times in four. Balanced accuracy corrects for that: for each class that occurs in
-    the truth, the share of *its* examples that were found; then the mean over these classes.
-
-    Shapes: `found`, `truth` (n,) integers -> one number from 0 to 1
-    Hint 1: One class at a time: which examples are of it, and how many of those were found?
-    Hint 2: `np.mean([(found[truth == c] == c).mean() for c in np.unique(truth)])`.
-    """
     count, classes = t.integer(50, 60), t.integer(6, 7)
     truth = np.where(t.rng.random(count) < 0.6, 0, t.rng.integers(0, classes, count))
     truth[truth == 3] = 0  # a class that does not occur ...

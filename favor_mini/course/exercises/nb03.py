@@ -9,39 +9,14 @@ from ...lab.variants import interleave
 from ...sync import pad_steps, split_steps, step_mask, synchronise
 from ..exercise import Trial, exercise
 
-FLOATS = (torch.float64, torch.bfloat16)
-
 
 def recover_offset(rows: list[dict]) -> dict[str, float]:
     """By clip, the shift with the highest summed log probability, from `lab.offsets`."""
     return Offsets(rows).recovered("both modalities").to_dict()
 
 
-def _keeps_dtypes(t: Trial, streams, *sizes, dtypes=FLOATS, **kwargs) -> None:
-    """Check the attempt on streams of other dtypes than float32, which the result should keep."""
-    for dtype in dtypes:
-        name = str(dtype).removeprefix("torch.")
-        given = [s > 0 if dtype == torch.bool else (9 * s).to(dtype) for s in streams]
-        found = t.run(*given, *sizes, **kwargs)
-        t.require(isinstance(found, torch.Tensor), "expected a tensor")
-        t.require(found.dtype == dtype,
-                  f"given {name} it returns {str(found.dtype).removeprefix('torch.')}: keep the "
-                  "dtype. "
-                  "`F.pad` and `x.new_zeros(...)` keep it, `torch.zeros(...)` alone does not")
-        t.check((*given, *sizes), what=f"given {name}, the result", **kwargs)
-
-
-@exercise(split_steps, difficulty=2, minutes=8)
+@exercise(split_steps)
 def _(t: Trial):
-    """Cut the audio tokens into time steps of A. Where the last step is not full, pad it with zeros
-    *at its end*: no token may be lost.
-
-    Shapes: `audio` (B, L, D_a) of any dtype, which is kept; L may be 0. `audio_tokens` A -> (B,
-    ceil(L / A), A, D_a)
-    Hint 1: How many tokens are missing to the next multiple of A? Pad first, then cut.
-    Hint 2: `-L % A` tokens are missing, 0 where L is a multiple. `F.pad(audio, (0, 0, 0, missing))`
-    pads the last axis but one at its end; then `unflatten(1, (-1, A))`.
-    """
     batch, tokens, width = t.integer(2, 3), t.integer(4, 6), t.integer(7, 9)
     for rest in (t.integer(1, tokens - 1), 0):
         steps = t.integer(2, 3)
@@ -66,20 +41,11 @@ def _(t: Trial):
                 cut(torch.cat([audio, audio[:, -1:].expand(-1, missing, -1)], 1))})
     t.check((audio[:, :0], tokens), where="without audio (L = 0)",
             what="without audio (L = 0) there are 0 steps of A tokens each; the result")
-    _keeps_dtypes(t, [audio[:, 1:]], tokens, dtypes=(*FLOATS, torch.int64, torch.bool))
+    t.check_dtypes([audio[:, 1:]], tokens, more=(torch.int64, torch.bool))
 
 
-@exercise(pad_steps, difficulty=2, minutes=6)
+@exercise(pad_steps)
 def _(t: Trial):
-    """Pad one stream to the common size: zeros after its last *step*, and zeros after the last
-    *token* of each step.
-
-    Shapes: `stream` (B, t, p, D) of any dtype, which is kept; `num_frames` T >= t, `step_tokens` P
-    >= p -> (B, T, P, D)
-    Hint 1: Two axes grow, one call does it. No existing value may move.
-    Hint 2: `F.pad` counts axes from the last one backwards, two numbers each (before, after): `(0,
-    0, 0, P - p, 0, T - t)`.
-    """
     batch, frames, tokens, width = 2, t.integer(4, 5), t.integer(2, 3), t.integer(11, 12)
     more, longer = t.integer(1, 2), t.integer(6, 7)
     stream = t.randn(batch, frames, tokens, width)
@@ -109,20 +75,11 @@ def _(t: Trial):
             what="of a missing stream (t = 0) everything should be zero: the result")
     t.check((stream, frames, tokens),
             what="where nothing is missing the result should be the stream itself; it")
-    _keeps_dtypes(t, [stream], *grown, dtypes=(*FLOATS, torch.bool))
+    t.check_dtypes([stream], *grown, more=(torch.bool,))
 
 
-@exercise(synchronise, difficulty=2, minutes=10)
+@exercise(synchronise)
 def _(t: Trial):
-    """The paper's temporal synchronisation: cut the audio into steps, pad both streams to T steps
-    of P tokens, then concatenate them along the *feature* axis, visual features first.
-
-    Shapes: `visual` (B, T_v, V, D_v), `audio` (B, L, D_a), keyword `audio_tokens` A -> (B, T, P,
-    D_v + D_a) with T = max(T_v, ceil(L / A)) and P = max(V, A)
-    Hint 1: You have written both tools. The longer stream gives T, the fuller step gives P.
-    Hint 2: `steps = split_steps(audio, A)`; T and P are two `max`; `torch.cat([pad_steps(visual, T,
-    P), pad_steps(steps, T, P)], dim=-1)`.
-    """
     for visual_longer, equal in ((True, True), (False, False), (True, False)):
         batch, frames, V, A = 2, t.integer(4, 5), t.integer(3, 4), t.integer(5, 6)
         if not visual_longer:
@@ -162,25 +119,14 @@ def _(t: Trial):
         t.check((visual, audio), suspects, audio_tokens=A,
                 where=f"with {frames} frames, {steps.shape[1]} steps of audio, V = {V}, A = {A}, "
                       f"D_v = {D_v}, D_a = {D_a}")
-    for name, one, other in (("video (T_v = 0)", visual[:, :0], audio),
-                             ("audio (L = 0)", visual, audio[:, :0])):
-        where = f"without {name}"
-        t.check((one, other), where=where, what=f"{where} the result", audio_tokens=A)
-    _keeps_dtypes(t, [visual, audio], audio_tokens=A)
+    for where, *given in (("without video (T_v = 0)", visual[:, :0], audio),
+                          ("without audio (L = 0)", visual, audio[:, :0])):
+        t.check(given, where=where, what=f"{where} the result", audio_tokens=A)
+    t.check_dtypes([visual, audio], audio_tokens=A)
 
 
-@exercise(step_mask, difficulty=3, minutes=12)
+@exercise(step_mask)
 def _(t: Trial):
-    """Which time steps are *real*? Those with a real frame, or with at least one real audio token.
-    The others are padding, which the attention masks.
-
-    Shapes: `frame_mask` (B, T_v) bool, `audio_mask` (B, L) bool, keyword `audio_tokens` A -> (B, T)
-    bool with T = max(T_v, ceil(L / A)); T_v or L may be 0
-    Hint 1: A mask is a stream without features: cut it into steps as you cut the audio, then ask
-    for each step whether any token is real.
-    Hint 2: `split_steps(audio_mask[..., None], A).any(dim=2)[..., 0]` is (B, T_a). Pad both masks
-    with False to T (`F.pad`), then join them with `|`.
-    """
     A = t.integer(4, 6)
     # One clip a row, two steps each. Step 0 is padding. Step 1 has one real token (the first, a
     # middle one, the last), only real tokens, a frame alone, or both.
@@ -211,8 +157,8 @@ def _(t: Trial):
         "it should be a mask of booleans; yours holds floats": either.float(),
         "it should be a mask of booleans; yours holds integers": either.long()},
         "the mask of two steps", where="with two steps", audio_tokens=A)
-    for frames, audio_steps in ((t.integer(5, 6), t.integer(3, 4)),
-                                (t.integer(3, 4), t.integer(5, 6))):
+    for ranges in (((5, 6), (3, 4)), ((3, 4), (5, 6))):
+        frames, audio_steps = (t.integer(*each) for each in ranges)
         rest = t.integer(1, A - 1)
         length = (audio_steps - 1) * A + rest
         frame_mask = torch.arange(frames)[None] < torch.tensor([[frames], [frames - 2], [1], [0]])
@@ -237,25 +183,13 @@ def _(t: Trial):
             "the mask ends with the audio; T is the longer of the two streams, and the video goes "
             "on": real[:, :audio_steps]},
             where=f"with {frames} frames and {audio_steps} steps of audio", audio_tokens=A)
-    for name, one, other in (("video (T_v = 0)", frame_mask[:, :0], audio_mask),
-                             ("audio (L = 0)", frame_mask, audio_mask[:, :0])):
-        where = f"without {name}"
-        t.check((one, other), where=where, what=f"{where} the mask", audio_tokens=A)
+    for where, *given in (("without video (T_v = 0)", frame_mask[:, :0], audio_mask),
+                          ("without audio (L = 0)", frame_mask, audio_mask[:, :0])):
+        t.check(given, where=where, what=f"{where} the mask", audio_tokens=A)
 
 
-@exercise(interleave, difficulty=3, minutes=14)
+@exercise(interleave)
 def _(t: Trial):
-    """Another way to join the streams: the tokens of each time step *one after another*, V visual
-    ones, then A audio ones. Each keeps its own half of the features: visual tokens have zeros on
-    the right, audio tokens zeros on the left. Return the steps and the mask of real steps.
-
-    Shapes: `visual` (B, T_v, V, D_v), `audio` (B, L, D_a), `frame_mask` (B, T_v), `audio_mask` (B,
-    L), keyword `audio_tokens` A -> steps (B, T, V + A, D_v + D_a), real (B, T)
-    Hint 1: `step_mask` gives the mask and T. Pad each stream to T steps but keep its number of
-    tokens. Then widen the features and concatenate along the token axis.
-    Hint 2: `left = F.pad(pad_steps(visual, T, V), (0, D_a))`; `right =
-    F.pad(pad_steps(split_steps(audio, A), T, A), (D_v, 0))`; `torch.cat([left, right], dim=2)`.
-    """
     for more in (0, 2):
         batch, frames, V, A = 2, t.integer(3, 4), t.integer(2, 3), t.integer(4, 5)
         D_v, D_a = t.integer(6, 7), t.integer(8, 9)
@@ -306,20 +240,8 @@ def _(t: Trial):
                 where=f"with V = {V}, A = {A}, D_v = {D_v}, D_a = {D_a}")
 
 
-@exercise(recover_offset, difficulty=4, minutes=15)
+@exercise(recover_offset)
 def _(t: Trial):
-    """A clip's audio was shifted by many offsets, and under each a model gave the log probability
-    of the *true* answers. Find for each clip the shift under which its answers are most likely
-    together. Use only questions that need video *and* audio: others depend on the offset only
-    through what is cut off at an end.
-
-    Shapes: `rows`, a list of dicts with `clip`, `family`, `shift` (s) and `logp` (log probability
-    of the true answer) -> dict, by clip, the shift (float)
-    Hint 1: The joint probability of independent answers is a product, so add their *log*
-    probabilities. `FAMILIES[row["family"]]` lists the streams that a question needs.
-    Hint 2: A dict of sums over (clip, shift), from the rows that need both "audio" and "video";
-    then for each clip `max(shifts, key=...)`.
-    """
     both, one = ["shown_when", "heard_while", "said_when"], ["colour", "read", "said", "where"]
     shifts = [float(s) for s in np.arange(-3, 4) * 0.5]
     rows, truth = [], {}

@@ -15,16 +15,8 @@ def one_head(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(q[None], k[None], v[None])[0]
 
 
-@exercise(one_head, difficulty=1, minutes=8)
+@exercise(one_head)
 def _(t: Trial):
-    """One attention head: compare each query with all keys, turn the scores into weights that sum
-    to 1, and return the weighted mean of the values.
-
-    Shapes: `q` (L, d), `k` (M, d), `v` (M, e) -> (L, e)
-    Hint 1: Three lines, one for each step of the equation: scores, weights, mean.
-    Hint 2: `scores = q @ k.T / q.shape[-1] ** 0.5`, a softmax over the last axis (the keys), then
-    `@ v`.
-    """
     length, memory, width, wide = t.shuffled(3, 5, 7, 9)
     q, k, v = 2 * t.randn(length, width), t.randn(memory, width), t.randn(memory, wide)
     scores = q @ k.T / width**0.5
@@ -45,16 +37,8 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
     return AttentionBlock(x.shape[-1], heads)._split(x)
 
 
-@exercise(split_heads, difficulty=2, minutes=8)
+@exercise(split_heads)
 def _(t: Trial):
-    """Split the features into heads: the first width / heads features of each token go to the first
-    head, the next ones to the second, and so on. Each head gets its own entry on axis 1.
-
-    Shapes: `x` (B, L, width), `heads` -> (B, heads, L, width / heads)
-    Hint 1: Split the last axis in two, *then* move the axis of the heads. A reshape alone cannot
-    move an axis.
-    Hint 2: `x.unflatten(-1, (heads, -1))` is (B, L, heads, d); which two axes must be swapped?
-    """
     batch, length, heads, each = t.shuffled(2, 3, 4, 5)
     x = t.randn(batch, length, heads * each)
     cut, swapped = x.unflatten(-1, (heads, each)), x.unflatten(-1, (each, heads))
@@ -74,16 +58,8 @@ def layer_norm(x: Tensor, eps: float = 1e-12) -> Tensor:
     return F.layer_norm(x, x.shape[-1:], eps=eps)
 
 
-@exercise(layer_norm, difficulty=1, minutes=6)
+@exercise(layer_norm)
 def _(t: Trial):
-    """Give every token mean 0 and variance 1 *over its own features*: subtract its mean, divide by
-    the root of variance + `eps`. The variance is the mean of the squared deviations.
-
-    Shapes: `x` (..., width), `eps` -> the same shape
-    Hint 1: Means over the last axis alone, which must stay as an axis of length 1: `keepdim=True`.
-    Hint 2: `centred = x - x.mean(-1, keepdim=True)`, then divide by `(centred.square().mean(-1,
-    keepdim=True) + eps).sqrt()`.
-    """
     batch, length, width = t.shuffled(4, 5, 6)
     x = 3 * t.randn(batch, length, width) + t.randn(batch, length, 1)
     centred = x - x.mean(-1, keepdim=True)
@@ -144,19 +120,8 @@ def _block(own: AttentionBlock, x, memory, mask, *, scale=None, join=True, proje
     return own.norm(attended) if norm else attended
 
 
-@exercise(AttentionBlock, difficulty=4, minutes=18)
+@exercise(AttentionBlock)
 def _(t: Trial):
-    """The attention block that the Q-Former uses three times. Project to queries, keys and values,
-    split into heads, attend, join the heads, project, add the input (residual), then a LayerNorm.
-    `__init__` is given; write `forward`. True in `mask` means that attention is allowed.
-
-    Shapes: `x` (B, L, width), `memory` (B, M, memory_width) or None (then x itself), `mask`
-    broadcasts to (B, heads, L, M) -> (B, L, width)
-    Hint 1: Queries come from `x`, keys and values from `memory`. Use `split_heads` on each; joining
-    the heads is its inverse.
-    Hint 2: `attended = scaled_dot_product_attention(q, k, v, attn_mask=mask)`, then
-    `attended.transpose(1, 2).flatten(2)`, `self.output`, and `self.norm(x + ...)`.
-    """
     heads, each = [(2, 3), (3, 2), (4, 3), (2, 5), (3, 4)][t.integer(0, 4)]
     width, wide, batch = heads * each, heads * each + 1, 2
     length, attended = t.integer(3, 4), t.integer(5, 7)
@@ -197,19 +162,8 @@ def _(t: Trial):
         t.compare(t.call(made, x), own(x), what="without `memory` (self-attention) the result")
 
 
-@exercise(CausalQFormerLayer, difficulty=3, minutes=15)
+@exercise(CausalQFormerLayer)
 def _(t: Trial):
-    """One layer, from its four parts: self-attention of the window's inputs (`causal_attention`,
-    under `causal_mask`); self-attention of the queries; cross-attention from the queries to the
-    *encoded* inputs, real ones only; the feed-forward. `__init__` is given; write `forward`.
-
-    Shapes: `queries` (B * W, N, width), `inputs` (B * W, K * P, D), `causal_mask` (..., K * P, K *
-    P), `real` (B * W, 1, 1, K * P), `maps` (ignore it) -> queries (B * W, N, width)
-    Hint 1: Four lines in the order of the goal. Three of the four parts change the queries; the
-    first one encodes the inputs that they attend to.
-    Hint 2: `encoded = self.causal_attention(inputs, mask=causal_mask)`; the cross-attention is
-    `self.cross_attention(queries, encoded, mask=real)`.
-    """
     heads = 2
     width, wide, hidden = 2 * t.integer(2, 3), 2 * t.integer(4, 5), t.integer(11, 13)
     windows, count, frames, tokens = 2, t.integer(3, 4), t.integer(2, 3), t.integer(2, 3)
@@ -271,19 +225,8 @@ def _size(*, input_width, window_frames, step_tokens, num_queries, width, layers
             + norm * width + layers * layer)
 
 
-@exercise(qformer_parameters, difficulty=3, minutes=15)
+@exercise(qformer_parameters)
 def _(t: Trial):
-    """How many parameters has a causal Q-Former? Add up its parts. All arguments are keywords, as
-    in `CausalQFormer`: `input_width` D, `window_frames` K, `step_tokens` P, `num_queries` N,
-    `width`, `layers`, `hidden`.
-
-    Shapes: seven integers -> an integer
-    Hint 1: A linear map from a to b has a * b weights and b biases, a LayerNorm two parameters a
-    feature. Which width do keys and values of the cross-attention come from?
-    Hint 2: Write `block(own, memory) = 2 * own * (own + 1) + 2 * own * (memory + 1) + 2 * own`; a
-    layer is `block(D, D) + block(width, width) + block(width, D)` and the feed-forward. Outside the
-    layers: input_norm, positions, queries, query_norm.
-    """
     sizes = {"input_width": 10 + t.integer(0, 3), "window_frames": t.integer(2, 3),
              "step_tokens": t.integer(4, 5), "num_queries": t.integer(6, 7),
              "width":

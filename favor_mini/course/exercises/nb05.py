@@ -11,15 +11,8 @@ from ...registry import find
 from ..exercise import Trial, exercise
 
 
-@exercise(frame_index, difficulty=1, minutes=5)
+@exercise(frame_index)
 def _(t: Trial):
-    """A window is one sequence of tokens, frame after frame. Return for each token the frame that
-    it belongs to, counted from 0. With 3 frames of 2 tokens: `0 0 1 1 2 2`.
-
-    Shapes: `num_frames` K, `step_tokens` P -> (K * P,) integers
-    Hint 1: You need each of the numbers 0 ... K - 1, P times in a row.
-    Hint 2: `torch.arange(num_frames)` and `repeat_interleave`; `repeat` would give 0 1 2 0 1 2.
-    """
     frames, tokens = t.integer(2, 6), t.integer(7, 9)
     numbers = torch.arange(frames)
     t.check((frames, tokens), {
@@ -31,17 +24,8 @@ def _(t: Trial):
         "one number a frame; each of its P tokens needs one": numbers})
 
 
-@exercise(block_causal, difficulty=2, minutes=8)
+@exercise(block_causal)
 def _(t: Trial):
-    """The paper's mask: True where attention is allowed. A token sees its *whole* frame (also the
-    tokens behind it) and every earlier frame.
-
-    Shapes: `num_frames` K, `step_tokens` P -> (K * P, K * P) bool, over (query, key)
-    Hint 1: Compare the frame of the query token with the frame of the key token; the tokens' places
-    within a frame do not matter.
-    Hint 2: `frame = frame_index(K, P)`; `frame[:, None]` varies down the rows (queries),
-    `frame[None, :]` along the columns (keys).
-    """
     frames, tokens = t.integer(3, 6), t.integer(2, 4)
     frame = frame_index(frames, tokens)
     query, key = frame[:, None], frame[None, :]
@@ -60,16 +44,8 @@ def _(t: Trial):
             expected.float()})
 
 
-@exercise(local_causal, difficulty=2, minutes=6)
+@exercise(local_causal)
 def _(t: Trial):
-    """A variant: a band. A token sees its whole frame and the *one* frame before it, nothing else.
-
-    Shapes: `num_frames` K, `step_tokens` P -> (K * P, K * P) bool
-    Hint 1: How many frames lie between the query token and the key token? Two differences are
-    allowed.
-    Hint 2: `apart = frame[:, None] - frame[None, :]` must be at least 0 and at most 1; join two
-    conditions with `&`.
-    """
     frames, tokens = t.integer(4, 6), t.integer(2, 4)
 
     def difference(index):
@@ -88,19 +64,8 @@ def _(t: Trial):
             (apart <= 0) & (apart >= -1)})
 
 
-@exercise(window_mask, difficulty=3, minutes=12)
+@exercise(window_mask)
 def _(t: Trial):
-    """The last window of a clip is padded. Hide the padded frames from all others, but let a padded
-    frame see *itself*: a row without a single True turns the softmax into `nan`. Any registered
-    mask must work: `find("attention", name)`.
-
-    Shapes: `name`, `frame_mask` (B * W, K) bool, `step_tokens` P -> (B * W, 1, K * P, K * P) bool;
-    the 1 is for the heads
-    Hint 1: Start from the plain mask. A key may be seen if its frame is real, or if it is in the
-    query's own frame.
-    Hint 2: `real = frame_mask.repeat_interleave(P, dim=1)[:, None, None, :]` is about columns; `own
-    = frame[:, None] == frame`; the result is `allowed & (real | own)`.
-    """
     windows, frames, tokens = t.integer(2, 3), t.integer(3, 5), t.integer(2, 3)
     lengths = torch.tensor([t.integer(1, frames - 1) for _ in range(windows)])[:, None]
     real = torch.arange(frames)[None] < lengths
@@ -139,18 +104,8 @@ def _(t: Trial):
                   {message: settled(wrong) for message, wrong in suspects.items()})
 
 
-@exercise(measure_receptive_field, difficulty=3, minutes=15)
+@exercise(measure_receptive_field)
 def _(t: Trial):
-    """*Measure* which frames depend on which. `encode` maps a clip's steps to encodings of its
-    frames. Replace one frame at a time by random content and record which frames' encodings change.
-
-    Shapes: `encode`: (1, T, P, D) -> (1, T, ...); `steps` (1, T, P, D) -> numpy bool (T, T); [i,
-    j]: changing frame j changes frame i
-    Hint 1: One loop over j: copy the steps, add noise to frame j of the copy, encode again, compare
-    with the encodings before.
-    Hint 2: `changed = (encode(noisy)[0].flatten(1) - before).abs().amax(1) > 1e-9` is column j; in
-    the end `torch.stack(columns, dim=1).numpy()`.
-    """
     frames, tokens, width = t.integer(4, 6), t.integer(2, 3), t.integer(3, 5)
     steps = t.randn(1, frames, tokens, width).double()
     reach = t.bernoulli(frames, frames) | torch.eye(frames).bool()

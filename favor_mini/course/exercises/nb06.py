@@ -33,15 +33,8 @@ def _compare(t: Trial, clips, windows: dict, masks: dict) -> None:
     t.compare(found[1], expected[1], masks, "the mask")
 
 
-@exercise(num_windows, difficulty=1, minutes=4)
+@exercise(num_windows)
 def _(t: Trial):
-    """How many windows of K frames does a clip of T frames become? The last one may be partly
-    empty; a clip without any frame has no window.
-
-    Shapes: `num_frames` T, `window_frames` K, integers -> W, an integer
-    Hint 1: 11 frames in windows of 4: write the windows down and count them. And 12 frames?
-    Hint 2: Divide and round *up*. In integers: `-(-T // K)`.
-    """
     K = t.integer(3, 9)
     whole = t.integer(1, 5)
     for frames in (whole * K + t.integer(1, K - 1), whole * K, t.integer(1, K - 1), 0):
@@ -54,20 +47,8 @@ def _(t: Trial):
             f"for {frames} frames in windows of {K} the result")
 
 
-@exercise(split_windows, difficulty=3, minutes=15)
+@exercise(split_windows)
 def _(t: Trial):
-    """Cut every clip into windows of K frames and put the windows of all clips into one batch:
-    those of clip 0 first. Pad the last window with zeros at its end and mask that padding as not
-    real. The given mask (shorter clips are padded already) is cut in the same way.
-
-    Shapes: `steps` (B, T, P, D), `frame_mask` (B, T) bool, `window_frames` K -> windows (B * W, K *
-    P, D), mask (B * W, K)
-    Hint 1: Pad first; after that only shapes change. T splits into which two axes? Which two become
-    the batch, which two the sequence of tokens?
-    Hint 2: `steps = F.pad(steps, (0, 0, 0, 0, 0, -T % K)).unflatten(1, (-1, K))` is (B, W, K, P,
-    D). Then `flatten(0, 1)`, and again `flatten(1, 2)`. `F.pad(frame_mask, (0, -T % K))` pads a
-    mask with False.
-    """
     steps, mask, K = clips = _clips(t)
     batch, frames, tokens, _ = steps.shape
     missing, whole = -frames % K, frames // K * K
@@ -106,16 +87,8 @@ def _(t: Trial):
     t.check((steps, mask, frames), what="with a window as long as the clip, of (windows, mask),")
 
 
-@exercise(join_windows, difficulty=2, minutes=8)
+@exercise(join_windows)
 def _(t: Trial):
-    """Join the windows' queries: one sequence a clip, window after window, within a window query
-    after query.
-
-    Shapes: `queries` (B * W, N, D), `batch` B -> (B, W * N, D)
-    Hint 1: `split_windows` put the windows of clip 0 first. So the first axis is (B, W), in this
-    order.
-    Hint 2: `queries.unflatten(0, (batch, -1))` is (B, W, N, D); W and N then become one axis.
-    """
     batch, windows, N, width = t.integer(2, 3), t.integer(4, 5), t.integer(6, 7), t.integer(8, 9)
     queries = t.randn(batch * windows, N, width)
     cut = queries.unflatten(0, (batch, -1))  # [B, W, N, D]
@@ -131,19 +104,8 @@ def _(t: Trial):
             cut.transpose(1, 2).flatten(2, 3)})
 
 
-@exercise(overlapping, difficulty=4, minutes=18)
+@exercise(overlapping)
 def _(t: Trial):
-    """A variant: a window of K frames begins *every K / 2 frames* (rounded down, at least 1), as
-    long as there is a frame to begin with. What the border of one window cuts in two, another
-    window may hold whole. Padding and mask as in `split_windows`.
-
-    Shapes: `steps` (B, T, P, D), `frame_mask` (B, T), `window_frames` K -> windows (B * W, K * P,
-    D), mask (B * W, K), with W = ceil(T / stride)
-    Hint 1: The last window begins at frame (W - 1) * stride and needs K frames: pad to that many
-    frames before you cut.
-    Hint 2: `x.unfold(1, K, stride)` cuts overlapping pieces of axis 1, but puts the K at the *end*:
-    (B, W, P, D, K). Move it back with `movedim(-1, 2)`, then go on as in `split_windows`.
-    """
     steps, mask, K = clips = _clips(t, odd=bool(t.integer(0, 1)))
     frames, stride = steps.shape[1], K // 2
     missing = (-(-frames // stride) - 1) * stride + K - frames
@@ -174,20 +136,8 @@ def _(t: Trial):
         None: real.transpose(0, 1).flatten(0, 1)})
 
 
-@exercise(two_resolutions, difficulty=4, minutes=15)
+@exercise(two_resolutions)
 def _(t: Trial):
-    """Another variant: *every clip* gets all its windows of K frames, then all its windows of S = K
-    / 2 frames (rounded down, at least 1). One Q-Former must take both, so a short window is padded
-    at its end to K frames, and that padding is not real.
-
-    Shapes: `steps` (B, T, P, D), `frame_mask` (B, T), `window_frames` K -> windows (B * W, K * P,
-    D), mask (B * W, K), with W = ceil(T / K) + ceil(T / S)
-    Hint 1: `split_windows` twice. It merges the axis of the clips with that of the windows; split
-    them (`unflatten(0, (B, -1))`) before you join long and short windows.
-    Hint 2: `windows, mask = split_windows(steps, frame_mask, length)`; pad windows by `(K - length)
-    * P` tokens and the mask by `K - length` frames; `unflatten` both; `torch.cat([long, short],
-    dim=1).flatten(0, 1)`.
-    """
     steps, mask, K = clips = _clips(t, odd=bool(t.integer(0, 1)))
     batch, tokens = len(steps), steps.shape[2]
     long, short = (split_windows(steps, mask, length) for length in (K, K // 2))

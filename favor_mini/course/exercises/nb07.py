@@ -87,18 +87,8 @@ def _some_real(t: Trial, queries: Tensor) -> Tensor:
     return torch.arange(len(queries)) != t.integer(0, len(queries) - 1)
 
 
-@exercise(cosine_matrix, difficulty=1, minutes=7)
+@exercise(cosine_matrix)
 def _(t: Trial):
-    """How similar are the queries of a window? Return for each pair of queries of the same window
-    the cosine of the angle between them. Queries of different windows are never compared. A loss
-    will use it, so its gradient must reach the queries.
-
-    Shapes: `queries` (W, N, D) -> (W, N, N); [w, i, j]: the cosine of query i and query j of window
-    w
-    Hint 1: Normalise every query to length 1 first; then a cosine is just a dot product.
-    Hint 2: `unit = F.normalize(queries, dim=-1)`, then `unit @ unit.transpose(1, 2)`: one (N, D) @
-    (D, N) for each window.
-    """
     queries = _windows(t)
     norms, products = queries.norm(dim=-1), _products(queries)
     t.check((queries,), {
@@ -125,20 +115,8 @@ def _(t: Trial):
         "length": constant_lengths})
 
 
-@exercise(diversity_loss, difficulty=3, minutes=15)
+@exercise(diversity_loss)
 def _(t: Trial):
-    """The paper's loss: the mean cosine over the N * (N - 1) pairs of *different* queries in a
-    window, then the mean over windows. Windows without a real frame (`real` is False) do not count.
-    With nothing to compare (no real window, or a single query) it is 0, not nan. Training uses it:
-    keep its gradient.
-
-    Shapes: `queries` (B * W, N, D), `real` (B * W,) bool or None -> a scalar tensor, differentiable
-    Hint 1: Drop the windows that do not count first. A boolean mask `~torch.eye(N,
-    dtype=torch.bool)` selects the entries off the diagonal.
-    Hint 2: `queries = queries[real]`; if none is left or N < 2, return `queries.sum() * 0.0`; else
-    `cosine_matrix(queries)[:, off].mean()`. All windows have equally many pairs, so one mean is
-    enough.
-    """
     queries = _windows(t)
     windows, num_queries, _ = queries.shape
     real = _some_real(t, queries)
@@ -171,17 +149,8 @@ def _(t: Trial):
             _pairs(kept.flatten(0, 1)[None]).mean()})
 
 
-@exercise(push_apart, difficulty=2, minutes=10)
+@exercise(push_apart)
 def _(t: Trial):
-    """In which direction does the loss push each query? For one window, return *minus* the gradient
-    of its diversity loss with respect to the queries. The formula above needs no autograd.
-
-    Shapes: `queries` (N, D) -> (N, D); row i: the direction in which query i is pushed
-    Hint 1: Three things: the unit vectors, their sum `s`, and for each query the part of `s` that
-    is not along the query itself.
-    Hint 2: `along = (unit @ s)[:, None] * unit`; the push is `-2 / (N * (N - 1)) * (s - along) /
-    lengths`, with `lengths` of shape (N, 1).
-    """
     queries = _windows(t)[0]
     count, unit = len(queries), F.normalize(queries, dim=-1)
     lengths, scale = queries.norm(dim=-1, keepdim=True), 2 / (count * (count - 1))
@@ -219,17 +188,8 @@ def _(t: Trial):
             push(queries.sum(0)) / lengths})
 
 
-@exercise(squared_cosine, difficulty=2, minutes=6)
+@exercise(squared_cosine)
 def _(t: Trial):
-    """A variant: the mean *squared* cosine over pairs of different queries in real windows. Now
-    opposite queries cost as much as equal ones, and only orthogonal ones cost nothing. With nothing
-    to compare it is 0. Keep its gradient.
-
-    Shapes: `queries` (B * W, N, D), `real` (B * W,) bool or None -> a scalar tensor, differentiable
-    Hint 1: Where in your `diversity_loss` are the cosines of the pairs, before they are averaged?
-    Hint 2: The same lines with `.square()` before `.mean()`. After the mean it is too late. The
-    trick with the sum does not help here.
-    """
     queries = _windows(t)
     num_queries = queries.shape[1]
     real = _some_real(t, queries)
@@ -251,20 +211,8 @@ def _(t: Trial):
         "the mean over windows and pairs is missing": pairs.square().sum(1).mean()})
 
 
-@exercise(gram, difficulty=3, minutes=12)
+@exercise(gram)
 def _(t: Trial):
-    """A variant that also depends on lengths. Scale each window so that the *mean squared length*
-    of its queries is 1, take all N * N dot products (the Gram matrix), and return the mean squared
-    difference from the identity, the diagonal included. Keep its gradient.
-
-    Shapes: `queries` (B * W, N, D), `real` (B * W,) bool or None -> a scalar tensor,
-    differentiable; 0 where no window is real
-    Hint 1: One factor a window scales all of its queries; a query longer than the others stays
-    longer.
-    Hint 2: With `kept`, the queries of the real windows: `kept = kept /
-    kept.square().sum(-1).mean(-1).sqrt()[:, None, None]`, then `(kept @ kept.transpose(1, 2) -
-    torch.eye(N)).square().mean()`.
-    """
     queries = _windows(t)
     real = _some_real(t, queries)
     kept, identity = queries[real], torch.eye(queries.shape[1])

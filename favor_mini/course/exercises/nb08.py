@@ -15,16 +15,8 @@ def write_prompt(question: str, placeholders: int) -> str:
     return FavorProcessor.prompt(None, question, placeholders)
 
 
-@exercise(write_prompt, difficulty=1, minutes=5)
+@exercise(write_prompt)
 def _(t: Trial):
-    r"""Write the prompt: `USER: <Img>`, then one placeholder `<av>` for each vector of the clip,
-    `</Img>`, a space, the question, a new line and `ASSISTANT:`. Every character counts: the
-    language model was trained on exactly this form.
-
-    Shapes: `question` a string, `placeholders` W * N -> a string
-    Hint 1: An f-string. A string times a number repeats it.
-    Hint 2: `"<av>" * placeholders` has no spaces; a new line is `\n`.
-    """
     questions = "what was heard first?", "where was the bell?", "what colour was the star?"
     question, count = questions[t.integer(0, 2)], t.integer(3, 40)
     media = MEDIA_TOKEN * count
@@ -49,19 +41,8 @@ def put_vectors(embeds: Tensor, input_ids: Tensor, vectors: Tensor, placeholder_
     return embeds.masked_scatter((input_ids == placeholder_id)[..., None], vectors)
 
 
-@exercise(put_vectors, difficulty=3, minutes=12)
+@exercise(put_vectors)
 def _(t: Trial):
-    """Replace the embedding of every placeholder by a vector of the clip: the first placeholder of
-    the first prompt gets the first vector, and so on through the batch. Clips may have different
-    numbers of them. All other embeddings stay.
-
-    Shapes: `embeds` (B, L, width), `input_ids` (B, L), `vectors` (n, width) with n placeholders in
-    the whole batch, `placeholder_id` -> (B, L, width)
-    Hint 1: Where are the placeholders? A comparison gives booleans (B, L). Then use
-    `masked_scatter`, or an assignment at these booleans.
-    Hint 2: The mask of `masked_scatter` must broadcast to `embeds`: add a last axis with `[...,
-    None]`. With an assignment, work on a `clone()`.
-    """
     batch, length = t.integer(2, 3), t.integer(8, 10)
     width, token = t.integer(4, 6), t.integer(5, 7)
     ids = t.randint(10, 90, batch, length)
@@ -98,17 +79,8 @@ def answer_labels(prompt_ids: list[list[int]], answer_ids: list[list[int]]) -> T
     return _pad([[-100] * len(p) + a for p, a in pairs], -100, "right")
 
 
-@exercise(answer_labels, difficulty=2, minutes=10)
+@exercise(answer_labels)
 def _(t: Trial):
-    """Which tokens of each row count in the loss? Only the answer's. The prompt gets -100, each
-    token of the answer its own id, and padding, on the right up to the longest row, -100.
-
-    Shapes: `prompt_ids` and `answer_ids`, lists of B lists of token ids -> (B, L) integers, L the
-    longest row of prompt and answer
-    Hint 1: Make each row as a list first: `[-100] * len(p) + a`.
-    Hint 2: Pad every row to the longest, `row + [-100] * (longest - len(row))`, then
-    `torch.tensor(rows)`.
-    """
     batch = t.integer(2, 4)
     lengths = t.rng.permutation(range(3, 3 + batch))
     prompts = [t.rng.integers(10, 90, n).tolist() for n in lengths]
@@ -142,19 +114,8 @@ def answer_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits[:, :-1].transpose(1, 2), labels[:, 1:], ignore_index=-100)
 
 
-@exercise(answer_loss, difficulty=3, minutes=12)
+@exercise(answer_loss)
 def _(t: Trial):
-    """The loss. The logits at place i predict the token at place i + 1, so compare each prediction
-    with the *next* label. Labels of -100 do not count. The mean is over all other labels of the
-    batch.
-
-    Shapes: `logits` (B, L, vocabulary), `labels` (B, L), -100 where nothing counts -> a scalar
-    tensor
-    Hint 1: Drop the last prediction and the first label, so that they are aligned.
-    `F.cross_entropy` ignores -100.
-    Hint 2: `F.cross_entropy` expects the vocabulary on axis 1, or no batch at all: `.flatten(0, 1)`
-    on both, or `.transpose(1, 2)`.
-    """
     batch, length, words = t.integer(2, 4), t.integer(6, 9), t.integer(11, 14)
     logits = 3 * t.randn(batch, length, words)
     labels = t.randint(0, words, batch, length)
@@ -179,20 +140,8 @@ def _(t: Trial):
             F.cross_entropy(before.flatten(0, 1), following.clamp(min=0).flatten())}, "the loss")
 
 
-@exercise(isolate_turns_mask, difficulty=4, minutes=20)
+@exercise(isolate_turns_mask)
 def _(t: Trial):
-    """Several questions about one clip in one row, and none may see another. A token sees earlier
-    tokens *if* they belong to the clip (turn 0) or to its own turn. And every turn's positions
-    continue from the clip's end, as if it were the only one.
-
-    Shapes: `turn_ids` (B, L), 0 for the clip, then 1, 2 ... -> mask (B, 1, L, L) bool, True where
-    attention is allowed, and positions (B, L)
-    Hint 1: Mask: three conditions on (query, key): same turn, or the key is in the clip; and the
-    key is not later. Positions: the clip's length, plus the token's distance from the first of its
-    turn.
-    Hint 2: `place = arange(L)`; a turn's first token is where `turn_ids` changes; `(place *
-    first).cummax(1).values` copies its place to the others.
-    """
     batch, turns, length = t.integer(2, 3), t.integer(2, 3), t.integer(13, 16)
     cuts = [sorted(t.rng.choice(range(2, length - 1), turns, replace=False)) for _ in range(batch)]
     turn_ids = torch.tensor([[sum(i >= cut for cut in row) for i in range(length)] for row in cuts])
@@ -245,17 +194,8 @@ def lora_linear(x: Tensor, weight: Tensor, bias: Tensor, A: Tensor, B: Tensor,
     return _layer(weight, bias, A, B, alpha)(x)
 
 
-@exercise(lora_linear, difficulty=2, minutes=12)
+@exercise(lora_linear)
 def _(t: Trial):
-    """One linear map with LoRA: the output of the frozen map, plus alpha / r times the output of
-    the two low-rank ones. A gives r.
-
-    Shapes: `x` (n, in), `weight` (out, in), `bias` (out,), `A` (r, in), `B` (out, r), `alpha` a
-    number -> (n, out)
-    Hint 1: A linear map with a `weight` (out, in) computes `x @ weight.T`. A maps down to r
-    features, B up again.
-    Hint 2: `x @ weight.T + bias + alpha / len(A) * (x @ A.T @ B.T)`
-    """
     rows, inside, out, rank = t.shuffled(3, 4, 5, 6)
     x, weight, bias = t.randn(rows, inside), t.randn(out, inside), t.randn(out)
     A, B = t.randn(rank, inside), t.randn(out, rank)
@@ -281,15 +221,8 @@ def merge_lora(weight: Tensor, A: Tensor, B: Tensor, alpha: float) -> Tensor:
     return layer.base_layer.weight.detach()
 
 
-@exercise(merge_lora, difficulty=2, minutes=8)
+@exercise(merge_lora)
 def _(t: Trial):
-    """After training, the two low-rank maps can be merged into the frozen weight: one matrix, the
-    same outputs. Return that matrix.
-
-    Shapes: `weight` (out, in), `A` (r, in), `B` (out, r), `alpha` a number -> (out, in)
-    Hint 1: x W^T + s x A^T B^T = x (W + s ...)^T. What are the dots?
-    Hint 2: `B @ A` is (out, in); do not write into `weight`.
-    """
     side, rank = t.integer(5, 6), t.integer(2, 4)
     inside, out = (side, side) if t.integer(0, 1) else (side, side + 2)  # square: transposed
     weight, A, B = t.randn(out, inside), t.randn(rank, inside), t.randn(out, rank)

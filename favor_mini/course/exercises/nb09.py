@@ -19,18 +19,8 @@ def two_part_loss(logits, labels, queries, weight):
     return F.cross_entropy(logits, labels, ignore_index=-100) + weight * diversity_loss(queries)
 
 
-@exercise(two_part_loss, difficulty=3, minutes=12)
+@exercise(two_part_loss)
 def _(t: Trial):
-    """FAVOR's loss: cross-entropy over the answers' tokens plus `weight` times the diversity loss
-    (use the package's `diversity_loss`). The logits at place i predict the token at place i + 1;
-    labels of -100 do not count.
-
-    Shapes: `logits` (B, L, vocabulary), `labels` (B, L), `queries` (windows, N, width), `weight`
-    lambda -> a scalar
-    Hint 1: Shift logits and labels by one place before you compare them.
-    Hint 2: `F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(),
-    ignore_index=-100)` + `weight * diversity_loss(queries)`.
-    """
     batch, length, words = t.integer(2, 3), t.integer(6, 9), t.integer(11, 15)
     logits, queries = 2 * t.randn(batch, length, words), t.randn(t.integer(2, 4), 5, 7) + 0.5
     weight = float(t.rng.uniform(0.3, 0.9))
@@ -62,16 +52,8 @@ def _(t: Trial):
             expected - weight * diversity})
 
 
-@exercise(steps_per_stage, difficulty=2, minutes=8)
+@exercise(steps_per_stage)
 def _(t: Trial):
-    """Distribute a number of training steps over three stages: align and ask get the shares in
-    `SHARES` (20 % each), rounded down but at least one step; name gets the rest.
-
-    Shapes: `steps` an integer -> a dict with the keys `name`, `align`, `ask`
-    Hint 1: Compute the two later stages first; the first stage gets the rest.
-    Hint 2: `max(1, int(steps * SHARES[stage]))` for align and ask; `SHARES` is in
-    `favor_mini.training`.
-    """
     for steps in (t.integer(20, 49) * 10 + t.integer(1, 9), t.integer(4, 8)):
         later = {stage: int(steps * SHARES[stage]) for stage in ("align", "ask")}
         one = {stage: max(1, n) for stage, n in later.items()}
@@ -86,17 +68,8 @@ def _(t: Trial):
                 dict.fromkeys(("name", "align", "ask"), steps // 3)})
 
 
-@exercise(last_checkpoint, difficulty=3, minutes=15)
+@exercise(last_checkpoint)
 def _(t: Trial):
-    """Resume after a power cut: find the newest *complete* checkpoint. A run writes folders
-    `checkpoint-100`, `checkpoint-200`, ..., and into each, last of all, a file
-    `trainer_state.json`. A folder where that file is missing or is not valid JSON is incomplete.
-
-    Shapes: `out` a path -> the folder's path as text, or None where there is no complete one
-    Hint 1: Sort by the *number* in the name, newest first, and take the first that can be read.
-    Hint 2: `sorted(Path(out).glob("checkpoint-*"), key=lambda f: -int(f.name.rsplit("-", 1)[1]))`;
-    `json.loads(...)` in a `try` that catches `OSError` and `ValueError`.
-    """
     with tempfile.TemporaryDirectory() as folder:
         def write(step, content):
             checkpoint = Path(folder) / f"checkpoint-{step}"

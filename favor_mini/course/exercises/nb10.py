@@ -43,15 +43,8 @@ def _not_clipped(t: Trial, found, limit: float, message: str) -> None:
     t.require(not (isinstance(found, int | float) and found == limit), message)
 
 
-@exercise(skill, difficulty=1, minutes=4)
+@exercise(skill)
 def _(t: Trial):
-    """Tasks differ in how often a guess is right. Put an accuracy on a scale where 0 is guessing
-    and 1 is always right. Worse than guessing is below 0.
-
-    Shapes: `accuracy`, `chance` numbers from 0 to 1 -> a number
-    Hint 1: How far above chance is it, and how far above chance could it be?
-    Hint 2: `(accuracy - chance) / (1 - chance)`: at `accuracy == chance` 0, at `accuracy == 1` 1.
-    """
     chance, accuracy = float(0.1 + 0.4 * t.rng.random()), float(0.6 + 0.3 * t.rng.random())
     t.check((accuracy, chance), {
         "this is how far it is above chance; divide by how far it could be, `1 - chance`":
@@ -78,19 +71,8 @@ def _distance(found, reference, wrong=1.0, missing=1.0, extra=1.0) -> float:
     return float(table[-1, -1])
 
 
-@exercise(word_error_rate, difficulty=4, minutes=20)
+@exercise(word_error_rate)
 def _(t: Trial):
-    """The word error rate of several texts: the least number of wrong, missing and extra words by
-    which the hypotheses differ from the references, summed over all texts, divided by the number of
-    words in all *references*. Fill the table above, row by row.
-
-    Shapes: `hypotheses`, `references`: two lists of n texts, lower case, words separated by single
-    spaces -> a number
-    Hint 1: For each pair a table of `len(reference) + 1` rows and `len(hypothesis) + 1` columns;
-    its first row and column count up from 0.
-    Hint 2: `table[i, j] = min(table[i-1, j] + 1, table[i, j-1] + 1, table[i-1, j-1] +
-    (reference[i-1] != hypothesis[j-1]))`; add up the last entries, and divide once, at the end.
-    """
     hypotheses, references = [], []
     known = ["moon", "king", "lion", "ring", "salt", "fish"]
     for count in (t.integer(2, 3), t.integer(4, 5), t.integer(6, 8), t.integer(3, 7)):
@@ -141,17 +123,8 @@ def _wilson(right: int, n: int, z: float = Z) -> tuple[float, float]:
     return (p + z * z / (2 * n)) / grown, half / grown
 
 
-@exercise(wilson, difficulty=2, minutes=8)
+@exercise(wilson)
 def _(t: Trial):
-    """Wilson's 95 % interval of an accuracy, by the formula above. It must also work where all
-    answers are right, or none.
-
-    Shapes: `right`, `asked`: integers -> (low, high), two numbers from 0 to 1
-    Hint 1: Compute p, then the middle, then the half width; the interval is the middle minus and
-    plus the half.
-    Hint 2: `middle = (p + z*z / (2*n)) / (1 + z*z/n)`; `half = z / (1 + z*z/n) * (p*(1-p)/n + z*z /
-    (4*n*n)) ** 0.5`; z = 1.96.
-    """
     asked = t.integer(12, 60)
     right = t.integer(2, asked - 3)
     p, grown = right / asked, 1 + Z * Z / asked
@@ -183,17 +156,8 @@ def _(t: Trial):
         check(extreme, what=f"with {extreme} of {asked} right the interval")
 
 
-@exercise(choose_candidate, difficulty=3, minutes=15)
+@exercise(choose_candidate)
 def _(t: Trial):
-    """Which of C answers is most likely under the language model? Add up the log probabilities of
-    each candidate's tokens. The logits at place t predict the token at place *t + 1*. Labels are
-    -100 where nothing counts: prompt and padding.
-
-    Shapes: `logits` (C, L, vocabulary), `labels` (C, L) -> the index of the most likely candidate
-    Hint 1: Shift first: the last logits predict nothing, the first label is predicted by nothing.
-    Hint 2: `logp = logits[:, :-1].log_softmax(-1)`; `targets = labels[:, 1:]`; gather at
-    `targets.clamp(min=0)`, times `(targets >= 0)`, sum over the tokens, argmax.
-    """
     cases, expected, mistakes = [], [], {}
     for _ in range(8):  # single choices may agree by chance; eight of them will not
         count, length, words = t.integer(4, 5), t.integer(7, 9), t.integer(6, 9)
@@ -237,21 +201,8 @@ def _(t: Trial):
     t.compare(found, expected, mistakes, "the list of indices over eight cases")
 
 
-@exercise(paired_difference, difficulty=4, minutes=20)
+@exercise(paired_difference)
 def _(t: Trial):
-    """Two models answered the *same* questions, several about each clip. Return the difference b -
-    a in points of accuracy and its 95 % interval by a bootstrap over clips: draw as many clips as
-    there are, with replacement, each with all of its questions and both models' answers, some
-    thousand times. The ends are the quantiles at 2.5 % and 97.5 %.
-
-    Shapes: `right_a`, `right_b` (questions,) bool, `clip` (questions,) integers -> (difference,
-    low, high), in points
-    Hint 1: Take the difference of each question first; then there is only one array to draw from,
-    and the answers stay paired.
-    Hint 2: Per clip: the sum of its differences and their number (`np.bincount`).
-    `rng.multinomial(C, [1/C] * C, 4000)` says how often each clip is drawn; the drawn means are
-    `(drawn @ sums) / (drawn @ counts)`; then `np.quantile`.
-    """
     clips, each = t.integer(60, 80), 6
     clip = np.repeat(np.arange(clips), each)
     normal = t.rng.standard_normal

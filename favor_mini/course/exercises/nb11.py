@@ -40,17 +40,8 @@ def _least(reach, half_width, n=2):
     return n
 
 
-@exercise(first_and_own, difficulty=2, minutes=8)
+@exercise(first_and_own)
 def _(t: Trial):
-    """A mask of your own: a token sees its whole frame, and the whole *first* frame of the window.
-    Nothing else.
-
-    Shapes: `num_frames` K, `step_tokens` P -> (K * P, K * P) bool, over (query, key)
-    Hint 1: Attention is allowed for two reasons, joined by *or*. One compares two frames, the other
-    is about the key's frame alone.
-    Hint 2: `frame = frame_index(K, P)`; `frame[:, None] == frame[None, :]` is the own frame,
-    `frame[None, :] == 0` the first; join with `|`.
-    """
     frames, tokens = t.integer(4, 6), t.integer(2, 3)
     frame = frame_index(frames, tokens)
     query, key = frame[:, None], frame[None, :]
@@ -70,18 +61,8 @@ def _(t: Trial):
         "all tokens see the *last* frame: this leaks": own | (key == frames - 1)})
 
 
-@exercise(running_mean, difficulty=3, minutes=12)
+@exercise(running_mean)
 def _(t: Trial):
-    """Replace causal attention by an operation without parameters: each token becomes the mean of
-    the tokens at *its place* in all frames up to its own, its own included. The third token of
-    frame 2 is the mean of the third tokens of frames 0, 1 and 2.
-
-    Shapes: `inputs` (B * W, K * P, D), `num_frames` K -> (B * W, K * P, D)
-    Hint 1: Split off an axis of frames, take the cumulative sum along it, divide each frame by the
-    number of frames summed, and flatten the axes again.
-    Hint 2: `steps = inputs.unflatten(1, (num_frames, -1))`; `steps.cumsum(1)`; counts 1 ... K of
-    shape (K, 1, 1); `.flatten(1, 2)`.
-    """
     windows, frames = t.integer(2, 3), t.integer(4, 5)
     tokens, width = t.integer(6, 7), t.integer(8, 9)
     inputs = t.randn(windows, frames * tokens, width)
@@ -111,20 +92,8 @@ def _(t: Trial):
         "frames and places are two axes; flatten them again to (B * W, K * P, D)": running(steps)})
 
 
-@exercise(MeanPooling, difficulty=4, minutes=20)
+@exercise(MeanPooling)
 def _(t: Trial):
-    """A connector without queries: the mean of each frame's tokens, one linear map, and N outputs
-    chosen from the K frames. Derive it from `WithoutAttention`, which already has `input_norm`,
-    `positions`, `norm`, `embed` and `places`: write `make_map` and `forward`.
-
-    Shapes: `forward(windows (B * W, K * P, D), frame_mask (B * W, K), return_maps=False)` ->
-    (queries (B * W, N, width), maps or None)
-    Hint 1: `self.embed(windows, frame_mask, return_maps)` returns the inputs (padding hidden,
-    positions added) and the maps. `make_map` returns one `nn.Linear`; it becomes `self.map`.
-    Hint 2: `steps = inputs.unflatten(1, (self.window_frames, -1)).mean(2)`, `self.map(steps)`,
-    choose `[:, self.places(self.window_frames, windows.device)]`, then `self.norm`; return the
-    maps, too.
-    """
     frames, tokens = t.integer(3, 4), t.integer(5, 6)
     windows, width = t.integer(2, 3), t.integer(8, 9)
     sizes = {"input_width": t.integer(10, 11), "window_frames": frames, "step_tokens": tokens,
@@ -190,21 +159,8 @@ def _(t: Trial):
               "with return_maps=True the second result should be the maps that `embed` returned")
 
 
-@exercise(verdict, difficulty=2, minutes=10)
+@exercise(verdict)
 def _(t: Trial):
-    """Say in words what an interval allows you to claim. Fewer than `FEW_SEEDS` (3) seeds: `too few
-    seeds to tell (2; at least 3)`. All above zero: `better, by 3.1 points`. All below: `worse, by
-    3.1 points`. Else, where `low == high` (both 0: nothing varied): `no measurable difference (all
-    answers are the same: there is no interval)`. In all other cases `no measurable difference (more
-    than 4.2 points is unlikely)`, with the largest difference inside the interval. Test in this
-    order.
-
-    Shapes: `difference`, `low`, `high` in points, `seeds` -> a text, numbers with one digit
-    Hint 1: The order of the tests matters: seeds first. For the largest difference, look at both
-    ends of the interval.
-    Hint 2: `max(-low, high)` is the largest difference, either way, that the interval does not
-    exclude; write it as `{...:.1f}`.
-    """
     size, reach, seeds = 2 + 5 * t.rng.random(), 1 + t.rng.random(), t.integer(3, 6)
 
     def unlikely(limit):
@@ -248,20 +204,8 @@ def _(t: Trial):
         "card": unlikely(1e-9)}, "the sentence")
 
 
-@exercise(seeds_needed, difficulty=3, minutes=12)
+@exercise(seeds_needed)
 def _(t: Trial):
-    """Plan ahead: how many seeds until the 95 % interval is no wider than +- `half_width`? The
-    seeds' part is t * spread / sqrt(n). The clips' part, `by_clips`, does not depend on the seeds.
-    The half width is the root of the sum of their squares. Start at 2 seeds; return 0 where no
-    number is enough.
-
-    Shapes: `spread` (standard deviation of the paired differences over seeds), `by_clips`,
-    `half_width`, all in points -> an integer
-    Hint 1: Try n = 2, 3, 4 ... until `hypot(by_clips, t * spread / sqrt(n))` is small enough. First
-    test whether it ever can be.
-    Hint 2: `scipy.stats.t.ppf(0.975, n - 1)` is Student's t for n seeds; if `by_clips >=
-    half_width`, return 0.
-    """
     half_width = 2 + 3 * t.rng.random()  # with these ratios no two mistakes give the same number
     ratios = [(1.1, 0.72), (1.4, 0.46), (1.5, 0.64), (1.9, 0.46), (2.1, 0.3)][t.integer(0, 4)]
     spread, by_clips = (half_width * ratio for ratio in ratios)

@@ -50,17 +50,8 @@ def accumulate(loss_of, weight, parts):
                for part in parts)
 
 
-@exercise(count_parameters, difficulty=1, minutes=8)
+@exercise(count_parameters)
 def _(t: Trial):
-    """How large is each part of a model, and how much of it is trained? A part is the first piece
-    of a parameter's name; every parameter with `lora_` in its name counts as the part `LoRA`.
-
-    Shapes: `model` -> a dict: part -> (number of parameters, number of those with `requires_grad`)
-    Hint 1: `model.named_parameters()` gives names such as `qformer.layers.0.norm.weight`;
-    `name.split(".")[0]` is the part.
-    Hint 2: `numel()` counts the numbers in a tensor; add them up in a dict of pairs, the second one
-    only where `requires_grad` is True.
-    """
     class Toy(nn.Module):
         def __init__(self):
             super().__init__()
@@ -107,17 +98,8 @@ def _(t: Trial):
             {k: (v[0], v[1] / v[0]) for k, v in expected.items()}}, "the count", tolerance=0)
 
 
-@exercise(tokens_of_clip, difficulty=2, minutes=8)
+@exercise(tokens_of_clip)
 def _(t: Trial):
-    """How many vectors does the language model get for a clip? A clip has a frame for every 1 /
-    `frame_rate` seconds begun, a window for every `window_frames` frames begun, and `num_queries`
-    vectors for each window, also for one that is mostly padding.
-
-    Shapes: `seconds`, `frame_rate`, `window_frames` K, `num_queries` N -> an integer
-    Hint 1: Round up twice: seconds to frames, frames to windows.
-    Hint 2: `math.ceil(seconds * frame_rate)` frames; `favor_mini.windows.num_windows(frames, K)`
-    windows.
-    """
     rate, frames_of_window, queries = t.integer(2, 4), t.integer(4, 7), t.integer(8, 12)
     frames = frames_of_window * t.integer(2, 5) + 2  # two in the last window, one just begun
     seconds = (frames - 0.5) / rate
@@ -144,18 +126,8 @@ def _(t: Trial):
             (full + 1) * queries}, "where the windows are full, the number", tolerance=0)
 
 
-@exercise(memory_of, difficulty=2, minutes=10)
+@exercise(memory_of)
 def _(t: Trial):
-    """What does training keep in memory besides activations? All weights; a gradient for each
-    *trainable* weight; and the optimizer states, `states` numbers (2 for AdamW) for each trainable
-    weight. The parameter's dtype says how many bytes each number takes.
-
-    Shapes: `model`, `states` -> (bytes of weights, of gradients, of states)
-    Hint 1: `p.numel() * p.element_size()` are a parameter's bytes: 4 a number in float32, 2 in
-    bfloat16.
-    Hint 2: Sum that over all parameters; then over those with `requires_grad`; the third is
-    `states` times the second.
-    """
     model = nn.ModuleList([nn.Linear(t.integer(3, 5), t.integer(6, 8)),
                            nn.Linear(t.integer(6, 9), t.integer(10, 12))])
     model[0].to(torch.bfloat16).requires_grad_(False)
@@ -179,19 +151,8 @@ def _(t: Trial):
     t.check((model,), what="without `states` (AdamW's 2) the memory", tolerance=0)
 
 
-@exercise(attention_cost, difficulty=3, minutes=12)
+@exercise(attention_cost)
 def _(t: Trial):
-    """How many operations is one self-attention block? Count the four projections (query, key,
-    value, output), the scores and the weighted sum of the values, for L tokens of width D. A
-    product of (a, b) with (b, c) takes 2 a b c operations. Leave out softmax, biases and LayerNorm,
-    which are small. A mask changes nothing.
-
-    Shapes: `length` L, `width` D -> an integer, the number of operations
-    Hint 1: Each projection is (L, D) times (D, D). The scores are (L, D) times (D, L), the weighted
-    sum (L, L) times (L, D); heads only split D.
-    Hint 2: Four times 2 L D D, and twice 2 L L D. Or let torch count: `FlopCounterMode` around an
-    `AttentionBlock` on the device `meta`.
-    """
     length, width = t.integer(5, 9), t.integer(10, 16)
     projection, product = 2 * length * width**2, 2 * length**2 * width
     exact = 4 * projection + 2 * product
@@ -210,18 +171,8 @@ def _(t: Trial):
         "the number of operations", tolerance=0)
 
 
-@exercise(accumulate, difficulty=4, minutes=15)
+@exercise(accumulate)
 def _(t: Trial):
-    """A batch too large for memory is processed in parts, and their gradients are summed (gradient
-    accumulation). `loss_of(weight, part)` is the *mean* loss over the rows of a part. Return the
-    gradient of the mean over *all* rows. Parts may differ in length.
-
-    Shapes: `loss_of(weight, part)` -> scalar; `weight` with `requires_grad`, `parts` a list of
-    tensors (rows, ...) -> gradient like `weight`
-    Hint 1: The mean over all rows is a weighted mean of the parts' means. What are the weights?
-    Hint 2: `len(part) / rows` times `torch.autograd.grad(loss_of(weight, part), weight)[0]`, summed
-    over the parts; `rows` is the sum of all lengths.
-    """
     width, lengths = t.integer(3, 5), (t.integer(2, 3), t.integer(5, 6), t.integer(8, 9))
     weight = t.randn(width).requires_grad_()
     parts = [t.randn(n, width) for n in lengths]
