@@ -54,9 +54,9 @@ def run_demo(out="build/demo", settings: DemoSettings | None = None, *, checkpoi
     """
     settings, out, watch = settings or DemoSettings(), Path(out), Watch()
     folder = find_checkpoint(checkpoint)
-    print("favor-mini: a language model with eyes and ears, small enough for this machine.\n"
+    print("favor-mini: an audio-visual language model, small enough for this machine.\n"
           "First it answers questions about videos that it was not trained on. Then you train\n"
-          "a fresh connector, and compare. It takes at most 8 minutes, mostly of training.\n"
+          "a fresh connector, and compare. This takes up to 8 minutes, most of it for training.\n"
           f"The report: {out / 'report.html'}\n", flush=True)
 
     with watch("reading clips"):
