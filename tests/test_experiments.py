@@ -48,14 +48,15 @@ def test_the_finding_names_the_split_that_was_scored(name):
     assert all(f'the split "{split}"' in find_experiment(name).finding for split in splits)
 
 
-def test_new_runs_are_asked_about_the_test_split(monkeypatch):
+def test_new_runs_are_asked_about_the_test_split():
     """A clip that chose the recipe must not score a comparison."""
-    from favor_mini.lab import diagnose, novel, offsets, run
+    from favor_mini.lab import diagnose, novel, offsets, run, scenes
     from favor_mini.world.scene import split_of
 
-    assert all(split_of(scene.seed) == "test" for scene in novel._scenes(3))
+    assert run.SPLIT == "test"
+    assert all(split_of(scene.seed) == "test" for scene in scenes.draw_scenes(9000, 3))
     for module in (diagnose, novel, offsets):
-        assert module.SPLIT == run.SPLIT == "test" and not hasattr(module, "validation_rows")
+        assert module.draw_scenes is scenes.draw_scenes and not hasattr(module, "draw_scene")
 
 
 @pytest.fixture

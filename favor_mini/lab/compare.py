@@ -3,8 +3,8 @@
     favor-mini compare --vary attention=block_causal,full,none --seeds 5 --minutes 3
 
 Arms with the same seed share the order of the data, the initial weights, the number of steps and
-the questions; they differ only in the arm's change. The frozen parts come from a checkpoint. The
-results of each run are kept. A finished run is not repeated, and an interrupted one is resumed.
+the questions; they differ only in the arm's change. The frozen parts come from a checkpoint. A
+finished run is not repeated, and an interrupted one is resumed.
 """
 
 import json
@@ -21,7 +21,7 @@ from ..storage import atomic_write
 from ..training.finetune import SHARES, seconds_per_step, steps_per_stage
 from ..world.lessons import SceneRows
 from .plan import Plan, arm_name
-from .run import connector_cost, fresh_model, is_done, run, run_folder, training_data
+from .run import connector_cost, fresh_model, is_done, run, run_folder, training_data, write_json
 from .statistics import Comparison
 
 
@@ -30,8 +30,7 @@ def compare(plan: Plan, out="build/compare", *, checkpoint=None, progress: bool 
     """Make all runs of the plan that are missing, and compare. Writes `out/results.json`.
 
     Args:
-        cache: folder of the runs and features, by default `out`. Comparisons with the same cache
-            share the runs that they have in common.
+        cache: folder of the runs and features, by default `out`. Comparisons can share it.
         keep: keep the trained models, too; each folder is printed. A finished run whose model was
             not kept is repeated.
 
@@ -57,9 +56,10 @@ def compare(plan: Plan, out="build/compare", *, checkpoint=None, progress: bool 
         took += [] if known else [time.perf_counter() - start]
         minutes = (len(wanted) - number) * sum(took) / max(1, len(took)) / 60
         note = " (already done)" if known else f", about {minutes:.0f} min left"
+        note += f"; {file.parent / 'model'}" if keep else ""
         right = sum(row["right"] for row in result["rows"]) / len(result["rows"])
         print(f"run {number} of {len(wanted)}: {arm_name(arm)}, seed {seed}: {right:.1%} correct"
-              + note + (f"; {file.parent / 'model'}" if keep else ""), file=sys.stderr, flush=True)
+              + note, file=sys.stderr, flush=True)
     comparison = Comparison(results)
     out.mkdir(parents=True, exist_ok=True)
     with atomic_write(out / "results.json") as unfinished:
@@ -74,14 +74,14 @@ def dry_run(plan: Plan, out="build/compare", *, checkpoint=None, progress: bool 
     data = training_data(folder, few, out, progress)
     plan = _with_steps(plan, folder, data, out, keep=False)
     lines = [f"{'arm':<40}{'parameters':>12}{'GFLOP/clip':>14}{'s/step':>10}{'minutes/run':>15}"]
-    total = 0.0
+    total, steps = 0.0, steps_per_stage(plan.steps)
     for arm in plan.arms:
         model, processor = fresh_model(folder, 0, {**plan.fixed, **arm})
         seconds = _step_seconds(model, processor, data, plan.batch)
-        steps = steps_per_stage(plan.steps)
         minutes = sum(steps[stage] * seconds[stage] for stage in steps) / 60
-        total += minutes * sum(not is_done(run_folder(out, folder, plan, arm, seed) / "result.json",
-                                           keep=False) for seed in range(plan.seeds))
+        files = [run_folder(out, folder, plan, arm, seed) / "result.json"
+                 for seed in range(plan.seeds)]
+        total += minutes * sum(not is_done(file, keep=False) for file in files)
         cost = connector_cost(model)
         lines.append(f"{arm_name(arm):<40}{cost['parameters']:>12,}{cost['gflop']:>14.2f}"
                      f"{minutes * 60 / plan.steps:>10.2f}{minutes:>15.1f}")
@@ -91,8 +91,7 @@ def dry_run(plan: Plan, out="build/compare", *, checkpoint=None, progress: bool 
 
 
 def _with_steps(plan: Plan, folder: Path, data: list[dict], out: Path, keep: bool = True) -> Plan:
-    """The plan with its number of steps. It is measured once, on the first arm, and kept in a file,
-    so that a resumed comparison trains as many."""
+    """The plan with its number of steps: measured once, on the first arm, and kept in a file."""
     if plan.steps is not None:
         return plan
     baseline = {**plan.fixed, **plan.arms[0]}
@@ -100,13 +99,11 @@ def _with_steps(plan: Plan, folder: Path, data: list[dict], out: Path, keep: boo
     file = out / f"steps-{digest(json.dumps(decides).encode())}.json"
     if file.exists():
         return replace(plan, steps=json.loads(file.read_text()))
-    model, processor = fresh_model(folder, 0, baseline)
-    seconds = _step_seconds(model, processor, data, plan.batch)
+    seconds = _step_seconds(*fresh_model(folder, 0, baseline), data, plan.batch)
     mean = sum(share * seconds[stage] for stage, share in SHARES.items())
     steps = max(len(SHARES), int(60 * plan.minutes / mean))
     if keep:
-        with atomic_write(file) as unfinished:
-            unfinished.write_text(json.dumps(steps))
+        write_json(file, steps)
     return replace(plan, steps=steps)
 
 

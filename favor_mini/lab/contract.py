@@ -2,8 +2,7 @@
 
     check("attention", "block_causal")
 
-Nothing is assumed. Causality, for instance, is measured: change one frame, and see which frames'
-encodings change.
+Causality is measured: change one frame, and see which frames' encodings change.
 """
 
 from collections.abc import Iterator
@@ -12,10 +11,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from ..config import FavorConfig
 from ..model import FavorForConditionalGeneration
-from ..processor import ProcessorSettings
 from ..qformer import CausalQFormer
 from ..registry import part
 from ..windows import num_windows
@@ -68,12 +67,12 @@ class Report:
     def __str__(self) -> str:
         lines = [f"{self.slot} {self.name!r}: {self.about}", *map(str, self.all)]
         if (square := self.receptive_field) is not None:
-            lines += ["frames that share a window" if self.slot == "windows" else
-                      "temporal receptive field (row: encoded frame, column: changed frame, "
-                      "#: the encoding changes)",
-                      "    " + " ".join(f"{j + 1:>2}" for j in range(len(square)))]
-            lines += [f"{i + 1:>4} " + "  ".join(".#"[int(changed)] for changed in row)
-                      for i, row in enumerate(square)]
+            lines += [
+                "frames that share a window" if self.slot == "windows" else "temporal receptive "
+                "field (row: encoded frame, column: changed frame, #: the encoding changes)",
+                "    " + " ".join(f"{j + 1:>2}" for j in range(len(square))),
+                *(f"{i:>4} " + "  ".join(".#"[int(changed)] for changed in row)
+                  for i, row in enumerate(square, 1))]
         return "\n".join(lines)
 
 
@@ -103,9 +102,8 @@ def check(slot: str, name: str, show: bool = True) -> Report:
 
 
 def _sync(tested, report: Report) -> Iterator[Check]:
-    def run(visual, audio, frames=None, heard=None):
-        masks = [torch.ones(x.shape[:2], dtype=torch.bool) if m is None else m
-                 for x, m in ((visual, frames), (audio, heard))]
+    def run(visual, audio, *masks):
+        masks = masks or [torch.ones(x.shape[:2], dtype=torch.bool) for x in (visual, audio)]
         return tested.make(visual, audio, *masks, audio_tokens=A)
 
     def steps_of(visual, audio):
@@ -116,38 +114,37 @@ def _sync(tested, report: Report) -> Iterator[Check]:
     yield from check_batch(steps_of, visual, audio)
     yield check_shape("steps (B, T, P, D)", steps, (2, FRAMES, *steps.shape[2:]), torch.float64)
     yield check_shape("mask of real steps (B, T)", real, (2, FRAMES), torch.bool)
-    for what, *clip in (("sound shorter than the picture", visual, audio[:, : 3 * A - 1]),
-                        ("picture shorter than the sound", visual[:, :3], audio),
-                        ("no picture", visual[:, :0], audio), ("no sound", visual, audio[:, :0])):
-        yield check_shape(what, steps_of(*clip), (2, FRAMES, *steps.shape[2:]))
-    short = 5
-    frames, heard = (torch.arange(n)[None] < short * per
-                     for n, per in ((FRAMES, 1), (FRAMES * A, A)))
-    padded = run(visual[:1] * frames[..., None, None], audio[:1] * heard[..., None], frames, heard)
-    yield Check("padding is not real", padded[1].tolist() == frames.tolist())
-    yield check_same("padding after a clip changes nothing in it", padded[0][:, :short],
-                     steps_of(visual[:1, :short], audio[:1, : short * A]))
-    square = measure_receptive_field(lambda x: steps_of(x, audio[:1]), visual[:1])
-    heard = measure_receptive_field(lambda x: steps_of(visual[:1], x.flatten(1, 2)),
-                                    audio[:1].unflatten(1, (FRAMES, A)))
-    yield check_uses("every frame of the picture", square)
-    yield check_uses("every time step of the sound", heard)
-    report.receptive_field = square | heard
+    for what, seen, heard in (
+            ("sound shorter than the picture", FRAMES, 3 * A - 1),
+            ("picture shorter than the sound", 3, FRAMES * A),
+            ("no picture", 0, FRAMES * A), ("no sound", FRAMES, 0)):
+        yield check_shape(what, steps_of(visual[:, :seen], audio[:, :heard]), tuple(steps.shape))
+    visual, audio, short = visual[:1], audio[:1], 5
+    frames, heard = (torch.arange(n * FRAMES)[None] < n * short for n in (1, A))
+    padded, real = run(visual * frames[..., None, None], audio * heard[..., None], frames, heard)
+    yield Check("padding is not real", real.tolist() == frames.tolist())
+    yield check_same("padding after a clip changes nothing in it", padded[:, :short],
+                     steps_of(visual[:, :short], audio[:, : short * A]))
+    of_picture = measure_receptive_field(lambda x: steps_of(x, audio), visual)
+    of_sound = measure_receptive_field(
+        lambda x: steps_of(visual, x.flatten(1, 2)), audio.unflatten(1, (FRAMES, A)))
+    yield check_uses("every frame of the picture", of_picture)
+    yield check_uses("every time step of the sound", of_sound)
+    report.receptive_field = of_picture | of_sound
     yield check_causal(tested.causal, report.receptive_field)
 
 
 def _windows(tested, report: Report) -> Iterator[Check]:
-    def run(num_frames, padded_to=None):
+    def run(num_frames, length):
         """Windows [W, K, P] of tokens with the value 10 x frame number + token; mask [W, K]."""
-        length = padded_to or num_frames
-        number = torch.arange(1.0, length + 1)[:, None] * 10 + torch.arange(A)  # [T, P]
+        tokens = torch.arange(1.0, length + 1)[:, None] * 10 + torch.arange(A)  # [T, P]
         mask = torch.arange(length) < num_frames
-        windows, held = tested.make((number * mask[:, None])[None, :, :, None], mask[None], K)
-        return windows.unflatten(1, (K, -1))[..., 0], held
+        windows, real = tested.make((tokens * mask[:, None])[None, ..., None], mask[None], K)
+        return windows.unflatten(1, (K, -1))[..., 0], real
 
-    shared = np.zeros((FRAMES + 3, FRAMES + 3), bool)
+    shared = report.receptive_field = np.zeros((FRAMES + 3, FRAMES + 3), bool)
     for length in (1, K - 1, K, K + 1, 2 * K, FRAMES + 3):
-        windows, real = run(length)
+        windows, real = run(length, length)
         numbers = (windows[..., 0] // 10).long()  # [W, K], 0 where padded
         tokens = torch.arange(float(A)).expand_as(windows) * (numbers > 0)[..., None]
         held = [n[r] for n, r in zip(numbers, real, strict=True)]
@@ -164,15 +161,13 @@ def _windows(tested, report: Report) -> Iterator[Check]:
                     all((frames.diff() == 1).all() for frames in held))
         for frames in held:
             shared[np.ix_(frames - 1, frames - 1)] = True
-    report.receptive_field = shared
-    (windows, real), (longer, longer_real) = run(K + 1), run(K + 1, padded_to=3 * K)
-    yield check_same("padding after a clip changes nothing in it",
-                     longer[longer_real.any(1)], windows[real.any(1)])
-    steps = noise(3, K + 2, A, D_V)
+    short, long = (windows[real.any(1)]
+                   for windows, real in (run(K + 1, length) for length in (K + 1, 3 * K)))
+    yield check_same("padding after a clip changes nothing in it", long, short)
     mask = torch.arange(K + 2)[None] < torch.tensor([[K + 2], [2], [K]])
-    steps = steps * mask[..., None, None]
+    steps = noise(3, K + 2, A, D_V) * mask[..., None, None]
     yield from check_batch(lambda x, m: tested.make(x, m, K)[0], steps, mask)
-    masks = [tested.make(steps[i : i + 1], mask[i : i + 1], K)[1] for i in range(3)]
+    masks = [tested.make(*clip, K)[1] for clip in zip(steps.split(1), mask.split(1), strict=True)]
     yield Check("the mask of a batch equals those of its clips",
                 torch.equal(tested.make(steps, mask, K)[1], torch.cat(masks)))
 
@@ -180,8 +175,9 @@ def _windows(tested, report: Report) -> Iterator[Check]:
 def _build(make, **changes) -> torch.nn.Module:
     """A small connector in float64 with random numbers in every parameter."""
     torch.manual_seed(0)
-    connector = make(input_width=D_V + D_A, window_frames=K, step_tokens=A, num_queries=N,
-                     width=WIDTH, layers=2, heads=2, hidden=12, dropout=0.0, **changes)
+    connector = make(
+        input_width=D_V + D_A, window_frames=K, step_tokens=A, num_queries=N, width=WIDTH,
+        layers=2, heads=2, hidden=12, dropout=0.0, **changes)
     for number, parameter in enumerate(connector.parameters()):
         parameter.data = 0.4 * noise(*parameter.shape, seed=number)
     return connector.double().eval()
@@ -198,9 +194,10 @@ def _inside_a_window(connector, declared: bool | None, report: Report) -> Iterat
     other[~mask] += 3 * noise(2, A, D_V + D_A, seed=5)
     layers = range(len(encoded(steps, real)))
     if declared and not layers:
-        yield Check("declared causal", False, "it cannot be measured. Fix: with return_maps=True "
-                    "return AttentionMaps whose `encoded` holds the inputs that the queries "
-                    "attend to, one (B * W, K * P, D) per layer")
+        yield Check(
+            "declared causal", False, "it cannot be measured. Fix: with return_maps=True return "
+            "AttentionMaps whose `encoded` holds the inputs that the queries attend to, one "
+            "(B * W, K * P, D) per layer")
     report.receptive_field = np.zeros((K, K), bool) if layers else None
     for i in layers:
         square = measure_receptive_field(lambda x, i=i: encoded(x, real)[i], steps)
@@ -242,32 +239,29 @@ def _connector(tested, report: Report) -> Iterator[Check]:
                       if p.grad is None or not p.grad.any()], "not")
     yield Check("has reset_parameters()", hasattr(connector, "reset_parameters"),
                 "the model calls it to initialise the weights")
-    yield from check_batch(lambda x, m: connector.to(x.dtype)(x, m)[0], windows, mask,
-                           what="windows")
+    yield from check_batch(
+        lambda x, m: connector.to(x.dtype)(x, m)[0], windows, mask, what="windows")
 
 
 def _diversity(tested, report: Report) -> Iterator[Check]:
-    queries, real = noise(3, N, WIDTH), torch.tensor([True, False, True])
-    value = tested.make(queries, real)
+    loss, queries, real = tested.make, noise(3, N, WIDTH), torch.tensor([True, False, True])
+    value = loss(queries, real)
     yield check_shape("a scalar", value, ())
-    for what, other in (("padded windows do not count", tested.make(queries[real], None)),
-                        ("the order of the queries does not count",
-                         tested.make(queries.flip(1), real)),
-                        ("the order of the windows does not count",
-                         tested.make(queries.flip(0), real.flip(0)))):
+    for what, other in (
+            ("padded windows do not count", loss(queries[real], None)),
+            ("the order of the queries does not count", loss(queries.flip(1), real)),
+            ("the order of the windows does not count", loss(queries.flip(0), real.flip(0)))):
         yield check_same(what, value, other, within=1e-6)
     yield check_finite("without a real window, and for a single query, the loss is",
-                       tested.make(queries, torch.zeros(3, dtype=torch.bool)),
-                       tested.make(queries[:, :1], real))
-    equal = tested.make(queries[:, :1].expand(-1, N, -1))
-    orthogonal = tested.make(torch.eye(N, WIDTH)[None])
+                       loss(queries, torch.zeros_like(real)), loss(queries[:, :1], real))
+    equal, orthogonal = loss(queries[:, :1].expand(-1, N, -1)), loss(torch.eye(N, WIDTH)[None])
     if tested.constant:
         yield Check("declared constant", bool(equal == orthogonal), f"{equal.item():.3f}")
     else:
         yield Check("equal queries cost more than orthogonal ones", bool(equal > orthogonal),
                     f"{equal.item():.3f}, {orthogonal.item():.3f}")
     leaf = queries.clone().requires_grad_()
-    tested.make(leaf, real).backward()
+    loss(leaf, real).backward()
     reached = leaf.grad[real].abs().sum(-1) > 0
     yield Check("the gradient reaches every query of a real window, and no other",
                 bool((reached.all() or tested.constant) and not leaf.grad[~real].any()))
@@ -282,30 +276,26 @@ def _in_the_model(slot: str, name: str) -> Check:
     torch.manual_seed(0)
     config = FavorConfig.mini(64, **{slot: name})
     model = FavorForConditionalGeneration(config).eval()
-    settings = ProcessorSettings.from_config(config)
-    lengths = [(11, 11), (7, 9), (0, 6), (10, 0)]  # time steps of picture and sound
-    tokens = [2 + settings.num_queries * num_windows(max(pair), settings.window_frames,
-                                                     settings.windows) for pair in lengths]
-    per_step, longest = config.audio_tokens, max(tokens)
-    frames, heard = (torch.arange(11 * n)[None] < n * torch.tensor(lengths)[:, i, None]
-                     for i, n in enumerate((1, per_step)))
-    visual = torch.randn(4, 11, config.visual_tokens, config.visual_width) * frames[..., None, None]
-    audio = torch.randn(*heard.shape, config.audio_config.d_model) * heard[..., None]
-    ids = torch.full((4, longest), config.placeholder_id)
-    ids[:, -2:] = torch.tensor([9, 10])  # a question
-    attended = torch.arange(longest) >= longest - torch.tensor(tokens)[:, None]
+    visual = torch.randn(4, 11, config.visual_tokens, config.visual_width)
+    audio = torch.randn(4, 11 * config.audio_tokens, config.audio_config.d_model)
+    clips, masks = [], {"input_ids": "attention_mask", "visual_features": "frame_mask",
+                        "audio_features": "audio_mask"}
+    for i, (seen, heard) in enumerate([(11, 11), (7, 9), (0, 6), (10, 0)]):  # time steps
+        windows = num_windows(max(seen, heard), config.window_frames, config.windows)
+        ids = [config.placeholder_id] * windows * config.num_queries + [9, 10]  # and a question
+        clip = {"input_ids": torch.tensor(ids), "visual_features": visual[i, :seen],
+                "audio_features": audio[i, : heard * config.audio_tokens]}
+        clips.append(clip | {masks[key]: torch.ones(len(x)).bool() for key, x in clip.items()})
 
     @torch.no_grad()
-    def logits(rows, seen=11, sounds=11, start=0):
-        return model(
-            input_ids=(ids * attended)[rows, start:], attention_mask=attended[rows, start:].long(),
-            visual_features=visual[rows, :seen], frame_mask=frames[rows, :seen],
-            audio_features=audio[rows, : sounds * per_step],
-            audio_mask=heard[rows, : sounds * per_step]).logits[:, -1]
+    def logits(*clips):
+        batch = {key: pad_sequence(
+            [clip[key] for clip in clips], batch_first=True,
+            padding_side="left" if key in ("input_ids", "attention_mask") else "right")
+            for key in clips[0]}
+        return model(**batch).logits[:, -1]
 
-    together = logits(slice(4))
-    alone = torch.cat([logits(slice(i, i + 1), *pair, longest - tokens[i])
-                       for i, pair in enumerate(lengths)])
+    together, alone = logits(*clips), torch.cat([*map(logits, clips)])
     distance, spread = distance_of(together, alone), alone.std().item()
     return Check("in the mini model, a padded batch equals its clips one by one",
                  distance < 1e-3 * spread,

@@ -14,15 +14,14 @@ from dataclasses import dataclass
 import torch
 
 from ..evaluation.answering import answer, encode_clips, evaluate
-from ..evaluation.checkpoint import find_checkpoint, load_checkpoint
 from ..evaluation.intervals import newcombe
 from ..evaluation.scores import Score, scores
 from ..losses import diversity_loss
-from ..world.questions import FAMILY_GROUPS, draw_questions, single_modality_chance
-from ..world.rows import scene_clip
-from ..world.scene import SPLITS, Scene, draw_scene, excerpt, stream
+from ..world.questions import FAMILY_GROUPS
+from ..world.scene import Scene, excerpt
 from ..world.transcript import DESCRIBE, transcript
-from .run import SPLIT
+from .scenes import clips_of, draw_scenes, prepare
+from .signatures import absent, repeated
 
 # Thresholds of the signs; the shipped model stays well below each.
 GAP, EXTRA, INVENTED, AGAIN, ALIKE = 0.15, 0.1, 0.1, 0.25, 0.5
@@ -43,30 +42,23 @@ class Sign:
 
 @dataclass(frozen=True)
 class Description:
-    """Counts of a description compared with its script, in phrases as "see red circle at left".
+    """Counts of a description compared with its script, in phrases as "see red circle at left"."""
 
-    phrases: in the script. extra: in the description, not in the script. again: repeated more often
-    than in the script. words: names in the description. invented: those that are nowhere in the
-    script.
-    """
-
-    phrases: int
-    extra: int
-    again: int
-    words: int
-    invented: int
+    phrases: int  # in the script
+    extra: int  # in the description, not in the script
+    again: int  # repeated more often than in the script
+    words: int  # names in the description
+    invented: int  # those that are nowhere in the script
 
 
 def compare_texts(description: str, script: str) -> Description:
     """Compare a description with the script of its clip; the order of phrases does not count."""
     found, true = (Counter(" ".join(p.split()) for p in re.split(r"[;,.]", text) if p.strip())
                    for text in (description, script))
-    words = [w for phrase, count in found.items() for w in phrase.split()[1:] * count]
-    known = {w for phrase in true for w in phrase.split()}
-    return Description(
-        phrases=true.total(), extra=sum(n for phrase, n in found.items() if phrase not in true),
-        again=sum(max(0, n - max(true[phrase], 1)) for phrase, n in found.items()),
-        words=len(words), invented=sum(w not in known for w in words))
+    words = Counter(w for phrase in found.elements() for w in phrase.split()[1:])
+    known = Counter(w for phrase in true for w in phrase.split())
+    return Description(true.total(), absent(found, true), repeated(found, true), words.total(),
+                       absent(words, known))
 
 
 def skill(accuracy: float, chance: float) -> float:
@@ -88,8 +80,8 @@ def read_signs(together: Score, alone: Score, one_window: list[Description],
     gap, low = one[0] - both[0], newcombe(one, both)[0]
 
     def share(descriptions: list[Description], part: str, of: str) -> float:
-        return sum(getattr(d, part) for d in descriptions) / max(
-            1, sum(getattr(d, of) for d in descriptions))
+        counts, totals = ([getattr(d, name) for d in descriptions] for name in (part, of))
+        return sum(counts) / max(1, sum(totals))
 
     few, many = (share(group, "extra", "phrases") for group in (one_window, whole))
     invented, again = share(whole, "invented", "words"), share(whole, "again", "phrases")
@@ -120,28 +112,23 @@ def diagnose(checkpoint=None, scenes: int = 60) -> list[Sign]:
         FileNotFoundError: there is no checkpoint.
         ValueError: there are too few scenes.
     """
-    model, processor = load_checkpoint(find_checkpoint(checkpoint))
-    drawn = [draw_scene(SPLITS[SPLIT].start + 12000 + i) for i in range(scenes)]
-    size, rate = processor.settings.image_size, processor.settings.frame_rate
-    short = [first_window(scene, processor.settings.window_frames / rate) for scene in drawn]
-    whole, cut = (encode_clips(model, processor, {str(s.seed): scene_clip(s, size, rate)
-                                                  for s in group}) for group in (drawn, short))
-    asked = [(str(s.seed), q) for s in drawn
-             for q in draw_questions(s, stream("diagnosis questions", s.seed), 16)
-             if {"audio", "video"} <= set(q.needs) or len(q.needs) == 1]
-    chance = single_modality_chance({str(s.seed): s for s in drawn})
+    drawn = draw_scenes(12000, scenes)
+    model, processor, asked, chance = prepare(checkpoint, drawn, "diagnosis questions")
+    seconds = processor.settings.window_frames / processor.settings.frame_rate
+    short = [first_window(scene, seconds) for scene in drawn]
+    whole, cut = (encode_clips(model, processor, clips_of(group, processor))
+                  for group in (drawn, short))
     rows = evaluate(model, processor, whole, asked, chance)
     found = {s.name: s for s in scores(rows, FAMILY_GROUPS)}
     if not {"both modalities", "one modality, plain"} <= set(found):
         raise ValueError(f"{scenes} scenes have too few questions to compare. Fix: take more")
 
     def described(encoded: dict, group: list[Scene]) -> list[Description]:
-        texts = answer(model, processor, list(encoded.values()), [DESCRIBE] * len(group),
-                       max_new_tokens=160)
-        return [compare_texts(text, transcript(scene))
-                for text, scene in zip(texts, group, strict=True)]
+        texts = answer(
+            model, processor, [*encoded.values()], [DESCRIBE] * scenes, max_new_tokens=160)
+        return [*map(compare_texts, texts, map(transcript, group))]
 
-    batch = processor(list(whole.values()), [DESCRIBE] * scenes)
+    batch = processor([*whole.values()], [DESCRIBE] * scenes)
     batch = {k: v.to(model.device) for k, v in batch.items() if k != "attention_mask"}
     _, queries, window_mask, _ = model.prepare(**batch)
     similarity = diversity_loss(queries.flatten(0, 1), window_mask.flatten()).item()

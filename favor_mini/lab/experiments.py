@@ -5,9 +5,8 @@
     favor-mini experiment attention --run   # train what build/experiments does not hold yet
 
 Each has a page `results/NAME.md` with its question, what the paper says, and the finding. A result
-at mini size is about this mechanism on the mini world after minutes of training. It can show that
-a claim need not hold in general, or that an effect exists here. It cannot confirm a claim about a
-model that is a thousand times larger.
+at mini size can show that a claim need not hold in general, or that an effect exists here. It
+cannot confirm a claim about a model that is a thousand times larger.
 """
 
 import re
@@ -24,8 +23,7 @@ from .signatures import Signatures
 from .statistics import Comparison
 
 RESULTS = Path(__file__).parent / "results"
-# A minute and a half of training per run: well above chance, and well below the ceiling, near
-# which arms could not differ.
+# A minute and a half of training: well above chance, and below the ceiling, where no arms differ.
 COMMON = {"seeds": 5, "steps": 120, "clips": 1600, "scenes": 60, "questions": 10}
 TASKS = {"tasks": True, "seeds": 4, "steps": 240, "scenes": 24}
 WHOLE = {"window_frames": 24, "num_queries": 40}  # one window holds any clip of the mini world
@@ -65,8 +63,7 @@ def _plan(*arms: dict, fixed: dict | None = None, **options) -> Plan:
 
 
 EXPERIMENTS = [
-    Experiment("offset", measure=lambda progress: Offsets(sound_offsets(progress=progress)),
-               kind=Offsets),
+    Experiment("offset", measure=lambda **options: Offsets(sound_offsets(**options)), kind=Offsets),
     Experiment("attention", _plan({"attention": "block_anticausal"}, {"attention": "full"},
                                   {"attention": "none"}, {"connector": "plain_qformer"})),
     Experiment("windows", _plan({"window_frames": 5, "num_queries": 8},
@@ -77,8 +74,8 @@ EXPERIMENTS = [
     Experiment("signatures", _plan({"diversity_weight": 0.0}, {"diversity_weight": 10.0},
                                    {"diversity_weight": 100.0}, **TASKS), kind=Signatures),
     Experiment("novelty", _plan({"without": "phone+heart+tiger"}, {"without": "purple"})),
-    Experiment("voices", measure=lambda progress: new_voices(progress=progress)),
-    Experiment("forms", measure=lambda progress: new_forms(progress=progress)),
+    Experiment("voices", measure=new_voices),
+    Experiment("forms", measure=new_forms),
     Experiment("tasks", _plan({"attention": "full"}, {"diversity_weight": 0.0}, WHOLE, **TASKS)),
     Experiment("sync", _plan({"sync": "interleave"}, {"sync": "add"}, {"sync": "append"},
                              fixed=WHOLE)),
@@ -99,12 +96,12 @@ def find_experiment(name: str) -> Experiment:
 
 def run_experiment(name: str, out="build/experiments", *,
                    progress: bool = True) -> Comparison | Offsets:
-    """Run an experiment and write `out/name/results.json`. Trainings that are in `out`, from other
-    experiments too, are not repeated."""
+    """Run an experiment and write `out/name/results.json`. Trainings that `out` holds, also from
+    other experiments, are not repeated."""
     experiment, folder = find_experiment(name), Path(out) / name
     if experiment.plan is not None:
         return compare(experiment.plan, folder, progress=progress, cache=out)
-    found = experiment.measure(progress)
+    found = experiment.measure(progress=progress)
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_write(folder / "results.json") as unfinished:
         found.save(unfinished)
@@ -113,26 +110,27 @@ def run_experiment(name: str, out="build/experiments", *,
 
 def shipped_results(name: str) -> Comparison | Offsets | None:
     """The results that ship with this version; None if the experiment was not run for it."""
-    return _load(find_experiment(name), RESULTS / f"{name}.json")
+    return _load(name, RESULTS / f"{name}.json")
 
 
 def known_results(name: str, out="build/experiments") -> Comparison | Offsets | None:
     """Your own results in `out`; else those that ship; else None."""
-    own = _load(find_experiment(name), Path(out) / name / "results.json")
-    return own or shipped_results(name)
+    return _load(name, Path(out) / name / "results.json") or shipped_results(name)
 
 
-def _load(experiment: Experiment, file: Path) -> Comparison | Offsets | None:
-    return experiment.kind.load(file) if file.is_file() else None
+def _load(name: str, file: Path) -> Comparison | Offsets | None:
+    kind = find_experiment(name).kind
+    return kind.load(file) if file.is_file() else None
 
 
 def describe(experiment: Experiment) -> str:
     """The question, what the paper says, and the finding, if results ship."""
-    finding = experiment.finding or ("not run for this version yet. Run it: favor-mini experiment "
-                                     f"{experiment.name} --run")
+    texts = {
+        "question:": experiment.question, "paper:": experiment.paper,
+        "finding:": experiment.finding or "not run for this version yet. Run it: "
+        f"favor-mini experiment {experiment.name} --run"}
     return "\n".join(textwrap.fill(f"{title:<10}{text}", 100, subsequent_indent=" " * 10)
-                     for title, text in (("question:", experiment.question),
-                                         ("paper:", experiment.paper), ("finding:", finding)))
+                     for title, text in texts.items())
 
 
 def show_experiment(name: str) -> Comparison | Offsets | None:
@@ -145,8 +143,7 @@ def listing() -> str:
     """All experiments with their descriptions and the training that they take."""
     lines = []
     for e in EXPERIMENTS:
-        plan = e.plan
-        cost = "no training" if plan is None else (
-            f"{len(plan.arms)} arms x {plan.seeds} seeds, {plan.steps} steps each")
+        cost = "no training" if e.plan is None else (
+            f"{len(e.plan.arms)} arms x {e.plan.seeds} seeds, {e.plan.steps} steps each")
         lines += [f"{e.name} ({cost})", textwrap.indent(describe(e), "  ")]
     return "\n".join(lines)

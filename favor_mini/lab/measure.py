@@ -66,11 +66,11 @@ def check_batch(run: Callable, *inputs: Tensor, what: str = "clips") -> Iterator
     copies = [x.clone() for x in inputs]
     found = run(*inputs)
     yield Check("does not change its inputs", all(map(torch.equal, inputs, copies)))
-    rows = [run(*(x[i : i + 1] for x in inputs)) for i in range(len(inputs[0]))]
+    rows = [run(*row) for row in zip(*(x.split(1) for x in inputs), strict=True)]
     yield check_same(f"a batch equals its {what} one by one", found, torch.cat(rows))
     for dtype in (torch.float32, torch.bfloat16):
-        found = run(*(x.to(dtype) if x.is_floating_point() else x for x in inputs))
-        yield Check(f"keeps {dtype_name(dtype)}", found.dtype == dtype, dtype_name(found.dtype))
+        found = run(*(x.to(dtype) if x.is_floating_point() else x for x in inputs)).dtype
+        yield Check(f"keeps {dtype_name(dtype)}", found == dtype, dtype_name(found))
 
 
 def measure_receptive_field(encode: Callable[[Tensor], Tensor], steps: Tensor) -> np.ndarray:
@@ -92,9 +92,11 @@ def measure_receptive_field(encode: Callable[[Tensor], Tensor], steps: Tensor) -
 
 
 def check_causal(declared: bool | None, square: np.ndarray, where: str = "") -> Check:
-    later = {i + 1: np.flatnonzero(row[i + 1 :]) + i + 2 for i, row in enumerate(square)}
-    leaks = [f"frame {i} depends on the later frame{'s' * (len(js) > 1)} {', '.join(map(str, js))}"
-             for i, js in later.items() if len(js)]
+    leaks = []
+    for i, row in enumerate(square, 1):
+        if later := [str(j + 1) for j in np.flatnonzero(row) if j >= i]:
+            leaks.append(f"frame {i} depends on the later frame{'s' * (len(later) > 1)} "
+                         + ", ".join(later))
     what = {True: "declared causal", False: "declared not causal", None: "causality not declared"}
     return Check(what[declared] + where, not (declared and leaks),
                  "; ".join(leaks) or "no frame depends on a later one")

@@ -1,7 +1,7 @@
 """Generalisation of a trained model: voices, and forms of questions, that its training never used.
 
-No training: the same scenes and questions are asked twice, with one change. (To leave names out of
-the training clips is an arm of a comparison: `plan.WITHOUT`.)
+No training: the same scenes and questions are asked again with one change. (An arm of a comparison
+can leave names out of the training clips: `plan.WITHOUT`.)
 """
 
 import re
@@ -10,17 +10,16 @@ from dataclasses import replace
 import numpy as np
 
 from ..evaluation.answering import encode_clips, evaluate
-from ..evaluation.checkpoint import find_checkpoint, load_checkpoint
 from ..machine import machine
-from ..world.questions import Question, draw_questions, reword_seeded, single_modality_chance
-from ..world.rows import scene_clip
-from ..world.scene import SPLITS, Scene, draw_scene, stream
+from ..world.questions import Question, reword_seeded
+from ..world.scene import Scene, stream
 from ..world.speech import HELD_OUT, draw_voice
 from .run import SPLIT, connector_cost, result_rows
+from .scenes import clips_of, draw_scenes, prepare
 from .statistics import Comparison
 
 DRAWS = 3  # of voices or wordings; they take the place of seeds
-SCENES, QUESTIONS = 80, 12
+SCENES, QUESTIONS, FIRST = 80, 12, 9500
 
 
 def spoken_by(scene: Scene, new: bool, rng: np.random.Generator) -> Scene:
@@ -42,43 +41,37 @@ def _has_word(moment) -> bool:
 def clause_first(text: str) -> str | None:
     """The same question with its clause first, a form that no training question has.
 
-    "what was heard while X was shown?" -> "while X was shown, what was heard?"; None for a question
-    without such a clause.
+    "what was heard while X was shown?" -> "while X was shown, what was heard?"; without such a
+    clause None.
     """
-    found = re.fullmatch(r"(what was \w+)(?: (next|last))? (while|when|after|before) (.+)\?", text)
-    if not found:
-        return None
-    main, which, word, clause = found.groups()
-    return f"{word} {clause}, {main}{f' {which}' if which else ''}?"
+    found = re.fullmatch(r"(what was \w+(?: next| last)?) ((?:while|when|after|before) .+)\?", text)
+    return f"{found[2]}, {found[1]}?" if found else None
 
 
 def new_voices(checkpoint=None, *, scenes: int = SCENES, progress: bool = True) -> Comparison:
     """Questions about spoken words, said by training voices and by new voices."""
-    drawn = [s for s in _scenes(4 * scenes) if sum(map(_has_word, s.moments)) > 1][:scenes]
-    arms = {name: lambda s, draw, new=new: spoken_by(s, new, stream("other voices", s.seed, draw))
-            for name, new in (("voices known from training", False), ("voices never heard", True))}
-    return _compared(checkpoint, drawn, _about_words, arms, lambda arm, clip, q, draw: q.text,
-                     progress)
+    def say(new):
+        return lambda scene, draw: spoken_by(scene, new, stream("other voices", scene.seed, draw))
+
+    drawn = draw_scenes(FIRST, 4 * scenes)
+    drawn = [s for s in drawn if sum(map(_has_word, s.moments)) > 1][:scenes]
+    arms = {"voices known from training": (say(False), _usual),
+            "voices never heard": (say(True), _usual)}
+    return _compared(checkpoint, drawn, _about_words, arms, progress)
 
 
 def new_forms(checkpoint=None, *, scenes: int = SCENES, progress: bool = True) -> Comparison:
     """Questions in their usual words, reworded as in training, and in a form that training never
     used (`clause_first`)."""
-    def wording(arm: str, clip: str, question: Question, draw: int) -> str:
-        if arm == "clause first, never met":
-            return clause_first(question.text)
-        if arm == "usual words":
-            return question.text
-        return reword_seeded(question.text, int(clip), draw)
-
-    arms = dict.fromkeys(("usual words", "other words, met in training", "clause first, never met"),
-                         lambda scene, draw: scene)
-    return _compared(checkpoint, _scenes(scenes), lambda scene, q: clause_first(q.text), arms,
-                     wording, progress)
+    wordings = {"usual words": _usual, "other words, met in training": reword_seeded,
+                "clause first, never met": lambda text, clip, draw: clause_first(text)}
+    arms = {name: (lambda scene, draw: scene, wording) for name, wording in wordings.items()}
+    drawn = draw_scenes(FIRST, scenes)
+    return _compared(checkpoint, drawn, lambda scene, q: clause_first(q.text), arms, progress)
 
 
-def _scenes(count: int) -> list[Scene]:
-    return [draw_scene(SPLITS[SPLIT].start + 9500 + i) for i in range(count)]
+def _usual(text: str, clip: int, draw: int) -> str:
+    return text
 
 
 def _about_words(scene: Scene, question: Question) -> bool:
@@ -87,27 +80,21 @@ def _about_words(scene: Scene, question: Question) -> bool:
     return bool(spoken & set(re.findall(r"\w+", f"{question.text} {question.answer}")))
 
 
-def _compared(checkpoint, drawn: list[Scene], suitable, arms: dict, wording,
-              progress: bool) -> Comparison:
+def _compared(checkpoint, drawn: list[Scene], suitable, arms: dict, progress: bool) -> Comparison:
     """Ask the same questions in every arm and draw.
 
     Args:
         suitable: (scene, question) -> whether the question is asked.
-        arms: by name, (scene, draw) -> the changed scene.
-        wording: (arm, clip, question, draw) -> the text of the question.
+        arms: by name, (scene, draw) -> the changed scene, and (text, clip, draw) -> the wording.
     """
-    model, processor = load_checkpoint(find_checkpoint(checkpoint))
-    size, rate = processor.settings.image_size, processor.settings.frame_rate
-    chance = single_modality_chance({str(s.seed): s for s in drawn})
-    asked = []
-    for scene in drawn:
-        questions = draw_questions(scene, stream("evaluation questions", scene.seed), 99)
-        asked += [(str(scene.seed), q) for q in questions if suitable(scene, q)][:QUESTIONS]
+    model, processor, asked, chance = prepare(
+        checkpoint, drawn, "evaluation questions", 99, suitable, QUESTIONS)
     cost, results = connector_cost(model), []
     for draw in range(DRAWS):
-        for arm, change in arms.items():
-            clips = {str(s.seed): scene_clip(change(s, draw), size, rate) for s in drawn}
-            worded = [(clip, replace(q, text=wording(arm, clip, q, draw))) for clip, q in asked]
+        for arm, (change, wording) in arms.items():
+            clips = clips_of([change(scene, draw) for scene in drawn], processor)
+            worded = [(clip, replace(q, text=wording(q.text, int(clip), draw)))
+                      for clip, q in asked]
             rows = evaluate(model, processor, encode_clips(model, processor, clips), worded, chance,
                             progress=progress)
             # The question in its usual words names the row: all arms then have the same questions.

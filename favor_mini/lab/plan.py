@@ -29,10 +29,10 @@ class Plan:
     """What is compared, and how.
 
     Args:
-        arms: changes to the config, one dict per arm. `without` in place of a field names shapes,
-            colours, things or words that no training clip of the arm may show or play. All arms
-            train on the same number of clips. (Clips without them have fewer events on average;
-            the questions about the rest show how much that alone changes.)
+        arms: changes to the config, one dict per arm. `without` names shapes, colours, things or
+            words that no training clip of the arm may show or play. All arms train on the same
+            number of clips. (Clips without them have fewer events on average; the questions about
+            the rest show how much that alone changes.)
         tasks: on average, every other training clip then belongs to a benchmark task (`aveb`).
     """
 
@@ -55,22 +55,21 @@ class Plan:
         if len(merged) < 2 or any(one in merged[:i] for i, one in enumerate(merged)):
             raise ValueError("a comparison needs at least two arms, all different; found "
                              f"{list(map(arm_name, self.arms))}")
-        unknown = {name for changes in merged for name in changes} - {*FIELDS, WITHOUT}
-        if unknown:
+        known = (*FIELDS, WITHOUT)
+        if unknown := set().union(*merged) - {*known}:
             raise ValueError(f"an arm cannot set {', '.join(sorted(unknown))}. "
-                             f"Fix: choose among {', '.join((*FIELDS, WITHOUT))}")
+                             f"Fix: choose among {', '.join(known)}")
         for name in ("seeds", "clips", "batch", "scenes", "questions"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if self.minutes <= 0:
             raise ValueError(f"minutes is {self.minutes}; it must be above 0")
         if self.steps is not None and self.steps < len(SHARES):
-            raise ValueError(f"steps is {self.steps}; it must be at least {len(SHARES)}, "
-                             "one per stage")
+            raise ValueError(
+                f"steps is {self.steps}; it must be at least {len(SHARES)}, one per stage")
         for changes in merged:
-            for slot in SLOTS:
-                if slot in changes:
-                    part(slot, changes[slot])  # an unknown name fails here, not an hour later
+            for slot in filter(changes.get, SLOTS):
+                part(slot, changes[slot])  # an unknown name fails here, not an hour later
             left_out(changes)
 
     @property
@@ -130,14 +129,13 @@ def load_parts(file) -> None:
         FileNotFoundError: the file does not exist.
         ValueError: it is not a Python file, or it failed.
     """
-    if not Path(file).is_file():
-        raise FileNotFoundError(f"no file {file}. Fix: name a Python file that calls "
-                                "@register(...)")
-    spec = importlib.util.spec_from_file_location(f"parts of {Path(file).resolve()}", file)
+    path = Path(file)
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {file}. Fix: name a Python file that calls @register")
+    spec = importlib.util.spec_from_file_location(f"parts of {path.resolve()}", path)
     if spec is None:
         raise ValueError(f"{file} is not a Python file. Fix: its name must end in .py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # `inspect` finds the source through it
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # for `inspect`
     try:
         spec.loader.exec_module(module)
     except Exception as error:

@@ -44,23 +44,23 @@ def run(folder: Path, plan: Plan, arm: dict, seed: int, data: list[dict], file: 
 
     Args:
         folder: the checkpoint with the frozen parts.
-        data: encoded training clips, from `training_data`.
-        keep: keep the trained model in the folder `model` next to `file`, too.
+        data: from `training_data`.
+        keep: keep the trained model, too, in the folder `model` next to `file`.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(file.parent / "busy.lock"):
-        if is_done(file, keep):
-            return json.loads(file.read_text())
-        return _run(folder, plan, arm, seed, data, file, progress, keep)
+        if not is_done(file, keep):
+            _run(folder, plan, arm, seed, data, file, progress, keep)
+        return json.loads(file.read_text())
 
 
 def is_done(file: Path, keep: bool) -> bool:
-    """Whether a run's results are there; with `keep`, its trained model, too."""
+    """Whether a run's results exist; with `keep`, its trained model, too."""
     return file.exists() and (not keep or (file.parent / "model").is_dir())
 
 
 def _run(folder: Path, plan: Plan, arm: dict, seed: int, data: list[dict], file: Path,
-         progress: bool, keep: bool) -> dict:
+         progress: bool, keep: bool) -> None:
     changes = {**plan.fixed, **arm}
     model, processor = fresh_model(folder, seed, changes)
     missing, wanted = left_out(changes), len(data) * plan.clips // plan.pool
@@ -68,38 +68,40 @@ def _run(folder: Path, plan: Plan, arm: dict, seed: int, data: list[dict], file:
     if len(data) < wanted:
         raise ValueError(f"{len(data)} of {plan.pool} training clips are without "
                          f"{changes[WITHOUT]}, {wanted} are needed. Fix: leave out less")
-    steps = steps_per_stage(plan.steps)
-    clock = _Clock(file.parent / "seconds.json")
-    log = finetune(model, processor, SceneRows(data), file.parent / "run", steps=steps,
-                   batch=plan.batch, lr=plan.lr, seed=seed, save_steps=100,
-                   log_steps=max(1, min(steps.values()) // 2), progress=progress, callbacks=[clock])
+    steps, clock = steps_per_stage(plan.steps), _Clock(file.parent / "seconds.json")
+    log = finetune(
+        model, processor, SceneRows(data), file.parent / "run", steps=steps, batch=plan.batch,
+        lr=plan.lr, seed=seed, save_steps=100, log_steps=max(1, min(steps.values()) // 2),
+        progress=progress, callbacks=[clock])
     model.eval()
     if keep:
         unfinished, kept = file.parent / "model.part", file.parent / "model"
         for old in (unfinished, kept):  # of an interrupted run
             shutil.rmtree(old, ignore_errors=True)
-        model.save_pretrained(unfinished)
-        processor.save_pretrained(unfinished)
+        for part in (model, processor):
+            part.save_pretrained(unfinished)
         os.replace(unfinished, kept)
     rows = (task_rows(model, processor, plan.scenes, split=SPLIT) if plan.tasks else
             question_rows(model, processor, plan.scenes, plan.questions, split=SPLIT))
     losses = {entry["stage"]: {k: entry[k] for k in ("cross_entropy", "diversity")}
               for entry in log if "cross_entropy" in entry}
-    result = {
+    write_json(file, {
         "arm": arm_name(arm), "changes": changes, "seed": seed, "split": SPLIT, "steps": steps,
         "batch": plan.batch, "lr": plan.lr, "clips": plan.clips, "seconds": round(clock.seconds),
-        "losses": losses, **connector_cost(model), "machine": machine(), "rows": result_rows(rows)}
-    with atomic_write(file) as unfinished:
-        unfinished.write_text(json.dumps(result))
+        "losses": losses, **connector_cost(model), "machine": machine(), "rows": result_rows(rows)})
     shutil.rmtree(file.parent / "run")  # checkpoints of the finished training
-    return result
+
+
+def write_json(file: Path, content) -> None:
+    with atomic_write(file) as unfinished:
+        unfinished.write_text(json.dumps(content))
 
 
 def result_rows(rows: list) -> list[dict]:
     """Answered questions (`evaluation.scores.Row`) as they are kept in a run's results."""
-    return [{"clip": r.clip, "family": r.family, "question": r.question,
-             "chance": round(r.chance, 3), "right": r.correct, "predicted": r.predicted,
-             "answer": r.answer} for r in rows]
+    return [{
+        "clip": r.clip, "family": r.family, "question": r.question, "chance": round(r.chance, 3),
+        "right": r.correct, "predicted": r.predicted, "answer": r.answer} for r in rows]
 
 
 class _Clock(TrainerCallback):
@@ -116,18 +118,18 @@ class _Clock(TrainerCallback):
         self.seconds, self.last = self.seconds + now - self.last, now
 
     def on_save(self, *_, **__):
-        with atomic_write(self.file) as unfinished:
-            unfinished.write_text(json.dumps(self.seconds))
+        write_json(self.file, self.seconds)
 
 
 def training_data(folder: Path, plan: Plan, cache: Path, progress: bool) -> list[dict]:
     """The encoded training clips of a plan, in order; features are kept in `cache/features`."""
     model, processor = fresh_model(folder, 0, {})
+    cache = cache / "features"
     if plan.tasks:
-        return training_clips(model, processor, plan.pool, cache / "features", progress, FIRST)
+        return training_clips(model, processor, plan.pool, cache, progress, FIRST)
     first = SPLITS["train"].start + FIRST
-    return encode_scenes(model, processor, range(first, first + plan.pool),
-                         cache=cache / "features", progress=progress)
+    return encode_scenes(
+        model, processor, range(first, first + plan.pool), cache=cache, progress=progress)
 
 
 def fresh_model(folder, seed: int, changes: dict
@@ -135,8 +137,7 @@ def fresh_model(folder, seed: int, changes: dict
     """A checkpoint's frozen parts with an untrained connector and LoRA, and their processor.
 
     Args:
-        seed: of the initial weights.
-        changes: to the config, as in an arm of a `Plan`.
+        seed: of the initial weights. changes: to the config, as in an arm of a `Plan`.
 
     Raises:
         ValueError: the checkpoint lacks weights of the frozen parts.
@@ -145,13 +146,18 @@ def fresh_model(folder, seed: int, changes: dict
     frozen = {name for name, parameter in source.named_parameters() if not parameter.requires_grad}
     if missing := sorted(frozen & set(info["missing_keys"])):
         raise ValueError(f"{folder} has no {', '.join(missing)}. Fix: use a complete checkpoint")
-    changes = {name: value for name, value in changes.items() if name != WITHOUT}
-    config = FavorConfig(**{**source.config.to_dict(), **changes})
+    fields = {**source.config.to_dict(), **changes}
+    fields.pop(WITHOUT, None)
+    config = FavorConfig(**fields)
     model = FavorForConditionalGeneration.from_frozen(config, source.frozen_modules(), seed)
     processor = FavorProcessor.from_pretrained(folder)
-    processor.settings = replace(processor.settings, window_frames=config.window_frames,
-                                 num_queries=config.num_queries, windows=config.windows)
-    return model.to("cuda" if torch.cuda.is_available() else "cpu"), processor
+    processor.settings = replace(processor.settings, **{
+        name: getattr(config, name) for name in ("window_frames", "num_queries", "windows")})
+    return model.to(_device()), processor
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 @torch.no_grad()
@@ -173,14 +179,14 @@ def connector_cost(model, seconds: float = 10.0) -> dict[str, float]:
 def run_folder(out: Path, folder: Path, plan: Plan, arm: dict, seed: int) -> Path:
     """The folder of a run, named after all that decides its results: settings, weights, data, the
     code of training and of the registered parts in use, and library versions."""
-    changes = {**plan.fixed, **arm}
-    options = {k: v for k, v in asdict(plan).items()
-               if k not in ("arms", "fixed", "seeds", "minutes")}
-    decides = {
-        **options, "changes": changes, "seed": seed, "pool": plan.pool,
+    changes, decides = {**plan.fixed, **arm}, asdict(plan)
+    for name in ("arms", "fixed", "seeds", "minutes"):
+        del decides[name]
+    decides |= {
+        "changes": changes, "seed": seed, "pool": plan.pool,
         "parts": {k: part_digest(find(k, name)) for k, name in changes.items() if k in SLOTS},
         "checkpoint": checkpoint_digest(folder), "code": code_digest("lab.run"),
         "world": digest(*scene_code()),
         "libraries": library_versions(*LIBRARIES, "peft", "accelerate"),
-        "device": "cuda" if torch.cuda.is_available() else "cpu", "bf16": has_fast_bf16()}
+        "device": _device(), "bf16": has_fast_bf16()}
     return out / "runs" / digest(json.dumps(decides, sort_keys=True).encode())

@@ -6,6 +6,7 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 
+from ..evaluation.metrics import word_errors
 from ..world.scene import COLOURS, PLACES, SHAPES, THINGS, WORDS
 from .statistics import FREE, Comparison, correction
 
@@ -15,8 +16,6 @@ NAMES = {*THINGS, *WORDS, *SHAPES, *COLOURS, *PLACES}  # what a caption can get 
 
 def insertions(predicted: str, true: str) -> tuple[int, int]:
     """Inserted words of a transcript, as in the word error rate, and words of the true one."""
-    from ..evaluation.metrics import word_errors
-
     found = word_errors([predicted], [true])
     return found.insertions, found.words
 
@@ -24,13 +23,23 @@ def insertions(predicted: str, true: str) -> tuple[int, int]:
 def hallucinations(predicted: str, true: str) -> tuple[int, int]:
     """Names in a caption that the true caption does not contain, and names in the true one."""
     found, there = _names(predicted), _names(true)
-    return sum(count for name, count in found.items() if name not in there), there.total()
+    return absent(found, there), there.total()
 
 
 def repetitions(predicted: str, true: str) -> tuple[int, int]:
     """How often a caption repeats names more than the true one, and names in the true one."""
     found, there = _names(predicted), _names(true)
-    return sum(max(0, n - max(there[name], 1)) for name, n in found.items()), there.total()
+    return repeated(found, there), there.total()
+
+
+def absent(found: Counter, there: Counter) -> int:
+    """How many of `found` are not `there` at all."""
+    return sum(n for name, n in found.items() if name not in there)
+
+
+def repeated(found: Counter, there: Counter) -> int:
+    """How many of `found` are repetitions, beyond those `there`."""
+    return sum(max(0, n - max(there[name], 1)) for name, n in found.items())
 
 
 def _names(text: str) -> Counter:
@@ -50,25 +59,20 @@ class Signatures(Comparison):
 
     def __init__(self, results: list[dict]):
         super().__init__(results)
+        needs = "signatures are counted in transcripts and captions; "
         if lacking := set(FREE) - set(self.families):
-            raise ValueError("signatures are counted in transcripts and captions; the runs were "
-                             f"not asked {', '.join(sorted(lacking))}")
+            raise ValueError(f"{needs}the runs were not asked {', '.join(sorted(lacking))}")
         if any(row["family"] in FREE and row.get("predicted") is None
                for r in results for row in r["rows"]):
-            raise ValueError("signatures are counted in transcripts and captions; "
-                             "these were not kept")
+            raise ValueError(f"{needs}these were not kept")
 
     def count(self, sign: str) -> tuple[np.ndarray, np.ndarray]:
-        """Occurrences [arms, seeds, questions], and the words or names in the true answers
-        [questions]."""
+        """Occurrences [arms, seeds, questions]; words or names in the true answers [questions]."""
         measure, families = self.SIGNS[sign]
-        found, of = np.zeros(self.right.shape), np.zeros(len(self.families))
-        for a, arm in enumerate(self.arms):
-            for s, seed in enumerate(self.seeds):
-                for i, row in enumerate(self.runs[arm, seed]["rows"]):
-                    if row["family"] in families:
-                        found[a, s, i], of[i] = measure(row["predicted"], row["answer"])
-        return found, of
+        counts = np.array([[[
+            measure(row["predicted"], row["answer"]) if row["family"] in families else (0, 0)
+            for row in self.runs[arm, seed]["rows"]] for seed in self.seeds] for arm in self.arms])
+        return counts[..., 0].astype(float), counts[0, 0, :, 1]
 
     @property
     def signs(self) -> pd.DataFrame:
@@ -77,11 +81,10 @@ class Signatures(Comparison):
         rows, gains, weights = [], [], []
         for sign in self.SIGNS:
             found, of = self.count(sign)
-            for a, arm in enumerate(self.arms):
-                rows.append({"sign": sign, "arm": arm,
-                             "per hundred": 100 * found[a].sum(1).mean() / of.sum()})
-                gains += [found[a] - found[0]] if a else []
-                weights += [of] if a else []
+            rows += [{"sign": sign, "arm": arm, "per hundred": 100 * n.sum(1).mean() / of.sum()}
+                     for arm, n in zip(self.arms, found, strict=True)]
+            gains += list(found[1:] - found[0])
+            weights += [of] * (len(self.arms) - 1)
         compared = self.paired(gains, weights, ("more", "fewer"))
         compared.index = [i for i, row in enumerate(rows) if row["arm"] != self.arms[0]]
         return pd.DataFrame(rows).join(compared)

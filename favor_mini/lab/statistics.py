@@ -3,6 +3,7 @@
 import json
 import re
 import textwrap
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ FREE = ("asr", "avsr", "ac", "ic")  # tasks whose answers are free text: transcr
 FEW_SEEDS = 3  # with fewer, the spread between trainings is unknown: no verdict
 FEW_CLIPS = 10  # with fewer, a 95 % bootstrap interval covers less than 90 %: no verdict
 TAIL = 0.025  # on either side of a 95 % interval
+COSTS = ["parameters", "gflop", "seconds"]  # of a run
 
 
 class Comparison:
@@ -36,35 +38,32 @@ class Comparison:
         self.arms = list(dict.fromkeys(r["arm"] for r in results))
         self.seeds = sorted({r["seed"] for r in results})
         self.runs = {(r["arm"], r["seed"]): r for r in results}
-        wanted = [(arm, seed) for arm in self.arms for seed in self.seeds]
-        if not len(results) == len(self.runs) == len(wanted):
+        if not len(results) == len(self.runs) == len(self.arms) * len(self.seeds):
             raise ValueError(f"found {len(results)} runs, expected one run of every arm and seed: "
                              f"{len(self.arms)} x {len(self.seeds)}")
         rows = results[0]["rows"]
-        asked = [[(row["clip"], row["family"], row["question"]) for row in r["rows"]]
-                 for r in results]
-        if any(questions != asked[0] for questions in asked):
+        asked = {tuple((row["clip"], row["family"], row["question"]) for row in r["rows"])
+                 for r in results}
+        if len(asked) > 1:
             raise ValueError("the runs were asked different questions. "
                              "Fix: compare runs of one plan only")
-        self.clip = np.unique([row["clip"] for row in rows], return_inverse=True)[1]  # [questions]
+        self.clip = np.array([row["clip"] for row in rows])  # [questions]
         self.families = tuple(row["family"] for row in rows)
         self.chance = np.array([row["chance"] for row in rows])
-        right = [[row["right"] for row in self.runs[pair]["rows"]] for pair in wanted]
-        self.right = np.array(right, bool).reshape(len(self.arms), len(self.seeds), len(rows))
+        self.right = np.array([[[row["right"] for row in self.runs[arm, seed]["rows"]]
+                                for seed in self.seeds] for arm in self.arms], bool)
         words = [set(re.findall(r"\w+", f"{row['question']} {row.get('answer')}")) for row in rows]
         self.left_out = {}  # arm: [questions] bool, does it contain a name that the arm left out?
-        for arm in self.arms:
-            changes = self.runs[arm, self.seeds[0]].get("changes", {})
-            if names := set(changes.get("without", "").split("+")) - {""}:
-                self.left_out[arm] = np.array([bool(names & of_row) for of_row in words])
+        for run in results:
+            if without := run.get("changes", {}).get("without"):
+                names = without.split("+")
+                self.left_out[run["arm"]] = np.array([not w.isdisjoint(names) for w in words])
 
     def chosen(self, group: str, arm: str | None = None) -> np.ndarray:
         """[questions] bool: those of a group in `groups`, of a family, or "all". The two groups of
         `LEFT_OUT` depend on the arm."""
-        if group in LEFT_OUT:
-            about = self.left_out.get(arm)
-            return np.zeros(len(self.families), bool) if about is None else \
-                about == (group == LEFT_OUT[0])
+        if group in LEFT_OUT and arm in self.left_out:
+            return self.left_out[arm] == (group == LEFT_OUT[0])
         return np.array([group in ("all", f, FAMILY_GROUPS.get(f))
                          or group == NEXT and f in NEXT_FAMILIES for f in self.families])
 
@@ -79,17 +78,16 @@ class Comparison:
     @property
     def table(self) -> pd.DataFrame:
         """Tidy: one row per arm, seed and group of questions, with the cost of the run."""
-        rows = []
-        for a, arm in enumerate(self.arms):
-            for s, seed in enumerate(self.seeds):
-                costs = {k: self.runs[arm, seed][k] for k in ("parameters", "gflop", "seconds")}
-                for group in dict.fromkeys((*self.groups, *self.families)):
-                    chosen = self.chosen(group, arm)
-                    if chosen.any():
-                        rows.append({
-                            "arm": arm, "seed": seed, "questions": group,
-                            "count": int(chosen.sum()), "chance": self.chance[chosen].mean(),
-                            "accuracy": self.right[a, s, chosen].mean(), **costs})
+        rows, groups = [], dict.fromkeys((*self.groups, *self.families))
+        for (arm, seed), right in zip(product(self.arms, self.seeds),
+                                      self.right.reshape(-1, len(self.chance)), strict=True):
+            costs = {name: self.runs[arm, seed][name] for name in COSTS}
+            for group in groups:
+                if (chosen := self.chosen(group, arm)).any():
+                    rows.append({
+                        "arm": arm, "seed": seed, "questions": group, "count": int(chosen.sum()),
+                        "chance": self.chance[chosen].mean(), "accuracy": right[chosen].mean(),
+                        **costs})
         return pd.DataFrame(rows)
 
     def differences(self, groups=None) -> pd.DataFrame:
@@ -100,13 +98,12 @@ class Comparison:
         for the number of intervals in this table: choose the groups before you look.
         """
         rows, gains, weights = [], [], []
-        for a, arm in enumerate(self.arms[1:], 1):
-            for group in groups or self.groups:
-                chosen = self.chosen(group, arm)
-                if chosen.any():
-                    rows.append({"arm": arm, "questions": group})
-                    gains.append((self.right[a].astype(float) - self.right[0]) * chosen)
-                    weights.append(chosen)
+        right = dict(zip(self.arms, self.right.astype(float), strict=True))
+        for arm, group in product(self.arms[1:], groups or self.groups):
+            if (chosen := self.chosen(group, arm)).any():
+                rows.append({"arm": arm, "questions": group})
+                gains.append((right[arm] - right[self.arms[0]]) * chosen)
+                weights.append(chosen)
         return pd.DataFrame(rows).join(self.paired(gains, weights))
 
     def paired(self, gains: list, weights: list, words=("better", "worse")) -> pd.DataFrame:
@@ -120,29 +117,26 @@ class Comparison:
         seeds = len(self.seeds)
         clips = [len(np.unique(self.clip[weight > 0])) for weight in weights]
         compared = sum(n >= FEW_CLIPS for n in clips) if seeds >= FEW_SEEDS else 0
+        tails = np.array([TAIL, TAIL / max(1, compared)])[:, None]  # plain, corrected
         rows = []
         for gain, weight, n in zip(gains, weights, clips, strict=True):
             by_seed = 100 * gain.sum(1) / weight.sum()
             mean, error = by_seed.mean(), by_seed.std(ddof=min(1, seeds - 1)) / np.sqrt(seeds)
+            of_seeds = t.ppf(1 - tails, max(1, seeds - 1)) * error
             drawn = cluster_bootstrap(100 * gain.mean(0), self.clip, weight)
-            of_clips = np.quantile(drawn, QUANTILES) - mean
-
-            def interval(tail, mean=mean, error=error, of_clips=of_clips):
-                of_seeds = t.ppf(1 - tail, max(1, seeds - 1)) * error
-                scale = norm.ppf(1 - tail) / norm.ppf(1 - TAIL)
-                return mean + np.array([-1, 1]) * np.hypot(of_seeds, scale * of_clips)
-
-            low, high = interval(TAIL)
-            clear = [side[0] > 0 or side[1] < 0
-                     for side in ((low, high), interval(TAIL / max(1, compared)))]
+            of_clips = (np.quantile(drawn, QUANTILES) - mean) * (
+                norm.ppf(1 - tails) / norm.ppf(1 - TAIL))  # [plain and corrected, 2]
+            lows, highs = (mean + np.array([-1, 1]) * np.hypot(of_seeds, of_clips)).T
+            plain, corrected = (lows > 0) | (highs < 0)
             enough = seeds >= FEW_SEEDS and n >= FEW_CLIPS
-            said = verdict(mean, low, high, seeds, words)
+            said = verdict(mean, lows[0], highs[0], seeds, words)
             if seeds >= FEW_SEEDS and not enough:
                 said = f"too few clips to tell ({n}; at least {FEW_CLIPS})"
-            elif enough and clear == [True, False]:
+            elif enough and plain and not corrected:
                 said = f"not significant after correction for {compared} intervals"
-            rows.append({"difference": mean, "low": low, "high": high, "seeds": seeds, "clips": n,
-                         "significant": enough and clear[1], "compared": compared, "verdict": said})
+            rows.append({
+                "difference": mean, "low": lows[0], "high": highs[0], "seeds": seeds, "clips": n,
+                "significant": enough and bool(corrected), "compared": compared, "verdict": said})
         return pd.DataFrame(rows)
 
     def verdicts(self, groups=None) -> str:
@@ -157,7 +151,7 @@ class Comparison:
         found, table = self.differences(), self.table
         wide = table[table.questions.isin(self.groups)].pivot_table(
             index="arm", columns="questions", values="accuracy", sort=False).mul(100).round(1)
-        costs = table.groupby("arm", sort=False)[["parameters", "gflop", "seconds"]].mean().round(2)
+        costs = table.groupby("arm", sort=False)[COSTS].mean().round(2)
         lines = [f"  {r.arm:<32} {r.questions:<30} {r.difference:+6.1f}  "
                  f"({r.low:+.1f} to {r.high:+.1f})  {r.verdict}" for r in found.itertuples()]
         return "\n".join([
@@ -174,9 +168,10 @@ class Comparison:
         for r in self.results:
             run = {k: v for k, v in r.items() if k != "rows"}
             run["right"] = "".join("01"[row["right"]] for row in r["rows"])
-            wrong = {i: row["predicted"] for i, row in enumerate(r["rows"])
-                     if row["family"] in FREE and not row["right"] and "predicted" in row}
-            lines.append(json.dumps(run | ({"told": wrong} if wrong else {})))
+            if wrong := {i: row["predicted"] for i, row in enumerate(r["rows"])
+                         if row["family"] in FREE and not row["right"] and "predicted" in row}:
+                run["told"] = wrong
+            lines.append(json.dumps(run))
         runs = ",\n".join(lines)
         Path(file).write_text(f'{{"questions": {json.dumps(questions)},\n"runs": [\n{runs}\n]}}\n')
 
@@ -194,7 +189,7 @@ class Comparison:
 
 def verdict(difference: float, low: float, high: float, seeds: int,
             words=("better", "worse")) -> str:
-    """One interval in words. A null result says how large a difference it does not exclude."""
+    """One interval in words. A null result says how large a difference is still possible."""
     if seeds < FEW_SEEDS:
         return f"too few seeds to tell ({seeds}; at least {FEW_SEEDS})"
     if low > 0:

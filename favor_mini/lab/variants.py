@@ -13,46 +13,45 @@ from ..windows import split_windows
 # Synchronisation: does it matter that sound and picture of a time step are concatenated?
 
 
-def _halves(visual: Tensor, audio: Tensor, num_frames: int, audio_tokens: int
-            ) -> tuple[Tensor, Tensor]:
-    """Visual tokens (B, T, V, D_v + D_a) and audio tokens (B, T, A, D_v + D_a), padded so that each
-    modality has its own part of the features."""
-    steps = split_steps(audio, audio_tokens)  # [B, T_a, A, D_a]
-    visual = pad_steps(visual, num_frames, visual.shape[2])  # [B, T, V, D_v]
-    steps = pad_steps(steps, num_frames, audio_tokens)  # [B, T, A, D_a]
-    return F.pad(visual, (0, steps.shape[-1])), F.pad(steps, (visual.shape[-1], 0))
+def _streams(visual, audio, frame_mask, audio_mask, audio_tokens) -> tuple[Tensor, Tensor, Tensor]:
+    """Visual tokens (B, T, V, D_v) and audio tokens (B, T, A, D_a), padded to the same T time
+    steps, and the mask of real steps (B, T)."""
+    real = step_mask(frame_mask, audio_mask, audio_tokens=audio_tokens)
+    visual = pad_steps(visual, real.shape[1], visual.shape[2])
+    return visual, pad_steps(split_steps(audio, audio_tokens), real.shape[1], audio_tokens), real
+
+
+def _halves(visual: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
+    """Each modality padded to the width D_v + D_a, so that it has its own part of the features."""
+    return F.pad(visual, (0, audio.shape[-1])), F.pad(audio, (visual.shape[-1], 0))
 
 
 @register("sync", "interleave", causal=True)
 def interleave(visual, audio, frame_mask, audio_mask, *, audio_tokens):
     """In each time step, visual tokens, then audio tokens; attention has to combine them."""
-    real = step_mask(frame_mask, audio_mask, audio_tokens=audio_tokens)  # [B, T]
-    both = _halves(visual, audio, real.shape[1], audio_tokens)
-    return torch.cat(both, dim=2), real  # [B, T, V + A, D_v + D_a]
+    *both, real = _streams(visual, audio, frame_mask, audio_mask, audio_tokens)
+    return torch.cat(_halves(*both), dim=2), real  # [B, T, V + A, D_v + D_a]
 
 
 @register("sync", "append", causal=False)
 def append(visual, audio, frame_mask, audio_mask, *, audio_tokens):
     """No synchronisation: all visual tokens, then all audio tokens, cut into T steps."""
-    real = step_mask(frame_mask, audio_mask, audio_tokens=audio_tokens)  # [B, T]
-    both = _halves(visual, audio, real.shape[1], audio_tokens)
+    *both, real = _streams(visual, audio, frame_mask, audio_mask, audio_tokens)
     # A clip's padding goes after its last audio token: a longer clip in the batch changes nothing.
     rank = torch.cat([torch.where(real, i, 2).repeat_interleave(tokens.shape[2], dim=1)
                       for i, tokens in enumerate(both)], 1)
     order = rank.argsort(dim=1, stable=True)  # [B, T * (V + A)]
-    tokens = torch.cat([each.flatten(1, 2) for each in both], dim=1)  # [B, T * (V + A), ...]
-    tokens = tokens.gather(1, order[..., None].expand_as(tokens))
+    tokens = torch.cat([half.flatten(1, 2) for half in _halves(*both)], dim=1)
+    tokens = tokens.gather(1, order[..., None].expand_as(tokens))  # [B, T * (V + A), D_v + D_a]
     return tokens.unflatten(1, (real.shape[1], -1)), real  # [B, T, V + A, D_v + D_a]
 
 
 @register("sync", "add", causal=True)
 def add(visual, audio, frame_mask, audio_mask, *, audio_tokens):
     """The sum of the two streams, the narrower one padded: half the width, shared by both."""
-    real = step_mask(frame_mask, audio_mask, audio_tokens=audio_tokens)  # [B, T]
-    steps = split_steps(audio, audio_tokens)  # [B, T_a, A, D_a]
-    sizes = real.shape[1], max(visual.shape[2], audio_tokens)
-    width = max(visual.shape[-1], steps.shape[-1])
-    padded = [F.pad(pad_steps(s, *sizes), (0, width - s.shape[-1])) for s in (visual, steps)]
+    *both, real = _streams(visual, audio, frame_mask, audio_mask, audio_tokens)
+    tokens, width = (max(x.shape[axis] for x in both) for axis in (2, 3))
+    padded = [F.pad(x, (0, width - x.shape[3], 0, tokens - x.shape[2])) for x in both]
     return sum(padded), real  # [B, T, P, D]
 
 
@@ -68,10 +67,9 @@ def overlapping(steps: Tensor, frame_mask: Tensor, window_frames: int) -> tuple[
     """
     num_frames, stride = steps.shape[1], max(1, window_frames // 2)
     padding = (-(-num_frames // stride) - 1) * stride + window_frames - num_frames
-    steps = F.pad(steps, (0, 0, 0, 0, 0, padding))
-    steps = steps.unfold(1, window_frames, stride)  # [B, W, P, D, K]
+    steps = F.pad(steps, (0, 0, 0, 0, 0, padding)).unfold(1, window_frames, stride)
     mask = F.pad(frame_mask, (0, padding)).unfold(1, window_frames, stride)  # [B, W, K]
-    steps = steps.movedim(-1, 2).flatten(2, 3)  # [B, W, K * P, D]
+    steps = steps.movedim(-1, 2).flatten(2, 3)  # [B, W, P, D, K] -> [B, W, K * P, D]
     return steps.flatten(0, 1), mask.flatten(0, 1)
 
 
@@ -87,9 +85,8 @@ def two_resolutions(steps: Tensor, frame_mask: Tensor, window_frames: int) -> tu
     for length in (window_frames, max(1, window_frames // 2)):
         windows, mask = split_windows(steps, frame_mask, length)  # [B * W', length * P, D], ...
         missing = window_frames - length
-        windows = F.pad(windows, (0, 0, 0, missing * steps.shape[2]))  # [B * W', K * P, D]
-        mask = F.pad(mask, (0, missing))  # [B * W', K]
-        found.append([t.unflatten(0, (len(steps), -1)) for t in (windows, mask)])  # [B, W', ...]
+        padded = F.pad(windows, (0, 0, 0, missing * steps.shape[2])), F.pad(mask, (0, missing))
+        found.append([t.unflatten(0, (len(steps), -1)) for t in padded])  # [B, W', ...]
     windows, mask = (torch.cat(t, dim=1).flatten(0, 1) for t in zip(*found, strict=True))
     return windows, mask  # [B * W, K * P, D], [B * W, K]
 
@@ -164,8 +161,7 @@ class WithoutAttention(nn.Module):
                 nn.init.normal_(module.weight, std=module.in_features**-0.5)
                 nn.init.zeros_(module.bias)
             elif isinstance(module, nn.LayerNorm):
-                nn.init.ones_(module.weight)
-                nn.init.zeros_(module.bias)
+                module.reset_parameters()  # ones and zeros
         nn.init.normal_(self.positions, std=0.5)
 
     def places(self, length: int, device) -> Tensor:
@@ -213,12 +209,15 @@ class StridedMLP(WithoutAttention):
 # Diversity losses. All are 0 for orthogonal queries of equal length.
 
 
+def _of_real(queries: Tensor, real: Tensor | None) -> Tensor:
+    return (queries if real is None else queries[real]).float()  # [real windows, N, D]
+
+
 def _cosines(queries: Tensor, real: Tensor | None) -> Tensor:
     """Cosines of the pairs of different queries: (real windows, N * (N - 1))."""
-    unit = F.normalize((queries if real is None else queries[real]).float(), dim=-1)
+    unit = F.normalize(_of_real(queries, real), dim=-1)
     pairs = unit @ unit.transpose(1, 2)  # [real windows, N, N]
-    apart = ~torch.eye(pairs.shape[-1], dtype=torch.bool, device=pairs.device)
-    return pairs[:, apart]
+    return pairs[:, ~torch.eye(pairs.shape[-1], dtype=torch.bool, device=pairs.device)]
 
 
 def _mean(values: Tensor, queries: Tensor) -> Tensor:
@@ -242,10 +241,10 @@ def squared_cosine(queries: Tensor, real: Tensor | None = None) -> Tensor:
 def gram(queries: Tensor, real: Tensor | None = None) -> Tensor:
     """Mean squared difference of the Gram matrix from the identity, so that lengths count, too. A
     window's mean squared length is first scaled to 1."""
-    held = (queries if real is None else queries[real]).float()
-    held = held / held.square().sum(-1).mean(-1).clamp(min=1e-12).sqrt()[:, None, None]
-    identity = torch.eye(held.shape[1], device=held.device)
-    return _mean((held @ held.transpose(1, 2) - identity).square(), queries)
+    found = _of_real(queries, real)
+    found = found / found.square().sum(-1).mean(-1).clamp(min=1e-12).sqrt()[:, None, None]
+    identity = torch.eye(found.shape[1], device=found.device)
+    return _mean((found @ found.transpose(1, 2) - identity).square(), queries)
 
 
 @register("diversity", "none", constant=True)
