@@ -17,7 +17,7 @@ from .registry import find, register
 
 @dataclass
 class AttentionMaps:
-    """Attention weights of each layer over (query, key), and the inputs that each layer encoded."""
+    """Each layer's attention weights over (query, key), and its causal attention's `encoded`."""
 
     causal: list[Tensor] = field(default_factory=list)  # [B * W, heads, K * P, K * P]
     self: list[Tensor] = field(default_factory=list)  # [B * W, heads, N, N]
@@ -41,7 +41,7 @@ class FeedForward(nn.Module):
 
 
 class CausalQFormerLayer(nn.Module):
-    """A layer. Its causal attention starts from the window's inputs, not from the last layer's."""
+    """One layer. Its causal attention reads the window's inputs, not the previous layer's."""
 
     def __init__(self, input_width: int, width: int, heads: int, hidden: int, dropout: float):
         super().__init__()
@@ -72,7 +72,8 @@ class CausalQFormer(nn.Module):
         input_width: D = D_v + D_a.
         window_frames, step_tokens: K and P.
         num_queries, width: N and the width of the queries.
-        layers, heads, hidden, dropout: as in BERT.
+        layers, heads, hidden, dropout: `num_hidden_layers`, `num_attention_heads`,
+            `intermediate_size` and `hidden_dropout_prob` of a `BertConfig`.
         attention: name of the causal attention's mask.
 
     Raises:
@@ -102,11 +103,12 @@ class CausalQFormer(nn.Module):
         """Initialise with zero biases and with weights that keep the N queries of a window apart.
 
         BERT's standard deviation 0.02 is too small for a narrow Q-Former: its outputs hardly depend
-        on its inputs. With variance 1 / width, each query gets the mean of the window, and all
-        queries become equal. So the output projections start small. The cross-attention's query
-        and key weights start large, and each query attends to few tokens of its own. A position
-        is the sum of a vector for its frame and one for its place within the frame. Attention can
-        therefore select a frame from the first step on.
+        on its inputs. With variance 1 / width, the attention weights are nearly uniform: each
+        query gets the mean of the window, and all queries become equal. So the output projections
+        start small. The query and key weights of the cross-attention start large, so that each
+        query attends to a few tokens, different for each query. A position is the sum of a vector
+        for its frame and one for its place within the frame. So attention can select a frame
+        already at the first training step.
         """
         sharp = ("cross_attention.query", "cross_attention.key")
         for name, module in self.named_modules():
@@ -149,7 +151,8 @@ class CausalQFormer(nn.Module):
                              f"{tuple(windows.shape)} and {tuple(frame_mask.shape)}; make windows "
                              "with split_windows()")
         causal_mask = window_mask(self.attention, frame_mask, self.step_tokens)
-        # A window without any real frame is dropped later. Attention to all frames avoids NaN.
+        # A window without any real frame is dropped later. Its tokens stay unmasked in the
+        # cross-attention, because a fully masked row gives NaN.
         real = frame_mask | ~frame_mask.any(dim=1, keepdim=True)  # [B * W, K]
         real = real.repeat_interleave(self.step_tokens, dim=1)[:, None, None]
         inputs = self.embed(windows)

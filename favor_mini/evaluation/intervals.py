@@ -16,7 +16,7 @@ QUANTILES = (0.025, 0.975)
 
 def wilson(right: float, count: float) -> tuple[float, float]:
     """Wilson's score interval (1927) of `right` successes in `count` independent trials: (low,
-    high). Neither has to be a whole number."""
+    high). `right` and `count` need not be integers."""
     p, scale = right / count, 1 + Z**2 / count
     centre = (p + Z**2 / (2 * count)) / scale
     half = Z / scale * np.sqrt(p * (1 - p) / count + Z**2 / (4 * count**2))
@@ -26,8 +26,9 @@ def wilson(right: float, count: float) -> tuple[float, float]:
 def effective_count(right: Sequence[float], clusters: Sequence) -> float:
     """The effective sample size of an accuracy: the count over the design effect (Kish 1965).
 
-    The design effect is the variance of the accuracy over clusters divided by its variance over
-    independent questions, and at least 1. Where clusters do not vary, each counts once.
+    The design effect is the variance of the accuracy with clustered questions divided by its
+    variance with independent questions. Values below 1 count as 1. If all clusters have the same
+    accuracy, it cannot be estimated, and each cluster counts once.
 
     Args:
         right: 1 or 0 for each question. clusters: the clip that each question is about.
@@ -53,14 +54,17 @@ def cluster_interval(right: Sequence[float], clusters: Sequence) -> tuple[float,
 def cluster_bootstrap(values: Sequence[float], clusters: Sequence,
                       weights: Sequence[float] | None = None, *,
                       draws: int = 4000, seed: int = 0) -> np.ndarray:
-    """Bootstrap of sum(values) / sum(weights), (draws,): clusters are drawn with replacement.
+    """Bootstrap of sum(values) / sum(weights), (draws,): clusters are resampled with replacement.
 
-    `np.quantile(draws, QUANTILES)` is the percentile interval. For a paired difference subtract
-    the draws of two models: the same clusters and seed give the same draws.
+    `np.quantile(cluster_bootstrap(...), QUANTILES)` is the percentile interval. For a paired
+    difference subtract the results of two models: the same clusters and seed give the same
+    resamples.
 
     Args:
         values: one for each row. clusters: the clip of each row.
-        weights: one for each row; None: 1 each. Where a draw's weights sum to 0, it counts as 0.
+        weights: the denominator of each row; None: 1 each. If all weights of a resample are 0,
+            its ratio is 0.
+        draws: the number of resamples.
     """
     index = np.unique(np.asarray(clusters), return_inverse=True)[1]
     weights = np.ones(len(index)) if weights is None else np.asarray(weights, float)
@@ -79,7 +83,8 @@ def newcombe(one: tuple[float, float, float],
              other: tuple[float, float, float]) -> tuple[float, float]:
     """The interval of the difference of two proportions (Newcombe 1998, method 10).
 
-    It assumes independent samples. Unlike a bootstrap, it has a width where all answers are right.
+    It assumes independent samples. Unlike a bootstrap interval, its width is not zero if all
+    answers are right.
 
     Args:
         one, other: (value, low, high), with bounds from `wilson` or `cluster_interval`.

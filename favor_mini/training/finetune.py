@@ -1,8 +1,8 @@
 """Fine-tuning of connector and LoRA in three stages.
 
-In *name* the output queries learn word embeddings (`naming`), in *align* the language model writes
-the clip's transcript, in *ask* it answers questions. Questions alone teach too little: one short
-answer a clip.
+*name*: each output query is trained to match the embeddings of the words for its part of the window
+(`naming`). *align*: the language model writes the transcript of the clip's events. *ask*: it answers
+questions. Questions alone are a weak training signal: one short answer per clip.
 """
 
 import time
@@ -22,13 +22,13 @@ from .naming import Naming, collate_names
 from .optimizer import MuonAdamW
 from .trainer import fit
 
-SHARES = {"name": 0.8, "align": 0.1, "ask": 0.1}  # of the steps
-# Of the learning rate. At higher rates the later stages undo what "name" has learned.
+SHARES = {"name": 0.8, "align": 0.1, "ask": 0.1}  # fraction of the training steps
+# Factor on the learning rate. At higher rates the later stages undo what "name" has learned.
 RATE = {"name": 1.0, "align": 0.1, "ask": 0.05}
 
 
 def steps_per_stage(steps: int) -> dict[str, int]:
-    """The steps of each stage by `SHARES`, at least one each; together `steps`."""
+    """Divide `steps` (at least 3) among the stages by `SHARES`; each stage gets at least one."""
     later = {stage: max(1, int(steps * SHARES[stage])) for stage in ("align", "ask")}
     return {"name": steps - sum(later.values()), **later}
 
@@ -43,7 +43,7 @@ def stage_setup(stage: str, model, processor, rows, count: int
 
 
 def seconds_per_step(stage: str, model, processor, rows, batch: int) -> float:
-    """Median time of three training steps in seconds. The learning rate is 0: no weight changes."""
+    """Median seconds of three training steps after one warm-up step, with a learning rate of 0."""
     module, data, collate = stage_setup(stage, model.train(), processor, rows, 4 * batch)
     optimizer, times = MuonAdamW(module, lr=0.0), []
     for first in range(0, len(data), batch):
@@ -65,11 +65,12 @@ def finetune(model: FavorForConditionalGeneration, processor: FavorProcessor, ro
     """Train connector and LoRA stage by stage.
 
     Args:
-        rows: `rows.dataset(stage, count, processor)` returns a dataset of `count` media
-            dictionaries with `words` (stage "name") or `turns` (the others), such as
-            `world.lessons.SceneRows`.
+        rows: an object such as `world.lessons.SceneRows`. Its `dataset(stage, count, processor)`
+            returns `count` dictionaries with a clip's media and `words` (stage "name") or `turns`
+            (other stages).
         out: folder of checkpoints. Call again with the same arguments to resume a stopped run.
-        steps: of each stage; a stage without steps is skipped.
+        steps: number of training steps of each stage; a stage without steps is skipped.
+        lr: peak learning rate, multiplied by `RATE` in each stage.
         options: passed to `fit`.
 
     Returns:

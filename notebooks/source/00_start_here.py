@@ -28,7 +28,7 @@ from favor_mini.apps.doctor import attempt, checks
 found = {name: attempt(check) for name, check in checks(quick=True)}
 for name, finding in found.items():
     if finding.status != "OK":
-        print(f"[{finding.status}] {name}: {finding.text} -> {finding.mend}")
+        print(f"[{finding.status}] {name}: {finding.text} -> {finding.fix}")
 print(len(found), "checks:", ", ".join(found))
 
 # %% [markdown]

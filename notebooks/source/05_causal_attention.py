@@ -1,9 +1,10 @@
 # %% [markdown]
 # # 05 Causal attention
 #
-# **You will** write the mask that lets every frame attend to the past and never to the future, and
-# mask the padding. Then you *measure* which frame's encoding depends on which, find a leak that no
-# shape shows, and compare with the mask of the authors' released code.
+# **You will** write the mask with which each frame attends to itself and to earlier frames, and
+# mask the padding. Then you *measure* which frame's encoding depends on which, find a layer that
+# uses later frames although all shapes are right, and compare with the mask of the authors'
+# released code.
 #
 # **You need** notebook 04 (one head of attention, queries, cross-attention). **Paper:** section
 # 3.2, the causal attention module.
@@ -35,10 +36,10 @@ flow([("synchronise", "concatenate the features", "(T, P, D)"),
 
 # %% [markdown]
 # Why is this needed? Take the question *what was heard next after the bell?* The answer is not in
-# one frame. It is in the step from one frame to the next. If every frame's encoding already
-# contains the frames before it, a query that attends to one position finds a short history there.
-# If no frame's encoding contains what comes *after* it, "before" and "after" cannot be confused.
-# That is the paper's argument. The end of this notebook measures whether it holds here.
+# one frame. It depends on several frames in order. If each frame's encoding contains information
+# from earlier frames, a query can obtain this order from a single position. If no encoding contains
+# information from later frames, it shows which frames came before. That is the paper's argument.
+# The end of this notebook shows the results of an experiment on it.
 
 # %% [markdown]
 # ## Which frame does a token belong to?
@@ -74,9 +75,8 @@ print(frame_index(3, 2))
 #    token 4 (frame 2)   # # | # # | . .
 # ```
 #
-# A language model's mask is a triangle over tokens. This mask is a **staircase** over frames. The
-# order of tokens within one half second has no meaning, and a visual token must not miss the sound
-# of its own time step because it comes first in the sequence.
+# A language model's mask is a triangle over tokens. This mask is a **staircase** over frames. All
+# tokens of a frame belong to the same time step, so each of them may attend to all the others.
 
 # %%
 card("block_causal")
@@ -101,7 +101,7 @@ masks(num_frames=4, step_tokens=3)
 # %% [markdown]
 # Try the other masks of the package, and change K. Which masks let a frame attend to a later frame?
 # (`full` and `block_anticausal` do. With `none`, a token attends to itself only. `token_causal` is
-# the triangle of a language model, which divides frames.)
+# the causal mask of a language model: a token cannot attend to later tokens of its own frame.)
 
 # %%
 from favor_mini import lab  # its variants register themselves
@@ -166,7 +166,7 @@ print(
 from torch.nn.functional import scaled_dot_product_attention
 
 one = torch.eye(4)[None, None]  # with the identity as values, the output is the weights
-# twice the scores, as it divides them by the root of the width, 4
+# scaled_dot_product_attention divides the scores by the root of 4: multiply them by 2
 heard = scaled_dot_product_attention(
     2 * scores[None, None], one, one, attn_mask=allowed
 )
@@ -179,8 +179,8 @@ print(
 # ## Padding
 #
 # A clip of 13 frames fills one window of ten frames and three frames of a second window. The rest
-# of the second window is padding. No token may attend to padding. So the mask of a window is the
-# plain mask *and* the columns of real frames. But a row without any allowed key is a problem:
+# of the second window is padding. No token may attend to padding. So a pair is allowed if the mask
+# allows it and the key belongs to a real frame. But a row without any allowed key is a problem:
 
 # %%
 nothing_allowed = torch.zeros(1, 4, dtype=torch.bool)
@@ -188,8 +188,9 @@ print(torch.zeros(1, 4).masked_fill(~nothing_allowed, -torch.inf).softmax(-1))
 
 # %% [markdown]
 # The result is `nan`, and it spreads through the residual connection, the LayerNorm and the loss
-# into every weight. Can this happen? With the paper's mask it cannot: padding comes last, so a
-# padded frame can still attend to the real frames before it. With other masks it can:
+# into every weight. Can this happen? In a window with at least one real frame, it cannot with the
+# paper's mask: padding comes last, so a padded frame can attend to the real frames before it. With
+# other masks it can:
 
 # %%
 # four frames of three tokens, two real
@@ -261,7 +262,8 @@ local_causal = check("local_causal", local_causal)
 #
 # A picture of the mask proves little. The mask can be transposed later, dropped in the second
 # layer, or overwritten where padding is handled. Shapes do not show any of these errors. But
-# causality is a statement about what depends on what, and that can be measured:
+# causality is a statement about what depends on what, and that can be measured. The *temporal
+# receptive field* of a frame is the set of frames that change its encoding:
 #
 # > change frame $j$, encode again, and see which frames' encodings move.
 
@@ -280,8 +282,9 @@ measure_receptive_field = check("measure_receptive_field", measure_receptive_fie
 
 # %% [markdown]
 # Apply it to complete Q-Formers with random weights, one for each mask. They compute in float64, so
-# that rounding errors stay far below the effect of a changed frame. `return_maps` returns the
-# encodings of each layer's causal attention from an ordinary forward pass.
+# that rounding errors stay far below the effect of a changed frame. With `return_maps=True` the
+# forward pass also returns the attention weights (`causal`, `self`, `cross`) and the outputs of the
+# causal attention (`encoded`).
 
 # %%
 from favor_mini.figures.attention import receptive_field
@@ -317,8 +320,8 @@ receptive_field({
 # This is measured. With the mask of the released code, the encoding of frame 1 depends on every
 # later frame, and the encoding of the last frame depends on itself only.
 #
-# **Predict.** The band mask lets a frame attend to one earlier frame. In most networks, two such
-# layers reach two frames back, because the first layer has already included one. Predict the result
+# **Predict.** The band mask lets a frame attend to one earlier frame. In a stack where each layer
+# reads the output of the previous layer, two such layers reach two frames back. Predict the result
 # here, then run the cell:
 
 # %%
@@ -335,13 +338,13 @@ receptive_field(
 # %% [markdown]
 # Still one frame. In FAVOR, *each layer's causal attention starts from the window's inputs*, not
 # from the output of the previous layer. Only the queries pass from layer to layer. So the temporal
-# receptive field of the mask does not grow with the depth of the Q-Former.
+# receptive field does not grow with the depth of the Q-Former.
 #
 # ## Find the leak
 #
 # Somebody has "simplified" one layer of the Q-Former: it no longer passes on its mask. The layer is
 # chosen at random. The shapes are right, all numbers are finite, and training would run. Which
-# layer leaks, and which frames?
+# layer uses later frames, and in which frames' encodings?
 
 # %%
 suspect = build("block_causal")
@@ -365,8 +368,9 @@ receptive_field(
 
 # %% [markdown]
 # One matrix is a staircase. The other is full: every frame but the last depends on later frames.
-# Only this measurement shows it. `favor_mini.lab.contract` runs this measurement and others on any
-# registered part (with windows of four frames), and names the frames that leak:
+# The shapes did not show it, this measurement does. `favor_mini.lab.contract` runs this measurement
+# and others on any registered part (with windows of four frames), and names the frames whose
+# encodings depend on later frames:
 
 # %%
 from favor_mini.lab.contract import check as contract
@@ -388,9 +392,9 @@ for broken in contract("attention", "one_ahead", show=False).broken:
 # %% [markdown]
 # ## The component, on a real clip
 #
-# The shipped model contains all of this. Run it on a clip and keep its attention maps:
-# `return_maps` returns the attention weights that were used in the forward pass. Averaged over
-# tokens and heads, they show how frame $i$ distributes its attention over the frames.
+# The shipped model uses `block_causal` in both layers. Run it on a clip and keep its attention
+# weights. Their mean over tokens and heads shows how frame $i$ distributes its attention over the
+# frames.
 
 # %%
 from favor_mini import (
@@ -468,8 +472,9 @@ bars(
 )
 
 # %% [markdown]
-# The lines are the 95 % interval of each accuracy. The reversed direction costs most: the connector
-# has learned to find the past in a frame's encoding, and the past is no longer there.
+# The lines are the 95 % interval of each accuracy. The reversed mask reduces the accuracy most. A
+# likely reason: the connector was trained on encodings that contain earlier frames, and these no
+# longer do.
 #
 # ## Does training with the mask help?
 #
@@ -488,9 +493,10 @@ groups = ["what comes next", "both modalities", "all"]
 differences(results.differences(groups), results.arms[0]) if results else None
 
 # %% [markdown]
-# The red line is the paper's mask. Each point is the difference between another mask and the
-# paper's mask. An interval that crosses the line means *no measurable difference*. It does not mean
-# that there is no difference. The numbers, and the size of a difference that could stay hidden:
+# The red line marks zero difference from the paper's mask. Each point is the accuracy with another
+# mask minus the accuracy with the paper's mask. An interval that crosses the line means *no
+# measurable difference*. It does not mean that there is no difference. The next cell prints the
+# numbers, and how large a hidden difference could be:
 
 # %%
 if results:
@@ -529,7 +535,8 @@ curves({name: (lengths, values) for name, values in pairs.items()},
 #
 # ## Recap
 #
-# - The mask compares *frames*, not tokens: all of the own frame, earlier frames, no later frame.
+# - The mask compares *frames*, not tokens: every token of the own frame, earlier frames, no later
+#   frame.
 # - It is applied before the softmax. Padded frames are masked as keys, but they may attend to
 #   themselves.
 # - Causality is a statement about what depends on what. Change a frame and measure what changes.
@@ -579,12 +586,12 @@ curves({name: (lengths, values) for name, values in pairs.items()},
 #
 # <details><summary>Answer</summary>
 #
-# **c.** The softmax of nothing but $-\infty$ is undefined. *a:* it is padding, zeros. *b:* the
-# arithmetic is the same.
+# **c.** The softmax of a row in which all scores are $-\infty$ is undefined. *a:* it is padding,
+# zeros. *b:* the arithmetic is the same.
 #
 # </details>
 #
-# **4.** The mask is multiplied onto the weights *after* the softmax. What goes wrong?
+# **4.** The weights are multiplied by the mask *after* the softmax. What goes wrong?
 #
 # - a) Rows no longer add up to 1, and the result depends on the masked scores
 # - b) Nothing, it is the same
