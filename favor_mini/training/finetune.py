@@ -1,8 +1,8 @@
 """Fine-tuning of connector and LoRA in three stages.
 
 *name*: each output query is trained to match the embeddings of the words for its part of the window
-(`naming`). *align*: the language model writes the transcript of the clip's events. *ask*: it answers
-questions. Questions alone are a weak training signal: one short answer per clip.
+(`naming`). *align*: the language model writes the transcript of the clip's events. *ask*: it
+answers questions. Questions alone are a weak training signal: one short answer per clip.
 """
 
 import time
