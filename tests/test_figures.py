@@ -95,7 +95,8 @@ def test_masks_are_the_masks(num_frames, step_tokens):
         assert np.array_equal(axis.images[0].get_array(),
                               find("attention", name)(num_frames, step_tokens).float())
         middles = [float(torch.nonzero(frame == f).float().mean()) for f in range(num_frames)]
-        assert list(axis.get_xticks()) == pytest.approx(middles)  # a frame's number is at its middle
+        # A frame's number is at the middle of its tokens.
+        assert list(axis.get_xticks()) == pytest.approx(middles)
 
 
 LOG = [{"stage": "align", "step": 10, "cross_entropy": 2.0, "diversity": 0.3, "loss": 2.0},

@@ -20,7 +20,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]  # of a checkout, with pyproject.toml and requirements.lock
 # Libraries that are imported by another name.
-MODULES = {"Pillow": "PIL", "decord2": "decord", "import-linter": "importlinter"}
+MODULES = {"Pillow": "PIL", "decord2": "decord", "import-linter": "importlinter",
+           "Jinja2": "jinja2"}
 INSTALL = "run `make setup`, or `pip install -r requirements.lock` in this environment"
 
 
