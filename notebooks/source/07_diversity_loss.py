@@ -94,7 +94,6 @@ print("   ".join(f"{letter}: {name}" for letter, name in letters.items()))
 
 # %% [markdown]
 # It is the bright matrix. Before any training, its queries already have nearly the same direction.
-# Training may separate them, or let them collapse. You will see both.
 #
 # ## Cosine similarity
 #
@@ -248,8 +247,7 @@ print(f"multiplications per window, unit vectors: {N * N * D:,} with all pairs, 
 print("\n".join(source(package_loss).split("\n")[-4:]))
 
 # %% [markdown]
-# At mini size the cost does not matter. But the formula shows what the loss *is*: a penalty on the
-# sum of the queries, and on nothing else.
+# The formula also shows what the loss *is*: a penalty on the sum of the queries, on nothing else.
 #
 # ## The gradient
 #
@@ -475,9 +473,7 @@ for size in (0.1, 0.01, 0.001, 0.0):
 
 # %%
 def directions(queries):
-    """Effective number of directions of queries (..., N, D): from 1 (on a line) to
-    N.
-    """
+    """Effective number of directions of queries (..., N, D), from 1 to N."""
     shares = (
         torch.linalg.svdvals(F.normalize(queries, dim=-1)).square() / queries.shape[-2]
     )
@@ -655,8 +651,7 @@ matrices({name: cosine_matrix(q[None])[0] for name, q in after.items()},
 # **Fast.** Without the loss the queries collapse within a few steps. With a weight of 1 they nearly
 # collapse, too. A weight of 10, a hundred times the shipped weight, keeps them apart. One vector
 # cannot name sixteen targets, and the cross-entropy shows it: here the largest weight is best. (In
-# its matrix the last four queries are opposite to many others. They are nearly always after the end
-# of the clip, and all have the target ".".)
+# its matrix the last four queries are opposite to many others: nearly all have the target ".".)
 #
 # **Slow.** Nothing collapses, even without the loss. So the loss is *one* remedy; the
 # initialisation and a suitable learning rate are others. A weight of 1 spreads the queries further,
@@ -679,10 +674,9 @@ print(
 # weights of layers that all queries share. So in this example the loss prevents a collapse, but
 # does not repair it.
 #
-# In short, a weight can be too low for a learning rate, or so high that the task suffers. Whether a
-# model describes things that are not in the clip cannot be seen here, because the model only named
-# and wrote nothing. Sixteen steps on eight clips are a demonstration. A result needs complete
-# training runs, several seeds and held-out questions.
+# So a weight can be too low for a learning rate, or so high that the task suffers. Sixteen steps on
+# eight clips are a demonstration. A result needs complete training runs, several seeds and held-out
+# questions.
 #
 # ## The sweep
 #
@@ -746,8 +740,10 @@ counted.signs.pivot(index="sign", columns="arm", values="per hundred")[
 ].round(1) if counted else None
 
 # %% [markdown]
-# So harm needs a thousand times the shipped weight here. Its sign is names of things that are not
-# in the clip (hallucinations). The mean cosine does not show it: it is the same at 10 and at 100.
+# With a thousand times the shipped weight the accuracy over all questions falls, and half of the
+# names are of things that are not in the clip (hallucinations). Judged alone, each difference is
+# significant; judged among all intervals of its table, neither is. The mean cosine shows nothing:
+# it is the same at 10 and at 100.
 #
 # A sign of a weight that is too low is that all queries are alike. `favor_mini.lab.diagnose` looks
 # for both signs in a model. It compares a description with the script as follows:
@@ -851,9 +847,8 @@ for first in range(0, 16, 4):
 # which all have the same target, as they should.
 #
 # So the first two axes seem to encode the *kind* of word that a query names, but hardly which word.
-# The figure cannot show whether the loss *caused* the clusters, and our short training runs did not
-# go that far. The free vectors show that the loss does not prevent them. Still, this model answers
-# well, as you will see. How?
+# The figure cannot show whether the loss *caused* the clusters. The free vectors show that it does
+# not prevent them. Still, this model answers well. How?
 #
 # The language model does not read the queries. It reads their *projection*. A linear map can shrink
 # the first axes and enlarge others. For comparison, the third matrix shows the targets: the sums of
@@ -932,7 +927,7 @@ bars(
     accuracy,
     percent=True,
     mark={"chance level": row.chance},
-    x=f"accuracy over {len(asked)} questions about {len(samples)} clips, with 95 % intervals",
+    x=f"accuracy over {len(asked)} questions, {len(samples)} clips; 95 % intervals",
 )
 
 # %% [markdown]
@@ -943,8 +938,7 @@ bars(
 #
 # So a collapse costs much accuracy, and a loss against it is reasonable. But its *value* says
 # little. A value near 0 can mean sixteen directions or two clusters, and with a value far above 0
-# the answers can still be right. Look at the matrix, count the directions, and test what an axis
-# encodes.
+# the answers can still be right. Look at the matrix and count the directions.
 #
 # ## What to play with
 #
@@ -966,8 +960,7 @@ bars(
 # - Two opposite clusters minimise it. The squared cosine and the Gram matrix do not have this
 #   minimum.
 # - With a low weight the queries may collapse. That depends on the initialisation, the learning
-#   rate and the task. A very high weight dominates the task: one short training showed it, and in
-#   the sweep captions then name things that are not in the clip, as the paper warns.
+#   rate and the task. A very high weight dominates the task.
 
 # %% [markdown]
 # ## Quiz

@@ -618,7 +618,7 @@ from scipy.stats import norm, t
 def repeated(seeds, clips, effect, paired=True, seed_std=0.06, noise=0.3, repeats=300):
     """Intervals of many simulated experiments.
 
-    An answer is right if ability + effect of the seed + noise > difficulty of the question.
+    An answer is right if ability + effect of the seed + noise > the difficulty.
     """
     rng = np.random.default_rng(0)
     difficulty = rng.normal(size=(repeats, 2, 1, clips))
