@@ -47,6 +47,13 @@ def test_libraries(wanted, status, text):
     assert finding.status == status and text in finding.text
 
 
+def test_every_library_that_the_project_needs_is_found_by_its_module():
+    found = {wanted.name: doctor.attempt(lambda wanted=wanted: doctor.check_library(wanted))
+             for wanted in doctor.requirements()}
+    assert len(found) > 15
+    assert {name: finding for name, finding in found.items() if finding.status != "OK"} == {}
+
+
 def test_a_library_that_will_not_import_fails(monkeypatch):
     def refuse(name):
         raise OSError(f"{name}: undefined symbol")
