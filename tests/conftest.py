@@ -63,6 +63,13 @@ def scramble(model, seed=0, std=0.3):
     return model.eval()
 
 
+def same_weights(one, other):
+    import torch
+
+    found = other.state_dict()
+    return all(torch.equal(value, found[name]) for name, value in one.state_dict().items())
+
+
 def settle(model):
     """Copy every parameter to new memory, for comparisons that are exact to the last bit.
 

@@ -29,6 +29,11 @@ def numbers(frames: np.ndarray) -> list[int]:
     return (digits @ [10, 1]).astype(int).tolist()
 
 
+def shown(times, moments):
+    """Which frame is on screen at each moment, the slow way."""
+    return [max([i for i, t in enumerate(times) if t <= m + 1e-3], default=0) for m in moments]
+
+
 def clicks(seconds: float, rate: int = RATE, at=CLICK_TIMES) -> np.ndarray:
     """(samples,) float32: short decaying tones at these times, silence between them."""
     wave = np.zeros(round(seconds * rate), np.float32)

@@ -6,24 +6,19 @@ import signal
 import subprocess
 import sys
 import time
-from copy import deepcopy
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import scramble, tiny_config, tiny_processor
+from conftest import same_weights, scramble, tiny_config, tiny_processor
 from safetensors.torch import load_file
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from favor_mini import FavorForConditionalGeneration
 from favor_mini.training.finetune import finetune
-from favor_mini.training.optimizer import MuonAdamW
 from favor_mini.training.trainer import fit, last_checkpoint
-from favor_mini.world.lessons import Dialogues, NamedClips, SceneRows
-from favor_mini.world.mini import mini_processor
-from favor_mini.world.questions import ask
-from favor_mini.world.scene import SPLITS, draw_scene
-from favor_mini.world.transcript import DESCRIBE, transcript
+from favor_mini.world.lessons import Dialogues, SceneRows
+from favor_mini.world.scene import SPLITS
 
 FIRST = SPLITS["train"].start
 
@@ -293,123 +288,6 @@ def test_batches_hold_clips_of_similar_length_in_an_order_that_the_seed_decides(
     assert seen == [lengths[i : i + 8] for i in range(0, 160, 8)]
     assert sum(max(batch) - min(batch) for batch in seen) / len(seen) < 1.5  # of at most 7
     assert [max(batch) for batch in seen] != sorted(max(batch) for batch in seen)  # still shuffled
-
-
-def test_an_item_is_always_the_same_and_each_epoch_asks_other_questions():
-    data = Dialogues(clips(), count=36, questions=4)
-    assert [data[i]["turns"] for i in range(36)] == [data[i]["turns"] for i in range(36)]
-    assert data[0]["turns"] != data[12]["turns"] and data[0]["seed"] == data[12]["seed"]
-    described = Dialogues(clips(), count=12, describe=1.0)[3]
-    assert described["turns"] == [(DESCRIBE, transcript(draw_scene(FIRST + 3)))]
-
-
-def test_some_items_lack_a_stream_and_no_question_needs_it():
-    data = Dialogues(clips(), count=36, describe=0.5)
-    named = NamedClips(clips(), 36, mini_processor())
-    lacking, processor = [], mini_processor()
-    for i in range(36):
-        item, words = data[i], [processor.tokenizer.decode(ids) for ids in named[i]["words"]]
-        _, scene, missing = data.clip(i)
-        families = {q.text: q.needs for q in ask(scene)}
-        assert [t for t, _ in item["turns"] if t in families and missing in families[t]] == []
-        assert ("audio_features" in item) == (missing != "audio") == bool(item["audio_tokens"])
-        assert ("visual_features" in item) == (missing != "video") == bool(item["num_frames"])
-        if missing == "audio":
-            assert set(words[3::4]) <= {"hear", "."} and not set(words[0::4]) <= {"see", "."}
-        if missing == "video":
-            assert set(words[0::4]) <= {"see", "."} and item["turns"][0][0] != DESCRIBE
-        lacking.append((item["seed"], missing))
-    # in three epochs
-    assert {seed for seed, missing in lacking if missing} == set(range(FIRST + 4, FIRST + 8))
-
-
-@pytest.mark.parametrize("count", range(6, 18))
-def test_in_eight_epochs_every_clip_lacks_each_stream_once(count):
-    """On earlier code, with a number of clips that leaves 7 when divided by 8, the same clips
-    lacked a stream in each epoch."""
-    data, lacking = Dialogues(clips(count), count=8 * count), []
-    for i in range(len(data)):
-        media, _, missing = data.clip(i)
-        lacking += [(media["seed"], missing)] if missing else []
-    assert sorted(lacking) == [(FIRST + i, missing) for i in range(count)
-                               for missing in ("audio", "video")]
-
-
-@pytest.mark.parametrize("split", ["validation", "test", "samples"])
-def test_held_out_clips_are_refused(split):
-    with pytest.raises(ValueError, match=split):
-        Dialogues(clips(split=split), count=4)
-
-
-# The optimizer.
-
-class Net(torch.nn.Module):
-    """Each kind of parameter: matrices inside, an embedding, vectors, a head, LoRA, and a frozen
-    matrix."""
-
-    def __init__(self):
-        super().__init__()
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            self.embedding, self.inside = torch.nn.Embedding(7, 6), torch.nn.Linear(6, 4)
-            self.lora_A, self.head = torch.nn.Linear(4, 4, bias=False), torch.nn.Linear(4, 7)
-            self.frozen = torch.nn.Linear(4, 4).requires_grad_(False)
-
-    def forward(self, ids):
-        x = self.inside(self.embedding(ids)).tanh()
-        return self.head(self.frozen(self.lora_A(x))).logsumexp(-1).square().mean()
-
-
-def step(model, *optimizers):
-    loss = model(torch.arange(7))
-    loss.backward()
-    for optimizer in optimizers:
-        optimizer.step()
-        optimizer.zero_grad()
-    return loss.item()
-
-
-def same_weights(one, other):
-    found = other.state_dict()
-    return all(torch.equal(value, found[name]) for name, value in one.state_dict().items())
-
-
-def test_muon_adamw_computes_what_both_optimizers_compute_apart():
-    one, apart = Net(), Net()
-    together = MuonAdamW(one, lr=1e-2)
-    muon = torch.optim.Muon([apart.inside.weight], lr=0.2, momentum=0.95, weight_decay=0.0025)
-    adamw = torch.optim.AdamW([
-        {"params": [apart.embedding.weight, apart.lora_A.weight, apart.head.weight]},
-        {"params": [apart.inside.bias, apart.head.bias], "weight_decay": 0.0}], lr=1e-2,
-        betas=(0.9, 0.98), weight_decay=0.05)
-    assert [step(one, together) for _ in range(5)] == [step(apart, muon, adamw) for _ in range(5)]
-    assert same_weights(one, apart) and not torch.equal(one.inside.weight, Net().inside.weight)
-    assert torch.equal(one.frozen.weight, Net().frozen.weight)
-
-
-def test_muon_adamw_resumes_exactly_and_a_scheduler_changes_both_rates():
-    def start(model):
-        optimizer = MuonAdamW(model, lr=1e-2)
-        return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda count: 0.5**count)
-
-    def steps(model, optimizer, schedule, count):
-        for _ in range(count):
-            step(model, optimizer)
-            schedule.step()
-
-    whole, resumed = Net(), Net()
-    optimizer, schedule = start(whole)
-    steps(whole, optimizer, schedule, 2)
-    assert [group["lr"] for group in optimizer.muon.param_groups] == [0.05]
-    assert [group["lr"] for group in optimizer.adamw.param_groups] == [0.0025, 0.0025]
-    resumed.load_state_dict(whole.state_dict())
-    stored = deepcopy([optimizer.state_dict(), schedule.state_dict()])
-    optimizer_again, schedule_again = start(resumed)
-    for part, state in zip((optimizer_again, schedule_again), stored, strict=True):
-        part.load_state_dict(state)
-    steps(whole, optimizer, schedule, 3)
-    steps(resumed, optimizer_again, schedule_again, 3)
-    assert same_weights(whole, resumed)
 
 
 # At the terminal.
