@@ -108,10 +108,10 @@ def test_shifting_the_sound_is_reproducible():
     one, other = (sound_offsets(scenes=2, shifts=(0.0, 1.0), progress=False) for _ in range(2))
     assert one == other and {r["shift"] for r in one} == {0.0, 1.0}
     assert len({r["clip"] for r in one}) == 2
-    # the eyes alone
-    plain = [r for r in one if r["family"] in ("where", "colour", "read", "count_seen")]
-    assert all(a["right"] == b["right"] for a,
-               b in zip(plain[: len(plain) // 2], plain[len(plain) // 2 :], strict=True))
+    # The picture answers these. (A count can change: the model also uses the sounds to count.)
+    visual = [r for r in one if r["family"] in ("where", "colour", "read")]
+    before, after = ([r["right"] for r in visual if r["shift"] == shift] for shift in (0.0, 1.0))
+    assert before and before == after
 
 
 def test_plans_hold_one_baseline_and_differ_from_it():
