@@ -222,7 +222,7 @@ def diagnose(checkpoint: str | None = None, /, *, scenes: Count = 60,
     """
     Args:
         checkpoint: folder of a checkpoint (default: the shipped one).
-        scenes: validation clips to ask about.
+        scenes: test clips to ask about.
         parts: Python file that registers parts of your own; it is run.
     """
     from ..lab.diagnose import diagnose

@@ -763,7 +763,7 @@ for text in (script, "see red circle at left, hear drum; see nothing, hear said 
     )
 
 # %% [markdown]
-# Now for the shipped model, on a few validation scenes. The first line has two limits: the lower
+# Now for the shipped model, on a few test scenes. The first line has two limits: the lower
 # one is for hallucinated words, the higher one for repeated phrases.
 
 # %%
