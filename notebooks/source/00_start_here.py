@@ -23,9 +23,14 @@
 # loads the checkpoint.)
 
 # %% tags=["varies"]
+import os
+
 from favor_mini.apps.doctor import attempt, checks
 
-found = {name: attempt(check) for name, check in checks(quick=True)}
+wait_policy = os.environ.get("OMP_WAIT_POLICY")  # `make lab` sets it
+found = {
+    name: attempt(check) for name, check in checks(quick=True, wait_policy=wait_policy)
+}
 for name, finding in found.items():
     if finding.status != "OK":
         print(f"[{finding.status}] {name}: {finding.text} -> {finding.fix}")
