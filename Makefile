@@ -61,7 +61,7 @@ demo: $(READY) ## ask the shipped model, fine-tune one, write build/demo/report.
 test: $(READY) ## all tests, each notebook executed once (10 minutes)
 	OMP_NUM_THREADS=1 $(RUN)/python -m pytest $(PARALLEL) tests
 
-test-all: $(READY) ## also each notebook with its exercises solved (20 minutes)
+test-all: $(READY) ## also each notebook with its exercises solved, and notebook 09 with its whole training
 	OMP_NUM_THREADS=1 $(RUN)/python -m pytest $(PARALLEL) -m "" tests
 
 test-fast: $(READY) ## the tests that take seconds
