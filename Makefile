@@ -58,7 +58,7 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY) ## ask the shipped model, fine-tune one, write build/demo/report.html (5 minutes)
 	$(RUN)/favor-mini demo
 
-test: $(READY) ## all tests, each notebook executed once (10 minutes)
+test: $(READY) ## all tests, each notebook executed once
 	OMP_NUM_THREADS=1 $(RUN)/python -m pytest $(PARALLEL) tests
 
 test-all: $(READY) ## also each notebook with its exercises solved, and notebook 09 with its whole training
