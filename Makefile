@@ -1,9 +1,9 @@
-# Every target first creates .venv from requirements.lock, once, and then does its job.
+# The first target that needs .venv creates it from requirements.lock.
 #
 #   make help             list the targets
 #   make demo             ask the shipped model, fine-tune one yourself, write build/demo/report.html
 #   make PYTHON=python3.12 demo       with another interpreter (3.11 or newer)
-#   make TORCH=cpu demo   torch without CUDA; TORCH=default: pip's choice; TORCH=auto: by whether there is an NVIDIA GPU
+#   make TORCH=cpu demo   torch without CUDA; TORCH=default: pip's choice; TORCH=auto: without CUDA where there is no NVIDIA GPU
 
 PYTHON ?= python3
 TORCH ?= auto
@@ -15,7 +15,7 @@ UV_PIN := uv==0.13.9
 PARALLEL := -n 2 --dist worksteal
 LOWEST := .venv-lowest
 LOWEST_TESTS := $(addprefix tests/test_,$(addsuffix .py,sync windows attention qformer losses model processor from_parts \
-	features media training checkpoint evaluation cli))
+	features media media_sound training optimizer checkpoint evaluation compat language cli))
 
 # Waiting threads sleep. If they spin, small tensors are a hundred times slower while another process is busy.
 export OMP_WAIT_POLICY := PASSIVE
@@ -69,7 +69,7 @@ test-fast: $(READY) ## the tests that take seconds
 
 # The lowest versions that pyproject.toml allows, except torch, whose old builds without CUDA are only on PyTorch's own
 # index: torch has the version of requirements.lock here, too. uv chooses the versions, pip installs them.
-$(LOWEST)/.ready: pyproject.toml
+$(LOWEST)/.ready: pyproject.toml requirements.lock
 	@rm -rf $(LOWEST) && $(PYTHON) -m venv $(LOWEST)
 	$(call install_torch,$(LOWEST)/bin)
 	@echo "installing the lowest allowed versions into $(LOWEST) (once; some minutes)"
@@ -89,7 +89,7 @@ lab: $(READY) ## open the course in JupyterLab
 	$(RUN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" notebooks/00_start_here.ipynb
 
 notebooks: $(READY) ## build notebooks/source/*.py into executed notebooks (ONLY=00 builds one)
-	$(RUN)/python -m favor_mini.figures.timeline
+	$(RUN)/python -m notebooks.tools.picture
 	$(RUN)/python -m notebooks.tools.build build $(if $(ONLY),--only $(ONLY))
 	$(RUN)/python -m notebooks.tools.contents
 

@@ -3,8 +3,8 @@
 A file imports only from its own row or from earlier rows:
 
     storage keys machine compat         files, cache keys, the machine, internals of transformers
-    registry shapes config processor encoders sync windows attention qformer losses language parts
-        model                           the mechanism, in the order of the data
+    registry shapes config processor encoders sync windows attention qformer losses language
+        pretrained model                the mechanism, in the order of the data
     media data training evaluation      read clips, encode them, learn from them, score answers
     world pretraining aveb              the mini world, the shipped parts, the benchmark
     lab figures course apps             comparisons, figures, exercises, command line
@@ -26,7 +26,7 @@ _MODULES = {  # name: module that defines it
     "FavorConfig": "config", "FavorForConditionalGeneration": "model",
     "FavorProcessor": "processor",
 }
-_ALIASES = {"fold": "split_windows", "unfold": "join_windows"}  # names until version 0.1
+_ALIASES = {"fold": "split_windows", "unfold": "join_windows"}  # earlier names
 __all__ = [*_MODULES, *_ALIASES, "checkpoint_path", "data_path"]
 
 

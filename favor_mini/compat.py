@@ -1,4 +1,4 @@
-"""The few places that rely on internals of transformers; the rest uses public interfaces only.
+"""The few places that of the model rely on internals of transformers.
 
 Each entry names the internal that it relies on and why no public interface serves.
 `tests/test_compat.py` names the versions on which they were tested, and fails where one breaks.

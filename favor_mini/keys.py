@@ -8,6 +8,7 @@ comments, docstrings or line numbers.
 import ast
 import hashlib
 import inspect
+import json
 import symtable
 import sys
 import textwrap
@@ -18,8 +19,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
-LIBRARIES = ("torch", "transformers", "numpy", "scipy", "librosa", "soxr", "av", "decord",
-             "decord2", "pillow")  # they read media and compute features
+# They read media and compute features.
+LIBRARIES = ("torch", "transformers", "numpy", "soxr", "av", "decord", "decord2", "pillow")
 
 
 def digest(*parts: bytes) -> str:
@@ -106,8 +107,8 @@ def part_digest(part: Callable) -> str:
 
 
 def _cells_digest(part: Callable) -> str:
-    """The notebook cells that register the part and, again and again, all that define a name that
-    these use, in order of execution; and the numbers and texts behind the names."""
+    """The notebook cells that register the part, those that define a name that these use, and so
+    on, in order of execution; and the plain values of the names and of the classes' attributes."""
     session, root = vars(sys.modules[part.__module__]), part.__qualname__.split(".")[0]
     cells = list(dict.fromkeys(reversed(session.get("In", []))))[::-1]  # the last of equal cells
     symbols = {cell: _symbols(cell) for cell in cells}
@@ -119,9 +120,11 @@ def _cells_digest(part: Callable) -> str:
     while new := set().union(*(symbols[c][1] for c in found)) - names:
         names |= new
         found |= {c for c in cells if symbols[c][0] & new}
-    values = {n: session[n] for n in sorted(names)
-              if isinstance(session.get(n), (bool, int, float, str))}
-    return digest(*(text_digest(c).encode() for c in cells if c in found), repr(values).encode())
+    values = {n: session.get(n) for n in sorted(names)}  # a later cell may have changed them
+    values |= {n: {k: w for k, w in vars(v).items() if k[:2] != "__"}
+               for n, v in values.items() if isinstance(v, type)}
+    plain = json.dumps(values, skipkeys=True, default=lambda _: None)  # what is not JSON is null
+    return digest(*(text_digest(c).encode() for c in cells if c in found), plain.encode())
 
 
 def _symbols(cell: str) -> tuple[set[str], set[str]]:

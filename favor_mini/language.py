@@ -73,6 +73,6 @@ def isolate_turns_mask(turn_ids: Tensor) -> tuple[Tensor, Tensor]:
 def additive_mask(mask: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """A boolean mask as numbers to add to the attention scores: 0 where True, -inf where False.
 
-    Every attention implementation of transformers takes this form; "eager" takes no other.
+    transformers' "sdpa" and "eager" take this form; "eager" takes no other.
     """
     return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, -torch.inf)

@@ -5,8 +5,6 @@ import platform
 import sys
 from pathlib import Path
 
-import torch
-
 from .keys import library_versions
 
 
@@ -16,6 +14,8 @@ def has_fast_bf16() -> bool:
     True on a GPU of compute capability 8.0 (Ampere) or later: on earlier ones, such as a T4,
     PyTorch emulates bfloat16. True on a CPU with AVX512-BF16 or AMX.
     """
+    import torch
+
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # not in torch 2.9
@@ -39,6 +39,8 @@ def peak_memory() -> int | None:
 
 def machine() -> dict[str, str | int]:
     """What measured times depend on: device, number of threads, and versions."""
+    import torch
+
     device = f"{os.cpu_count()} CPU cores, {platform.machine()}"
     if torch.cuda.is_available():
         device = torch.cuda.get_device_name()

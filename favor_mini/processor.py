@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, WhisperFeatureExtractor
 
 from .config import AUDIO_RATE, FavorConfig, audio_tokens_per_step
-from .storage import atomic_write
+from .storage import write_json
 from .windows import num_windows
 
 PROMPT = "USER: <Img>{media}</Img> {question}\nASSISTANT:"
@@ -314,8 +314,7 @@ class FavorProcessor:
         if self.qformer_tokenizer is not self.tokenizer:
             self.qformer_tokenizer.save_pretrained(folder / QFORMER_TOKENIZER)
         self.feature_extractor.save_pretrained(folder)
-        with atomic_write(folder / SETTINGS) as unfinished:
-            unfinished.write_text(json.dumps(asdict(self.settings), indent=2) + "\n")
+        write_json(folder / SETTINGS, asdict(self.settings), indent=2)
 
     @classmethod
     def from_pretrained(cls, folder) -> "FavorProcessor":

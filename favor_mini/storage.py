@@ -1,5 +1,6 @@
 """Files that are written whole or not at all."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,3 +21,10 @@ def atomic_write(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content, **options) -> None:
+    """Write JSON, whole or not at all; makes the folder. `options`: of `json.dumps`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(content, **options) + "\n", encoding="utf-8")

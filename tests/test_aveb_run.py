@@ -276,12 +276,12 @@ def test_a_wrong_task_or_metric_lists_the_right_ones(tmp_path):
 
 def test_the_command_wants_a_root(tmp_path, capsys):
     assert cli.main(["evaluate", "--file", "test.json"]) == 1
-    assert "--media-root" in capsys.readouterr().err
+    assert "--file needs --media-root, the folder of its media" in capsys.readouterr().err
     assert cli.main(["evaluate", "--media-root", str(tmp_path)]) == 1
-    assert "--file" in capsys.readouterr().err
+    assert "--media-root and --metric go with --file" in capsys.readouterr().err
     assert cli.main(["evaluate", "--audio-delay", "1"]) == 1
-    assert "--data" in capsys.readouterr().err
+    assert "--audio-delay goes with --data or --scenes" in capsys.readouterr().err
     assert cli.main(["evaluate", "--data", "samples", "--task", "asr"]) == 1
-    assert "--task" in capsys.readouterr().err
+    assert "--task goes with the eleven tasks or with --file" in capsys.readouterr().err
     assert cli.main(["evaluate", "--file", "test.json", "--media-root", str(tmp_path / "no")]) == 1
     assert "no folder" in capsys.readouterr().err

@@ -42,7 +42,9 @@ def test_names_left_out_exist_in_the_mini_world():
     scene = draw_scene(0)
     names = {actor.name for moment in scene.moments for actor in moment.actors}
     names |= {moment.heard.name for moment in scene.moments if moment.heard}
-    assert names <= scene_names(scene) <= names | {*COLOURS}
+    colours = {c for moment in scene.moments for actor in moment.actors
+               for c in (actor.colour, actor.turns) if c in COLOURS}
+    assert colours and names | colours <= scene_names(scene) <= names | {*COLOURS}
 
 
 @pytest.mark.parametrize("text, changes", [
@@ -142,7 +144,7 @@ def test_the_dry_run_prints_the_cost(scratch, tmp_path, capsys):  # noqa: F811
     (tmp_path / "mine.py").write_text(PART.format(name="full"))
     code = cli.main(["compare", "--parts", str(tmp_path / "mine.py"), "--vary",
                      "attention=block_causal,mine",
-                     "--seeds", "2", "--steps", "10", "--clips", "16",
+                     "--seeds", "2", "--steps", "10", "--clips", "16", "--batch", "2",
                      "--out", str(tmp_path / "out"), "--dry-run"])
     printed = capsys.readouterr().out
     assert code == 0 and "attention=mine" in printed and "2 seeds, 10 steps per run" in printed
@@ -153,8 +155,8 @@ def test_the_dry_run_prints_the_cost(scratch, tmp_path, capsys):  # noqa: F811
 def test_a_kept_model_answers_with_its_own_part(scratch, tmp_path, capsys):  # noqa: F811
     mine, out = tmp_path / "mine.py", tmp_path / "out"
     mine.write_text(PART.format(name="full"))
-    options = ["--seeds", "1", "--steps", "3", "--clips", "8", "--scenes", "2", "--out", str(out),
-               "--parts", str(mine)]
+    options = ["--seeds", "1", "--steps", "3", "--clips", "8", "--scenes", "2", "--batch", "2",
+               "--out", str(out), "--parts", str(mine)]
     assert cli.main(["compare", "--vary", "attention=block_causal,mine", *options]) == 0
     assert not list(out.glob("runs/*/model"))
     assert cli.main(["compare", "--vary", "attention=block_causal,mine", *options, "--keep"]) == 0

@@ -74,7 +74,10 @@ def test_a_part_in_a_notebook_is_keyed_by_the_cells_that_it_uses(notebook):
 
 def test_a_cell_that_ran_again_changes_a_notebook_key_only_with_its_text(notebook):
     assert notebook(then=[CELLS["part"]]) == notebook()
-    assert notebook(then=["scale += 1"]) != notebook()
+    changed = ["scale += 1", "Part.span = 4", "Base.factor = 2"]
+    assert len({notebook(), *(notebook(then=[cell]) for cell in changed)}) == 1 + len(changed)
+    for cell in ("scale.append(1)", "scale[0] = 1"):
+        assert notebook(values="scale = [2]", then=[cell]) != notebook(values="scale = [2]")
     edited = CELLS["helper"].replace("<=", "<")
     assert len({notebook(), notebook(then=[edited]), notebook(then=[edited, CELLS["helper"]])}) == 3
 

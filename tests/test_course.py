@@ -46,10 +46,11 @@ LONGEST_FIRST = sorted(NAMES, key=lambda name: -builder.costs(source(name))[0])
 
 
 def shortened(notebook):
-    """The notebook with a training of 60 steps in place of 280; its outputs are tagged `varies`."""
+    """The notebook with a training of 10 steps in place of 280; its outputs are tagged `varies`."""
     for cell in notebook.cells:
         cell.source = cell.source.replace('"name": 240, "align": 20, "ask": 20',
-                                          '"name": 40, "align": 10, "ask": 10')
+                                          '"name": 6, "align": 2, "ask": 2')
+        cell.source = cell.source.replace("log_steps=10", "log_steps=1")
     return notebook
 
 
@@ -61,7 +62,7 @@ def test_it_runs_with_the_committed_outputs_and_costs(name):
     assert builder.differences(run.notebook, kept(name)) == []
     seconds, gigabytes = builder.costs(source(name))
     assert not run.gigabytes > 2 * gigabytes and not run.gigabytes < 0.5 * gigabytes
-    assert run.seconds < 60 + 5 * seconds
+    assert seconds / 5 < run.seconds < 60 + 5 * seconds or name in LONGER
 
 
 @pytest.mark.all
@@ -69,7 +70,8 @@ def test_it_runs_with_the_committed_outputs_and_costs(name):
 def test_the_training_notebook_runs_as_a_reader_runs_it():
     name = "09_end_to_end_finetuning"
     assert shortened(source(name)) != source(name)
-    builder.execute(source(name), builder.FOLDER, **THREADS)
+    run = builder.execute(source(name), builder.FOLDER, **THREADS)
+    assert builder.differences(run.notebook, kept(name)) == []
 
 
 @pytest.mark.all

@@ -3,10 +3,20 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
+from favor_mini import checkpoint_path, registry
 from favor_mini.apps import cli
+from favor_mini.evaluation.checkpoint import load_checkpoint
 from favor_mini.evaluation.scores import Score
-from favor_mini.lab.diagnose import Description, compare_texts, first_window, read_signs, skill
+from favor_mini.lab.diagnose import (
+    Description,
+    compare_texts,
+    diagnose,
+    first_window,
+    read_signs,
+    skill,
+)
 from favor_mini.world.scene import draw_scene
 
 SCRIPT = "see red circle at left, hear bell; see nothing, hear said moon."
@@ -62,3 +72,22 @@ def test_the_shipped_model_shows_no_sign(capsys):
     assert cli.main(["diagnose", "--scenes", "12"]) == 0
     printed = capsys.readouterr().out
     assert printed.count("[none]") == 4 and printed.endswith("no signature found\n")
+
+
+@pytest.mark.slow
+def test_audio_that_is_late_is_a_sign_of_synchronisation_alone(tmp_path, monkeypatch):
+    """The fault that notebook 10 plants, with the number of scenes that it takes."""
+    monkeypatch.setattr(registry, "_PARTS", dict(registry._PARTS))
+    concat = registry.find("sync", "concat")
+
+    @registry.register("sync", "late", causal=True)
+    def late(visual, audio, frame_mask, audio_mask, *, audio_tokens):
+        gap = 2 * audio_tokens
+        moved = torch.cat([torch.zeros_like(audio[:, :gap]), audio[:, :-gap]], dim=1)
+        return concat(visual, moved, frame_mask, audio_mask, audio_tokens=audio_tokens)
+
+    model, processor = load_checkpoint(checkpoint_path())
+    model.config.sync = "late"
+    for part in (model, processor):
+        part.save_pretrained(tmp_path)
+    assert [s.points_to for s in diagnose(tmp_path, scenes=24) if s.present] == ["synchronisation"]

@@ -1,9 +1,15 @@
 """The notebook builder on small sources, and the committed notebooks against their sources."""
 
+import asyncio
+import time
+from types import SimpleNamespace
+
 import nbformat
 import pytest
+import zmq.asyncio
 
 from notebooks.tools import build as builder
+from notebooks.tools.client import Client
 
 SOURCE = '''# %% [markdown]
 # # A notebook
@@ -84,6 +90,30 @@ def test_widgets_and_standard_error_are_dropped_and_text_is_joined(tmp_path):
     kept = builder.clean_outputs(made, tmp_path)
     assert [output.get("text") or output.data["text/plain"] for output in kept] == ["one two",
                                                                                     "kept"]
+
+
+@pytest.mark.parametrize("woken", [False, True])
+def test_a_reply_whose_notification_was_lost_is_found(woken):
+    async def wait() -> int:
+        with zmq.asyncio.Context() as context, context.socket(zmq.DEALER) as client, \
+                zmq.Context.instance().socket(zmq.DEALER) as kernel:
+            client.connect(f"tcp://127.0.0.1:{kernel.bind_to_random_port('tcp://127.0.0.1')}")
+            reply = asyncio.ensure_future(client.poll(None))
+            await asyncio.sleep(0.2)  # the client waits
+            kernel.send(b"reply")
+            time.sleep(0.2)
+            zmq.Socket.shadow(client.underlying).get(zmq.EVENTS)  # as jupyter_client sends
+            notebook = Client(nbformat.v4.new_notebook())
+            notebook.kc = SimpleNamespace(shell_channel=SimpleNamespace(socket=client))
+            waking = asyncio.create_task(notebook.wake() if woken else asyncio.sleep(0))
+            try:
+                return await asyncio.wait_for(reply, 3)
+            except TimeoutError:
+                return 0
+            finally:
+                waking.cancel()
+
+    assert asyncio.run(wait()) == (zmq.POLLIN if woken else 0)
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from copy import deepcopy
 import torch
 from conftest import same_weights
 
+from favor_mini.training import optimizer
 from favor_mini.training.optimizer import MuonAdamW
 
 
@@ -28,13 +29,14 @@ class Net(torch.nn.Module):
 def step(model, *optimizers):
     loss = model(torch.arange(7))
     loss.backward()
-    for optimizer in optimizers:
-        optimizer.step()
-        optimizer.zero_grad()
+    for each in optimizers:
+        each.step()
+        each.zero_grad()
     return loss.item()
 
 
-def test_muon_adamw_computes_what_both_optimizers_compute_apart():
+def test_muon_adamw_computes_what_both_optimizers_compute_apart(monkeypatch):
+    monkeypatch.setattr(optimizer, "has_fast_bf16", lambda: True)
     one, apart = Net(), Net()
     together = MuonAdamW(one, lr=1e-2)
     muon = torch.optim.Muon([apart.inside.weight], lr=0.2, momentum=0.95, weight_decay=0.0025)
@@ -45,6 +47,27 @@ def test_muon_adamw_computes_what_both_optimizers_compute_apart():
     assert [step(one, together) for _ in range(5)] == [step(apart, muon, adamw) for _ in range(5)]
     assert same_weights(one, apart) and not torch.equal(one.inside.weight, Net().inside.weight)
     assert torch.equal(one.frozen.weight, Net().frozen.weight)
+
+
+def test_muon_stays_in_float32_where_bfloat16_is_emulated(monkeypatch):
+    def update(fast):
+        monkeypatch.setattr(optimizer, "has_fast_bf16", lambda: fast)
+        model = Net()
+        model.inside.weight.data = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
+        before = model.inside.weight.detach().clone()
+        step(model, MuonAdamW(model, lr=1e-2, weight_decay=0.0))
+        return (before - model.inside.weight.detach()) / 0.2
+
+    model = Net()
+    model.inside.weight.data = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
+    model(torch.arange(7)).backward()
+    x = model.inside.weight.grad.double()
+    x = x / x.norm()
+    for _ in range(5):  # Newton-Schulz iterations with Muon's coefficients
+        gram = x @ x.T
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    exact, rounded = ((update(fast) - x).abs().max() for fast in (False, True))
+    assert exact < 1e-5 < rounded
 
 
 def test_muon_adamw_resumes_exactly_and_a_scheduler_changes_both_rates():

@@ -88,7 +88,7 @@ def test_a_run_that_started_from_other_weights_is_not_resumed(tmp_path, part):
     with torch.no_grad():
         part(model).add_(1e-3)
     kept = part(model).clone()
-    with pytest.raises(ValueError, match="a run with other weights: .*expected.*Fix: choose"):
+    with pytest.raises(ValueError, match="a run with other weights: .*expected.*Fix: start"):
         train(model, tmp_path)
     assert torch.equal(part(model), kept)
 

@@ -37,17 +37,27 @@ EXPLAINED = (
     "Trained at mini size, for minutes. A result is about this mechanism on the mini world: it can "
     "show that a claim need not hold in general, or that an effect exists here. It cannot confirm "
     "a claim about a model that is a thousand times larger. Differences are in points of accuracy, "
-    "paired by seed and question, from the first arm, the shipped settings.")
+    "paired by seed and question, from the first arm.")
 
 
 def store(measured: Path) -> None:
-    """Reduce what the commands wrote in a folder, as far as it is there, to the files of `DATA`."""
+    """Reduce what the commands wrote in a folder, as far as it is there, to the files of `DATA`.
+
+    Raises:
+        FileNotFoundError: nothing of it is there, or only a part of the samples.
+    """
     answered = {delay: measured / f"samples_{delay}.jsonl" for delay in DELAYS}
+    table, bench = measured / "tasks" / "results.json", measured / "bench.json"
+    there = [file.is_file() for file in (*answered.values(), table, bench)]
+    if not any(there) or 0 < sum(there[:len(DELAYS)]) < len(DELAYS):
+        raise FileNotFoundError(f"found in {measured} {sum(there)} of {len(there)} files, expected "
+                                f"tasks, bench or all of {[*map(str, answered.values())]}. "
+                                "Fix: run the commands in docs/results.md")
     if all(file.is_file() for file in answered.values()):
         _write("samples", {delay: _by_clip(file) for delay, file in answered.items()})
-    if (table := measured / "tasks" / "results.json").is_file():
+    if table.is_file():
         Results.load(table).save(DATA / "tasks.json")
-    if (bench := measured / "bench.json").is_file():
+    if bench.is_file():
         _write("bench", {"rows": json.loads(bench.read_text())})
 
 
@@ -119,9 +129,9 @@ def _samples() -> str:
         text(f"All {found[-1].count} questions about the {clips} held-out sample files. Chance is "
              "one in the number of possible answers or, where both streams are needed, the best "
              "accuracy with one of them alone. Counts and order can be guessed better than that by "
-             "who knows the mini world: see the [data card](../data_samples/README.md). The second "
-             "interval takes all questions for independent, as earlier versions did. It is too "
-             "narrow where answers about one clip are correlated."),
+             "someone who knows the mini world: see the [data card](../data_samples/README.md). "
+             "The second interval treats all questions as independent, as earlier versions did. It "
+             "is too narrow where answers about one clip are correlated."),
         table("questions|count|accuracy|95 % interval|interval over questions|chance", rows)])
 
 
@@ -162,8 +172,8 @@ def _tasks() -> str:
         text("CIDEr-D goes from 0 to 10. A caption equal to the first of its references has "
              "between 6 and 8. The paper's metric for audio captions is SPIDEr, which needs Java: "
              "`--metric SPIDEr`, with `--file`."),
-        text("Before intervals were over clips, and candidates were ranked by the mean log "
-             f"probability per token: {before}.")])
+        text("In an earlier version, intervals were over questions, and candidates were ranked "
+             f"by the log probability of the whole answer: {before}.")])
 
 
 def _experiment(experiment) -> str:

@@ -101,7 +101,7 @@ class Asker:
         familiar = {stream: None if d is None else d <= 1 for stream, d in distances.items()}
         notes = self._notes(clip, question, confidence, distances)
         if not complete:
-            notes.append(f"the answer was cut off after {LONGEST_ANSWER} tokens")
+            notes.append("the answer was cut off: the model may write no more tokens")
         return Answer(text, round(confidence, 4), familiar, notes, seconds)
 
     @property
@@ -163,8 +163,8 @@ class Asker:
                              "times as far from it as 99 % of mini-world clips): do not trust the "
                              "answer")
         if self.familiarity is None:
-            notes.append("this checkpoint has no familiarity.safetensors: whether the clip "
-                         "resembles its training data was not measured")
+            notes.append("this checkpoint has no familiarity.safetensors (pretraining.familiar): "
+                         "whether the clip resembles its training data was not measured")
         elif clip.duration > 1.5 * self.familiarity.longest:
             notes.append(f"this part lasts {clip.duration:.0f} s, the training clips up to "
                          f"{self.familiarity.longest:.0f} s: choose a shorter one with --start "

@@ -20,7 +20,7 @@ from pathlib import Path
 from time import perf_counter
 
 from ..machine import peak_memory
-from ..storage import atomic_write
+from ..storage import write_json
 from .settings import BenchSettings
 
 PAPER = {"input_width": 1536, "window_frames": 10, "step_tokens": 32, "num_queries": 32,
@@ -66,10 +66,7 @@ def bench(settings: BenchSettings) -> list[Measurement]:
             rows.append(row)
             print(row, flush=True)
     if settings.json:
-        file = Path(settings.json)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(file) as unfinished:
-            unfinished.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+        write_json(Path(settings.json), [asdict(row) for row in rows], indent=1)
     return rows
 
 
@@ -246,12 +243,13 @@ def ask_rows(options: dict) -> Iterator[Measurement]:
                 raise
             checkpoint, note = str(Path(folder) / "random"), "random weights: no shipped checkpoint"
             in_process("write_random_checkpoint", folder=checkpoint)
+        given = {"clip": clip, "checkpoint": checkpoint, "threads": options["threads"]}
         cold = []
         for _ in range(options["repeats"]):
             start = perf_counter()
-            found = in_process("time_ask", clip=clip, checkpoint=checkpoint, repeats=0)
+            found = in_process("time_ask", **given, repeats=0)
             cold.append({"total": perf_counter() - start, **found["stages"][0]})
-        warm = in_process("time_ask", clip=clip, **{**options, "checkpoint": checkpoint})
+        warm = in_process("time_ask", **given, repeats=options["repeats"])
     for when, stages, memory in (("cold", cold, found["memory"]),
                                  ("warm", warm["stages"][1:], warm["memory"])):
         totals = [s.get("total", sum(s.values())) for s in stages]

@@ -55,8 +55,9 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("favor-mini: interrupted", file=sys.stderr)
         return 130
-    except (BrokenPipeError, SystemExit):  # the reader closed our output, as `head` does;
-        # rich, which prints the help, then exits
+    except (BrokenPipeError, SystemExit) as end:  # the reader closed our output, as `head` does
+        if isinstance(end, SystemExit) and not isinstance(end.__context__, BrokenPipeError):
+            raise  # rich, which prints the help, turns the one into the other
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except (OSError, ValueError) as error:  # MediaError is a ValueError

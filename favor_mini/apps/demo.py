@@ -5,8 +5,6 @@
 If it is stopped (Ctrl-C, a kill), the same command resumes the training.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import platform
@@ -25,7 +23,7 @@ from ..evaluation.scores import Row
 from ..keys import digest, library_versions
 from ..machine import has_fast_bf16, peak_memory
 from ..media.read import read_clip
-from ..storage import atomic_write
+from ..storage import write_json
 from ..training.finetune import SHARES, finetune, seconds_per_step, steps_per_stage
 from ..world.lessons import SceneRows
 from ..world.questions import FAMILIES, Question, single_modality_chance
@@ -182,9 +180,7 @@ def plan(model, processor, data: list[dict], settings: DemoSettings, file: Path)
     mean = sum(share * seconds[stage] for stage, share in SHARES.items())
     # 5 % of the time are for saving checkpoints.
     steps = steps_per_stage(max(len(SHARES), int(0.95 * 60 * settings.minutes / mean)))
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(file) as unfinished:
-        unfinished.write_text(json.dumps(steps))
+    write_json(file, steps)
     return steps
 
 

@@ -3,8 +3,6 @@
 `report.html.j2` is the page; here is what stands in it.
 """
 
-from __future__ import annotations
-
 import base64
 from dataclasses import dataclass
 from pathlib import Path

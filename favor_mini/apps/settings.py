@@ -102,8 +102,8 @@ class EvaluateSettings:
     audio_delay: float = option(0.0, "with --data or --scenes: delay of the sound in seconds")
     json: str | None = option(
         None, "with --data, --scenes or --file: JSON Lines file for each question and its answer")
-    out: str = option("build/evaluate", "folder for the predictions on the eleven tasks; "
-                                        "a stopped run continues there")
+    out: str = option(
+        "build/evaluate", "folder for the predictions on the eleven tasks; a stopped run continues")
     draw: str | None = option(None, "picture file for the table of the eleven tasks")
 
     def check(self) -> None:

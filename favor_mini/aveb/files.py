@@ -78,9 +78,10 @@ def _items(row, index: int) -> list[Item]:
     """The questions of a row, or a ValueError of a field and its problem."""
     if not isinstance(row, dict):
         raise ValueError("row", f"expected an object, found {row!r:.40}")
-    media = _texts(row, next((name for name in MEDIA if name in row), MEDIA[0]))
+    field = next((name for name in MEDIA if name in row), MEDIA[0])
+    media = _texts(row, field)
     if len(media) > 2:
-        raise ValueError(MEDIA[0], f"expected one file, or a picture and its sound, found {media}")
+        raise ValueError(field, f"expected one file, or a picture and its sound, found {media}")
     span = _span(row["duration"]) if "duration" in row else None
     if "conversation" in row:
         turns = row["conversation"]
@@ -134,7 +135,8 @@ def find_media(item: Item, root) -> list[Path]:
             raise ItemError(f"item {item.id}: {name!r} leads out of the media root {root}")
         place = next((place for place in places if place.is_file()), None)
         if place is None:
-            raise FileNotFoundError(f"item {item.id}: no {name} under {root}")
+            raise FileNotFoundError(f"item {item.id}: no {name} under {root}. Fix: check "
+                                    "--media-root")
         found.append(place)
     return found
 
@@ -159,8 +161,8 @@ def read_media(paths: list[Path], span: tuple[float, float] | None = None, **opt
         key=lambda pair: ("video" in pair[0].missing, pair[1].suffix.lower() in SOUNDS))
     for clip, path, stream in ((picture, first, "video"), (sound, second, "audio")):
         if stream in clip.missing:
-            raise media_error(path, f"it has no {stream}, which the other file lacks as well",
-                              "name a picture or film, and a sound")
+            raise media_error(path, f"it has no {stream}, expected a picture or film, and a sound",
+                              "name one of each")
     filmed = round(picture.duration * sound.sampling_rate) if len(picture.frames) > 1 else 0
     waveform = np.pad(sound.waveform, (0, max(0, filmed - len(sound.waveform))))
     missing = tuple(name for name, part in (("video", picture.frames), ("audio", waveform))

@@ -3,8 +3,6 @@
 The file is `~/.favor-mini/progress.json`, or the one that FAVOR_MINI_PROGRESS names.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import time
@@ -13,7 +11,11 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from ..storage import atomic_write
+from ..storage import write_json
+
+RENAMED = {"sum_up": "query_patches", "measure_reach": "measure_receptive_field",
+           "fold": "split_windows", "unfold": "join_windows", "share_out": "steps_per_stage",
+           "turns_apart": "isolate_turns_mask"}  # exercises by their earlier names
 
 
 def file() -> Path:
@@ -32,7 +34,8 @@ def read() -> dict[str, dict]:
     except (OSError, ValueError, RuntimeError):  # RuntimeError: there is no home folder
         return {}
     known = known if isinstance(known, dict) else {}
-    return {name: entry for name, entry in known.items() if isinstance(entry, dict)}
+    return {RENAMED.get(name, name): entry for name, entry in known.items()
+            if isinstance(entry, dict)}
 
 
 def note(name: str, *, solved: bool, code: str = "") -> None:
@@ -52,11 +55,9 @@ def note(name: str, *, solved: bool, code: str = "") -> None:
             if solved:
                 entry["solved"] = entry["solved"] or time.strftime("%Y-%m-%d")
                 entry["code"] = code or entry["code"]
-            with atomic_write(path) as unfinished:
-                text = json.dumps({**known, name: entry}, indent=1, ensure_ascii=False)
-                unfinished.write_text(text, encoding="utf-8")
+            write_json(path, {**known, name: entry}, indent=1, ensure_ascii=False)
     except (OSError, RuntimeError) as error:
-        _warn(getattr(error, "strerror", None) or str(error))
+        _warn(f"{file()}: {getattr(error, 'strerror', None) or error}")
 
 
 @cache

@@ -1,7 +1,5 @@
 """A time limit for a learner's code that also holds within C functions and torch operations."""
 
-from __future__ import annotations
-
 import ctypes
 import io
 import multiprocessing

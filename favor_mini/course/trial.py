@@ -1,7 +1,5 @@
 """One trial of an exercise: draw random inputs, run the attempt on copies, compare the results."""
 
-from __future__ import annotations
-
 import copy
 import traceback
 
@@ -100,23 +98,27 @@ class Trial:
         Args:
             where: put in front of the message where the attempt fails, such as "without audio".
         """
+        found = self._run(where, *args, **kwargs)
+        self.compare(found, self.answer(*args, **kwargs), suspects, what, tolerance=tolerance)
+
+    def _run(self, where: str, *args, **kwargs):
         try:
-            found = self.run(*args, **kwargs)
+            return self.run(*args, **kwargs)
         except Mistake as mistake:
             raise Mistake(f"{where}: {mistake}" if where else str(mistake)) from None
-        self.compare(found, self.answer(*args, **kwargs), suspects, what, tolerance=tolerance)
 
     def check_dtypes(self, streams, *sizes, more: tuple = (), **kwargs) -> None:
         """Check that float64, bfloat16 and the dtypes `more` of the streams are kept."""
         for dtype in (torch.float64, torch.bfloat16, *more):
             name = str(dtype).removeprefix("torch.")
             given = [s > 0 if dtype == torch.bool else (9 * s).to(dtype) for s in streams]
-            found = self.run(*given, *sizes, **kwargs)
+            found = self._run(f"given {name}", *given, *sizes, **kwargs)
             self.require(isinstance(found, Tensor), "expected a tensor")
             self.require(found.dtype == dtype, f"given {name} it returns "
                          f"{str(found.dtype).removeprefix('torch.')}: keep the dtype. `F.pad` and "
                          "`x.new_zeros(...)` keep it, `torch.zeros(...)` alone does not")
-            self.check((*given, *sizes), what=f"given {name}, the result", **kwargs)
+            self.compare(found, self.answer(*given, *sizes, **kwargs),
+                         what=f"given {name}, the result")
 
     def compare(self, found, expected, suspects: dict | None = None, what: str = "the result",
                 *, tolerance: float = 1e-4) -> None:

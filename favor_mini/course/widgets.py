@@ -3,8 +3,6 @@
 A widget stores its first state, which a page without a kernel shows.
 """
 
-from __future__ import annotations
-
 import base64
 import html
 from io import BytesIO
@@ -74,8 +72,8 @@ def _control(name: str, value) -> ipywidgets.Widget:
         return ipywidgets.Dropdown(options=value, **options)
     whole = all(isinstance(v, int) for v in value)
     kind = ipywidgets.IntSlider if whole else ipywidgets.FloatSlider
-    low, high, step = value if len(value) == 3 else (*value, 1 if whole else
-                                                     (value[1] - value[0]) / 20)
+    low, high, *given = value
+    step = given[0] if given else 1 if whole else (high - low) / 20
     return kind(value=low, min=low, max=high, step=step, continuous_update=False, **options)
 
 

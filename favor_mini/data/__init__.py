@@ -1,1 +1,1 @@
-"""Rows to train on: the features of clips, from any source."""
+"""The features of clips, computed by the frozen encoders and kept on disk."""

@@ -19,7 +19,7 @@ def find_checkpoint(folder=None) -> Path:
     for name in ("config.json", "model.safetensors", "favor_processor.json"):
         if not (path / name).exists():
             fix = "name a folder that save_pretrained of model and processor wrote" if folder else \
-                "train it with `favor-mini train all`, or name another with --checkpoint DIR"
+                "name one with --checkpoint DIR; `favor-mini train all` writes build/make/favor"
             raise FileNotFoundError(f"no checkpoint in {path}: {name} is missing. Fix: {fix}")
     return path
 
@@ -27,6 +27,7 @@ def find_checkpoint(folder=None) -> Path:
 def checkpoint_digest(folder) -> str:
     """The cache key of what a checkpoint answers: its weights, configs and tokenizers, and the code
     of the registered parts that its config names."""
+    from .. import model  # noqa: F401  it registers the paper's parts
     from ..config import FavorConfig
     from ..registry import SLOTS, find
 

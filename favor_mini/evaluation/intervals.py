@@ -69,8 +69,8 @@ def cluster_bootstrap(values: Sequence[float], clusters: Sequence,
     index = np.unique(np.asarray(clusters), return_inverse=True)[1]
     weights = np.ones(len(index)) if weights is None else np.asarray(weights, float)
     drawn = _drawn(int(index.max()) + 1, draws, seed)
-    sums, of = (np.bincount(index, each) for each in (values, weights))
-    return (drawn @ sums) / np.maximum(drawn @ of, 1e-9)
+    sums, of = (drawn @ np.bincount(index, each) for each in (values, weights))  # [draws]
+    return np.divide(sums, of, out=np.zeros(draws), where=of > 0)
 
 
 @lru_cache(maxsize=4)

@@ -1,14 +1,12 @@
-"""Clips on a time axis. `python -m favor_mini.figures.timeline` draws the README's picture."""
+"""Clips on a time axis."""
 
 import librosa
 import numpy as np
 
-from ..media.read import read_clip
-from ..world.samples import read_samples
 from ..world.scene import Scene
 from ..world.transcript import heard_phrase, seen_phrase
 from .shapes import borders, boxes, time_rows
-from .style import Picture, save, styled
+from .style import Picture, styled
 
 
 def seen_events(scene: Scene, name=lambda moment: moment.subject) -> list[tuple]:
@@ -92,8 +90,3 @@ def timeline(
         middle = (start + min(clip.duration, start + seconds)) / 2
         axes["frames"].text(middle, 1.08, f"window {w}", ha="center", fontweight="bold")
     return figure
-
-
-if __name__ == "__main__":
-    sample = read_samples()[0]
-    save(timeline(sample.scene, read_clip(sample.path)), "notebooks/images/timeline.png", dpi=80)

@@ -17,11 +17,11 @@ from transformers.utils.logging import disable_progress_bar
 
 from ..evaluation.checkpoint import checkpoint_digest, find_checkpoint
 from ..keys import digest
-from ..storage import atomic_write
+from ..storage import atomic_write, write_json
 from ..training.finetune import SHARES, seconds_per_step, steps_per_stage
 from ..world.lessons import SceneRows
 from .plan import Plan, arm_name
-from .run import connector_cost, fresh_model, is_done, run, run_folder, training_data, write_json
+from .run import connector_cost, fresh_model, is_done, run, run_folder, training_data
 from .statistics import Comparison
 
 

@@ -23,7 +23,7 @@ from .signatures import Signatures
 from .statistics import Comparison
 
 RESULTS = Path(__file__).parent / "results"
-# A minute and a half of training: well above chance, and below the ceiling, where no arms differ.
+# About two minutes of training: well above chance, and below the ceiling, where no arms differ.
 COMMON = {"seeds": 5, "steps": 120, "clips": 1600, "scenes": 60, "questions": 10}
 TASKS = {"tasks": True, "seeds": 4, "steps": 240, "scenes": 24}
 WHOLE = {"window_frames": 24, "num_queries": 40}  # one window holds any clip of the mini world

@@ -62,7 +62,7 @@ def check_finite(what: str, *values: Tensor) -> Check:
 
 
 def check_batch(run: Callable, *inputs: Tensor, what: str = "clips") -> Iterator[Check]:
-    """`run(*inputs)` gives an output whose first axis is that of the inputs."""
+    """The outputs of `run(*inputs)` for a batch are those of its rows, one after another."""
     copies = [x.clone() for x in inputs]
     found = run(*inputs)
     yield Check("does not change its inputs", all(map(torch.equal, inputs, copies)))
@@ -75,7 +75,7 @@ def check_batch(run: Callable, *inputs: Tensor, what: str = "clips") -> Iterator
 
 def measure_receptive_field(encode: Callable[[Tensor], Tensor], steps: Tensor) -> np.ndarray:
     """The temporal receptive field, (T, T) bool, [i, j]: changing frame j changes the encoding of
-    frame i.
+    frame i, or query i where `encode` returns queries.
 
     Args:
         encode: maps steps (1, T, P, D) to encodings of the frames (1, T, ...).

@@ -25,7 +25,7 @@ from ..model import FavorForConditionalGeneration
 from ..pretraining.validation import question_rows, task_rows
 from ..processor import FavorProcessor
 from ..registry import SLOTS, find
-from ..storage import atomic_write
+from ..storage import write_json
 from ..training.finetune import finetune, steps_per_stage
 from ..world.lessons import SceneRows
 from ..world.rows import encode_scenes, scene_code, scene_of, training_clips
@@ -90,11 +90,7 @@ def _run(folder: Path, plan: Plan, arm: dict, seed: int, data: list[dict], file:
         "batch": plan.batch, "lr": plan.lr, "clips": plan.clips, "seconds": round(clock.seconds),
         "losses": losses, **connector_cost(model), "machine": machine(), "rows": result_rows(rows)})
     shutil.rmtree(file.parent / "run")  # checkpoints of the finished training
-
-
-def write_json(file: Path, content) -> None:
-    with atomic_write(file) as unfinished:
-        unfinished.write_text(json.dumps(content))
+    (file.parent / "seconds.json").unlink(missing_ok=True)
 
 
 def result_rows(rows: list) -> list[dict]:
@@ -187,6 +183,6 @@ def run_folder(out: Path, folder: Path, plan: Plan, arm: dict, seed: int) -> Pat
         "parts": {k: part_digest(find(k, name)) for k, name in changes.items() if k in SLOTS},
         "checkpoint": checkpoint_digest(folder), "code": code_digest("lab.run"),
         "world": digest(*scene_code()),
-        "libraries": library_versions(*LIBRARIES, "peft", "accelerate"),
+        "libraries": library_versions(*LIBRARIES, "peft", "accelerate", "tokenizers"),
         "device": _device(), "bf16": has_fast_bf16()}
     return out / "runs" / digest(json.dumps(decides, sort_keys=True).encode())

@@ -39,8 +39,9 @@ class Comparison:
         self.seeds = sorted({r["seed"] for r in results})
         self.runs = {(r["arm"], r["seed"]): r for r in results}
         if not len(results) == len(self.runs) == len(self.arms) * len(self.seeds):
-            raise ValueError(f"found {len(results)} runs, expected one run of every arm and seed: "
-                             f"{len(self.arms)} x {len(self.seeds)}")
+            lacking = {(a, s) for a in self.arms for s in self.seeds} - set(self.runs)
+            raise ValueError(f"found {len(results)} runs, expected one of each arm and seed; there "
+                             f"is no {sorted(lacking)}. Fix: finish or leave out these arms")
         rows = results[0]["rows"]
         asked = {tuple((row["clip"], row["family"], row["question"]) for row in r["rows"])
                  for r in results}

@@ -1,7 +1,5 @@
 """A clip: frames and sound on one time axis."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A video or sound file: what is in it, and its frames and sound between two times."""
 
-from __future__ import annotations
-
 from itertools import chain, pairwise
 from math import ceil, floor
 

@@ -1,7 +1,5 @@
 """A file, or a part of it, as a clip."""
 
-from __future__ import annotations
-
 import difflib
 import os
 from collections.abc import Iterator

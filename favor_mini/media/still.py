@@ -1,7 +1,5 @@
 """A still image as a clip of one frame."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

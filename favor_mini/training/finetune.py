@@ -68,7 +68,8 @@ def finetune(model: FavorForConditionalGeneration, processor: FavorProcessor, ro
         rows: an object such as `world.lessons.SceneRows`. Its `dataset(stage, count, processor)`
             returns `count` dictionaries with a clip's media and `words` (stage "name") or `turns`
             (other stages).
-        out: folder of checkpoints. Call again with the same arguments to resume a stopped run.
+        out: folder of checkpoints. Call again with the same arguments and starting weights to
+            resume a stopped run.
         steps: number of training steps of each stage; a stage without steps is skipped.
         lr: peak learning rate, multiplied by `RATE` in each stage.
         options: passed to `fit`.

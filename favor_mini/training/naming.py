@@ -60,7 +60,7 @@ class Naming(nn.Module):
                          + (share * share.clamp(min=1e-9).log()).sum(-1).mean())
         target = words @ embeddings  # [queries, width]
         distance = (read - target).square().sum(-1).mean() / target.square().sum(-1).mean()
-        diversity = find("diversity", config.diversity)(queries.flatten(0, 1),
-                                                        window_mask.flatten())
+        measure = find("diversity", config.diversity)
+        diversity = measure(queries.flatten(0, 1), window_mask.flatten())
         return {"loss": cross_entropy + distance + config.diversity_weight * diversity,
                 "cross_entropy": cross_entropy, "diversity": diversity}

@@ -17,7 +17,7 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 
 from ..keys import digest, weights_digest
 from ..machine import has_fast_bf16
-from ..storage import atomic_write
+from ..storage import write_json
 from .optimizer import MuonAdamW
 
 
@@ -111,8 +111,8 @@ def fit(model: nn.Module, data: Dataset, collate, out, *, steps: int, batch: int
         lr: float = 1e-3, seed: int = 0, workers: int = 0, save_steps: int = 500,
         resume: bool = True, callbacks=(), bf16: bool | None = None, warmup: float = 0.05,
         log_steps: int = 25, progress: bool = True) -> list[dict]:
-    """Train with Trainer; returns its log. Called again with the same arguments, a stopped run
-    continues from its last checkpoint under `out`.
+    """Train with Trainer; returns its log. Called again with the same arguments and the same
+    starting weights, a stopped run continues from its last checkpoint under `out`.
 
     Args:
         model: returns a dictionary with `loss` and, for the log, `cross_entropy` and `diversity`.
@@ -177,8 +177,6 @@ def check_same_run(out: Path, run: dict, resume: bool) -> None:
         other = [name for name in run if found.get(name) != run[name]]
         raise ValueError(f"found in {out} a run with other {', '.join(other)}: "
                          f"{[found.get(name) for name in other]}, expected "
-                         f"{[run[name] for name in other]}. Fix: choose another folder, or remove "
-                         "that one")
-    out.mkdir(parents=True, exist_ok=True)
-    with atomic_write(file) as temporary:
-        temporary.write_text(json.dumps(run))
+                         f"{[run[name] for name in other]}. Fix: start with the same weights and "
+                         "settings, choose another folder, or remove that one")
+    write_json(file, run)

@@ -4,8 +4,6 @@ Shapes are white; `pictures` multiplies them by a colour. Each thing has its own
 that it can be recognised even at a width of 20 pixels.
 """
 
-from __future__ import annotations
-
 from functools import cache
 from math import cos, pi, sin
 

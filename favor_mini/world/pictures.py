@@ -4,8 +4,6 @@ Icons are drawn once at high resolution and reduced to the size and sub-pixel po
 These sprites are cached, so that drawing a frame means pasting a few small arrays.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_right
 from functools import lru_cache
 from math import exp, pi, sin

@@ -5,8 +5,6 @@ event was first) and "cause" (what made an event happen, or will happen). `candi
 answers that are plausible for someone who knows the mini world but not the clip.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -341,10 +339,10 @@ def _counts(seen: list[Moment], heard: list[Moment]) -> list[Question]:
     for name in repeated or sounds[:1] * (len(words) == 2):
         counts.append(("count_heard", f"how many times was the {name} heard?", sounds.count(name)))
     found = [Question(family, text, str(count), NUMBERS[:5])
-             for family, text, count in counts if count < 5]
+             for family, text, count in counts]
     if len(words) == 1:
         found.append(Question("said", "what was said?", words[0], WORDS))
     elif words:
         found += [Question("said", "what was said first?", words[0], WORDS),
                   Question("said", "what was said last?", words[-1], WORDS)]
-    return found
+    return [q for q in found if q.answer in q.candidates]  # a word can be a question (isqa)

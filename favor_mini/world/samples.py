@@ -4,8 +4,6 @@
 "samples", which training refuses.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from dataclasses import dataclass

@@ -8,8 +8,6 @@ Coordinates are fractions of the picture's side (x to the right, y down). Times 
 the start of the clip.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np

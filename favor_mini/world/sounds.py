@@ -4,8 +4,6 @@ The sounds of the eight things are synthesised; the event's seed determines pitc
 timbre. Spoken words come from recordings (`speech`).
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from .scene import Heard, Scene, split_of, stream

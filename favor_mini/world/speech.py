@@ -4,8 +4,6 @@ The bank is the folder `data_samples/speech`: two Ogg files for each voice, an i
 of each word, and the program that made them.
 """
 
-from __future__ import annotations
-
 import json
 from functools import lru_cache
 from pathlib import Path

@@ -4,8 +4,6 @@ Each task draws its own kind of scenes, asks its own questions, and gives the mo
 that it lists. All answers follow from the script of the scene.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial

@@ -6,8 +6,6 @@ The mini language model learns to answer questions about such texts (`pretrainin
 connector learns to name their words (stage "name"), then to let the language model write them.
 """
 
-from __future__ import annotations
-
 from .scene import OPPOSITE, Moment, Scene
 
 DESCRIBE = "describe the clip."  # prompt: write the transcript

@@ -4,8 +4,6 @@ The same input and the same encoders give the same bytes: the encoders use one t
 hold no dates or version numbers.
 """
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Iterable, Iterator
 from fractions import Fraction

@@ -148,7 +148,7 @@ explore(draw_grid, frames_per_second=["2", "0.5", "1", "2.5", "5", "10"])
 #
 # Sound is air pressure over time. The file holds it compressed (AAC) at 48,000 samples per second.
 # Whisper was trained on 16,000 samples per second. So the package decodes with PyAV, averages the
-# channels, and resamples with librosa (soxr). Sample $i$ is heard at
+# channels, and resamples with soxr. Sample $i$ is heard at
 #
 # $$t = \mathrm{start} + i / 16000\ \mathrm{s}$$
 #

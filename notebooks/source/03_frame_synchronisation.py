@@ -701,7 +701,7 @@ if results:
 # a second usually stays with its image.
 #
 # Questions about one stream recover the offset little better than guessing. They do depend on the
-# shift (the blue curve above), because sound that is shifted out of the clip is lost. But this
+# shift (the dashed red curve above), because sound that is shifted out of the clip is lost. But this
 # shows where the least sound is lost, not where the sound belongs.
 #
 # ## Does training with synchronisation help?
@@ -830,7 +830,7 @@ differences(results.differences(groups), results.arms[0]) if results else None
 #
 # `favor_mini/sync.py` (all of it, under a hundred lines), `favor_mini/lab/variants.py`
 # (`interleave`, `append`, `add`), `favor_mini/processor.py` (`media`: still images),
-# `favor_mini/model.py` (`connect`: masks), `favor_mini/lab/experiments.py` (`sound_offsets`); tests
+# `favor_mini/model.py` (`connect`: masks), `favor_mini/lab/offsets.py` (`sound_offsets`); tests
 # in `tests/test_sync.py`, `tests/test_contract.py`, `tests/test_experiments.py`.
 #
 # **In the paper:** section 3.1, temporal synchronisation; one ablation removes it. **Further

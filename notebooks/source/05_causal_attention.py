@@ -623,7 +623,7 @@ curves({name: (lengths, values) for name, values in pairs.items()},
 # ## Where this lives
 #
 # `favor_mini/attention.py` (masks, `window_mask`, the attention block), `favor_mini/qformer.py`
-# (the layer), `favor_mini/lab/variants.py` (other masks), `favor_mini/lab/contract.py` (the
+# (the layer), `favor_mini/lab/variants.py` (other masks), `favor_mini/lab/measure.py` (the
 # measurement); tests in `tests/test_attention.py`, `tests/test_qformer.py`,
 # `tests/test_contract.py`.
 #

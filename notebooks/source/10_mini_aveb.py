@@ -806,7 +806,7 @@ for kind, checkpoint in (
     ("audio late", Path(folder.name) / "late"),
 ):
     print(f"{kind}:")
-    for sign in diagnose(checkpoint, scenes=12):
+    for sign in diagnose(checkpoint, scenes=24):
         print(textwrap.fill(str(sign), 100, subsequent_indent="    "))
 
 # %% [markdown]
@@ -911,8 +911,9 @@ for kind, checkpoint in (
 # %% [markdown]
 # ## Where this lives
 #
-# `favor_mini/aveb/` (`tasks.py`, `samples.py`, `files.py`, `metrics.py`, `run.py`, `benchmark.py`),
-# `favor_mini/lab/statistics.py` (paired differences), `favor_mini/lab/diagnose.py`; tests in
+# `favor_mini/aveb/` (`files.py`, `predict.py`, `run.py`, `benchmark.py`), `favor_mini/world/tasks.py`
+# (the mini world's rows), `favor_mini/evaluation/metrics.py`, `favor_mini/lab/statistics.py` (paired
+# differences), `favor_mini/lab/diagnose.py`; tests in
 # `tests/test_aveb_*.py`, `tests/test_compare.py`, `tests/test_diagnose.py`.
 #
 # **In the paper:** section 4 and its ablations. **Further reading:** CIDEr

@@ -825,12 +825,15 @@ log = fit(
     log_steps=1,
     progress=False,
     bf16=False,
+    # the cell can run again
+    resume=False,
 )
 for entry in log[:-1]:
     print(f"step {entry['step']}: cross-entropy {entry['cross_entropy']:.1f}")
 model.eval()
 clip = read_media(find_media(data.items[0], root))
 inputs = processor([clip], [data.items[0].question])
+inputs = {k: v.to(model.device) for k, v in inputs.items()}
 print(
     "answer:",
     *processor.decode(model.generate(**inputs, max_new_tokens=5, min_new_tokens=5)),

@@ -25,11 +25,12 @@ from pathlib import Path
 
 import jupytext
 import nbformat
-from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 
 from favor_mini.storage import atomic_write
+
+from .client import Client
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 METADATA = {"language_info": {"name": "python"},
@@ -107,7 +108,7 @@ def execute(notebook: NotebookNode, folder: Path, timeout: int = 900, **environm
     """
     start, measure = time.perf_counter(), nbformat.v4.new_code_cell(MEASURE)
     notebook.cells.append(measure)
-    client = NotebookClient(
+    client = Client(
         notebook, timeout=timeout, kernel_name="python3", record_timing=False,
         resources={"metadata": {"path": str(folder)}}, extra_arguments=["--log-level=40"])
     with tempfile.TemporaryDirectory() as temporary:
@@ -241,16 +242,16 @@ def check(folder: Path = FOLDER) -> list[str]:
 def compare(expected: NotebookNode, target: Path) -> list[str]:
     """How a notebook differs from its source, and whether it was executed without errors."""
     notebook = nbformat.read(target, as_version=4)
-    complaints = []
+    complaints, fix = [], f"Fix: make notebooks ONLY={target.name[:2]}"
     if notebook.metadata != expected.metadata:
         complaints.append(f"has metadata {sorted(notebook.metadata)}, expected {sorted(METADATA)}")
     if [cell.id for cell in notebook.cells] != [cell.id for cell in expected.cells]:
         known = {cell.id for cell in notebook.cells}
         changed = [number for number, cell in enumerate(expected.cells, 1) if cell.id not in known]
-        complaints.append(f"differs from its source, cells {changed or 'left out or moved'}")
+        complaints.append(f"differs from its source, cells {changed or 'left out or moved'}. {fix}")
     if any((cell.source, cell.metadata) != (twin.source, twin.metadata) and cell.id == twin.id
            for cell, twin in zip(notebook.cells, expected.cells, strict=False)):
-        complaints.append("was edited without its source")
+        complaints.append(f"was edited without its source. {fix}")
     code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
     if [cell.execution_count for cell in code] != list(range(1, len(code) + 1)):
         complaints.append("was not executed from top to bottom in one run")

@@ -101,8 +101,8 @@ def _(t: Trial):
         t.require(found.waveform.dtype == np.float32, "the shift is correct, but the waveform was "
                   f"float32 and now is {found.waveform.dtype}: `np.zeros` makes float64, "
                   "`np.zeros_like(clip.waveform)` does not")
-        t.require(np.array_equal(found.frames, clip.frames), "the frames have changed; shift the "
-                                                             "audio only")
+        t.require(np.array_equal(found.frames, clip.frames),
+                  "the frames have changed; shift the audio only")
 
 
 @cache
@@ -137,9 +137,9 @@ def _(t: Trial):
         t.require(isinstance(found, np.ndarray),
                   "expected a numpy array (80, samples // 160) (`.numpy()` converts a tensor)")
         t.compare(found, log_mel(wave), _mel_suspects(wave), "the spectrogram", tolerance=1e-3)
-    t.require(found.dtype == np.float32, f"the values are correct, but {found.dtype}; the "
-                                         "encoder's "
-              "weights are float32, and torch does not mix the two: `.astype(np.float32)`")
+    t.require(found.dtype == np.float32,
+              f"the values are correct, but {found.dtype}; the encoder's weights are float32, "
+              "and torch does not mix the two: `.astype(np.float32)`")
     t.check((0 * fading,), {"silence became minus infinity: take at least 1e-10 before the "
                             "logarithm":
                             np.full_like(log_mel(fading), -np.inf)},

@@ -53,9 +53,9 @@ def _(t: Trial):
         expected = encode_audio(encoder, audio)
         found = t.run(encoder, audio)
     cut = flat.unflatten(0, (batch, chunks))  # [B, C, S, D]
-    t.require(isinstance(found, Tensor), "expected a tensor (B, C * S, D); `encoder(...)` returns "
-                                         "an "
-              "object, use its `.last_hidden_state`")
+    t.require(isinstance(found, Tensor),
+              "expected a tensor (B, C * S, D); `encoder(...)` returns an object, use its "
+              "`.last_hidden_state`")
     t.compare(found, expected, {
         "the chunks are not joined: (B, C * S, D)": cut,
         "clips and their chunks are still one axis: split it into B and C": flat,
@@ -103,9 +103,9 @@ def _(t: Trial):
         whole = inside(torch.cat([ones, real], 1))
         alone = encoder.query_patches(patches)
         found = t.run(encoder, patches)
-        t.require(isinstance(found, Tensor), "expected a tensor (n, V, D_v); the Q-Former returns "
-                                             "an "
-                  "object, use its `.last_hidden_state`")
+        t.require(isinstance(found, Tensor),
+                  "expected a tensor (n, V, D_v); the Q-Former returns an object, use its "
+                  "`.last_hidden_state`")
         t.compare(found, alone, {
             "these are the patches, or their mean; the queries should attend to them":
                 patches.mean(1, keepdim=True).expand_as(alone),

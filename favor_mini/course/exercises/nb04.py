@@ -90,9 +90,9 @@ def _loaded(t: Trial, made, own: nn.Module) -> nn.Module:
     for name, shape in wanted.items():
         t.require(name in found, f"the part `{name.rsplit('.', 1)[0]}` is missing; do not change "
                                  "`__init__`")
-        t.require(found[name] == shape, f"`{name}` should have the shape {shape}, found "
-                                        f"{found[name]}; do "
-                  "not change `__init__`")
+        t.require(found[name] == shape,
+                  f"`{name}` should have the shape {shape}, found {found[name]}; do not change "
+                  "`__init__`")
     more = set(found) - set(wanted)
     t.require(not more, f"there are parts that the package's does not have: {sorted(more)}")
     made.load_state_dict(own.state_dict())

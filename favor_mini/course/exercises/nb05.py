@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from ...attention import block_causal, frame_index, window_mask
-from ...lab.contract import measure_receptive_field
+from ...lab.measure import measure_receptive_field
 from ...lab.variants import local_causal
 from ...registry import find
 from ..exercise import Trial, exercise
@@ -89,9 +89,9 @@ def _(t: Trial):
             t.require(torch.equal(rows, plain.expand(shape)) or not torch.equal(found, rows),
                       "padded *rows* are masked, padded columns are still seen; the keys must be "
                       "hidden")
-            t.require(found.any(-1).all(), "a row has not a single True: the softmax of such a row "
-                                           "is nan; "
-                      "let a padded frame see itself")
+            t.require(found.any(-1).all(),
+                      "a row has not a single True: the softmax of such a row is nan; let a "
+                      "padded frame see itself")
         suspects = {
             "the mask's name is not used; yours is always block-causal":
                 block_causal(frames, tokens) & (column | own),

@@ -58,9 +58,9 @@ def _check_gradient(t: Trial, queries: Tensor, *args, suspects: dict | None = No
     attempted.forward = t.attempt  # so that an error is reported with the learner's own line
     with torch.enable_grad():
         found = t.call(attempted, queries)
-        t.require(isinstance(found, Tensor), "the value is correct, but its gradient is lost: no "
-                                             "training "
-                  "step could reach the queries. Use torch operations only, without `.item()`, "
+        t.require(isinstance(found, Tensor),
+                  "the value is correct, but its gradient is lost: no training step could reach "
+                  "the queries. Use torch operations only, without `.item()`, "
                   "`torch.tensor(...)`, `.detach()`, `.data`, numpy or `no_grad`")
         t.compare(found, slope(t.answer, queries),
                   {message: slope(wrong, queries) for message, wrong in (suspects or {}).items()},

@@ -87,17 +87,17 @@ def _(t: Trial):
         found = t.run(folder)
         t.require(isinstance(found, str | Path), f"expected a path, found {type(found).__name__}")
         name = Path(found).name
-        t.require(name != "checkpoint-900", "sorted as text, 900 comes after 1000: sort by the "
-                                            "number")
-        t.require(name != "checkpoint-80", "this is the oldest one (or the last as text); return "
-                                           "the newest")
+        t.require(name != "checkpoint-900",
+                  "sorted as text, 900 comes after 1000: sort by the number")
+        t.require(name != "checkpoint-80",
+                  "this is the oldest one (or the last as text); return the newest")
         t.require(name == "checkpoint-1000", f"{name} is not the newest one, checkpoint-1000")
         write(1100, None)
-        require("checkpoint-1000", "the newest folder has no trainer_state.json, so it is "
-                                   "incomplete; "
-                "return the one before")
+        require("checkpoint-1000",
+                "the newest folder has no trainer_state.json, so it is incomplete; return the "
+                "one before")
         write(1200, '{"global_step": 12')
-        require("checkpoint-1000", "the newest folder's trainer_state.json is truncated: it "
-                                   "exists, but it "
-                "is not valid JSON")
+        require("checkpoint-1000",
+                "the newest folder's trainer_state.json is truncated: it exists, but it is not "
+                "valid JSON")
         t.require(isinstance(t.run(folder), str), "expected the path as text: `str(folder)`")

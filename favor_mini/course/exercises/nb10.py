@@ -179,8 +179,8 @@ def _(t: Trial):
         for message, score in {
                 "logits and labels are not shifted: the logits at place t predict the token at t + "
                 "1": (of(logits.log_softmax(-1), labels) * (labels >= 0)).sum(1),
-                "this is the mean over a candidate's tokens; the package compares whole answers, "
-                "so add them up": total / counts.sum(1),
+                "this is the mean over a candidate's tokens, as the package takes it; here whole "
+                "answers are compared, so add them up": total / counts.sum(1),
                 "prompt and padding count as well (their label -100 is used as a token); only "
                 "labels of 0 or more count": logp.sum(1),
                 "these are logits; their zero is arbitrary everywhere. Take `log_softmax` first":
@@ -224,13 +224,13 @@ def _(t: Trial):
     def near(ends, slack: float = 0.13) -> bool:  # random draws differ a little
         return bool(np.abs(found - np.array([mean, *ends])).max() < slack * width)
 
-    t.require(abs(found[0] + mean) > 1e-3 or abs(mean) < 0.1, "the sign is wrong: the difference "
-                                                              "is b - a")
+    t.require(abs(found[0] + mean) > 1e-3 or abs(mean) < 0.1,
+              "the sign is wrong: the difference is b - a")
     t.require(not np.abs(found - expected / 100).max() < 0.002 * width,
               "these are shares; return points (percent): 100 times as much")
-    t.require(abs(found[0] - mean) < 1e-3 * (1 + abs(mean)), "the difference should be "
-                                                             f"{mean:.3f}, found "
-              f"{found[0]:.3f}; it is that of the given answers, not of a bootstrap draw")
+    t.require(abs(found[0] - mean) < 1e-3 * (1 + abs(mean)),
+              f"the difference should be {mean:.3f}, found {found[0]:.3f}; it is that of the "
+              "given answers, not of a bootstrap draw")
     t.require(found[1] < found[2], "low should be below high")
     rng = np.random.default_rng(1)
     gained = 100.0 * (b.astype(float) - a)
@@ -242,17 +242,17 @@ def _(t: Trial):
               and not np.isin(found[1:], [-100.0, 0.0, 100.0]).all(),
               "these are quantiles of single questions; take quantiles of the *mean*, over many "
               "draws")
-    t.require(not near(mean + both * unpaired), "the interval is as wide as if the two models had "
-                                                "been "
-              "drawn apart: draw clips once, and use both models' answers on them")
+    t.require(not near(mean + both * unpaired),
+              "the interval is as wide as if the two models had been drawn apart: draw clips "
+              "once, and use both models' answers on them")
     t.require(not near(mean + (expected[1:] - mean) * 1.645 / 1.96, 0.04),
               "this is a 90 % interval; cut off 2.5 % at each end")
     t.require(not (near(np.quantile(drawn, QUANTILES), 0.1) or near(mean + both * alone, 0.1)),
               "single questions are drawn; questions about one clip are not independent, so draw "
               "whole *clips*")
-    t.require(near(expected[1:]), f"the interval should be about {expected[1]:.1f} to "
-                                  f"{expected[2]:.1f}, "
-              f"found {found[1]:.1f} to {found[2]:.1f}")
+    t.require(near(expected[1:]),
+              f"the interval should be about {expected[1]:.1f} to {expected[2]:.1f}, found "
+              f"{found[1]:.1f} to {found[2]:.1f}")
 
 
 def _standard_error(right: np.ndarray, clip: np.ndarray) -> float:

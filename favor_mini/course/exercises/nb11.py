@@ -102,8 +102,8 @@ def _(t: Trial):
     for parameter in package.parameters():
         parameter.data = 0.5 * t.randn(*parameter.shape)
     mine = t.call(t.attempt, **sizes)
-    t.require(isinstance(mine, nn.Module), "expected a module: `class "
-                                           "MeanPooling(WithoutAttention)`")
+    t.require(isinstance(mine, nn.Module),
+              "expected a module: `class MeanPooling(WithoutAttention)`")
     found, wanted = ({name: tuple(p.shape) for name, p in module.state_dict().items()}
                      for module in (mine, package))
     fix = "`WithoutAttention` makes the others, and `make_map` returns one `nn.Linear`"
@@ -111,9 +111,9 @@ def _(t: Trial):
     t.require(not missing, f"it lacks the parameters {', '.join(missing)}; {fix}")
     t.require(not extra, f"it has too many parameters: {', '.join(extra)}; {fix}")
     for name, shape in wanted.items():
-        t.require(found[name] == shape, f"{name} should have the shape {shape}, found "
-                                        f"{found[name]}: the map "
-                  "goes from `input_width` to `width`")
+        t.require(found[name] == shape,
+                  f"{name} should have the shape {shape}, found {found[name]}: the map goes from "
+                  "`input_width` to `width`")
     mine.load_state_dict(package.state_dict())
     mine.eval()
     inputs = t.randn(windows, frames * tokens, sizes["input_width"])

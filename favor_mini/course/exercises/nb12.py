@@ -188,8 +188,8 @@ def _(t: Trial):
     rows = sum(lengths)
     together = torch.autograd.grad(loss_of(weight, torch.cat(parts)), weight)[0]
     found = t.run(loss_of, weight, parts)
-    t.require(isinstance(found, torch.Tensor), "expected the gradient, a tensor like `weight` (not "
-                                               "the loss)")
+    t.require(isinstance(found, torch.Tensor),
+              "expected the gradient, a tensor like `weight` (not the loss)")
     t.compare(found, together, {
         "the gradients are summed, but not divided: the sum grows with the number of parts":
             sum(gradients),
