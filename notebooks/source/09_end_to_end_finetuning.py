@@ -11,8 +11,8 @@
 # **Costs:** 30 minutes of reading, 35 minutes of exercises; 210 s of computing, 2.4 GB of memory.
 #
 # This notebook trains a real model. On two CPU cores it takes less than five minutes
-# where bfloat16 is fast (`favor-mini doctor` tells), and longer in float32. The scores
-# are those of *this* run.
+# where bfloat16 is fast (`favor-mini doctor` tells), and about ten minutes in float32,
+# as in this run, whose scores are shown.
 
 # %%
 import numpy as np
