@@ -22,9 +22,9 @@ DECLARED = [Requirement(text) for text in [*PROJECT["project"]["dependencies"],
             *(text for extra in PROJECT["project"]["optional-dependencies"].values()
               for text in extra)]]
 TOP_LEVEL = {
-    ".ci", ".gitattributes", ".gitignore", "CITATION.cff", "LICENSE", "Makefile", "README.md",
-    "data_samples", "docs", "environment.yml", "favor_mini", "notebooks", "pyproject.toml",
-    "requirements.lock", "tests",
+    ".ci", ".gitattributes", ".gitignore", "CHANGELOG.md", "CITATION.cff", "LICENSE", "Makefile",
+    "README.md", "data_samples", "docs", "environment.yml", "favor_mini", "notebooks",
+    "pyproject.toml", "requirements.lock", "tests",
 }
 MACHINES = {  # what a marker sees there -> the decord that has a wheel for it
     ("linux", "x86_64"): "decord", ("win32", "AMD64"): "decord", ("linux", "aarch64"): "decord2",
