@@ -54,18 +54,18 @@ def onsets(wave: np.ndarray, rate: int = RATE) -> np.ndarray:
 
 def write_media(path, *, times=None, frames=None, waves=None, rate=48000, sound_at=0.0,
                 layout="mono", video="libx264",
-                audio="aac", rotation=0, options=None, size=(64, 64)):
+                audio="aac", rotation=0, options=None, size=(64, 64), encoder=None):
     """Write a file with frame i on screen from times[i] on, and `waves` (channels, samples) from
-    `sound_at` on."""
+    `sound_at` on. `encoder`: options of the video encoder."""
     with av.open(str(path), "w", options=options or {}) as file:
         base = Fraction(1, 1000)
         if times is not None:
             settings = {"g": "12"}
             if video == "libx264":
                 settings |= {"crf": "12", "bf": "2", "threads": "1"}
-            film = file.add_stream(video, rate=25, options=settings)
+            film = file.add_stream(video, rate=25, options=settings | (encoder or {}))
             film.height, film.width, film.pix_fmt = size[1], size[0], "yuv420p"
-            if video == "mpeg4":
+            if video in ("mpeg4", "mpeg2video"):
                 base, film.bit_rate = Fraction(1, 25), 2_000_000
             if video == "libvpx":
                 film.bit_rate = 2_000_000

@@ -141,8 +141,8 @@ ROWS = [
     ("text.py", {}, "not a media file"),
     ("page.html", {}, "not a media file"), ("page.mp4", {}, "not a media file"),
     ("subtitles.srt", {}, "neither a picture nor a sound is in it"),
-    ("list.ffconcat", {}, "not a media file"),
-    ("list.m3u8", {}, "not a media file"),
+    ("list.ffconcat", {}, "a list of other files"),
+    ("list.m3u8", {}, "a list of other files"),
     ("no_samples.wav", {}, "neither|zero length|not a media"),
     *((f"truncated.{kind}", {}, "truncated|damaged") for kind in (
         "mp4", "mkv", "webm", "wav", "flac", "mp3", "ogg", "m4a", "gif", "png", "jpg", "bmp",

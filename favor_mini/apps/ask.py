@@ -151,7 +151,7 @@ class Asker:
                                   if token == tokenizer.unk_token_id))
 
     def _notes(self, clip, question: str, confidence: float, distances: dict) -> list[str]:
-        notes = []
+        notes = list(clip.notes)
         if unknown := self.unknown_words(question):
             notes.append(f"the model does not know these words: {', '.join(unknown)}")
         for stream, name in (("video", "picture"), ("audio", "sound")):

@@ -168,7 +168,8 @@ def read_media(paths: list[Path], span: tuple[float, float] | None = None, **opt
     missing = tuple(name for name, part in (("video", picture.frames), ("audio", waveform))
                     if not len(part))
     return replace(picture, waveform=waveform, sampling_rate=sound.sampling_rate, missing=missing,
-                   duration=max(picture.duration, sound.duration))
+                   duration=max(picture.duration, sound.duration),
+                   notes=picture.notes + sound.notes)
 
 
 def _read(path: Path, span, options: dict) -> Clip:

@@ -37,6 +37,7 @@ class Predictor:
     def __init__(self, checkpoint=None, kind: str = MODELS[0]):
         self.kind, self.folder = kind, find_checkpoint(checkpoint)
         self.model, self.processor = load_checkpoint(self.folder)
+        self.notes = {}  # (media, span) of an item: what is doubtful about its files
         if kind == "untrained":
             self.model.reset_trained(seed=0)
 
@@ -91,6 +92,8 @@ class Predictor:
                 self._check(item)
                 media[item.id] = NO_MEDIA if self.kind == "text only" else \
                     self._encode(item, root, streams, encoded)
+                if notes := self.notes.get((item.media, item.span)):
+                    row.update(notes=list(notes))
             except MediaError as error:
                 row.update(skipped="unreadable", problem=f"item {item.id}: {error}")
             except OSError as error:
@@ -132,6 +135,7 @@ class Predictor:
             settings = self.processor.settings
             clip = read_media(find_media(item, root), item.span, frame_rate=settings.frame_rate,
                               image_size=settings.image_size)
+            self.notes[item.media, item.span] = clip.notes
             media = self.processor.media(only(clip, streams))
             if self.model.config.question_conditioning:
                 return media  # their features depend on the question

@@ -28,6 +28,7 @@ class Report:
     unreadable: tuple[str, ...]
     broken: tuple[str, ...]
     undecided: int
+    doubtful: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [f"{self.file}: {self.asked} questions asked"]
@@ -41,6 +42,8 @@ class Report:
                                (self.unreadable[:1], f"{len(self.unreadable)} (media unreadable)"),
                                (self.broken, f"{len(self.broken)} (malformed rows or paths)")):
             lines += [f"skipped: {what}", *(f"  {p}" for p in problems)] if problems else []
+        if self.doubtful:
+            lines += ["doubtful media:", *(f"  {note}" for note in self.doubtful)]
         return "\n".join(lines)
 
 
@@ -115,4 +118,6 @@ def evaluate_file(file, media_root, predictions, *, task: str | None = None,
         for reason in ("missing", "unreadable", "outside"))
     return Report(Path(file).name, len(asked), metric, score(metric, asked) if asked else None,
                   missing, unreadable, (*map(str, broken), *outside),
-                  sum("undecided" in row for row in asked))
+                  sum("undecided" in row for row in asked),
+                  tuple(dict.fromkeys(f"{', '.join(row['media'])}: {note}" for row in asked
+                                      for note in row.get("notes", ()))))

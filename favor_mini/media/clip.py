@@ -24,6 +24,7 @@ class Clip:
         sound track.
     missing: the streams that the file does not have: "video", "audio".
     source: the file's name, or "arrays".
+    notes: what is doubtful about the file, as sentences.
     """
 
     frames: np.ndarray
@@ -34,6 +35,7 @@ class Clip:
     missing: tuple[str, ...] = ()
     source: str = "arrays"
     start: float = 0.0
+    notes: tuple[str, ...] = ()
 
 
 def clip_from_arrays(*, frames: np.ndarray | None = None, frame_rate: float = 2.0,

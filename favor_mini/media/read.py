@@ -3,6 +3,7 @@
 import difflib
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import pairwise
 from math import ceil
 
@@ -30,7 +31,7 @@ def read_clip(path, *, frame_rate: float = 2.0, sampling_rate: int = 16000,
         MediaError: the file cannot be read, or lacks a required stream or part.
     """
     file = _open(path, frame_rate, sampling_rate, image_size, require)
-    return file.clip(*_span(file, start, end))
+    return file.clip(*_span(file, start, end), whole=True)
 
 
 def iter_clips(path, *, seconds: float, frame_rate: float = 2.0, sampling_rate: int = 16000,
@@ -56,13 +57,13 @@ def _open(path, frame_rate, sampling_rate, image_size, require):
                           'give "video", "audio" or both')
     name = _checked_path(path)
     settings = float(frame_rate), int(sampling_rate), image_size
-    picture = read_image(name)
-    if picture is None:
+    pictures = read_image(name, image_size)
+    if pictures is None:
         from .film import Film
 
         file = Film(name, *settings)
     else:
-        file = Still(name, picture, *settings)
+        file = Still(name, *pictures, *settings)
     for stream in require:
         if stream in file.missing:
             thing = {"video": "picture", "audio": "sound track"}[stream]
@@ -82,8 +83,9 @@ def _checked_path(path) -> str:
         raise media_error(given, "this is a web address, not a file",
                           "download it and give the file's name")
     if not os.path.exists(name):
-        folder = os.path.dirname(name)
-        names = os.listdir(folder) if os.path.isdir(folder) else []
+        folder, names = os.path.dirname(name), []
+        with suppress(OSError):  # it may be forbidden to list the folder
+            names = os.listdir(folder)
         near = difflib.get_close_matches(os.path.basename(name), names, n=1)
         raise media_error(given, "there is no such file",
                           f'did you mean "{near[0]}"' if near else f"look in {folder}")

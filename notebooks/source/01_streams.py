@@ -866,9 +866,9 @@ if moved:
 # ## Where this lives
 #
 # `favor_mini/media/read.py` (`read_clip`), `clip.py` (`Clip`, `delay_sound`), `errors.py`
-# (`MediaError`), `packets.py` (is the file whole?) and `film.py` (decord, PyAV),
-# `favor_mini/processor.py` (`media`, `mel`, `pad_media`); tests in `tests/test_media.py` and
-# `tests/test_bad_media.py`.
+# (`MediaError`), `probe.py` (what is in a file), `damage.py` (is it whole?), `frames.py` (decord,
+# PyAV), `sound.py` and `film.py`, `favor_mini/processor.py` (`media`, `mel`, `pad_media`); tests in
+# `tests/test_media.py`, `tests/test_media_kinds.py` and `tests/test_bad_media.py`.
 #
 # **In the paper:** section 3.1, with 2 Hz for video and 50 Hz for audio. **Further reading:**
 # Whisper ([arXiv 2212.04356](https://arxiv.org/abs/2212.04356)), section 2.2 for its input; the

@@ -16,7 +16,7 @@ from ..exercise import Trial, exercise
 
 
 def grid_frames(times: np.ndarray, duration: float, frame_rate: float = 2.0) -> np.ndarray:
-    """numpy's `searchsorted` finds the last frame that has begun, as in `media.film.Film`."""
+    """numpy's `searchsorted` finds the last frame that has begun, as in `media.frames.Frames`."""
     moments = np.arange(ceil(duration * frame_rate)) / frame_rate
     return (np.searchsorted(times, moments + ROUNDING, side="right") - 1).clip(0)
 
