@@ -48,8 +48,10 @@ def read_image(name: str, image_size: int | None = None
     """The pictures of a `Still`, their times and the end; None if FFmpeg is to read the file."""
     from PIL import Image, UnidentifiedImageError
 
+    Image.init()
+    known = [kind for kind in IMAGES if kind in Image.OPEN]  # older versions of Pillow have fewer
     try:
-        image = Image.open(name, formats=IMAGES)
+        image = Image.open(name, formats=known)
     except UnidentifiedImageError:
         return None
     except Exception as error:
