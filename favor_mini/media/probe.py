@@ -20,7 +20,7 @@ from .errors import COPY_AGAIN, media_error, reading
 FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,wav,w64,"
            "mp3,aac,flac,ac3,eac3,dts,dtshd,truehd,aiff,au,caf,amr,amrnb,amrwb,gsm,g722,wv,tta,ape,"
            "mpc,mpc8,mp2,loas,latm,h264,hevc,h263,m4v,mjpeg,av1,obu,vc1,ivf,nut,mxf,gif,apng,"
-           "yuv4mpegpipe,dv,gxf,rm,voc,sox,tak,ircam,nistsphere,3gp,dnxhd,cavsvideo,smjpeg,nsv,"
+           "yuv4mpegpipe,dv,gxf,rm,voc,sox,tak,ircam,nistsphere,dnxhd,cavsvideo,smjpeg,nsv,"
            "exr_pipe,dpx_pipe,qoi_pipe,sgi_pipe,pcx_pipe,dds_pipe,sunrast_pipe,jpegxl_pipe,"
            "j2k_pipe,pgm_pipe,ppm_pipe,pam_pipe,hdr_pipe,avif,ico,qoa,osq,srt,webvtt,ass")
 STILLS = ("_pipe", "ico", "avif")  # how the names of demuxers of one picture end
@@ -39,12 +39,12 @@ FASTEST_SOUND = 1_000_000  # samples per second
 class Track:
     """The packets of a stream in the order of their times, in seconds from the start of the file.
 
-    starts, ends: (n,) float64. entries: (m,) of the key frames, and where decoding may begin.
+    starts, ends: (n,) float64. entries: (m,) times of the key frames, where decoding may begin;
+    seeks: (m,) int64, the same in units of the stream, for seeking.
     clean: every key frame is an entry for all that follows it in the file (closed GOPs).
     timed: False if the packets have no times; then their number and the frame rate decide.
     """
 
-    stream: int
     starts: np.ndarray
     ends: np.ndarray
     entries: np.ndarray
@@ -287,7 +287,7 @@ def _track(found: Probe, stream, packets: _Packets) -> Track:
         usual = np.median(np.diff(starts[order])) if len(order) > 1 else 0.04
         if not lengths[order[-1]]:
             ends[order[-1]] = starts[order[-1]] + usual
-    return Track(stream.index, starts[order], ends[order], starts[key],
+    return Track(starts[order], ends[order], starts[key],
                  np.array(packets.places)[key], bool(clean), timed)
 
 

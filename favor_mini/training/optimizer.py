@@ -10,7 +10,7 @@ from ..machine import has_fast_bf16
 
 
 class KeepFloat32(TorchFunctionMode):
-    """Where bfloat16 is emulated, Muon, which rounds each gradient to it, is 20 times slower."""
+    """Where bfloat16 is emulated, Muon, which rounds each gradient to it, is many times slower."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         if function is torch.Tensor.bfloat16:
