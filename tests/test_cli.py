@@ -16,6 +16,7 @@ from favor_mini.apps.ask import LONGEST_ANSWER, Asker
 from favor_mini.data.features import encode_media
 from favor_mini.evaluation.checkpoint import find_checkpoint
 from favor_mini.evaluation.familiarity import FILE, Familiarity
+from favor_mini.evaluation.wording import unknown_words
 from favor_mini.media.read import read_clip
 from favor_mini.model import FavorForConditionalGeneration
 from favor_mini.world import question_sets
@@ -166,7 +167,8 @@ def test_json(checkpoint, clip, capsys):
     found = json.loads(out)
     assert set(found) == {"answer", "confidence", "familiar", "notes", "seconds"} and err == ""
     assert isinstance(found["answer"], str) and 0 < found["confidence"] <= 1
-    assert found["familiar"] == {"video": None, "audio": None}  # not measured, and it says so
+    # not measured, and it says so
+    assert found["familiar"] == {"video": None, "audio": None, "question": None}
     assert any("familiarity" in note for note in found["notes"])
     assert set(found["seconds"]) == {"import", "load", "read", "prepare", "encode", "answer"}
     assert all(s >= 0 for s in found["seconds"].values())
@@ -181,9 +183,10 @@ def test_loading_is_paid_once(checkpoint, clip):
 
 
 def test_unknown_words_are_named_as_typed(asker):
-    assert asker.unknown_words(QUESTION) == []
+    tokenizer = asker.processor.tokenizer
+    assert unknown_words(QUESTION, tokenizer) == []
     question = "What was the Zeppelin, the BELL, the zither or the zither?"
-    assert asker.unknown_words(question) == ["Zeppelin", "zither"]
+    assert unknown_words(question, tokenizer) == ["Zeppelin", "zither"]
 
 
 def test_confidence_is_the_probability_of_what_was_written(asker, clip):
@@ -238,7 +241,7 @@ def test_unfamiliar_streams_are_named(asker, clip, monkeypatch):
     monkeypatch.setattr(Familiarity, "distances", distances)
     monkeypatch.setattr(asker, "familiarity", Familiarity({"longest": torch.tensor(12.0)}))
     found = asker.ask(clip, QUESTION)
-    assert found.familiar == {"video": False, "audio": True}
+    assert found.familiar == {"video": False, "audio": True, "question": None}
     assert any("picture lies outside" in note and "3.2" in note for note in found.notes)
     assert not any("sound lies outside" in note for note in found.notes)
 
@@ -257,7 +260,8 @@ def test_familiarity_stored_beside_the_checkpoint_is_used(checkpoint, clip, aske
     fitted = Familiarity.fit([encoded], [encoded])  # knows this very clip
     try:
         fitted.save(checkpoint)
-        assert Asker(checkpoint).ask(clip, QUESTION).familiar == {"video": True, "audio": True}
+        assert Asker(checkpoint).ask(clip, QUESTION).familiar == {
+            "video": True, "audio": True, "question": None}
     finally:
         (checkpoint / FILE).unlink(missing_ok=True)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from docs.tools.ship import familiarity_report, foreign_clips
+from docs.tools.limits import familiarity_report, foreign_clips
 from favor_mini.evaluation.familiarity import Familiarity, step_vectors
 from favor_mini.pretraining.familiar import fit_familiarity
 

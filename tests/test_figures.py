@@ -12,6 +12,7 @@ from favor_mini.evaluation.scores import Score
 from favor_mini.figures.attention import masks, receptive_field
 from favor_mini.figures.diversity import query_similarity
 from favor_mini.figures.lab import differences
+from favor_mini.figures.streams import readers
 from favor_mini.figures.style import png
 from favor_mini.figures.timeline import timeline
 from favor_mini.figures.training import loss_curves, score_bars
@@ -203,3 +204,13 @@ def test_the_style_stays_in_the_figures():
     before = dict(mpl.rcParams)
     png(masks())
     assert dict(mpl.rcParams) == before
+
+
+def test_wrong_frames_have_a_red_frame():
+    written = np.zeros((4, 8, 8, 3), np.uint8)
+    other = written.copy()
+    other[2] = 90
+    figure = readers({"written": written, "reader": other}, 2.0)
+    axes = labelled(figure)
+    assert [box.get_x() for box in axes["reader"].patches] == [1.0]
+    assert not axes["written"].patches and "reader: 1 of 4 wrong, 1 s" in figure.alt_text

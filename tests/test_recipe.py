@@ -275,8 +275,10 @@ def test_the_shipped_checkpoint_is_half_as_big_and_loads_as_float32(tmp_path, mo
         ship.ship(tmp_path)
     assert (tmp_path / "shipped" / "old").exists(), "what ships stays until the new one is whole"
     monkeypatch.setattr(ship, "fit_familiarity", lambda folder: (folder / "familiar").touch())
+    monkeypatch.setattr(ship, "write_limits", lambda folder: (folder / "limits").touch())
     folder = ship.ship(tmp_path)
     assert folder == tmp_path / "shipped" and (folder / "familiar").exists()
+    assert (folder / "limits").exists()
     assert not (folder / "old").exists() and not (folder / "run").exists()
     size, full = ((f / "model.safetensors").stat().st_size for f in (folder, tmp_path / "favor"))
     assert size < 0.55 * full and (folder / "vision.md").read_text() == "vision"

@@ -1,17 +1,19 @@
 """Answer a question about a media file, and measure how far the answer can be trusted.
 
-Three things are measured: which words of the question the tokenizer does not know, the model's
-confidence, and whether picture and sound resemble the training clips (`evaluation.familiarity`).
+Measured are: which words of the question the tokenizer does not know, whether picture, sound and
+question resemble those of the training (`evaluation.familiarity`, `evaluation.wording`), and the
+confidence, calibrated (`evaluation.calibration`).
 """
 
 import gc
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import exp
 from time import perf_counter
 
 from ..evaluation.checkpoint import find_checkpoint, load_checkpoint
+from ..evaluation.repertoire import Repertoire
 
 UNSURE = 0.5  # below this confidence the answer comes with a note
 LONGEST_ANSWER = 96  # tokens
@@ -22,9 +24,10 @@ ROOM_FOR_TEXT = 64  # tokens of the language model's context, for the question a
 class Answer:
     """An answer, with what says how far to trust it.
 
-    confidence: geometric mean of the probabilities of the answer's tokens, 0 to 1.
-    familiar: for "video" and "audio", whether the stream resembles the training clips; None: no
-        such stream, or not measured.
+    confidence: the probability that the answer is right, as calibrated on held-out clips; if the
+        checkpoint holds no calibration, the geometric mean of the probabilities of its tokens.
+    familiar: for "video", "audio" and "question", whether it resembles those of the training; None:
+        no such stream, or not measured.
     seconds: by stage.
     """
 
@@ -54,6 +57,20 @@ def _no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
+def known_questions(checkpoint=None) -> Repertoire:
+    """What a checkpoint learned to answer.
+
+    Raises:
+        FileNotFoundError: the checkpoint has no such list.
+    """
+    folder = find_checkpoint(checkpoint)
+    if (found := Repertoire.load(folder)) is None:
+        raise FileNotFoundError(f"{folder} holds no questions.json: it does not say what it can be "
+                                "asked. Fix: `pretraining.familiar.fit_familiarity` writes the "
+                                "list of a model of the mini world")
+    return found
+
+
 class Asker:
     """A checkpoint, loaded once, that answers questions about files.
 
@@ -70,6 +87,7 @@ class Asker:
             with _timed(self.seconds, "load"):
                 self.model, self.processor = load_checkpoint(folder)
                 self.familiarity = Familiarity.load(folder)
+                self.repertoire = Repertoire.load(folder)
 
     def ask(self, path, question: str, start: float | None = None, end: float | None = None
             ) -> Answer:
@@ -80,8 +98,9 @@ class Asker:
             ValueError: the question is empty.
         """
         from ..data.features import encode_media
+        from ..evaluation.wording import read_question, spell
 
-        if not question.strip():
+        if not re.search(r"\w", question):
             raise ValueError("the question is empty. Fix: ask, for instance, "
                              '"what was shown when the bell was heard?"')
         seconds = dict(self.seconds)
@@ -90,19 +109,28 @@ class Asker:
             clip = self._read(path, start, end)
         with _timed(seconds, "prepare"):
             media = self.processor.media(clip)
+            spelled, guessed = spell(question, self.processor.tokenizer,
+                                     self.repertoire.spellings if self.repertoire else {})
+            self._check_length(media, spelled)
         conditioned = self.model.config.question_conditioning  # features depend on the question
         with _timed(seconds, "encode"):
             encoded = media if conditioned else encode_media(self.model, self.processor, [media])[0]
         with _timed(seconds, "answer"):
-            text, confidence, complete = self._answer(encoded, question)
-        measured = self.familiarity and not conditioned
-        distances = (self.familiarity.distances(encoded) if measured else
-                     {"video": None, "audio": None})
-        familiar = {stream: None if d is None else d <= 1 for stream, d in distances.items()}
-        notes = self._notes(clip, question, confidence, distances)
-        if not complete:
+            wording = None  # without a score to compare with, the question stays as it is
+            if self.familiarity and self.familiarity.has_questions:
+                wording = read_question(self.model, self.processor, encoded, spelled)
+            asked = wording.text if wording else spelled
+            written = self._write(encoded, asked)
+        distances = self._distances(None if conditioned else encoded, wording)
+        confidence = self._confidence(written, wording)
+        familiar = {name: None if d is None else d <= 1 for name, d in distances.items()}
+        notes = [*clip.notes, *self._notes_on_clip(clip, distances),
+                 *self._notes_on_question(asked, guessed, wording, distances["question"])]
+        if confidence < UNSURE and familiar["question"] is not False:
+            notes.append(f"the model is unsure of this answer (confidence {confidence:.0%})")
+        if not written.complete:
             notes.append("the answer was cut off: the model may write no more tokens")
-        return Answer(text, round(confidence, 4), familiar, notes, seconds)
+        return Answer(written.text, round(confidence, 4), familiar, notes, seconds)
 
     @property
     def longest(self) -> float:
@@ -126,34 +154,73 @@ class Asker:
         return next(iter_clips(path, seconds=self.longest, start=start, end=end,
                                frame_rate=settings.frame_rate, image_size=settings.image_size))
 
-    def _answer(self, encoded: dict, question: str) -> tuple[str, float, bool]:
-        """The answer, its confidence, and whether it is complete."""
-        inputs = {k: v.to(self.model.device)
-                  for k, v in self.processor([encoded], [question]).items()}
+    def _room(self, media: dict, question: str) -> int:
+        """How many tokens the language model's context leaves for the answer."""
+        prompt = self.processor.prompt(question, self.processor.num_placeholders(media))
         context = self.model.config.language_config.max_position_embeddings
-        room = context - inputs["input_ids"].shape[1]
-        written = self.model.generate(**inputs, max_new_tokens=max(1, min(LONGEST_ANSWER, room)),
-                                      return_dict_in_generate=True, output_logits=True)
-        chosen = [logits[0].float().log_softmax(-1)[token] for logits, token in
-                  zip(written.logits, written.sequences[0], strict=True)]
-        complete = bool(written.sequences[0, -1] == self.processor.tokenizer.eos_token_id)
-        confidence = exp(float(sum(chosen)) / len(chosen))
-        return self.processor.decode(written.sequences)[0], confidence, complete
+        return context - len(self.processor.tokenizer(prompt).input_ids)
 
-    def unknown_words(self, question: str) -> list[str]:
-        """The words of a question that the tokenizer does not know, each once, as typed."""
-        tokenizer = self.processor.tokenizer
-        if tokenizer.unk_token_id is None:
-            return []
-        read = tokenizer(question, add_special_tokens=False, return_offsets_mapping=True)
-        spans = zip(read.input_ids, read.offset_mapping, strict=True)
-        return list(dict.fromkeys(question[a:b] for token, (a, b) in spans
-                                  if token == tokenizer.unk_token_id))
+    def _check_length(self, media: dict, question: str) -> None:
+        if (room := self._room(media, question)) < 1:
+            raise ValueError(f"the question is {1 - room} tokens too long for the language model's "
+                             "context. Fix: ask a shorter question, or choose a shorter part of "
+                             "the clip with --start and --end")
 
-    def _notes(self, clip, question: str, confidence: float, distances: dict) -> list[str]:
-        notes = list(clip.notes)
-        if unknown := self.unknown_words(question):
+    def _write(self, encoded: dict, question: str):
+        from ..evaluation.answering import write
+
+        room = max(1, min(LONGEST_ANSWER, self._room(encoded, question)))
+        return write(self.model, self.processor, [encoded], [question], max_new_tokens=room)[0]
+
+    def _confidence(self, written, wording) -> float:
+        """Calibrated, if the checkpoint holds a calibration."""
+        if wording:
+            return self.familiarity.confidence(written.probability, wording.surprise)
+        return written.probability ** (1 / written.tokens)
+
+    def _distances(self, encoded: dict | None, wording) -> dict[str, float | None]:
+        """How far picture, sound and question are from those of the training; see `Familiarity`."""
+        measured = dict.fromkeys(("video", "audio", "question"))
+        if wording:
+            measured["question"] = self.familiarity.question(wording.surprise)
+        if self.familiarity and encoded is not None:
+            measured |= self.familiarity.distances(encoded)
+        return measured
+
+    def _notes_on_question(self, asked: str, guessed: dict, wording, distance: float | None
+                           ) -> list[str]:
+        from ..evaluation.wording import unknown_words
+
+        notes = [f'the model does not know "{typed}" and reads "{read}"; if that is wrong, choose '
+                 "another word" for typed, read in guessed.items()]
+        unknown = unknown_words(asked, self.processor.tokenizer)
+        if unknown:
             notes.append(f"the model does not know these words: {', '.join(unknown)}")
+        elif distance is not None and distance > 1:
+            notes.append(f"{self._reason(asked)}: after \"{wording.before}\" the model expected "
+                         f"{' or '.join(map(repr, wording.expected))}, not {wording.word!r} "
+                         f"(surprise {distance:.1f}; up to 1 is usual)")
+        else:
+            return notes
+        first = asked.split()[0]
+        if self.repertoire and not self.repertoire.begins(first):
+            notes.append(f'no training question begins with "{first}"')
+        near = self.repertoire.nearest(asked) if self.repertoire else []
+        notes.append("do not trust the answer" + (": the model learned questions such as "
+                     + " or ".join(f'"{text}"' for text in near)
+                     + "; `favor-mini ask --list-questions` shows all" if near else ""))
+        return notes
+
+    def _reason(self, asked: str) -> str:
+        """Why the language model may be surprised by a question."""
+        if self.repertoire is None:
+            return "either no training question has this form, or the clip does not hold what is " \
+                   "asked about"
+        return "the clip does not seem to hold what is asked about" \
+            if self.repertoire.has_form(asked) else "no training question has this form"
+
+    def _notes_on_clip(self, clip, distances: dict) -> list[str]:
+        notes = []
         for stream, name in (("video", "picture"), ("audio", "sound")):
             if not len(clip.frames if stream == "video" else clip.waveform):
                 where = "file" if stream in clip.missing else "part"
@@ -172,6 +239,4 @@ class Asker:
         if clip.duration > self.longest - 0.01:
             notes.append(f"the model takes {self.longest:g} s at most: what comes after second "
                          f"{clip.start + clip.duration:.0f} was not used")
-        if confidence < UNSURE:
-            notes.append(f"the model is unsure of this answer (confidence {confidence:.0%})")
         return notes

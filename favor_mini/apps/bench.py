@@ -203,6 +203,15 @@ def read_rows(options: dict) -> Iterator[Measurement]:
     speeds = [seconds / s for s in found["seconds"]]
     yield summary(f"reading 2 Hz frames and sound, {seconds} s {width}x{height}", "s/s", speeds,
                   found["memory"], "seconds of video per second")
+    # Memory must not grow with the film, nor the time of a second of film.
+    for seconds in (4, 24) if options["quick"] else (60, 3600):
+        with tempfile.TemporaryDirectory() as folder:
+            path = str(Path(folder) / "film.mp4")
+            _film(path, seconds, 160, 90, 12)
+            found = in_process("time_windows", path=path, **options | {"repeats": 1})
+        speeds = [seconds / s for s in found["seconds"]]
+        yield summary(f"reading by windows of 10 s, {seconds} s 160x90", "s/s", speeds,
+                      found["memory"], "seconds of video per second")
 
 
 def _film(path: str, seconds: int, width: int, height: int, fps: int) -> None:
@@ -224,6 +233,16 @@ def time_read(path: str, repeats: int, **_) -> dict:
     from ..media.read import read_clip
 
     return {"seconds": repeat(lambda: read_clip(path), repeats)}
+
+
+def time_windows(path: str, repeats: int, **_) -> dict:
+    from ..media.read import iter_clips
+
+    def read():
+        for _ in iter_clips(path, seconds=10):
+            pass
+
+    return {"seconds": repeat(read, repeats)}
 
 
 # Asking.

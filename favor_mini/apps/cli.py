@@ -84,12 +84,13 @@ def command(name: str, summary: str, examples: str = "", within: App = app) -> C
   favor-mini ask clip.mp4 "what was shown when the bell was heard?"
   favor-mini ask holiday.mp4 "what was said?" --start 60 --end 70
   favor-mini ask clip.mp4 "what was written?" --json | jq .confidence
+  favor-mini ask --list-questions
 
 The answer goes to stdout. Notes that make it doubtful go to stderr: words that the model does not
-know, pictures or sounds unlike its training clips, low confidence.""")
-def ask(clip: str, question: str, /, *, start: float | None = None, end: float | None = None,
-        as_json: Annotated[bool, Parameter(name="--json")] = False,
-        model: Annotated[Model, FLAT] = Model()) -> None:
+know, a question, pictures or sounds unlike those of its training, low confidence.""")
+def ask(clip: str | None = None, question: str | None = None, /, *, start: float | None = None,
+        end: float | None = None, as_json: Annotated[bool, Parameter(name="--json")] = False,
+        list_questions: bool = False, model: Annotated[Model, FLAT] = Model()) -> None:
     """
     Args:
         clip: any file that FFmpeg can read: mp4, mkv, webm, gif, wav, mp3, png ...
@@ -97,9 +98,17 @@ def ask(clip: str, question: str, /, *, start: float | None = None, end: float |
         start: use the clip from this second on.
         end: use the clip up to this second.
         as_json: print one JSON object: answer, confidence, familiar, notes, seconds per stage.
+        list_questions: print what the model can be asked.
     """
-    from .ask import Asker
+    from .ask import Asker, known_questions
 
+    if list_questions:
+        print(known_questions(model.checkpoint))
+        return
+    if clip is None or question is None:
+        raise CycloptsError(f"found {'no clip' if clip is None else f'the clip {clip}'} and no "
+                            'question, expected both, as in: favor-mini ask clip.mp4 "what was '
+                            'said?"')
     found = Asker(model.load_parts()).ask(clip, question, start, end)
     if as_json:
         print(json.dumps(vars(found), ensure_ascii=False))

@@ -1,6 +1,8 @@
 """Let a model answer questions about encoded clips."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from math import exp
 
 import numpy as np
 import torch
@@ -13,23 +15,49 @@ from ..processor import FavorProcessor
 from .scores import Row
 
 
+@dataclass(frozen=True)
+class Written:
+    """What the model wrote.
+
+    probability: of the whole text, the product over its `tokens`, 0 to 1.
+    complete: whether it ends with the end-of-sequence token.
+    """
+
+    text: str
+    probability: float
+    tokens: int
+    complete: bool
+
+
 @torch.no_grad()
-def answer(model: FavorForConditionalGeneration, processor: FavorProcessor, encoded: list[dict],
-           questions: list[str], *, batch: int = 32, max_new_tokens: int = 8,
-           progress: bool = False) -> list[str]:
+def write(model: FavorForConditionalGeneration, processor: FavorProcessor, encoded: list[dict],
+          questions: list[str], *, batch: int = 32, max_new_tokens: int = 8,
+          progress: bool = False) -> list[Written]:
     """Answer `questions[i]` about `encoded[i]` (see `encode_media`) by greedy decoding."""
     steps = [processor.num_steps(e) for e in encoded]
     order = sorted(range(len(questions)), key=steps.__getitem__)  # similar lengths: less padding
-    answers = [""] * len(questions)
+    found, end = {}, processor.tokenizer.eos_token_id
     model.eval()
     for start in tqdm(range(0, len(order), batch), desc="answering", disable=not progress):
         chosen = order[start : start + batch]
         inputs = processor([encoded[i] for i in chosen], [questions[i] for i in chosen])
         inputs = {k: v.to(model.device) for k, v in inputs.items()}
-        ids = model.generate(**inputs, max_new_tokens=max_new_tokens)
-        for i, text in zip(chosen, processor.decode(ids), strict=True):
-            answers[i] = text
-    return answers
+        output = model.generate(**inputs, max_new_tokens=max_new_tokens,
+                                return_dict_in_generate=True, output_logits=True)
+        log_probs = torch.stack(output.logits, dim=1).float().log_softmax(-1)  # [B, new, vocab.]
+        of_token = log_probs.gather(-1, output.sequences[..., None])[..., 0]  # [B, new]
+        texts = processor.decode(output.sequences)
+        for i, text, ids, scores in zip(chosen, texts, output.sequences, of_token, strict=True):
+            ends = (ids == end).nonzero()
+            length = int(ends[0]) + 1 if len(ends) else len(ids)  # padding comes after the end
+            found[i] = Written(text, exp(float(scores[:length].sum())), length, bool(len(ends)))
+    return [found[i] for i in range(len(questions))]
+
+
+def answer(model: FavorForConditionalGeneration, processor: FavorProcessor, encoded: list[dict],
+           questions: list[str], **options) -> list[str]:
+    """The text alone of what `write` returns; `options`: of `write`."""
+    return [written.text for written in write(model, processor, encoded, questions, **options)]
 
 
 @torch.no_grad()

@@ -32,7 +32,7 @@ def checkpoint_digest(folder) -> str:
     from ..registry import SLOTS, find
 
     files = [file for file in sorted(Path(folder).rglob("*"))
-             if file.suffix in STORED and file.stem not in ("log", "familiarity")
+             if file.suffix in STORED and file.stem not in ("log", "familiarity", "questions")
              and "run" not in file.relative_to(folder).parts]
     config = FavorConfig.from_pretrained(folder)
     parts = [part_digest(find(slot, getattr(config, slot))) for slot in SLOTS]

@@ -1,9 +1,10 @@
-"""An out-of-distribution score: are a clip's picture and sound like those of the training clips?
+"""An out-of-distribution score: are picture, sound and question like those of the training clips?
 
 Each half second of a clip becomes one vector per stream, the mean of its encoder tokens. Training
 clips give the mean and covariance of these vectors. A clip's distance is the mean Mahalanobis
 distance of its vectors (Lee et al. 2018, arXiv 1807.03888), divided by the 99 % quantile over
-held-out clips. Above 1, the clip is unlike the training clips.
+held-out clips. Above 1, the clip is unlike the training clips. A question's distance is its
+surprise (`wording.measure`), divided by the 99 % quantile of held-out questions.
 `pretraining.familiar.fit_familiarity` writes the statistics of a checkpoint.
 """
 
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from ..config import AUDIO_RATE
 from ..storage import atomic_write
+from . import calibration
 
 FILE = "familiarity.safetensors"
 STREAMS = {"video": "visual_features", "audio": "audio_features"}  # stream: key of `encode_media`
@@ -40,7 +42,8 @@ class Familiarity:
     """Statistics of the training clips.
 
     tensors: `longest` (), the longest training clip in seconds; for each stream `mean` (D,),
-        `whitener` (D, D) and `threshold` (), named "video.mean" and so on.
+        `whitener` (D, D) and `threshold` (), named "video.mean" and so on. If questions were
+        fitted, too: `question.threshold` () and `confidence.weights` (3,), see `calibration`.
     """
 
     tensors: dict[str, Tensor]
@@ -64,6 +67,35 @@ class Familiarity:
             raw = [d for e in held_out if (d := cls(tensors)._distance(e, stream)) is not None]
             tensors[f"{stream}.threshold"] = torch.tensor(float(np.quantile(raw, quantile)))
         return cls(tensors)
+
+    def fit_questions(self, surprise, probability, right, ordinary, quantile: float = QUANTILE
+                      ) -> None:
+        """Fit the threshold of the questions, and the confidence, to answers about held-out clips.
+
+        Args:
+            surprise, probability, right: (n,), of each question and its answer.
+            ordinary: (n,) bool, whether the question is one as in training. The others teach that
+                an answer to a foreign question is wrong.
+        """
+        known = np.asarray(surprise)[np.asarray(ordinary, bool)]
+        self.tensors["question.threshold"] = torch.tensor(float(np.quantile(known, quantile)))
+        distances = [self.question(value) for value in surprise]
+        self.tensors["confidence.weights"] = calibration.fit(probability, distances, right)
+
+    @property
+    def has_questions(self) -> bool:
+        """Whether questions were fitted; a checkpoint from before `fit_questions` has only clips.
+        """
+        return "question.threshold" in self.tensors
+
+    def question(self, surprise: float) -> float:
+        """The distance of a question, from `wording.measure`."""
+        return surprise / float(self.tensors["question.threshold"])
+
+    def confidence(self, probability: float, surprise: float) -> float:
+        """The calibrated confidence of an answer to a question."""
+        return float(calibration.calibrate(self.tensors["confidence.weights"], [probability],
+                                           [self.question(surprise)])[0])
 
     def _distance(self, encoded: dict, stream: str) -> float | None:
         steps = step_vectors(encoded, stream)

@@ -4,6 +4,7 @@ import textwrap
 
 import librosa
 import numpy as np
+from matplotlib.patches import Rectangle
 
 from ..world.transcript import heard_phrase, seen_phrase
 from .shapes import arrow, borders, boxes, time_rows
@@ -31,6 +32,29 @@ def sampled_frames(scene, clip, times, frame_rate: float) -> Picture:
     show_frames(
         strip, clip.frames, frame_rate, 0, 1, min(0.96, tall * clip.duration * frame_rate / 12))
     for axis in (script, ticks, strip):
+        axis.set_ylim(0, 1)
+    return figure
+
+
+@styled
+def readers(rows: dict[str, np.ndarray], frame_rate: float, off: float = 5.0) -> Picture:
+    """The frames (T, H, W, 3) that several readers return for one film. The first row is the
+    truth; a frame that differs from it by more than `off` grey levels on average has a red frame.
+    """
+    truth = next(iter(rows.values())).astype(float)
+    wrong = {name: [k for k, (one, right) in enumerate(zip(frames, truth, strict=False))
+                    if np.abs(one - right).mean() > off] for name, frames in rows.items()}
+    seconds = len(truth) / frame_rate
+    found = listed(wrong, lambda places: f"{len(places)} of {len(truth)} wrong"
+                   + "".join(f", {k / frame_rate:g} s" for k in places))
+    figure, axes = time_rows(
+        14, 1.0 * len(rows) + 0.5, f"The frames of one film from several readers. {found}.",
+        dict.fromkeys(rows, 1.0), seconds)
+    for axis, (name, frames) in zip(axes, rows.items(), strict=True):
+        show_frames(axis, frames, frame_rate, 0, 1)
+        for k in wrong[name]:
+            axis.add_patch(Rectangle((k / frame_rate, 0), 0.94 / frame_rate, 1, fill=False,
+                                     color=MARK, linewidth=2.5, zorder=3))
         axis.set_ylim(0, 1)
     return figure
 

@@ -33,7 +33,8 @@ STREAMS = {
     "training questions": (41,),
     "asr scene": (91, 0), "avsr scene": (91, 1), "still scene": (91, 2), "isqa scene": (91, 3),
     "avssd scene": (91, 4), "avm scene": (91, 5), "test set questions": (93,),
-    "evaluation task questions": (94,),
+    "evaluation task questions": (94,), "held-out questions": (95,),
+    "held-out task questions": (96,),
     "visual pretraining frames": (51,), "audio augmentation": (61,),
     "language pretraining": (62,), "language evaluation": (63,),
     "clips outside the mini world": (71,),  # seed: the number of the clip

@@ -112,6 +112,42 @@ print(
 )
 
 # %% [markdown]
+# A wrong frame need not be an error. A film is compressed in *groups of pictures* (GOPs). Each
+# begins with a key frame, which needs no other frame, and a reader that wants frame 100 jumps to
+# the key frame before it. In an **open GOP**, some frames that are shown *before* the key frame
+# come *after* it in the file, and need the group before. A reader that has jumped cannot decode
+# them. If it leaves them out and still counts, all that follows is at the wrong place. The encoder
+# x265 writes open GOPs unless told otherwise. **Predict:** the same pictures, written by x265 with
+# a key frame every two seconds. How many of the grid's frames will decord return wrongly?
+
+# %%
+import tempfile
+from pathlib import Path
+
+import av
+from favor_mini.figures.streams import readers
+
+whole = reader.get_batch(range(len(reader))).asnumpy()
+path = Path(tempfile.mkdtemp()) / "open_gop.mkv"
+with av.open(str(path), "w") as file:
+    x265 = {"x265-params": "keyint=48:log-level=none"}
+    stream = file.add_stream("libx265", rate=24, options=x265)
+    stream.height, stream.width = whole.shape[1:3]
+    stream.pix_fmt = "yuv420p"
+    for picture in whole:
+        file.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
+    file.mux(stream.encode())
+
+jumps = decord.VideoReader(str(path)).get_batch(chosen.tolist()).asnumpy()
+readers({"written": frames, "decord": jumps, "read_clip": read_clip(path).frames}, 2.0)
+
+# %% [markdown]
+# Red: not the frame of that time. There is no error, the number of frames is right, and each
+# looks like a frame of this film. Only their times are wrong, by up to seconds, so that sound and
+# picture no longer belong together. `read_clip` decodes from a point where nothing is missing, and
+# lets decord jump only where the file proves that every key frame is one (`media/frames.py`). To
+# find such a fault you need a film that shows its own time, as this one does.
+#
 # Are two frames per second enough? **Predict first:** the yellow star needs less than a second to
 # reach the drum. How many frames show it between start and end? Then change the rate. At which rate
 # can you no longer see that the ring *turned* orange?
