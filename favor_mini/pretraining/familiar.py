@@ -4,6 +4,7 @@ that it can be asked."""
 
 import re
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from ..evaluation.answering import write
 from ..evaluation.checkpoint import load_checkpoint
 from ..evaluation.familiarity import Familiarity
 from ..evaluation.metrics import matches
-from ..evaluation.wording import measure
+from ..evaluation.wording import Wording, measure
 from ..world.questions import draw_questions
 from ..world.rows import encode_scenes
 from ..world.scene import SHAPES, SPLITS, THINGS, WORDS, Scene, draw_scene, stream
@@ -77,12 +78,18 @@ def held_out_answers(model, processor, encoded: dict[int, dict]) -> Answers:
             rng = stream("held-out task questions", clip["seed"])
             asked += [(clip, 0, e.question, e.answers) for e in
                       task.ask(task.draw(clip["seed"]), rng)[:2]]
-    surprise = [measure(model, processor, clip, [text])[0].surprise for clip, _, text, _ in asked]
+    surprise = [wording.surprise for _, rows in groupby(asked, key=lambda row: id(row[0]))
+                for wording in _measure(model, processor, list(rows))]
     written = write(model, processor, [row[0] for row in asked], [row[2] for row in asked],
                     max_new_tokens=48, progress=True)
     right = [matches(w.text, answers) for w, (*_, answers) in zip(written, asked, strict=True)]
     return Answers(np.array([row[1] for row in asked]), np.array(surprise),
                    np.array([w.probability for w in written]), np.array(right, float))
+
+
+def _measure(model, processor, rows: list[tuple]) -> list[Wording]:
+    """The wordings of questions about one clip."""
+    return measure(model, processor, rows[0][0], [text for _, _, text, _ in rows])
 
 
 def _questions(seed: int, seeds: list[int], encoded: dict[int, dict]) -> list[tuple]:
