@@ -1,30 +1,87 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, by one process at a time."""
 
+import glob
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import psutil
+from filelock import FileLock, Timeout
+
+PATIENCE = 10  # seconds to wait for a lock: the workers of a killed process still hold it for a few
+
+
+@contextmanager
+def explain_write_errors(path: Path) -> Iterator[None]:
+    """Name `path`, the reason and the fix in an error of the disk, such as "No space left on
+    device".
+
+    Raises:
+        OSError: `path` cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise type(error)(f"{path} cannot be written: {reason}. Fix: free disk space, make the "
+                          "folder writable, or choose another one") from error
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary file near `path`; renamed to `path` at the end, deleted after an error.
+    """A temporary file near `path`; renamed to `path` at the end, deleted after an error. Makes the
+    folder.
 
     Example:
         with atomic_write(path) as temporary:
             temporary.write_text(text)
+
+    Raises:
+        OSError: `path` cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with explain_write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for old in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+            writer = old.name.split(".")[-2]
+            if writer.isdecimal() and not psutil.pid_exists(int(writer)):  # it was killed
+                old.unlink(missing_ok=True)
+        try:
+            yield temporary
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content, **options) -> None:
     """Write JSON, whole or not at all; makes the folder. `options`: of `json.dumps`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content, **options) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def exclusive(lock: Path, *, wait: bool = False) -> Iterator[None]:
+    """Let one process at a time work where `lock`, an empty file, is. Makes its folder. The
+    operating system releases the lock of a killed process.
+
+    Args:
+        wait: for another process to finish, however long that takes.
+
+    Raises:
+        BlockingIOError: another process works there.
+        OSError: the lock cannot be written.
+    """
+    with explain_write_errors(lock):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        held = FileLock(lock)
+        with suppress(Timeout):
+            held.acquire(timeout=-1 if wait else PATIENCE)
+    if not held.is_locked:
+        raise BlockingIOError(f"found another process at work: it holds {lock}. Expected one at a "
+                              "time. Fix: wait until it ends, or choose another file or folder")
+    try:
+        yield
+    finally:
+        held.release()

@@ -51,7 +51,6 @@ def by_question(settings: EvaluateSettings, checkpoint, progress: bool) -> None:
     if settings.json:
         written = [{**{k: v for k, v in vars(row).items() if k != "others"}, "correct": row.correct}
                    for row in rows]
-        Path(settings.json).parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(Path(settings.json)) as unfinished, \
                 open(unfinished, "w", encoding="utf-8") as file:
             file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in written)

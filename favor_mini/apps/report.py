@@ -41,7 +41,6 @@ class Result:
 def write_report(path, result: Result) -> Path:
     """Write the report to `path`, atomically."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as unfinished:
         unfinished.write_text(page(result), encoding="utf-8")
     return path

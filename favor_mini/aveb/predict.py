@@ -17,6 +17,7 @@ from ..evaluation.checkpoint import checkpoint_digest, find_checkpoint, load_che
 from ..evaluation.metrics import matches
 from ..keys import LIBRARIES, code_digest, file_digest, library_versions
 from ..media.clip import MediaError
+from ..storage import exclusive, explain_write_errors
 from .files import Item, ItemError, find_media, only, read_media
 
 NO_MEDIA = {"num_frames": 0, "audio_tokens": 0}
@@ -61,29 +62,38 @@ class Predictor:
 
         Raises:
             ValueError: `predictions` belongs to a run with another `key`.
+            OSError: `predictions` cannot be written, or another process writes to it.
         """
         predictions, key = Path(predictions), self.key(file, streams)
-        kept, encoded = _resume(predictions, key), {} if encoded is None else encoded
-        hashed = cache(file_digest)
-        media = {item.id: _digests(item, media_root, hashed) for item in items}
+        with (exclusive(predictions.with_name(f".{predictions.name}.lock")),
+              explain_write_errors(predictions)):
+            done = self._continue(key, items, Path(media_root), predictions, tuple(streams),
+                                  {} if encoded is None else encoded, progress)
+        return [{**done[item.id], "answers": item.answers, "media": item.media} for item in items]
+
+    def _continue(self, key: dict, items: list[Item], root: Path, predictions: Path, streams: tuple,
+                  encoded: dict, progress: bool) -> dict[str, dict]:
+        """By the items' ids, the rows of a file of predictions; it is written to the end."""
+        kept, hashed = _resume(predictions, key), cache(file_digest)
+        media = {item.id: _digests(item, root, hashed) for item in items}
         done = {item.id: kept[item.id] for item in items
                 if item.id in kept and kept[item.id]["digests"] == media[item.id]}
         with (open(predictions, "ab") as lines,
-              tqdm(total=len(items), desc=Path(file).name, disable=not progress) as bar):
+              tqdm(total=len(items), desc=key["file"], disable=not progress) as bar):
             if not predictions.stat().st_size:
                 _write(lines, key)
             for start in range(0, len(items), CHUNK):
                 chunk = items[start : start + CHUNK]
                 if any(item.id not in done for item in chunk):
                     # The whole chunk, so that batches do not depend on where a run stopped.
-                    rows = self._answer(chunk, Path(media_root), tuple(streams), encoded)
+                    rows = self._answer(chunk, root, streams, encoded)
                     for item, row in zip(chunk, rows, strict=True):
                         if item.id not in done:
                             done[item.id] = {**row, "digests": media[item.id]}
                             _write(lines, {"id": item.id, "question": item.question,
                                            "answers": item.answers, **done[item.id]})
                 bar.update(len(chunk))
-        return [{**done[item.id], "answers": item.answers, "media": item.media} for item in items]
+        return done
 
     def _answer(self, items: list[Item], root: Path, streams: tuple, encoded: dict) -> list[dict]:
         rows, media = [{} for _ in items], {}
@@ -162,7 +172,6 @@ def _write(lines, row: dict) -> None:
 
 def _resume(predictions: Path, key: dict) -> dict[str, dict]:
     """By their ids, the rows that an earlier run wrote; an incomplete last line is cut off."""
-    predictions.parent.mkdir(parents=True, exist_ok=True)
     content = predictions.read_bytes() if predictions.exists() else b""
     whole = content[: content.rfind(b"\n") + 1]
     try:

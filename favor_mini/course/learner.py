@@ -57,7 +57,8 @@ def note(name: str, *, solved: bool, code: str = "") -> None:
                 entry["code"] = code or entry["code"]
             write_json(path, {**known, name: entry}, indent=1, ensure_ascii=False)
     except (OSError, RuntimeError) as error:
-        _warn(f"{file()}: {getattr(error, 'strerror', None) or error}")
+        reason = error.__cause__ or error  # without the advice of `atomic_write`
+        _warn(f"{file()}: {getattr(reason, 'strerror', None) or reason}")
 
 
 @cache

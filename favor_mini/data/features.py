@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from ..keys import code_digest, digest, library_versions, source_digest, weights_digest
 from ..storage import atomic_write
@@ -77,12 +77,12 @@ def feature_key(model: FavorForConditionalGeneration, processor: FavorProcessor)
 
 def save_features(rows: list[dict], file: Path) -> None:
     """Write what `encode_media` returned."""
-    file.parent.mkdir(parents=True, exist_ok=True)
     tensors = {f"{k}.{i}": v.contiguous() for i, row in enumerate(rows) for k, v in row.items()
                if torch.is_tensor(v)}
     lengths = json.dumps([[row["num_frames"], row["audio_tokens"]] for row in rows])
     with atomic_write(file) as temporary:
-        save_file(tensors, temporary, metadata={"clips": lengths})
+        # `save_file` has a temporary file of its own, which a killed process leaves behind.
+        temporary.write_bytes(save(tensors, metadata={"clips": lengths}))
 
 
 def load_features(file: Path) -> list[dict]:

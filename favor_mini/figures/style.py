@@ -58,7 +58,6 @@ def styled(draw):
 
 def save(figure: Figure, file, **options) -> None:
     """Write the figure as a PNG file; its folder is made if there is none."""
-    Path(file).parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(Path(file)) as unfinished:
         unfinished.write_bytes(png(figure, **options))
 

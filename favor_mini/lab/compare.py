@@ -61,7 +61,6 @@ def compare(plan: Plan, out="build/compare", *, checkpoint=None, progress: bool 
         print(f"run {number} of {len(wanted)}: {arm_name(arm)}, seed {seed}: {right:.1%} correct"
               + note, file=sys.stderr, flush=True)
     comparison = Comparison(results)
-    out.mkdir(parents=True, exist_ok=True)
     with atomic_write(out / "results.json") as unfinished:
         comparison.save(unfinished)
     return comparison

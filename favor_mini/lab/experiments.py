@@ -102,7 +102,6 @@ def run_experiment(name: str, out="build/experiments", *,
     if experiment.plan is not None:
         return compare(experiment.plan, folder, progress=progress, cache=out)
     found = experiment.measure(progress=progress)
-    folder.mkdir(parents=True, exist_ok=True)
     with atomic_write(folder / "results.json") as unfinished:
         found.save(unfinished)
     return found

@@ -12,7 +12,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import TrainerCallback
@@ -25,7 +24,7 @@ from ..model import FavorForConditionalGeneration
 from ..pretraining.validation import question_rows, task_rows
 from ..processor import FavorProcessor
 from ..registry import SLOTS, find
-from ..storage import write_json
+from ..storage import exclusive, write_json
 from ..training.finetune import finetune, steps_per_stage
 from ..world.lessons import SceneRows
 from ..world.rows import encode_scenes, scene_code, scene_of, training_clips
@@ -47,10 +46,11 @@ def run(folder: Path, plan: Plan, arm: dict, seed: int, data: list[dict], file: 
         data: from `training_data`.
         keep: keep the trained model, too, in the folder `model` next to `file`.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(file.parent / "busy.lock"):
+    with exclusive(file.parent / "busy.lock", wait=True):
         if not is_done(file, keep):
             _run(folder, plan, arm, seed, data, file, progress, keep)
+        shutil.rmtree(file.parent / "run", ignore_errors=True)  # checkpoints of the finished run
+        (file.parent / "seconds.json").unlink(missing_ok=True)
         return json.loads(file.read_text())
 
 
@@ -89,8 +89,6 @@ def _run(folder: Path, plan: Plan, arm: dict, seed: int, data: list[dict], file:
         "arm": arm_name(arm), "changes": changes, "seed": seed, "split": SPLIT, "steps": steps,
         "batch": plan.batch, "lr": plan.lr, "clips": plan.clips, "seconds": round(clock.seconds),
         "losses": losses, **connector_cost(model), "machine": machine(), "rows": result_rows(rows)})
-    shutil.rmtree(file.parent / "run")  # checkpoints of the finished training
-    (file.parent / "seconds.json").unlink(missing_ok=True)
 
 
 def result_rows(rows: list) -> list[dict]:

@@ -78,7 +78,7 @@ def finetune(model: FavorForConditionalGeneration, processor: FavorProcessor, ro
         The log of all stages; each entry has its `stage`.
 
     Raises:
-        ValueError: there is no such stage, or `fit` refuses to resume.
+        ValueError, OSError: there is no such stage, or `fit` refuses.
     """
     if unknown := set(steps) - set(RATE):
         raise ValueError(f"found stages {sorted(unknown)}, expected {', '.join(RATE)}. Fix: use "

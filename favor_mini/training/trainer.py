@@ -3,6 +3,7 @@ similar lengths, a progress bar, and exact resume."""
 
 import json
 import shutil
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import torch
@@ -17,7 +18,7 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 
 from ..keys import digest, weights_digest
 from ..machine import has_fast_bf16
-from ..storage import write_json
+from ..storage import exclusive, write_json
 from .optimizer import MuonAdamW
 
 
@@ -78,12 +79,13 @@ class FavorTrainer(Trainer):
 class ProgressBar(TrainerCallback):
     """A tqdm bar over the steps with the last logged loss."""
 
-    def __init__(self, name: str):
-        self.name = name
+    def __init__(self, name: str, shown: bool = True):
+        self.name, self.shown = name, shown
+        self.bar = tqdm(disable=True)  # until the training begins
 
     def on_train_begin(self, args, state, *_, **__):
         self.bar = tqdm(desc=self.name, total=state.max_steps, initial=state.global_step,
-                        unit="step", disable=not state.is_world_process_zero)
+                        unit="step", disable=not (self.shown and state.is_world_process_zero))
 
     def on_step_end(self, *_, **__):
         self.bar.update()
@@ -92,19 +94,40 @@ class ProgressBar(TrainerCallback):
         if "loss" in logs:
             self.bar.set_postfix(loss=f"{float(logs['loss']):.3f}")
 
-    def on_train_end(self, *_, **__):
+    def close(self):
         self.bar.close()
+
+
+def _step(checkpoint) -> int:
+    return int(Path(checkpoint).name.removeprefix("checkpoint-"))
 
 
 def last_checkpoint(out) -> str | None:
     """The newest complete checkpoint under `out`; Trainer writes trainer_state.json last."""
-    for folder in sorted(Path(out).glob("checkpoint-*"), key=lambda f: -int(f.name[11:])):
+    for folder in sorted(Path(out).glob("checkpoint-*"), key=_step, reverse=True):
         try:
             json.loads((folder / TRAINER_STATE_NAME).read_text())
             return str(folder)
         except (OSError, ValueError):
             continue
     return None
+
+
+def remove_checkpoints(out, *, but: str | None) -> list[Path]:
+    """Remove the checkpoints under `out`, complete or not, but for one; returns the removed."""
+    removed = [folder for folder in Path(out).glob("checkpoint-*") if str(folder) != but]
+    for folder in removed:
+        shutil.rmtree(folder)
+    return removed
+
+
+class KeepLast(TrainerCallback):
+    """Removes the earlier checkpoints. Trainer's `save_total_limit` goes by the clock: after the
+    clock was set back, it would remove the new ones."""
+
+    def on_save(self, args, state, *_, **__):
+        if state.is_world_process_zero:
+            remove_checkpoints(args.output_dir, but=last_checkpoint(args.output_dir))
 
 
 def fit(model: nn.Module, data: Dataset, collate, out, *, steps: int, batch: int = 32,
@@ -119,42 +142,62 @@ def fit(model: nn.Module, data: Dataset, collate, out, *, steps: int, batch: int
         data: at least steps * batch items: one epoch, in an order that `seed` decides.
         warmup: share of the steps in which the learning rate rises; it falls in the last quarter.
         bf16: autocast to bfloat16; None: where that is fast.
+        log_steps: steps in one entry of the log, at most; a divisor of `save_steps` is chosen.
 
     Raises:
         ValueError: `out` holds another run (`check_same_run`), or one of more steps.
+        BlockingIOError: another process trains in `out`.
+        OSError: `out` cannot be written.
     """
     out = Path(out)
+    # Every checkpoint ends an entry: what is logged does not depend on where a run was stopped.
+    log_steps = next(n for n in range(min(log_steps, save_steps), 0, -1) if save_steps % n == 0)
     arguments = TrainingArguments(
         output_dir=str(out), max_steps=steps, per_device_train_batch_size=batch,
         lr_scheduler_type="warmup_stable_decay",
         lr_scheduler_kwargs={"num_decay_steps": -(-steps // 4)}, warmup_steps=warmup,
         max_grad_norm=1.0, seed=seed, data_seed=seed, dataloader_num_workers=workers,
-        dataloader_persistent_workers=workers > 0, save_steps=save_steps, save_total_limit=1,
+        dataloader_persistent_workers=workers > 0, save_steps=save_steps,
         logging_steps=log_steps, report_to=[], remove_unused_columns=False, disable_tqdm=True,
         bf16=has_fast_bf16() if bf16 is None else bf16, use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=torch.cuda.is_available())
-    if not resume:
-        for old in out.glob("checkpoint-*"):  # Trainer would keep the one with the most steps
-            shutil.rmtree(old)
-    check_same_run(out, {"model": model_digest(model), "weights": weights_digest(model),
-                         "batch": batch, "lr": lr, "seed": seed,
-                         "data": getattr(data, "identity", "")}, resume)
-    trainer = FavorTrainer(
-        model=TrainedPart(model), args=arguments, train_dataset=data, data_collator=collate,
-        optimizers=(MuonAdamW(model, lr), None),
-        callbacks=[*([ProgressBar(out.name)] if progress else []), *callbacks])
-    trainer.remove_callback(PrinterCallback)  # it prints each entry of the log
-    start = last_checkpoint(out) if resume else None
+    run = {"model": model_digest(model), "weights": weights_digest(model), "batch": batch, "lr": lr,
+           "seed": seed, "data": getattr(data, "identity", "")}
+    # Of several GPUs' processes, one writes.
+    lock = exclusive(out / "busy.lock") if arguments.should_save else nullcontext()
+    with lock, closing(ProgressBar(out.name, progress)) as bar:
+        start = None
+        if resume:
+            check_same_run(out, run, steps)
+            start = last_checkpoint(out)
+        if arguments.should_save:
+            remove_checkpoints(out, but=start)
+            write_json(out / "run.json", run)
+        trainer = FavorTrainer(
+            model=TrainedPart(model), args=arguments, train_dataset=data, data_collator=collate,
+            optimizers=(MuonAdamW(model, lr), None),
+            callbacks=[KeepLast(), bar, *callbacks])
+        trainer.remove_callback(PrinterCallback)  # it prints each entry of the log
+        state = _train(trainer, out, start)
+    # Without the summary: its times and averages are of the last start alone.
+    return [*(entry for entry in state.log_history if "loss" in entry), {"step": state.global_step}]
+
+
+def _train(trainer: Trainer, out: Path, start: str | None) -> TrainerState:
+    """Train from the checkpoint `start` to the last step; returns the final state."""
     if start:
         state = TrainerState.load_from_json(str(Path(start) / TRAINER_STATE_NAME))
-        if state.global_step > steps:
-            raise ValueError(f"found a run of {state.global_step} steps in {out}, expected at most "
-                             f"{steps}. Fix: choose another folder, or remove that one")
-        if state.global_step == steps:  # Trainer would do one step more
+        if state.global_step == trainer.args.max_steps:  # Trainer would do one step more
             trainer.model.load_state_dict(load_file(Path(start) / SAFE_WEIGHTS_NAME))
-            return [*state.log_history, {"step": steps}]  # the last logged step may be earlier
-    trainer.train(resume_from_checkpoint=start)
-    return trainer.state.log_history
+            return state
+    try:
+        trainer.train(resume_from_checkpoint=start)
+    except Exception as error:
+        if not remove_checkpoints(out, but=last_checkpoint(out)):
+            raise
+        raise OSError(f"a checkpoint in {out} cannot be written: {error}. Fix: free disk space; "
+                      "the same command then continues from the checkpoint before") from error
+    return trainer.state
 
 
 def model_digest(model: nn.Module) -> str:
@@ -166,17 +209,20 @@ def model_digest(model: nn.Module) -> str:
     return digest(json.dumps([type(model).__name__, fields], sort_keys=True).encode())
 
 
-def check_same_run(out: Path, run: dict, resume: bool) -> None:
-    """Write what decides a run to `out/run.json`.
+def check_same_run(out: Path, run: dict, steps: int) -> None:
+    """Refuse to resume another run.
 
     Raises:
-        ValueError: to resume, it must be what stands there already, and is not.
+        ValueError: `out/run.json`, which holds what decides a run, differs from `run`, or that run
+            has more than `steps` steps.
     """
-    file = out / "run.json"
-    if resume and file.exists() and (found := json.loads(file.read_text())) != run:
+    file, last = out / "run.json", last_checkpoint(out)
+    if file.exists() and (found := json.loads(file.read_text())) != run:
         other = [name for name in run if found.get(name) != run[name]]
         raise ValueError(f"found in {out} a run with other {', '.join(other)}: "
                          f"{[found.get(name) for name in other]}, expected "
                          f"{[run[name] for name in other]}. Fix: start with the same weights and "
                          "settings, choose another folder, or remove that one")
-    write_json(file, run)
+    if last and (done := _step(last)) > steps:
+        raise ValueError(f"found a run of {done} steps in {out}, expected at most {steps}. Fix: "
+                         "choose another folder, or remove that one")
