@@ -17,6 +17,7 @@ from test_training import fresh, train
 from transformers import TrainerCallback
 
 from favor_mini import storage
+from favor_mini.lab.run import run
 from favor_mini.storage import atomic_write, exclusive, write_json
 from favor_mini.training.trainer import last_checkpoint
 
@@ -103,6 +104,15 @@ def test_one_process_at_a_time(tmp_path, monkeypatch):
         pass
 
 
+def test_librosa_gets_a_folder_where_the_home_folder_cannot_be_written():
+    code = "import os, favor_mini.figures; print(os.environ['NUMBA_CACHE_DIR'])"
+    environment = {**os.environ, "HOME": "/proc/none", "USERPROFILE": "/proc/none"}
+    environment.pop("NUMBA_CACHE_DIR", None)
+    folder = subprocess.check_output([sys.executable, "-c", code], text=True, env=environment,
+                                     cwd=FOLDER.parents[1])
+    assert "favor-mini-numba" in folder and not Path(folder.strip()).exists()  # no longer
+
+
 # Training.
 
 def test_a_folder_in_which_another_process_trains_is_refused(tmp_path, monkeypatch):
@@ -161,6 +171,16 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path, mon
     (kept,) = (tmp_path / "align").glob("checkpoint-*")
     assert kept.name == "checkpoint-2" and last_checkpoint(kept.parent) == str(kept)
     assert train(fresh(), tmp_path, **options) == train(fresh(), tmp_path / "whole", **options)
+
+
+# Comparisons.
+
+def test_checkpoints_of_a_finished_run_are_removed_if_a_kill_left_them(tmp_path):
+    write_json(tmp_path / "result.json", {"rows": []})
+    (tmp_path / "run" / "name" / "checkpoint-2").mkdir(parents=True)
+    (tmp_path / "seconds.json").write_text("1.5")
+    assert run(tmp_path, None, {}, 0, [], tmp_path / "result.json", False) == {"rows": []}
+    assert {path.name for path in tmp_path.iterdir()} <= {"result.json", "busy.lock"}
 
 
 # Predictions.

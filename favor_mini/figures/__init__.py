@@ -1,0 +1,12 @@
+"""Figures of the notebooks, the demo and the lab."""
+
+import atexit
+import os
+import shutil
+import tempfile
+
+# librosa's numba keeps compiled code next to itself or in the home folder. Without a folder that can
+# be written, importing librosa fails.
+if not os.access(os.path.expanduser("~"), os.W_OK) and "NUMBA_CACHE_DIR" not in os.environ:
+    os.environ["NUMBA_CACHE_DIR"] = tempfile.mkdtemp(prefix="favor-mini-numba-")
+    atexit.register(shutil.rmtree, os.environ["NUMBA_CACHE_DIR"], ignore_errors=True)

@@ -107,9 +107,10 @@ def results(out: Path, printed: str) -> dict[str, object]:
     """Everything that a finished command has left in `out` and printed, but for times. Two runs of
     a command with the same results are equal."""
     other = re.compile("seconds|memory|took|[Rr]esum")  # about times, or about what was found done
+    seconds = re.compile(r'"seconds": \d+|(?<=  )[\d.]+$', re.MULTILINE)  # of results, of tables
 
     def lines(text: str) -> list[str]:
-        text = re.sub(r'"seconds": \d+', "", text.replace(str(out), "OUT"))
+        text = seconds.sub("", text.replace(str(out), "OUT"))
         return [line for line in text.splitlines() if line and not other.search(line)]
 
     found: dict[str, object] = {"printed": lines(printed)}
