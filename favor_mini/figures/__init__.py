@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 
-# librosa's numba keeps compiled code next to itself or in the home folder. Without a folder that can
+# numba, which librosa needs, keeps compiled code next to it or in the home folder. Where neither can
 # be written, importing librosa fails.
 if not os.access(os.path.expanduser("~"), os.W_OK) and "NUMBA_CACHE_DIR" not in os.environ:
     os.environ["NUMBA_CACHE_DIR"] = tempfile.mkdtemp(prefix="favor-mini-numba-")
