@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import sys
+import threading
 from functools import partial
 from pathlib import Path
 
@@ -13,8 +14,8 @@ import av  # noqa: F401
 import decord  # noqa: F401
 import librosa.feature.spectral  # noqa: F401
 import torch
+import tqdm.auto
 from safetensors.torch import save
-from tqdm import tqdm
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 from conftest import scramble, tiny_config, tiny_processor  # noqa: E402
@@ -35,7 +36,9 @@ QUESTIONS = ("what was seen first?", "what was said last?", "what was heard firs
 def prepare(kit: Path) -> None:
     """What all commands read: a checkpoint, and a test-set file with its media."""
     torch.set_num_threads(1)
-    tqdm.monitor_interval = 0  # no threads before a fork
+    tqdm.tqdm.monitor_interval = 0  # no threads before a fork
+    for bar in (tqdm.tqdm, tqdm.auto.tqdm):
+        bar.set_lock(threading.RLock())  # tqdm's own is one for all processes, killed ones too
     config = tiny_config(frame_rate=2.0)
     config.vision_config.image_size = 32  # the smallest picture that a scene is drawn in
     scramble(FavorForConditionalGeneration(config), std=0.1).save_pretrained(kit / "checkpoint")
