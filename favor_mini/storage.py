@@ -25,8 +25,8 @@ def explain_write_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or error
-        raise type(error)(f"{path} cannot be written: {reason}. Fix: free disk space, make the "
-                          "folder writable, or choose another one") from error
+        raise OSError(f"{path} cannot be written: {reason}. Fix: free disk space, make the folder "
+                      "writable, or choose another one") from error
 
 
 @contextmanager
