@@ -48,7 +48,8 @@ def readers(rows: dict[str, np.ndarray], frame_rate: float, off: float = 5.0) ->
     found = listed(wrong, lambda places: f"{len(places)} of {len(truth)} wrong"
                    + "".join(f", {k / frame_rate:g} s" for k in places))
     figure, axes = time_rows(
-        14, 1.0 * len(rows) + 0.5, f"The frames of one film from several readers. {found}.",
+        14, len(rows) * (0.15 + 11 / frame_rate / seconds) + 0.6,
+        f"The frames of one film from several readers. {found}.",
         dict.fromkeys(rows, 1.0), seconds)
     for axis, (name, frames) in zip(axes, rows.items(), strict=True):
         show_frames(axis, frames, frame_rate, 0, 1)
