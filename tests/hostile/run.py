@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+import av
 import numpy as np
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
@@ -23,6 +24,8 @@ from PIL import Image  # noqa: E402
 from favor_mini import MediaError, read_clip  # noqa: E402
 
 SECONDS, BYTES = 30, 1 << 30  # limits
+NEAR = 2048  # bytes that a container may put between the place of a packet and its end
+BEFORE = 0.1  # seconds before a damaged packet that it may change: encoders' delays, overlaps
 FILMS = {"mp4": ("libx264", "aac"), "mov": ("mpeg4", "aac"), "mkv": ("mpeg2video", "libopus"),
          "webm": ("libvpx", "libopus"), "ts": ("libx264", "aac"), "avi": ("mpeg4", "libmp3lame"),
          "flv": ("libx264", "aac"), "hevc.mkv": ("libx265", "flac")}
@@ -77,12 +80,33 @@ def judge(path: Path, whole: Path) -> str:
         return "wrong: values"
     if not 0 < clip.duration < 3600 or len(clip.frames) > 2 * clip.duration + 1:
         return f"wrong: {clip.duration} s, {len(clip.frames)} frames"
-    if path.read_bytes() == whole.read_bytes()[:path.stat().st_size]:  # cut: what is left is right
-        moments = min(len(clip.frames), len(expected.frames)) - 2
-        for found, right in zip(clip.frames[:max(0, moments)], expected.frames, strict=False):
-            if found.shape == right.shape and np.abs(found.astype(int) - right).mean() > 20:
-                return "wrong: pictures before the cut"
+    until = intact_seconds(path.read_bytes(), whole)
+    for found, right in zip(clip.frames[:int(2 * until)], expected.frames, strict=False):
+        if found.shape != right.shape or np.abs(found.astype(int) - right).mean() > 20:
+            return f"wrong: pictures before the damage at {until:.2f} s"
+    samples = min(int(until * 16000), len(clip.waveform))
+    if np.abs(clip.waveform[:samples] - expected.waveform[:samples]).max(initial=0) > 0.05:
+        return f"wrong: sound before the damage at {until:.2f} s"
     return "clip"
+
+
+def intact_seconds(data: bytes, whole: Path) -> float:
+    """How many seconds of a damaged file come from packets before the damage; 0 if a header or an
+    index is damaged, from which anything may follow."""
+    right = whole.read_bytes()
+    size = min(len(data), len(right))
+    changed = np.flatnonzero(np.frombuffer(data[:size], np.uint8)
+                             != np.frombuffer(right[:size], np.uint8))
+    first = int(changed[0]) if len(changed) else size
+    with av.open(str(whole)) as file:
+        packets = [(p.pos, p.size, float(p.pts * p.time_base)) for p in file.demux()
+                   if p.pts is not None and p.pos is not None]
+    begin, end = min(p[0] for p in packets), max(pos + length for pos, length, _ in packets)
+    if first < begin or len(data) == len(right) and len(changed) and changed[-1] >= end:
+        return 0.0
+    start = min(time for *_, time in packets)
+    reached = [time for pos, length, time in packets if pos + length + NEAR > first]
+    return max(0.0, min(reached, default=0.0) - start - BEFORE)
 
 
 def read_apart(path: Path, whole: Path) -> str:
