@@ -21,6 +21,7 @@ from favor_mini.pretraining.familiar import (
     fit_familiarity,
     held_out_answers,
 )
+from favor_mini.storage import atomic_write
 from favor_mini.world.scene import stream
 
 TITLE = "## What it knows about its limits"  # of a section of the model card
@@ -38,7 +39,8 @@ def write_limits(checkpoint) -> None:
                      familiarity_report(checkpoint))
     card = Path(checkpoint) / "README.md"
     before = card.read_text(encoding="utf-8").split(TITLE)[0].rstrip()
-    card.write_text(f"{before}\n\n{section}", encoding="utf-8")
+    with atomic_write(card) as temporary:
+        temporary.write_text(f"{before}\n\n{section}", encoding="utf-8")
 
 
 def limits(found: Answers, fitted: Familiarity, foreign: dict) -> str:

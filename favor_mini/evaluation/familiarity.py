@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from ..config import AUDIO_RATE
@@ -117,7 +117,7 @@ class Familiarity:
     def save(self, folder) -> Path:
         path = Path(folder) / FILE
         with atomic_write(path) as unfinished:
-            save_file({name: t.contiguous() for name, t in self.tensors.items()}, unfinished)
+            unfinished.write_bytes(save({n: t.contiguous() for n, t in self.tensors.items()}))
         return path
 
     @classmethod

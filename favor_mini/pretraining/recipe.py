@@ -20,6 +20,7 @@ from .. import __version__
 from ..evaluation.scores import score_table, scores
 from ..model import FavorForConditionalGeneration
 from ..processor import FavorProcessor
+from ..storage import atomic_write, write_json
 from ..training.finetune import finetune
 from ..training.trainer import fit
 from ..world.lessons import SceneRows
@@ -188,7 +189,7 @@ def make_favor(parts, out, *, scenes: int = 12800, name_steps: int = 4600, align
     minutes = round((time.perf_counter() - start) / 60, 1)
     model.eval().save_pretrained(folder)
     processor.save_pretrained(folder)
-    (folder / "log.json").write_text(json.dumps(log, indent=1) + "\n")
+    write_json(folder / "log.json", log, indent=1)
     found = scores(question_rows(model, processor), FAMILY_GROUPS)
     print(score_table(found))
     _write_card(folder, "favor-mini", {
@@ -207,5 +208,5 @@ def _write_card(folder: Path, title: str, facts: dict, found: dict[str, float]) 
     lines += [f"- {name}: {value}" for name, value in facts.items()]
     lines += ["", 'Scores on held-out scenes (split "validation"):', "", "| what | score |",
               "|---|---|", *(f"| {name} | {value:.3f} |" for name, value in found.items())]
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "README.md").write_text("\n".join(lines) + "\n")
+    with atomic_write(folder / "README.md") as temporary:
+        temporary.write_text("\n".join(lines) + "\n")

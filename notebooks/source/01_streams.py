@@ -145,8 +145,8 @@ readers({"written": frames, "decord": jumps, "read_clip": read_clip(path).frames
 # Red: not the frame of that time. There is no error, the number of frames is right, and each
 # looks like a frame of this film. Only their times are wrong, by up to seconds, so that sound and
 # picture no longer belong together. `read_clip` decodes from a point where nothing is missing, and
-# lets decord jump only where the file proves that every key frame is one (`media/frames.py`). To
-# find such a fault you need a film that shows its own time, as this one does.
+# lets decord jump only where the file proves that no frame needs the group before
+# (`media/frames.py`).
 #
 # Are two frames per second enough? **Predict first:** the yellow star needs less than a second to
 # reach the drum. How many frames show it between start and end? Then change the rate. At which rate
