@@ -97,7 +97,7 @@ def test_table_and_json(tmp_path, capsys):
 @pytest.mark.slow
 def test_reading_and_asking_rows(capsys):
     read = bench(BenchSettings(quick=True, only="read"))
-    assert read[0].unit == "s/s" and read[0].median > 0
+    assert [row.unit for row in read] == ["s/s"] * 3 and min(row.median for row in read) > 0
     asked = {row.name: row for row in bench(BenchSettings(quick=True, only="ask"))}
     assert {"ask, cold, load", "ask, warm, total", "ask, warm, answer"} <= set(asked)
     assert "ask, warm, load" not in asked

@@ -315,7 +315,8 @@ def _run_row(measure: str, options: dict) -> dict:
         import torch
 
         torch.set_num_threads(options["threads"])
-    measures = (time_qformer, time_read, time_ask, write_random_checkpoint, time_import)
+    measures = (time_qformer, time_read, time_windows, time_ask, write_random_checkpoint,
+                time_import)
     found = {m.__name__: m for m in measures}[measure](**options)
     peak = peak_memory()
     return {**found, "memory": None if peak is None else peak / 2**20}
