@@ -98,7 +98,7 @@ class Asker:
             ValueError: the question is empty.
         """
         from ..data.features import encode_media
-        from ..evaluation.wording import read_question, spell
+        from ..evaluation.wording import measure, read_question, spell
 
         if not re.search(r"\w", question):
             raise ValueError("the question is empty. Fix: ask, for instance, "
@@ -118,7 +118,9 @@ class Asker:
         with _timed(seconds, "answer"):
             wording = None  # without a score to compare with, the question stays as it is
             if self.familiarity and self.familiarity.has_questions:
-                wording = read_question(self.model, self.processor, encoded, spelled)
+                listed = self.repertoire and self.repertoire.has_form(spelled)
+                wording = (measure(self.model, self.processor, encoded, [spelled])[0] if listed else
+                           read_question(self.model, self.processor, encoded, spelled))
             asked = wording.text if wording else spelled
             written = self._write(encoded, asked)
         distances = self._distances(None if conditioned else encoded, wording)
@@ -199,11 +201,11 @@ class Asker:
         elif distance is not None and distance > 1:
             notes.append(f"{self._reason(asked)}: after \"{wording.before}\" the model expected "
                          f"{' or '.join(map(repr, wording.expected))}, not {wording.word!r} "
-                         f"(surprise {distance:.1f}; up to 1 is usual)")
+                         f"(distance {distance:.1f}; up to 1 is usual)")
         else:
             return notes
-        first = asked.split()[0]
-        if self.repertoire and not self.repertoire.begins(first):
+        first = re.findall(r"\w+", asked)[0]
+        if self.repertoire and first not in unknown and not self.repertoire.begins(first):
             notes.append(f'no training question begins with "{first}"')
         near = self.repertoire.nearest(asked) if self.repertoire else []
         notes.append("do not trust the answer" + (": the model learned questions such as "

@@ -9,6 +9,7 @@ from pathlib import Path
 from ..storage import write_json
 
 FILE = "questions.json"
+VERSIONS = 100  # of one question in other words; a longer text is no single question
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class Repertoire:
         """Whether a training question differs from this one only in names and in `words`."""
         versions = {question.lower()}
         for usual, others in reversed(self.words.items()):  # undone in reverse order
-            versions |= {v.replace(other, usual) for v in versions for other in others}
+            if len(versions) < VERSIONS:
+                versions |= {v.replace(other, usual) for v in versions for other in others}
         return not {self.form(text) for text in self._all}.isdisjoint(map(self.form, versions))
 
     def nearest(self, question: str, count: int = 2) -> list[str]:

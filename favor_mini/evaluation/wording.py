@@ -17,6 +17,7 @@ import torch
 ALIKE = 0.8  # difflib's ratio: how alike a known word must be to be taken for an unknown one
 SHORTEST = 4  # letters; shorter words are alike too easily
 MARKS = ("?", ".", "")  # ends of a question
+CLEARLY = 0.1  # nats; equal surprises differ by rounding
 
 
 @dataclass(frozen=True)
@@ -101,10 +102,13 @@ def measure(model, processor, encoded: dict, questions: list[str]) -> list[Wordi
 
 
 def read_question(model, processor, encoded: dict, question: str) -> Wording:
-    """The question with the final mark that surprises the model least: "?", ".", or none."""
+    """The question with the final mark that surprises the model least: "?", ".", or none. The mark
+    that it has is kept unless another is clearly better."""
     body = question.rstrip(" ?.!")
-    return min(measure(model, processor, encoded, [body + mark for mark in MARKS]),
-               key=lambda wording: wording.surprise)
+    typed, *others = measure(model, processor, encoded, list(dict.fromkeys(
+        [question, *(body + mark for mark in MARKS)])))
+    best = min(others, key=lambda wording: wording.surprise, default=typed)
+    return best if best.surprise < typed.surprise - CLEARLY else typed
 
 
 def _places(processor, encoded: dict, question: str, length: int) -> torch.Tensor:

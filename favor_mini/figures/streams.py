@@ -42,8 +42,8 @@ def readers(rows: dict[str, np.ndarray], frame_rate: float, off: float = 5.0) ->
     truth; a frame that differs from it by more than `off` grey levels on average has a red frame.
     """
     truth = next(iter(rows.values())).astype(float)
-    wrong = {name: [k for k, (one, right) in enumerate(zip(frames, truth, strict=False))
-                    if np.abs(one - right).mean() > off] for name, frames in rows.items()}
+    wrong = {name: [k for k, right in enumerate(truth) if k >= len(frames)
+                    or np.abs(frames[k] - right).mean() > off] for name, frames in rows.items()}
     seconds = len(truth) / frame_rate
     found = listed(wrong, lambda places: f"{len(places)} of {len(truth)} wrong"
                    + "".join(f", {k / frame_rate:g} s" for k in places))

@@ -7,6 +7,7 @@ from contextlib import closing, nullcontext
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
@@ -104,20 +105,23 @@ def _step(checkpoint) -> int:
 
 def last_checkpoint(out) -> str | None:
     """The newest complete checkpoint under `out`; Trainer writes trainer_state.json last."""
-    for folder in sorted(Path(out).glob("checkpoint-*"), key=_step, reverse=True):
+    folders = [f for f in Path(out).glob("checkpoint-*") if f.name[11:].isdecimal()]
+    for folder in sorted(folders, key=lambda f: -int(f.name[11:])):
         try:
             json.loads((folder / TRAINER_STATE_NAME).read_text())
             return str(folder)
-        except (OSError, ValueError):
+        except (FileNotFoundError, ValueError):  # not one that cannot be read just now
             continue
     return None
 
 
 def remove_checkpoints(out, *, but: str | None) -> list[Path]:
-    """Remove the checkpoints under `out`, complete or not, but for one; returns the removed."""
-    removed = [folder for folder in Path(out).glob("checkpoint-*") if str(folder) != but]
+    """Remove the checkpoints under `out`, also incomplete ones, except one; returns the removed."""
+    removed = [folder for folder in Path(out).glob("checkpoint-*")
+               if folder.name[11:].isdecimal() and str(folder) != but]
     for folder in removed:
-        shutil.rmtree(folder)
+        (folder / TRAINER_STATE_NAME).unlink(missing_ok=True)  # half removed, it is incomplete
+        shutil.rmtree(folder, ignore_errors=True)
     return removed
 
 
@@ -192,8 +196,9 @@ def _train(trainer: Trainer, out: Path, start: str | None) -> TrainerState:
             return state
     try:
         trainer.train(resume_from_checkpoint=start)
-    except Exception as error:
-        if not remove_checkpoints(out, but=last_checkpoint(out)):
+    except (OSError, RuntimeError, SafetensorError) as error:
+        # Of several processes, only the one that writes may remove what it has half written.
+        if not trainer.args.should_save or not remove_checkpoints(out, but=last_checkpoint(out)):
             raise
         raise OSError(f"a checkpoint in {out} cannot be written: {error}. Fix: free disk space; "
                       "the same command then continues from the checkpoint before") from error
