@@ -3,6 +3,9 @@
 docs/glossary.md explains the letters of all shapes (B, T, V, A, P, D, K, W, N, L) and every field.
 """
 
+import inspect
+from difflib import get_close_matches
+
 from transformers import (
     AutoConfig,
     InstructBlipQFormerConfig,
@@ -118,6 +121,21 @@ class FavorConfig(PreTrainedConfig):
     def visual_width(self) -> int:
         """D_v: width of the visual Q-Former's tokens."""
         return self.visual_qformer_config.hidden_size
+
+    @classmethod
+    def check_names(cls, names) -> None:
+        """Refuse names that are no fields. The constructor accepts all, as transformers saves more.
+
+        Raises:
+            ValueError: a name is no field of a FAVOR model.
+        """
+        fields = list(inspect.signature(cls.__init__).parameters)[1:-1]
+        for name in names:
+            if name not in fields:
+                near = get_close_matches(name, fields, 1)
+                meant = f"did you mean {near[0]}? " if near else ""
+                raise ValueError(f"{name} is no field of FavorConfig; {meant}Its fields are "
+                                 f"{', '.join(fields)}")
 
     @classmethod
     def paper(cls, **changes) -> "FavorConfig":

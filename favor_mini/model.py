@@ -43,9 +43,11 @@ class FavorForConditionalGeneration(SdpaModel):
     config_class = FavorConfig
     config: FavorConfig
     main_input_name = "input_ids"
-    accepts_loss_kwargs = False  # the loss is a mean over the batch; Trainer averages over batches
+    accepts_loss_kwargs = False  # the loss is a mean over the batch
     FROZEN = ("audio_encoder", "visual_encoder", "language_model")  # but for LoRA
     CONNECTOR = ("audio_projection", "qformer", "projection")  # trained
+    # Loaded in float32, whatever the type of the frozen parts: regular expressions of names.
+    _keep_in_fp32_modules_strict = (*map("^{}".format, CONNECTOR), "lora_[AB]")
 
     def __init__(self, config: FavorConfig):
         super().__init__(config)
@@ -201,11 +203,8 @@ class FavorForConditionalGeneration(SdpaModel):
                 audio_mask=None, visual_features=None, audio_features=None, question_ids=None,
                 question_mask=None, return_maps=False
                 ) -> tuple[Tensor, Tensor | None, Tensor | None, AttentionMaps | None]:
-        """Everything before the language model; arguments and errors as in `forward`.
-
-        Returns:
-            the prompts' embeddings (B, L, width), queries, window_mask and maps.
-        """
+        """Everything before the language model; arguments and errors as in `forward`. Returns the
+        prompts' embeddings (B, L, width), queries, window_mask and maps."""
         for stream, features in ((pixel_values, visual_features), (input_features, audio_features)):
             if stream is not None and features is not None:
                 raise ValueError(

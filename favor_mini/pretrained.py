@@ -24,8 +24,9 @@ def load_pretrained(audio: str, vision: str, language: str, dtype: torch.dtype =
 
     Raises:
         OSError: a part is neither a local folder nor a name that can be reached.
-        ValueError: a part has another model type.
+        ValueError: a part has another model type, or a setting is no field of `FavorConfig`.
     """
+    FavorConfig.check_names(settings)
     whisper = _load(WhisperModel, "audio", audio, dtype, kind="whisper")
     tower = _load(InstructBlipVisionTower, "vision", vision, dtype, kind="instructblip")
     llm = _load(AutoModelForCausalLM, "language", language, dtype)

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from conftest import tiny_model, tiny_processor
 
-from favor_mini import data_path, keys
+from favor_mini import FavorProcessor, data_path, keys
 from favor_mini.apps import cli
 from favor_mini.aveb import predict
 from favor_mini.aveb.files import read_items
@@ -130,6 +130,23 @@ def test_new_or_changed_media_are_predicted_again(evaluated, benchmark, tmp_path
     gone.write_bytes(film)  # as large as before
     evaluated()
     assert [row["id"] for row in lines(out)[1:]] == ["0", "1", "1", "1"]  # the last one counts
+
+
+def test_a_clip_that_is_too_long_for_the_language_model_is_cut_and_told(
+        evaluated, tmp_path, monkeypatch):
+    """Finding: 30 minutes of film went far past the language model's positions, in silence."""
+    question = {"image": "clip_01.mp4", "question": "what was said?", "answer": "moon"}
+    assert not evaluated([question]).doubtful
+    media, steps = FavorProcessor.media, []
+
+    def counted(self, clip):
+        steps.append(self.num_steps(media(self, clip)))
+        return media(self, clip)
+
+    monkeypatch.setattr(FavorProcessor, "media", counted)
+    monkeypatch.setattr(predict, "longest_clip", lambda config: 2.0)
+    (note,) = evaluated([question], tmp_path / "cut.jsonl").doubtful
+    assert "only the first 2 of 10 s" in note and steps == [20]
 
 
 @pytest.fixture(scope="module")

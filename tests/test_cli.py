@@ -14,6 +14,8 @@ import torch
 from favor_mini.apps import cli, doctor
 from favor_mini.apps.ask import LONGEST_ANSWER, Asker
 from favor_mini.data.features import encode_media
+from favor_mini.evaluation import answering
+from favor_mini.evaluation.answering import longest_clip
 from favor_mini.evaluation.checkpoint import find_checkpoint
 from favor_mini.evaluation.familiarity import FILE, Familiarity
 from favor_mini.evaluation.wording import unknown_words
@@ -220,14 +222,14 @@ def test_a_long_clip_is_cut_and_said_so(asker, clip, monkeypatch):
         return [note for note in asker.ask(clip, QUESTION, *span).notes if "was not used" in note]
 
     assert cut() == []
-    monkeypatch.setattr(Asker, "longest", 1.0)
+    monkeypatch.setattr(answering, "longest_clip", lambda config: 1.0)
     assert "1 s at most" in cut()[0] and "after second 1 " in cut()[0]
     assert cut(1.0, 1.5) == []
 
 
 def test_longest_clip_still_fits_the_context(asker):
     config = asker.model.config
-    frames = round(asker.longest * config.frame_rate)
+    frames = round(longest_clip(config) * config.frame_rate)
     placeholders = asker.processor.num_placeholders({"num_frames": frames, "audio_tokens": 0})
     context = config.language_config.max_position_embeddings
     assert placeholders < context - 32

@@ -181,3 +181,29 @@ def test_an_unreachable_name_raises(parts, monkeypatch, part, name):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(OSError, match=f"{part}='{name}' could not be loaded.*pass the folder"):
         FavorForConditionalGeneration.from_parts(**{**parts[0], part: name})
+
+
+def test_what_learns_stays_float32_beside_frozen_parts_in_bfloat16(parts, tmp_path):
+    """Finding: saved and loaded again, connector and LoRA came back in bfloat16."""
+    made = FavorForConditionalGeneration.from_parts(**parts[0], **SIZES, dtype=torch.bfloat16)
+    scramble(made)
+    made.save_pretrained(tmp_path)
+    loaded = FavorForConditionalGeneration.from_pretrained(tmp_path)
+    for (name, one), (other, two) in zip(made.named_parameters(), loaded.named_parameters(),
+                                         strict=True):
+        assert name == other and torch.equal(one, two), name
+        assert one.dtype == two.dtype == (
+            torch.float32 if one.requires_grad else torch.bfloat16), name
+
+
+@pytest.mark.parametrize(("setting", "meant"), [("num_querys", "num_queries"),
+                                                ("lora_r", "lora_rank")])
+def test_a_misspelt_setting_is_refused(parts, setting, meant):
+    """Finding: it was accepted and ignored."""
+    with pytest.raises(ValueError, match=f"{setting} is no field of FavorConfig.*{meant}"):
+        FavorForConditionalGeneration.from_parts(**parts[0], **SIZES, **{setting: 2})
+
+
+def test_a_setting_of_another_library_is_refused(parts):
+    with pytest.raises(ValueError, match="device_map is no field"):
+        FavorForConditionalGeneration.from_parts(**parts[0], **SIZES, device_map="auto")

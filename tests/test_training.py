@@ -308,3 +308,24 @@ def test_progress_is_one_bar_a_stage_with_the_loss(tmp_path, capfd):
 def test_without_progress_nothing_is_printed(tmp_path, capfd):
     train(fresh(), tmp_path)
     assert capfd.readouterr().out == ""
+
+
+def test_data_that_do_not_say_what_they_are_cannot_resume(tmp_path):
+    """Finding: another manifest in the same folder trained nothing, and nothing was said."""
+    class Plain(torch.utils.data.Dataset):
+        def __init__(self, data):
+            self.data = data
+
+        def __len__(self):
+            return len(self.data)
+
+        def __getitem__(self, i):
+            return self.data[i]
+
+    model, processor = fresh(), tiny_processor()
+    data = Dialogues(clips(), 16)
+    options = {"steps": 2, "batch": 4, "save_steps": 2, "progress": False, "bf16": False}
+    fit(model, Plain(data), processor.collate, tmp_path, **options)
+    with pytest.raises(ValueError, match="data without `identity`.*resume=False"):
+        fit(fresh(), Plain(data), processor.collate, tmp_path, **options)
+    fit(fresh(), Plain(data), processor.collate, tmp_path, resume=False, **options)

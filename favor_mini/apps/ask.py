@@ -17,7 +17,6 @@ from ..evaluation.repertoire import Repertoire
 
 UNSURE = 0.5  # below this confidence the answer comes with a note
 LONGEST_ANSWER = 96  # tokens
-ROOM_FOR_TEXT = 64  # tokens of the language model's context, for the question and the answer
 
 
 @dataclass(frozen=True)
@@ -134,25 +133,12 @@ class Asker:
             notes.append("the answer was cut off: the model may write no more tokens")
         return Answer(written.text, round(confidence, 4), familiar, notes, seconds)
 
-    @property
-    def longest(self) -> float:
-        """The longest clip, in seconds, that fits into the language model's context."""
-        from ..windows import num_windows
-
-        config = self.model.config
-        context = config.language_config.max_position_embeddings
-        windows = (context - ROOM_FOR_TEXT) // config.num_queries
-        frames = windows * config.window_frames
-        # Overlapping windows are more in number.
-        while num_windows(frames, config.window_frames, config.windows) > windows:
-            frames -= config.window_frames
-        return frames / config.frame_rate
-
     def _read(self, path, start, end):
-        """The part asked for, at most `longest` seconds of it."""
+        """The part asked for, as much of it as the model can take."""
+        from ..evaluation.answering import longest_clip
         from ..media.read import iter_clips
 
-        settings = self.processor.settings
+        settings, self.longest = self.processor.settings, longest_clip(self.model.config)
         return next(iter_clips(path, seconds=self.longest, start=start, end=end,
                                frame_rate=settings.frame_rate, image_size=settings.image_size))
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from ..data.features import encode_media
-from ..evaluation.answering import answer, likelihood
+from ..evaluation.answering import answer, likelihood, longest_clip
 from ..evaluation.checkpoint import checkpoint_digest, find_checkpoint, load_checkpoint
 from ..evaluation.metrics import matches
 from ..keys import LIBRARIES, code_digest, file_digest, library_versions
-from ..media.clip import MediaError
+from ..media.clip import MediaError, first_seconds
 from ..storage import exclusive, explain_write_errors
 from .files import Item, ItemError, find_media, only, read_media
 
@@ -145,6 +145,7 @@ class Predictor:
             settings = self.processor.settings
             clip = read_media(find_media(item, root), item.span, frame_rate=settings.frame_rate,
                               image_size=settings.image_size)
+            clip = first_seconds(clip, longest_clip(self.model.config), settings.frame_rate)
             self.notes[item.media, item.span] = clip.notes
             media = self.processor.media(only(clip, streams))
             if self.model.config.question_conditioning:

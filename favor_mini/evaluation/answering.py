@@ -8,11 +8,26 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from ..config import FavorConfig
 from ..data.features import encode_media
 from ..media.clip import Clip
 from ..model import FavorForConditionalGeneration
 from ..processor import FavorProcessor
+from ..windows import num_windows
 from .scores import Row
+
+ROOM_FOR_TEXT = 64  # tokens of the language model's context, for the question and the answer
+
+
+def longest_clip(config: FavorConfig) -> float:
+    """The longest clip, in seconds, that fits into the language model's context."""
+    context = config.language_config.max_position_embeddings
+    windows = (context - ROOM_FOR_TEXT) // config.num_queries
+    frames = windows * config.window_frames
+    # Overlapping windows are more in number.
+    while num_windows(frames, config.window_frames, config.windows) > windows:
+        frames -= config.window_frames
+    return frames / config.frame_rate
 
 
 @dataclass(frozen=True)

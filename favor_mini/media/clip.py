@@ -83,6 +83,18 @@ def delay_sound(clip: Clip, seconds: float) -> Clip:
     return replace(clip, waveform=moved)
 
 
+def first_seconds(clip: Clip, seconds: float, frame_rate: float) -> Clip:
+    """The clip, read at this frame rate, up to `seconds` after its start; a note says what was
+    left out."""
+    if clip.duration <= seconds:
+        return clip
+    kept = slice(round(seconds * frame_rate))
+    note = f"only the first {seconds:g} of {clip.duration:.0f} s were used: the model takes no more"
+    return replace(clip, frames=clip.frames[kept], frame_times=clip.frame_times[kept],
+                   waveform=clip.waveform[:round(seconds * clip.sampling_rate)],
+                   duration=seconds, notes=(*clip.notes, note))
+
+
 def resized(frame: np.ndarray, size: int | None) -> np.ndarray:
     """(H, W, 3) to (size, size, 3) with antialiasing; None keeps the size."""
     from PIL import Image

@@ -143,13 +143,15 @@ def fit(model: nn.Module, data: Dataset, collate, out, *, steps: int, batch: int
 
     Args:
         model: returns a dictionary with `loss` and, for the log, `cross_entropy` and `diversity`.
-        data: at least steps * batch items: one epoch, in an order that `seed` decides.
+        data: at least steps * batch items: one epoch, in an order that `seed` decides. To resume,
+            it needs `identity`, a text that tells it from other data.
         warmup: share of the steps in which the learning rate rises; it falls in the last quarter.
         bf16: autocast to bfloat16; None: where that is fast.
         log_steps: steps in one entry of the log, at most; a divisor of `save_steps` is chosen.
 
     Raises:
-        ValueError: `out` holds another run (`check_same_run`), or one of more steps.
+        ValueError: `out` holds another run (`check_same_run`), or one of more steps, or a
+            checkpoint while the data have no `identity`.
         BlockingIOError: another process trains in `out`.
         OSError: `out` cannot be written.
     """
@@ -174,6 +176,11 @@ def fit(model: nn.Module, data: Dataset, collate, out, *, steps: int, batch: int
         if resume:
             check_same_run(out, run, steps)
             start = last_checkpoint(out)
+        if start and not run["data"]:
+            raise ValueError(f"found a checkpoint of an earlier run in {out}, and data without "
+                             "`identity`: whether they belong together is not known. Fix: give the "
+                             "dataset an attribute `identity`, a text that says what it holds; or "
+                             "choose another folder, or resume=False")
         if arguments.should_save:
             remove_checkpoints(out, but=start)
             write_json(out / "run.json", run)
