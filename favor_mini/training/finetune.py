@@ -5,21 +5,18 @@
 answers questions. Questions alone are a weak training signal: one short answer per clip.
 """
 
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from ..machine import has_fast_bf16
 from ..model import FavorForConditionalGeneration
 from ..processor import FavorProcessor
+from .cost import training_cost
 from .naming import Naming, collate_names
-from .optimizer import MuonAdamW
+from .order import items_needed
 from .trainer import fit
 
 SHARES = {"name": 0.8, "align": 0.1, "ask": 0.1}  # fraction of the training steps
@@ -43,20 +40,9 @@ def stage_setup(stage: str, model, processor, rows, count: int
 
 
 def seconds_per_step(stage: str, model, processor, rows, batch: int) -> float:
-    """Median seconds of three training steps after one warm-up step, with a learning rate of 0."""
-    module, data, collate = stage_setup(stage, model.train(), processor, rows, 4 * batch)
-    optimizer, times = MuonAdamW(module, lr=0.0), []
-    for first in range(0, len(data), batch):
-        start = time.perf_counter()
-        inputs = collate([data[i] for i in range(first, first + batch)])
-        inputs = {k: v.to(model.device) for k, v in inputs.items()}
-        with torch.autocast(model.device.type, torch.bfloat16, enabled=has_fast_bf16()):
-            loss = module(**inputs)["loss"]
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        times.append(time.perf_counter() - start)
-    return float(np.median(times[1:]))
+    """Mean seconds of a training step, measured by `training_cost`."""
+    module, data, collate = stage_setup(stage, model, processor, rows, 4 * batch)
+    return training_cost(module, data, collate, batch=batch)["seconds_per_step"]
 
 
 def finetune(model: FavorForConditionalGeneration, processor: FavorProcessor, rows, out, *,
@@ -88,7 +74,9 @@ def finetune(model: FavorForConditionalGeneration, processor: FavorProcessor, ro
     for stage in RATE:
         if not steps.get(stage):
             continue
-        module, data, collate = stage_setup(stage, model, processor, rows, steps[stage] * batch)
+        module, data, collate = stage_setup(stage, model, processor, rows,
+                                           items_needed(steps[stage], batch,
+                                                        options.get("accumulate", 1)))
         entries = fit(module, data, collate, Path(out) / stage, steps=steps[stage], batch=batch,
                       lr=lr * RATE[stage], seed=seed, **options)
         log += [{"stage": stage, **entry} for entry in entries]
