@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from favor_mini import FavorForConditionalGeneration
+from favor_mini.pretraining.shortcut import NAMED_STAGES, NamedRows
 from favor_mini.training.finetune import finetune
 from favor_mini.training.trainer import fit, last_checkpoint
 from favor_mini.world.lessons import Dialogues, SceneRows
@@ -49,7 +50,8 @@ def train(model, out, name=2, align=2, ask=2, **options):
     options = {"batch": 4, "progress": False, "save_steps": 2, "log_steps": 1, "bf16": False,
                **options}
     steps = {"name": name, "align": align, "ask": ask}
-    return finetune(model, tiny_processor(), SceneRows(clips()), out, steps=steps, **options)
+    return finetune(model, tiny_processor(), NamedRows(clips()), out, steps=steps,
+                    stages=NAMED_STAGES, **options)
 
 
 def test_a_finished_run_is_not_trained_on(tmp_path):
@@ -128,8 +130,8 @@ def test_a_run_with_other_settings_is_not_resumed(tmp_path, change):
 def test_a_run_with_other_clips_is_not_resumed(tmp_path):
     train(fresh(), tmp_path)
     with pytest.raises(ValueError, match="a run with other data"):
-        finetune(fresh(), tiny_processor(), SceneRows(clips(11)), tmp_path, steps={"name": 2},
-                 batch=4, progress=False, bf16=False)
+        finetune(fresh(), tiny_processor(), NamedRows(clips(11)), tmp_path, steps={"name": 2},
+                 stages=NAMED_STAGES, batch=4, progress=False, bf16=False)
 
 
 def test_an_unknown_stage_is_refused(tmp_path):

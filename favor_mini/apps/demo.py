@@ -23,9 +23,9 @@ from ..evaluation.scores import Row
 from ..keys import digest, library_versions
 from ..machine import has_fast_bf16, peak_memory
 from ..media.read import read_clip
+from ..pretraining.shortcut import NAMED_SHARES, NAMED_STAGES, NamedRows
 from ..storage import write_json
-from ..training.finetune import SHARES, finetune, seconds_per_step, steps_per_stage
-from ..world.lessons import SceneRows
+from ..training.finetune import finetune, seconds_per_step, steps_per_stage
 from ..world.questions import FAMILIES, Question, single_modality_chance
 from ..world.rows import encode_scenes
 from ..world.samples import read_samples
@@ -170,16 +170,17 @@ def plan(model, processor, data: list[dict], settings: DemoSettings, file: Path)
     """Steps of each stage. They are measured once for the given minutes and stored in `file`, so
     that a resumed run has the same plan."""
     if settings.steps is not None:
-        return steps_per_stage(settings.steps)
+        return steps_per_stage(settings.steps, NAMED_SHARES)
     if file.exists():
         return json.loads(file.read_text())
-    seconds = {stage: seconds_per_step(stage, model, processor, SceneRows(data), settings.batch)
-               for stage in SHARES}
+    seconds = {stage: seconds_per_step(stage, model, processor, NamedRows(data), settings.batch,
+                                       NAMED_STAGES) for stage in NAMED_STAGES}
     print("measured seconds per step:",
           ", ".join(f"{stage} {took:.2f}" for stage, took in seconds.items()), flush=True)
-    mean = sum(share * seconds[stage] for stage, share in SHARES.items())
+    mean = sum(share * seconds[stage] for stage, share in NAMED_SHARES.items())
     # 5 % of the time are for saving checkpoints.
-    steps = steps_per_stage(max(len(SHARES), int(0.95 * 60 * settings.minutes / mean)))
+    count = max(len(NAMED_SHARES), int(0.95 * 60 * settings.minutes / mean))
+    steps = steps_per_stage(count, NAMED_SHARES)
     write_json(file, steps)
     return steps
 
@@ -188,8 +189,9 @@ def train(model, processor, data: list[dict], run: Path, settings: DemoSettings,
           steps: dict[str, int], progress: bool) -> list[dict]:
     """`finetune`, resumed if it was stopped before; returns its log."""
     try:
-        return finetune(model, processor, SceneRows(data), run, steps=steps, batch=settings.batch,
-                        lr=settings.lr, seed=settings.seed, progress=progress, save_steps=20,
+        return finetune(model, processor, NamedRows(data), run, steps=steps, stages=NAMED_STAGES,
+                        batch=settings.batch, lr=settings.lr, seed=settings.seed,
+                        progress=progress, save_steps=20,
                         log_steps=max(1, sum(steps.values()) // 40))
     except KeyboardInterrupt:
         print("\nStopped. The same command resumes from the last checkpoint (every 20 steps).",

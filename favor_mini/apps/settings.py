@@ -78,7 +78,8 @@ class FavorSettings(TrainSettings):
     parts: Annotated[str | None, Parameter(name="--from")] = option(
         None, "folder of the three trained parts (default: the folder of --out)")
     scenes: Count | None = option(None, "training scenes to draw and encode")
-    name_steps: Count | None = option(None, "training steps of the stage name")
+    name_steps: Count | None = option(
+        None, "shortcut with a label for each output query: training steps of the stage name")
     align_steps: Count | None = option(None, "training steps of the stage align")
     ask_steps: Count | None = option(None, "training steps of the stage ask")
 

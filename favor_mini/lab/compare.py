@@ -17,9 +17,9 @@ from transformers.utils.logging import disable_progress_bar
 
 from ..evaluation.checkpoint import checkpoint_digest, find_checkpoint
 from ..keys import digest
+from ..pretraining.shortcut import NAMED_SHARES, NAMED_STAGES, NamedRows
 from ..storage import atomic_write, write_json
-from ..training.finetune import SHARES, seconds_per_step, steps_per_stage
-from ..world.lessons import SceneRows
+from ..training.finetune import seconds_per_step, steps_per_stage
 from .plan import Plan, arm_name
 from .run import connector_cost, fresh_model, is_done, run, run_folder, training_data
 from .statistics import Comparison
@@ -73,7 +73,7 @@ def dry_run(plan: Plan, out="build/compare", *, checkpoint=None, progress: bool 
     data = training_data(folder, few, out, progress)
     plan = _with_steps(plan, folder, data, out, keep=False)
     lines = [f"{'arm':<40}{'parameters':>12}{'GFLOP/clip':>14}{'s/step':>10}{'minutes/run':>15}"]
-    total, steps = 0.0, steps_per_stage(plan.steps)
+    total, steps = 0.0, steps_per_stage(plan.steps, NAMED_SHARES)
     for arm in plan.arms:
         model, processor = fresh_model(folder, 0, {**plan.fixed, **arm})
         seconds = _step_seconds(model, processor, data, plan.batch)
@@ -99,8 +99,8 @@ def _with_steps(plan: Plan, folder: Path, data: list[dict], out: Path, keep: boo
     if file.exists():
         return replace(plan, steps=json.loads(file.read_text()))
     seconds = _step_seconds(*fresh_model(folder, 0, baseline), data, plan.batch)
-    mean = sum(share * seconds[stage] for stage, share in SHARES.items())
-    steps = max(len(SHARES), int(60 * plan.minutes / mean))
+    mean = sum(share * seconds[stage] for stage, share in NAMED_SHARES.items())
+    steps = max(len(NAMED_SHARES), int(60 * plan.minutes / mean))
     if keep:
         write_json(file, steps)
     return replace(plan, steps=steps)
@@ -108,5 +108,5 @@ def _with_steps(plan: Plan, folder: Path, data: list[dict], out: Path, keep: boo
 
 def _step_seconds(model, processor, data: list[dict], batch: int) -> dict[str, float]:
     """By stage, seconds per training step."""
-    return {stage: seconds_per_step(stage, model, processor, SceneRows(data), batch)
-            for stage in SHARES}
+    return {stage: seconds_per_step(stage, model, processor, NamedRows(data), batch, NAMED_STAGES)
+            for stage in NAMED_STAGES}

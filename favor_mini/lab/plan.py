@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..pretraining.shortcut import NAMED_SHARES
 from ..registry import SLOTS, part
-from ..training.finetune import SHARES
 from ..world.scene import COLOURS, SHAPES, THINGS, WORDS, Scene
 
 # Fields of FavorConfig that an arm may set. They do not concern the frozen parts.
@@ -64,9 +64,9 @@ class Plan:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if self.minutes <= 0:
             raise ValueError(f"minutes is {self.minutes}; it must be above 0")
-        if self.steps is not None and self.steps < len(SHARES):
+        if self.steps is not None and self.steps < len(NAMED_SHARES):
             raise ValueError(
-                f"steps is {self.steps}; it must be at least {len(SHARES)}, one per stage")
+                f"steps is {self.steps}; it must be at least {len(NAMED_SHARES)}, one per stage")
         for changes in merged:
             for slot in filter(changes.get, SLOTS):
                 part(slot, changes[slot])  # an unknown name fails here, not an hour later

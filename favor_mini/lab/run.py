@@ -21,12 +21,12 @@ from ..evaluation.checkpoint import checkpoint_digest
 from ..keys import LIBRARIES, code_digest, digest, library_versions, part_digest
 from ..machine import has_fast_bf16, machine
 from ..model import FavorForConditionalGeneration
+from ..pretraining.shortcut import NAMED_SHARES, NAMED_STAGES, NamedRows
 from ..pretraining.validation import question_rows, task_rows
 from ..processor import FavorProcessor
 from ..registry import SLOTS, find
 from ..storage import exclusive, write_json
 from ..training.finetune import finetune, steps_per_stage
-from ..world.lessons import SceneRows
 from ..world.rows import encode_scenes, scene_code, scene_of, training_clips
 from ..world.scene import SPLITS
 from .plan import WITHOUT, Plan, arm_name, left_out, scene_names
@@ -68,11 +68,11 @@ def _run(folder: Path, plan: Plan, arm: dict, seed: int, data: list[dict], file:
     if len(data) < wanted:
         raise ValueError(f"{len(data)} of {plan.pool} training clips are without "
                          f"{changes[WITHOUT]}, {wanted} are needed. Fix: leave out less")
-    steps, clock = steps_per_stage(plan.steps), _Clock(file.parent / "seconds.json")
+    steps, clock = steps_per_stage(plan.steps, NAMED_SHARES), _Clock(file.parent / "seconds.json")
     log = finetune(
-        model, processor, SceneRows(data), file.parent / "run", steps=steps, batch=plan.batch,
-        lr=plan.lr, seed=seed, save_steps=100, log_steps=max(1, min(steps.values()) // 2),
-        progress=progress, callbacks=[clock])
+        model, processor, NamedRows(data), file.parent / "run", steps=steps, stages=NAMED_STAGES,
+        batch=plan.batch, lr=plan.lr, seed=seed, save_steps=100,
+        log_steps=max(1, min(steps.values()) // 2), progress=progress, callbacks=[clock])
     model.eval()
     if keep:
         unfinished, kept = file.parent / "model.part", file.parent / "model"

@@ -1,7 +1,7 @@
 """Pretraining of the language model: answer questions about transcripts of scenes.
 
 Half of the transcripts are text. The others are vectors, as the connector should output them: each
-is the sum of the embeddings of several words (stage "name" of `training.finetune`).
+is the sum of the embeddings of several words (stage "name" of `world.naming`).
 """
 
 from dataclasses import replace
@@ -17,8 +17,8 @@ from transformers import AutoModelForCausalLM
 from ..config import FavorConfig
 from ..language import additive_mask, isolate_turns_mask
 from ..processor import MEDIA_TOKEN, FavorProcessor
-from ..training.naming import multi_hot
 from ..world.clauses import query_words
+from ..world.naming import multi_hot
 from ..world.questions import MIN_ANSWERS, draw_questions
 from ..world.scene import COLOURS, SHAPES, THINGS, WORDS, Scene, excerpt, stream
 from ..world.tasks import TASKS, Task, ask_all

@@ -21,6 +21,7 @@ from ..evaluation.scores import score_table, scores
 from ..model import FavorForConditionalGeneration
 from ..processor import FavorProcessor
 from ..storage import atomic_write, write_json
+from ..training.finetune import STAGES as FAVOR_STAGES
 from ..training.finetune import finetune
 from ..training.trainer import fit
 from ..world.lessons import SceneRows
@@ -32,6 +33,7 @@ from ..world.transcript import transcript
 from .audio import AudioProbe
 from .language import LanguageProbe, script_dialogue
 from .scenes import Scenes, stack
+from .shortcut import NAMED_STAGES, NamedRows
 from .validation import question_rows
 from .vision import VisualProbe
 
@@ -174,18 +176,36 @@ def assemble(parts, **changes) -> tuple[FavorForConditionalGeneration, FavorProc
     return FavorForConditionalGeneration.from_frozen(config, frozen, 0), mini_processor(config)
 
 
-def make_favor(parts, out, *, scenes: int = 12800, name_steps: int = 4600, align_steps: int = 60,
-               ask_steps: int = 480, batch: int = 16, lr: float = 7e-4, seed: int = 0,
-               changes: dict | None = None, **options) -> Path:
-    """Train the connector and LoRA on the parts in `parts`; write the checkpoint to `out/favor`."""
-    model, processor = assemble(parts, **(changes or {}))
+QUERIES = 32  # N, the paper's. Spelling the transcript of five seconds takes more than 16 queries.
+STEPS = {"align": 6000, "ask": 2000}
+NAMED_STEPS = {"name": 4600, "align": 60, "ask": 480}
+
+
+def make_favor(parts, out, *, scenes: int = 12800, name_steps: int | None = None,
+               align_steps: int | None = None, ask_steps: int | None = None, batch: int = 16,
+               lr: float = 7e-4, seed: int = 0, changes: dict | None = None, **options) -> Path:
+    """Train the connector and LoRA on the parts in `parts`; write the checkpoint to `out/favor`.
+
+    Args:
+        scenes: ordinary training scenes; more of the tasks come in proportion.
+        name_steps: if given, the recipe with labels for each query (`shortcut`), which begins
+            with so many steps of the stage "name".
+        align_steps, ask_steps: None: as in `STEPS`, or in `NAMED_STEPS`.
+        changes: fields of the config.
+    """
+    named = name_steps is not None
+    given = {"name": name_steps, "align": align_steps, "ask": ask_steps}
+    steps = {stage: count if given[stage] is None else given[stage]
+             for stage, count in (NAMED_STEPS if named else STEPS).items()}
+    model, processor = assemble(parts, **({} if named else {"num_queries": QUERIES}),
+                                **(changes or {}))
     model.reset_trained(seed)
     encoded = training_clips(model, processor, scenes, Path(out) / "features",
                              options.get("progress", True))
     start, folder = time.perf_counter(), Path(out) / "favor"
-    steps = {"name": name_steps, "align": align_steps, "ask": ask_steps}
-    log = finetune(model, processor, SceneRows(encoded), folder / "run", steps=steps, batch=batch,
-                   lr=lr, seed=seed, **options)
+    rows, stages = (NamedRows, NAMED_STAGES) if named else (SceneRows, FAVOR_STAGES)
+    log = finetune(model, processor, rows(encoded), folder / "run", steps=steps, stages=stages,
+                   batch=batch, lr=lr, seed=seed, **options)
     minutes = round((time.perf_counter() - start) / 60, 1)
     model.eval().save_pretrained(folder)
     processor.save_pretrained(folder)

@@ -1,11 +1,13 @@
-"""Fine-tuning of connector and LoRA in three stages.
+"""Fine-tuning of connector and LoRA in two stages, from rows of a clip and its text.
 
-*name*: each output query is trained to match the embeddings of the words for its part of the window
-(`naming`). *align*: the language model writes the transcript of the clip's events. *ask*: it
-answers questions. Questions alone are a weak training signal: one short answer per clip.
+*align*: the output queries learn to spell the text of a clip in the language model's embeddings
+(`alignment`). *ask*: the language model answers questions, and LoRA and connector adapt to each
+other. Questions alone are a weak training signal: a short answer for each clip, and a gradient
+through a language model that cannot read the queries yet.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -14,50 +16,64 @@ from torch.utils.data import Dataset
 
 from ..model import FavorForConditionalGeneration
 from ..processor import FavorProcessor
+from .alignment import Alignment, Asking, blank_token, collate_asking, collate_texts
 from .cost import training_cost
-from .naming import Naming, collate_names
 from .order import items_needed
 from .trainer import fit
 
-SHARES = {"name": 0.8, "align": 0.1, "ask": 0.1}  # fraction of the training steps
-# Factor on the learning rate. At higher rates the later stages undo what "name" has learned.
-RATE = {"name": 1.0, "align": 0.1, "ask": 0.05}
+
+@dataclass(frozen=True)
+class Stage:
+    """How a stage trains.
+
+    module: (model, processor) -> a module whose output has `loss`.
+    collate: (processor, examples) -> a batch.
+    rate: factor on the learning rate.
+    """
+
+    module: Callable[[FavorForConditionalGeneration, FavorProcessor], nn.Module]
+    collate: Callable[[FavorProcessor, list[dict]], dict]
+    rate: float = 1.0
 
 
-def steps_per_stage(steps: int) -> dict[str, int]:
-    """Divide `steps` (at least 3) among the stages by `SHARES`; each stage gets at least one."""
-    later = {stage: max(1, int(steps * SHARES[stage])) for stage in ("align", "ask")}
-    return {"name": steps - sum(later.values()), **later}
+STAGES = {
+    "align": Stage(lambda model, processor: Alignment(model, blank_token(processor)),
+                   collate_texts),
+    "ask": Stage(lambda model, processor: Asking(model, blank_token(processor)), collate_asking,
+                 rate=0.3),
+}
+SHARES = {"align": 0.8, "ask": 0.2}  # fraction of the training steps
 
 
-def stage_setup(stage: str, model, processor, rows, count: int
+def steps_per_stage(steps: int, shares: dict[str, float] = SHARES) -> dict[str, int]:
+    """Divide `steps` among the stages; each gets at least one, the first the rest."""
+    first, *later = shares
+    found = {stage: max(1, int(steps * shares[stage])) for stage in later}
+    return {first: steps - sum(found.values()), **found}
+
+
+def stage_setup(stage: Stage, name: str, model, processor, rows, count: int
                 ) -> tuple[nn.Module, Dataset, Callable]:
     """The module that a stage trains, its dataset of `count` items, and the collate function."""
-    data = rows.dataset(stage, count, processor)
-    if stage == "name":
-        return Naming(model), data, partial(collate_names, processor)
-    return model, data, processor.collate
-
-
-def seconds_per_step(stage: str, model, processor, rows, batch: int) -> float:
-    """Mean seconds of a training step, measured by `training_cost`."""
-    module, data, collate = stage_setup(stage, model, processor, rows, 4 * batch)
-    return training_cost(module, data, collate, batch=batch)["seconds_per_step"]
+    data = rows.dataset(name, count, processor)
+    return stage.module(model, processor), data, partial(stage.collate, processor)
 
 
 def finetune(model: FavorForConditionalGeneration, processor: FavorProcessor, rows, out, *,
-             steps: dict[str, int], batch: int = 32, lr: float = 1e-3, seed: int = 0, **options
-             ) -> list[dict]:
+             steps: dict[str, int], stages: dict[str, Stage] = STAGES, batch: int = 32,
+             lr: float = 1e-3, seed: int = 0, **options) -> list[dict]:
     """Train connector and LoRA stage by stage.
 
     Args:
-        rows: an object such as `world.lessons.SceneRows`. Its `dataset(stage, count, processor)`
-            returns `count` dictionaries with a clip's media and `words` (stage "name") or `turns`
-            (other stages).
+        rows: an object such as `data.encoded.EncodedRows` or `world.lessons.SceneRows`. Its
+            `dataset(stage, count, processor)` returns `count` dictionaries with a clip's media,
+            and `text` (stage "align") or `turns`, perhaps with `text` (stage "ask").
         out: folder of checkpoints. Call again with the same arguments and starting weights to
             resume a stopped run.
         steps: number of training steps of each stage; a stage without steps is skipped.
-        lr: peak learning rate, multiplied by `RATE` in each stage.
+        stages: in the order of training.
+        batch: clips in one forward pass of one process.
+        lr: peak learning rate, multiplied by the stage's `rate`.
         options: passed to `fit`.
 
     Returns:
@@ -66,20 +82,25 @@ def finetune(model: FavorForConditionalGeneration, processor: FavorProcessor, ro
     Raises:
         ValueError, OSError: there is no such stage, or `fit` refuses.
     """
-    if unknown := set(steps) - set(RATE):
-        raise ValueError(f"found stages {sorted(unknown)}, expected {', '.join(RATE)}. Fix: use "
+    if unknown := set(steps) - set(stages):
+        raise ValueError(f"found stages {sorted(unknown)}, expected {', '.join(stages)}. Fix: use "
                          "these names")
     model.train()
     log = []
-    for stage in RATE:
-        if not steps.get(stage):
+    for name, stage in stages.items():
+        if not steps.get(name):
             continue
-        module, data, collate = stage_setup(stage, model, processor, rows,
-                                           items_needed(steps[stage], batch,
-                                                        options.get("accumulate", 1)))
-        entries = fit(module, data, collate, Path(out) / stage, steps=steps[stage], batch=batch,
-                      lr=lr * RATE[stage], seed=seed, **options)
-        log += [{"stage": stage, **entry} for entry in entries]
-        if entries[-1]["step"] < steps[stage]:
+        count = items_needed(steps[name], batch, options.get("accumulate", 1))
+        entries = fit(*stage_setup(stage, name, model, processor, rows, count), Path(out) / name,
+                      steps=steps[name], batch=batch, lr=lr * stage.rate, seed=seed, **options)
+        log += [{"stage": name, **entry} for entry in entries]
+        if entries[-1]["step"] < steps[name]:
             break  # a callback stopped this stage, so the next one cannot start
     return log
+
+
+def seconds_per_step(name: str, model, processor, rows, batch: int,
+                     stages: dict[str, Stage] = STAGES) -> float:
+    """Mean seconds of a training step, measured by `training_cost`."""
+    setup = stage_setup(stages[name], name, model, processor, rows, 4 * batch)
+    return training_cost(*setup, batch=batch)["seconds_per_step"]

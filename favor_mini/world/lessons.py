@@ -1,4 +1,4 @@
-"""Training datasets of encoded scenes: the words of each query, or conversations."""
+"""Training datasets of encoded scenes: texts, conversations, or the words of each query."""
 
 import json
 
@@ -14,8 +14,7 @@ from .scene import Scene, split_of, stream
 from .tasks import TASKS, ask_all
 from .transcript import DESCRIBE, transcript
 
-# Share of the ordinary clips with both streams that are asked for their transcript, by stage.
-DESCRIBE_SHARE = {"align": 1.0, "ask": 0.25}
+DESCRIBE_SHARE = 0.25  # of the ordinary clips with both streams, asked for their transcript
 
 
 class EncodedClips(Dataset):
@@ -46,7 +45,7 @@ class EncodedClips(Dataset):
         """The media dictionary of item i, its scene, and the missing stream, or None."""
         example = self.encoded[i % len(self.encoded)]
         if "task" in example:
-            return example, scene_of(example), TASKS[example["task"]].missing
+            return {**example}, scene_of(example), TASKS[example["task"]].missing
         epoch, place = divmod(i, len(self.encoded))
         missing = {6: "audio", 7: "video"}.get((place + epoch) % 8)  # other clips in each epoch
         features, count = {"audio": ("audio_features", "audio_tokens"),
@@ -69,6 +68,14 @@ class EncodedClips(Dataset):
         return [steps[i % len(steps)] for i in range(self.count)]
 
 
+class ToldClips(EncodedClips):
+    """Clips with `text`, the transcript of what they show and play (stage "align")."""
+
+    def __getitem__(self, i: int) -> dict:
+        media, scene, missing = self.clip(i)
+        return {**media, "text": transcript(scene, missing=missing)}
+
+
 class NamedClips(EncodedClips):
     """Clips with `words`, the targets of each query (stage "name")."""
 
@@ -83,7 +90,7 @@ class NamedClips(EncodedClips):
 
 
 class Dialogues(EncodedClips):
-    """Clips with `turns`: (question, answer) pairs, drawn again in each epoch.
+    """Clips with `text` and `turns`, (question, answer) pairs, drawn again in each epoch.
 
     Args:
         questions: number of questions in a conversation.
@@ -97,6 +104,7 @@ class Dialogues(EncodedClips):
 
     def __getitem__(self, i: int) -> dict:
         media, scene, missing = self.clip(i)
+        media["text"] = transcript(scene, missing=missing)
         rng = stream("training questions", scene.seed, i // len(self.encoded))
         turns, more = [], self.questions
         if "task" in media:
@@ -121,7 +129,7 @@ class SceneRows:
         self.encoded = encoded
 
     def dataset(self, stage: str, count: int, processor: FavorProcessor) -> EncodedClips:
-        """`count` items for a stage: query words ("name") or conversations ("align", "ask")."""
-        if stage == "name":
-            return NamedClips(self.encoded, count, processor)
-        return Dialogues(self.encoded, count, describe=DESCRIBE_SHARE[stage])
+        """`count` items for a stage: texts ("align"), or conversations ("ask")."""
+        if stage == "align":
+            return ToldClips(self.encoded, count)
+        return Dialogues(self.encoded, count, describe=DESCRIBE_SHARE)

@@ -3,7 +3,7 @@
     see red circle at left, hear bell; see nothing, hear said moon; see drum, hear nothing.
 
 The mini language model learns to answer questions about such texts (`pretraining.language`). The
-connector learns to name their words (stage "name"), then to let the language model write them.
+connector learns to spell them (stage "align").
 """
 
 from .scene import OPPOSITE, Moment, Scene
@@ -40,15 +40,20 @@ def heard_phrase(moment: Moment) -> str:
     return f"said {moment.heard.name}" if moment.heard.kind == "word" else moment.heard.name
 
 
-def transcript(scene: Scene, rng=None) -> str:
+def transcript(scene: Scene, rng=None, missing: str | None = None) -> str:
     """The scene in words. With `rng` (a numpy Generator), "see" and "hear" change places at random.
+
+    `missing` is the stream that a clip of the scene does not have, "audio" or "video"; nothing is
+    told about it.
 
     A causal language model can only find an answer that comes after its key. With "see" always
     first, it could not learn to answer "what was shown when the bell was heard?".
     """
     clauses = []
     for moment in scene.moments:
-        fields = [f"see {seen_phrase(moment)}", f"hear {heard_phrase(moment)}"]
+        fields = [phrase for stream, phrase in (("video", f"see {seen_phrase(moment)}"),
+                                                ("audio", f"hear {heard_phrase(moment)}"))
+                  if stream != missing]
         if rng is not None and rng.random() < 0.5:
             fields.reverse()
         clauses.append(", ".join(fields))

@@ -856,7 +856,7 @@ for first in range(0, 16, 4):
 # the embeddings of the target words.
 
 # %%
-from favor_mini.training.naming import multi_hot
+from favor_mini.world.naming import multi_hot
 
 with torch.no_grad():
     read = model.projection(real)

@@ -1,19 +1,24 @@
-"""The stage "name": the output queries learn the language model's word embeddings.
+"""The stage "name", a shortcut that only a scripted world allows: a label for every output query.
 
-A frozen language model that reads random vectors gives a weak gradient. So the connector first
-learns to output vectors close to the embeddings of words that describe the clip: each output query
-has its own words. The language model does not run in this stage.
-
-The paper has no such stage: its connector learns from the language model alone, on far more data.
+Each output query learns the language model's embeddings of the words that the script of the scene
+has for its part of the window (`clauses.query_words`). The language model does not run. It takes
+fewer steps than `training.alignment`, which is told nothing about single queries. It hides what the
+connector can learn by itself, and no other data have such labels.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..model import FavorForConditionalGeneration
 from ..processor import MEDIA_TOKEN, FavorProcessor
 from ..registry import find
+
+if TYPE_CHECKING:
+    from ..model import FavorForConditionalGeneration
 
 
 def multi_hot(words: list[list[int]], vocabulary: int) -> Tensor:
