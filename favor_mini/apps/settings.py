@@ -85,6 +85,32 @@ class FavorSettings(TrainSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FinetuneSettings:
+    """Of `favor-mini finetune`."""
+
+    media_root: str = option(".", "the folder of the media; no file outside it is opened")
+    validation: str | None = option(
+        None, "data file of other clips, asked before and after; its loss is logged in training")
+    out: str = option("build/finetuned", "folder for the checkpoint and the training's files")
+    cache: str = option("build/features", "folder for the frozen encoders' features")
+    steps: Count = option(1000, "training steps; four fifths align, if rows tell what happens in "
+                                "the order of time")
+    batch: Count = option(4, "clips that a process computes at once")
+    accumulate: Count = option(1, "batches of each process in one step")
+    lr: float = option(7e-4, "peak learning rate")
+    seed: int = option(0, "of the order of the data")
+    validate_steps: Count = option(100, "steps between two looks at the validation rows")
+    save_steps: Count = option(100, "steps between two checkpoints; a stopped run continues there")
+    report_to: list[str] = field(default_factory=list, metadata={
+        "help": "loggers: csv, and those that Trainer knows, as tensorboard or wandb"})
+    metric: Literal["accuracy", "word error rate", "CIDEr", "SPIDEr"] | None = option(
+        None, "of the validation rows (default: accuracy)")
+    gradient_checkpointing: bool = option(False, "compute activations again: less memory, slower")
+    learned_only: bool = option(False, "save connector and LoRA alone")
+    dry_run: bool = option(False, "print seconds, memory and tokens of a step; train nothing")
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluateSettings:
     """Which questions `favor-mini evaluate` asks, and where results go."""
 

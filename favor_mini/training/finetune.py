@@ -61,7 +61,7 @@ def stage_setup(stage: Stage, name: str, model, processor, rows, count: int
 
 def finetune(model: FavorForConditionalGeneration, processor: FavorProcessor, rows, out, *,
              steps: dict[str, int], stages: dict[str, Stage] = STAGES, batch: int = 32,
-             lr: float = 1e-3, seed: int = 0, **options) -> list[dict]:
+             lr: float = 1e-3, seed: int = 0, validation=None, **options) -> list[dict]:
     """Train connector and LoRA stage by stage.
 
     Args:
@@ -74,6 +74,8 @@ def finetune(model: FavorForConditionalGeneration, processor: FavorProcessor, ro
         stages: in the order of training.
         batch: clips in one forward pass of one process.
         lr: peak learning rate, multiplied by the stage's `rate`.
+        validation: other rows, such as `EncodedRows`, whose cross-entropy is logged in the stages
+            that they serve.
         options: passed to `fit`.
 
     Returns:
@@ -91,8 +93,12 @@ def finetune(model: FavorForConditionalGeneration, processor: FavorProcessor, ro
         if not steps.get(name):
             continue
         count = items_needed(steps[name], batch, options.get("accumulate", 1))
+        held_out = None
+        if validation is not None and name in validation.stages:
+            held_out = validation.dataset(name, len(validation.rows), processor)
         entries = fit(*stage_setup(stage, name, model, processor, rows, count), Path(out) / name,
-                      steps=steps[name], batch=batch, lr=lr * stage.rate, seed=seed, **options)
+                      steps=steps[name], batch=batch, lr=lr * stage.rate, seed=seed,
+                      validation=held_out, **options)
         log += [{"stage": name, **entry} for entry in entries]
         if entries[-1]["step"] < steps[name]:
             break  # a callback stopped this stage, so the next one cannot start

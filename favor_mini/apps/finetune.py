@@ -1,0 +1,124 @@
+"""`favor-mini finetune`: train connector and LoRA of a checkpoint on one's own rows."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from ..aveb.run import Report, evaluate_file
+from ..data.encoded import EncodedRows
+from ..data.manifest import read_rows
+from ..evaluation.checkpoint import find_checkpoint, load_checkpoint
+from ..evaluation.intervals import QUANTILES, cluster_bootstrap
+from ..learned import save_learned
+from ..storage import exclusive, write_json
+from ..training.cost import training_cost
+from ..training.finetune import SHARES, STAGES, finetune, stage_setup, steps_per_stage
+from ..training.order import items_needed
+from .settings import FinetuneSettings
+
+
+def run(settings: FinetuneSettings, checkpoint, progress: bool) -> None:
+    """Train, and ask the validation rows before and after. A stopped run continues."""
+    folder, out = find_checkpoint(checkpoint), Path(settings.out)
+    if out.resolve() == folder.resolve():
+        raise ValueError(f"found --out {out}, the folder of the starting weights. Fix: name another")
+    first = int(os.environ.get("RANK", 0)) == 0  # of the processes of `torchrun`
+    model, processor = load_checkpoint(folder)
+    rows = {"train": encode(settings.file, settings, model, processor, progress and first)}
+    if settings.validation:
+        rows["validation"] = encode(settings.validation, settings, model, processor,
+                                    progress and first)
+    steps = steps_per_stage(settings.steps, {s: SHARES[s] for s in rows["train"].stages})
+    if settings.dry_run:
+        print(cost_table(model, processor, rows["train"], steps, settings))
+        return
+    with exclusive(out / "busy.lock") if first else open(os.devnull):
+        before = measure(settings, folder, out / "before.jsonl", progress) if first else None
+        log = finetune(
+            model, processor, rows["train"], out / "run", steps=steps, batch=settings.batch,
+            lr=settings.lr, seed=settings.seed, accumulate=settings.accumulate,
+            validation=rows.get("validation"), validate_steps=settings.validate_steps,
+            save_steps=settings.save_steps, report_to=settings.report_to,
+            gradient_checkpointing=settings.gradient_checkpointing, progress=progress and first)
+        if not first:
+            return
+        save(model, processor, out, log, settings)
+        after = measure(settings, out, out / "after.jsonl", progress)
+    print(result(settings, out, before, after))
+
+
+def encode(file, settings: FinetuneSettings, model, processor, progress: bool) -> EncodedRows:
+    """The rows of a file with their features; those that cannot be used are named on stderr."""
+    found, broken = read_rows(file)
+    rows = EncodedRows(model, processor, found, settings.media_root, name=Path(file).name,
+                       cache=Path(settings.cache), progress=progress)
+    problems = [*broken, *rows.skipped]
+    if problems and progress:
+        print(f"{file}: {len(problems)} of {len(found) + len(broken)} rows cannot be used",
+              *(f"  {problem}" for problem in problems[:10]), sep="\n", file=sys.stderr)
+    return rows
+
+
+def cost_table(model, processor, rows: EncodedRows, steps: dict[str, int],
+               settings: FinetuneSettings) -> str:
+    """What training costs on this machine: seconds, memory and tokens, measured on a few steps."""
+    lines, total = [f"{'stage':<8}{'steps':>7}{'s/step':>9}{'minutes':>9}{'tokens/step':>13}"
+                    f"{'peak memory':>13}"], 0.0
+    for name, count in steps.items():
+        items = items_needed(4, settings.batch, settings.accumulate)
+        cost = training_cost(*stage_setup(STAGES[name], name, model, processor, rows, items),
+                             batch=settings.batch, accumulate=settings.accumulate,
+                             gradient_checkpointing=settings.gradient_checkpointing)
+        seconds, memory = cost["seconds_per_step"], cost["peak_memory"]
+        total += count * seconds
+        lines.append(f"{name:<8}{count:>7}{seconds:>9.2f}{count * seconds / 60:>9.1f}"
+                     f"{cost['tokens_per_step']:>13.0f}"
+                     + (f"{memory / 2**30:>9.1f} GiB" if memory else f"{'unknown':>13}"))
+    return "\n".join([*lines, f"about {total / 60:.0f} minutes of training on {len(rows.rows)} rows"])
+
+
+def measure(settings: FinetuneSettings, checkpoint, predictions: Path, progress: bool
+            ) -> Report | None:
+    """The score of a checkpoint on the validation rows; None without them."""
+    if not settings.validation:
+        return None
+    return evaluate_file(settings.validation, settings.media_root, predictions,
+                         metric=settings.metric, checkpoint=checkpoint, progress=progress)
+
+
+def save(model, processor, out: Path, log: list[dict], settings: FinetuneSettings) -> None:
+    """Write the checkpoint, or connector and LoRA alone, and the log."""
+    model.eval()
+    if settings.learned_only:
+        save_learned(model, out)
+    else:
+        model.save_pretrained(out)
+        processor.save_pretrained(out)
+    write_json(out / "log.json", log, indent=1)
+
+
+def compare(before: Path, after: Path) -> tuple[float, float, float]:
+    """Accuracy after minus accuracy before on the same questions, with its 95 % interval over
+    media, from two files of predictions."""
+    one, other = (
+        {row["id"]: row for row in map(json.loads, file.read_text().splitlines()[1:])
+         if "right" in row} for file in (before, after))
+    asked = [name for name in one if name in other]
+    gains = [float(other[name]["right"]) - float(one[name]["right"]) for name in asked]
+    draws = cluster_bootstrap(gains, ["\0".join(one[name]["digests"]) for name in asked])
+    return float(np.mean(gains)), *map(float, np.quantile(draws, QUANTILES))
+
+
+def result(settings: FinetuneSettings, out: Path, before: Report | None, after: Report | None
+           ) -> str:
+    """What is printed at the end, and written to the card."""
+    lines = [f"written: {out}"]
+    if before and after and before.value and after.value:
+        lines += [f"before: {before}", f"after: {after}"]
+        if before.metric == "accuracy":
+            gain, low, high = (100 * x for x in compare(out / "before.jsonl", out / "after.jsonl"))
+            lines.append(f"difference {gain:+.1f} points (95 % interval {low:+.1f} to {high:+.1f})")
+    return "\n".join(lines)
