@@ -1,4 +1,4 @@
-"""Sound for the audio encoders: long sound is cut into chunks, which are encoded a few at a time."""
+"""Sound for the audio encoders: it is cut into chunks, which are encoded a few at a time."""
 
 import numpy as np
 import torch
@@ -15,7 +15,8 @@ CHUNKS = 8  # chunks in one call of an encoder, so that memory does not grow wit
 
 def build_audio_encoder(config) -> nn.Module:
     """The audio encoder of this config, with random weights."""
-    return WhisperEncoder(config) if config.model_type == "whisper" else AutoModel.from_config(config)
+    return (WhisperEncoder(config) if config.model_type == "whisper"
+            else AutoModel.from_config(config))
 
 
 def cut_waveform(waveform: np.ndarray, extractor, *, hop: int, field: int, tokens: int) -> Tensor:

@@ -12,10 +12,12 @@ from transformers import (
     InstructBlipVisionConfig,
     LlamaConfig,
     PreTrainedConfig,
+    SiglipVisionConfig,
     WhisperConfig,
 )
 
 from .families import (
+    POOLED_TOKENS,
     SAMPLING_RATE,
     WHISPER_HOP,
     WITH_QFORMER,
@@ -27,6 +29,7 @@ from .families import (
 )
 from .sync import step_shape
 
+LAPTOP = {"audio_width": 384, "qformer_width": 576, "qformer_heads": 9, "qformer_hidden": 2304}
 AUDIO_RATE = SAMPLING_RATE // WHISPER_HOP  # audio tokens per second, of every Whisper encoder
 
 
@@ -168,6 +171,22 @@ class FavorConfig(PreTrainedConfig):
                               decoder_ffn_dim=5120, num_mel_bins=80)
         return cls(audio, InstructBlipVisionConfig(), InstructBlipQFormerConfig(), language,
                    **{"placeholder_id": 32000, "question_conditioning": True, **changes})
+
+    @classmethod
+    def laptop(cls, **changes) -> "FavorConfig":
+        """Sizes for a laptop: Whisper tiny, SigLIP base and SmolLM2 135M, without a Q-Former for
+        frames. `favor-mini join --preset laptop` joins the pretrained models.
+        """
+        audio = WhisperConfig(d_model=384, encoder_layers=4, encoder_attention_heads=6,
+                              encoder_ffn_dim=1536, decoder_layers=4, decoder_attention_heads=6,
+                              decoder_ffn_dim=1536, num_mel_bins=80)
+        vision = SiglipVisionConfig(image_size=224, patch_size=16, vision_use_head=False)  # base
+        language = LlamaConfig(
+            hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9,
+            num_key_value_heads=3, vocab_size=49153, max_position_embeddings=8192,
+            rope_parameters={"rope_type": "default", "rope_theta": 1e5}, tie_word_embeddings=True)
+        return cls(audio, vision, None, language, **{
+            "placeholder_id": 49152, "visual_tokens": POOLED_TOKENS, **LAPTOP, **changes})
 
     @classmethod
     def mini(cls, vocab_size: int, **changes) -> "FavorConfig":

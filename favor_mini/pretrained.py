@@ -9,6 +9,7 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
 )
+from transformers.utils import logging
 
 from .config import FavorConfig
 from .families import POOLED_TOKENS, check_audio, check_vision
@@ -66,7 +67,8 @@ def _load_vision(name: str, dtype: torch.dtype) -> tuple[dict[str, nn.Module], d
     if tower_class := TOWERS.get(config.model_type):
         tower = _load(tower_class, "vision", name, dtype)
         qformer = tower.config.qformer_config
-        return ({part: getattr(tower, part) for part in ("vision_model", "qformer", "query_tokens")},
+        modules = {n: getattr(tower, n) for n in ("vision_model", "qformer", "query_tokens")}
+        return (modules,
                 {"vision_config": tower.config.vision_config, "visual_qformer_config": qformer,
                  "visual_tokens": tower.config.num_query_tokens,
                  "audio_width": qformer.hidden_size, "qformer_width": qformer.hidden_size,
@@ -77,9 +79,9 @@ def _load_vision(name: str, dtype: torch.dtype) -> tuple[dict[str, nn.Module], d
     if config.model_type == "siglip_vision_model":
         config.vision_use_head = False  # it pools all patches to one vector
     tower = _load(AutoModel, "vision", name, dtype, config=config)
-    size = _explained(image_settings, "vision", name, model_type=config.model_type)["image_size"]
     return {"vision_model": tower}, {
-        "vision_config": config, "image_size": size, "visual_tokens": POOLED_TOKENS}
+        "vision_config": config, "visual_tokens": POOLED_TOKENS,
+        "image_size": image_settings(name, config.model_type)["image_size"]}
 
 
 def _read_config(part: str, name: str) -> PreTrainedConfig:
@@ -87,7 +89,26 @@ def _read_config(part: str, name: str) -> PreTrainedConfig:
 
 
 def _load(model_class, part: str, name: str, dtype: torch.dtype, **options) -> PreTrainedModel:
-    return _explained(model_class.from_pretrained, part, name, dtype=dtype, **options)
+    """A pretrained model. Weights that it does not need, such as CLIP's text model, are left out.
+
+    Raises:
+        OSError: it cannot be loaded.
+        ValueError: weights are missing.
+    """
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # no list of what is left out
+    try:
+        model, found = _explained(model_class.from_pretrained, part, name, dtype=dtype,
+                                  use_safetensors=True, output_loading_info=True, **options)
+    finally:
+        logging.set_verbosity(verbosity)
+    # Wav2Vec2 models with a CTC head lack this vector, which only its own pretraining needs.
+    missing = set(found["missing_keys"]) - {"masked_spec_embed"}
+    if missing:
+        raise ValueError(f"{part}={name!r} lacks {len(missing)} weights of a "
+                         f"{type(model).__name__}, such as {min(missing)}; pass the folder of a "
+                         "whole model")
+    return model
 
 
 def _explained(load, part: str, name: str, **options):
@@ -97,7 +118,7 @@ def _explained(load, part: str, name: str, **options):
         OSError: it cannot be loaded.
     """
     try:
-        return load(name, **options)
+        return load(name, trust_remote_code=False, **options)
     except (OSError, ValueError) as error:
         raise OSError(
             f"{part}={name!r} could not be loaded: it is neither a folder with config.json and "

@@ -128,17 +128,19 @@ def image_settings(name: str, model_type: str) -> dict:
     """
     try:
         read = AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
-    except OSError:
+    except OSError as error:
         if model_type == "instructblip_vision_model":
             return {}
-        raise
+        raise OSError(f"vision={name!r} holds no preprocessor_config.json with the size, mean and "
+                      "standard deviation of its pictures; get this file from where the model is "
+                      f"from ({error})") from error
     size = read.crop_size if getattr(read, "do_center_crop", False) else read.size
     width, height = (getattr(size, e, None) or getattr(size, "shortest_edge", None)
                      for e in ("width", "height"))
     if not width or width != height:
         raise ValueError(f"vision={name!r}: its preprocessor_config.json has the size {size}, "
                          "expected a square; pass a model for square pictures")
-    # It computes (pixel * rescale_factor - mean) / std, with pixels from 0 to 255; ours from 0 to 1.
+    # It computes (pixel * rescale_factor - mean) / std of pixels from 0 to 255, ours from 0 to 1.
     scale = 255 * read.rescale_factor if read.do_rescale else 255
     mean, std = (read.image_mean, read.image_std) if read.do_normalize else ([0.0] * 3, [1.0] * 3)
     rounded = [tuple(round(v / scale, 12) for v in values) for values in (mean, std)]
