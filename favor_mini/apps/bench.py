@@ -22,7 +22,7 @@ from time import perf_counter
 
 from ..machine import peak_memory
 from ..storage import write_json
-from .bench_laptop import laptop_rows, time_laptop
+from .bench_laptop import SECONDS, WAYS, laptop_step
 from .settings import BenchSettings
 
 PAPER = {"input_width": 1536, "window_frames": 10, "step_tokens": 32, "num_queries": 32,
@@ -294,6 +294,19 @@ def write_random_checkpoint(folder: str) -> dict:
     FavorForConditionalGeneration(config).save_pretrained(folder)
     mini_processor(config).save_pretrained(folder)
     return {}
+
+
+# Training at laptop sizes.
+
+def laptop_rows(options: dict) -> Iterator[Measurement]:
+    for way, batch in product(WAYS, (1,) if options["quick"] else (1, 2)):
+        found = in_process("time_laptop", way=way, batch=batch, **options)
+        yield summary(f"laptop, {way}, batch of {batch}, {SECONDS} s", "s", found["seconds"],
+                      found["memory"], WAYS[way])
+
+
+def time_laptop(way: str, batch: int, quick: bool, repeats: int, **_) -> dict:
+    return {"seconds": repeat(laptop_step(way, batch, quick), repeats)}
 
 
 # Importing.

@@ -1,9 +1,9 @@
-"""Rows of `favor-mini bench`: training steps at the sizes of `favor-mini join --preset laptop`.
+"""Training steps at the sizes of `favor-mini join --preset laptop`, for `favor-mini bench`.
 
 The weights are random: they cost as much time and memory as pretrained ones.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
 SECONDS = 10  # of each clip
 ANSWER = 16  # tokens that are learned, per clip
@@ -12,13 +12,12 @@ WAYS = {"training step": "connector and LoRA, from stored features of the encode
         "encoding": "what storing the features costs, once per clip"}
 
 
-def time_laptop(way: str, batch: int, quick: bool, repeats: int, **_) -> dict:
-    """Seconds of each repeat of a way in `WAYS`, for a batch of clips of `SECONDS`."""
+def laptop_step(way: str, batch: int, quick: bool) -> Callable[[], None]:
+    """A function that runs a way in `WAYS` once, for a batch of clips of `SECONDS`."""
     import torch
 
     from ..config import FavorConfig
     from ..model import FavorForConditionalGeneration
-    from .bench import repeat
 
     config = FavorConfig.laptop()
     if quick:
@@ -56,16 +55,4 @@ def time_laptop(way: str, batch: int, quick: bool, repeats: int, **_) -> dict:
         if device == "cuda":
             torch.cuda.synchronize()
 
-    return {"seconds": repeat(run, repeats)}
-
-
-def laptop_rows(options: dict) -> Iterator:
-    """A row for each way and batch size."""
-    from .bench import in_process, summary
-
-    options = options | {"repeats": min(3, options["repeats"])}
-    for way, note in WAYS.items():
-        for batch in (1,) if options["quick"] else (1, 2):
-            found = in_process("time_laptop", way=way, batch=batch, **options)
-            name = f"laptop sizes, {way}, {batch} clip{'s' * (batch > 1)} of {SECONDS} s"
-            yield summary(name, "s", found["seconds"], found["memory"], note)
+    return run

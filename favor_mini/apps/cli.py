@@ -267,7 +267,7 @@ def doctor(*, quick: bool = False, checkpoint: str | None = None) -> int:
     return examine(checkpoint, quick, WAIT_POLICY)
 
 
-@command("bench", "Measure this machine: causal Q-Former, reading, asking, importing, laptop-sized training.",
+@command("bench", "Measure this machine: causal Q-Former, reading, asking, importing, training.",
          "  favor-mini bench --quick\n  favor-mini bench --only qformer --json bench.json")
 def bench(*, settings: Annotated[BenchSettings, FLAT] = BenchSettings()) -> None:
     from .bench import bench

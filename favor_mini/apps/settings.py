@@ -149,7 +149,8 @@ class BenchSettings:
     """Which rows `favor-mini bench` measures, and how often."""
 
     quick: bool = option(False, "small sizes: a test that it runs, not a measurement of speed")
-    only: Literal["qformer", "read", "ask", "import", "laptop"] | None = option(None, "one part of the table")
+    only: Literal["qformer", "read", "ask", "import", "laptop"] | None = option(
+        None, "one part of the table")
     repeats: Count = option(5, "measurements per row")
     threads: Count | None = option(None, "threads of torch (default: torch's choice)")
     json: str | None = option(None, "file for the rows as JSON")
