@@ -12,6 +12,7 @@ from transformers import AutoFeatureExtractor, AutoTokenizer, SequenceFeatureExt
 
 from .audio import cut_waveform
 from .config import FavorConfig
+from .families import SAMPLING_RATE
 from .processor_settings import ProcessorSettings
 from .storage import write_json
 from .vision import image_settings
@@ -35,7 +36,7 @@ class FavorProcessor:
             the language model's, as in the mini model.
 
     Raises:
-        ValueError: the tokenizer does not know `<av>`.
+        ValueError: the tokenizer does not know `<av>`, or the feature extractor is not for 16 kHz.
     """
 
     def __init__(self, tokenizer, feature_extractor: SequenceFeatureExtractor,
@@ -43,6 +44,9 @@ class FavorProcessor:
         if MEDIA_TOKEN not in tokenizer.get_vocab():
             raise ValueError(f"the tokenizer does not know the placeholder {MEDIA_TOKEN}; add it: "
                              f"tokenizer.add_tokens({MEDIA_TOKEN!r}, special_tokens=True)")
+        if feature_extractor.sampling_rate != SAMPLING_RATE:
+            raise ValueError(f"found an audio encoder for {feature_extractor.sampling_rate} samples"
+                             f" per second, expected {SAMPLING_RATE}; pass another encoder")
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
         self.tokenizer, self.feature_extractor = tokenizer, feature_extractor
@@ -107,7 +111,7 @@ class FavorProcessor:
         samples = self.feature_extractor.n_samples
         chunks = [waveform[i : i + samples] for i in range(0, len(waveform), samples)]
         return self.feature_extractor(
-            chunks, sampling_rate=16000, return_tensors="pt", device="cpu").input_features
+            chunks, sampling_rate=SAMPLING_RATE, return_tensors="pt", device="cpu").input_features
 
     def sound(self, waveform: np.ndarray) -> Tensor:
         """Waveform (samples,) at 16 kHz to chunks for the audio encoder: `mel` for Whisper, else

@@ -10,7 +10,14 @@ import torch.nn.functional as F
 from conftest import settle, tiny_clip, tiny_config
 from safetensors.torch import load_file, save_file
 from tiny_parts import AUDIO, IMAGE_SIZE, VISION, write_parts, write_vision
-from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoModel
+from transformers import (
+    AutoFeatureExtractor,
+    AutoImageProcessor,
+    AutoModel,
+    Siglip2VisionConfig,
+    ViTConfig,
+    Wav2Vec2FeatureExtractor,
+)
 
 from favor_mini import FavorConfig, FavorForConditionalGeneration, FavorProcessor
 from favor_mini.data.features import encode_media
@@ -104,8 +111,6 @@ def test_audio_features_are_those_of_transformers_own_class(join, audio):
 def test_every_20_ms_of_sound_have_one_token(join, audio, samples):
     """The convolutions alone lose tokens: 49 for a second, none for 20 ms."""
     joined, processor = join(audio, "clip")[2:]
-    processor = FavorProcessor(processor.tokenizer, processor.feature_extractor,
-                               processor.settings, processor.qformer_tokenizer)
     media = processor.media(clip_from_arrays(waveform=sound(samples / 16000),
                                              sampling_rate=16000))
     features = encode_media(joined, processor, [media])[0]["audio_features"]
@@ -269,6 +274,13 @@ def test_a_part_that_lacks_weights_is_refused(join, tmp_path, audio, vision, par
                                                  visual_tokens=4)
 
 
+def test_an_audio_encoder_for_another_sampling_rate_is_refused(join, tmp_path):
+    folders, _, joined, _ = join("wav2vec2", "clip")
+    Wav2Vec2FeatureExtractor(sampling_rate=8000).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="8000 samples per second, expected 16000"):
+        FavorProcessor.from_parts(joined.config, **{**folders, "audio": str(tmp_path)})
+
+
 def test_a_vision_folder_without_a_preprocessor_is_refused(join, tmp_path):
     write_vision("siglip", tmp_path)
     (tmp_path / "preprocessor_config.json").unlink()
@@ -320,8 +332,6 @@ def test_a_rate_that_does_not_cut_into_steps_names_rates_that_do(hop, frame_rate
 
 
 def test_siglip_2_of_flexible_resolution_and_other_types_are_refused(join, tmp_path):
-    from transformers import Siglip2VisionConfig, ViTConfig
-
     folders = join("whisper", "clip")[0]
     for config, fixed in ((Siglip2VisionConfig(), "siglip2-base-patch16-224"), (ViTConfig(), "")):
         config.save_pretrained(tmp_path / config.model_type)
