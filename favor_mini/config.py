@@ -12,17 +12,25 @@ from transformers import (
     InstructBlipVisionConfig,
     LlamaConfig,
     PreTrainedConfig,
+    SiglipVisionConfig,
     WhisperConfig,
 )
 
+from .families import (
+    POOLED_TOKENS,
+    SAMPLING_RATE,
+    WHISPER_HOP,
+    WITH_QFORMER,
+    audio_hop,
+    audio_tokens_per_step,
+    check_audio,
+    check_vision,
+    check_vision_settings,
+)
 from .sync import step_shape
 
-AUDIO_RATE = 50  # audio tokens per second, of every Whisper encoder
-
-
-def audio_tokens_per_step(frame_rate: float) -> int:
-    """A: audio tokens in one time step, which lasts as long as a video frame."""
-    return round(AUDIO_RATE / frame_rate)
+LAPTOP = {"audio_width": 384, "qformer_width": 576, "qformer_heads": 9, "qformer_hidden": 2304}
+AUDIO_RATE = SAMPLING_RATE // WHISPER_HOP  # audio tokens per second, of every Whisper encoder
 
 
 class FavorConfig(PreTrainedConfig):
@@ -30,9 +38,13 @@ class FavorConfig(PreTrainedConfig):
 
     Args:
         audio_config, vision_config, visual_qformer_config, language_config: configs of the frozen
-            parts, or dicts.
+            parts, or dicts with their model_type. `families` lists the types. Without model_type:
+            Whisper, InstructBLIP, Llama. A vision tower without a Q-Former has no
+            visual_qformer_config.
         conv_stem: convolutions in front of the ViT, for a small ViT that is trained from scratch.
-        visual_tokens: V, tokens per frame.
+        image_size: pixels of a frame's sides; None: the vision config's. Towers without a Q-Former
+            can have another one.
+        visual_tokens: V, tokens per frame; a square number for towers without a Q-Former.
         audio_width: D_a, to which audio tokens are projected.
         frame_rate: video frames per second; one frame is one time step.
         window_frames, num_queries: K and N.
@@ -47,18 +59,19 @@ class FavorConfig(PreTrainedConfig):
         placeholder_id: token id that stands for one output query in the prompt.
 
     Raises:
-        ValueError: frame_rate does not divide 50 audio tokens per second into whole time steps, or
-            a size is below 1.
+        ValueError: frame_rate does not divide the audio tokens of a second (50 for most encoders)
+            into whole time steps, a size is below 1, or an encoder is not supported.
     """
 
     model_type = "favor"
     sub_configs = {
-        "audio_config": WhisperConfig, "vision_config": InstructBlipVisionConfig,
-        "visual_qformer_config": InstructBlipQFormerConfig, "language_config": AutoConfig}
+        "audio_config": AutoConfig, "vision_config": AutoConfig,
+        "visual_qformer_config": AutoConfig, "language_config": AutoConfig}
 
     def __init__(self, audio_config=None, vision_config=None, visual_qformer_config=None,
-                 language_config=None, *, conv_stem: bool = False, visual_tokens: int = 32,
-                 audio_width: int = 768, frame_rate: float = 2.0, window_frames: int = 10,
+                 language_config=None, *, conv_stem: bool = False,
+                 image_size: int | None = None, visual_tokens: int = 32, audio_width: int = 768,
+                 frame_rate: float = 2.0, window_frames: int = 10,
                  num_queries: int = 32, qformer_width: int = 768, qformer_layers: int = 2,
                  qformer_heads: int = 12, qformer_hidden: int = 3072, qformer_dropout: float = 0.1,
                  sync: str = "concat", windows: str = "sliding", attention: str = "block_causal",
@@ -66,18 +79,17 @@ class FavorConfig(PreTrainedConfig):
                  diversity_weight: float = 0.01, lora_rank: int = 32, lora_alpha: int = 32,
                  lora_dropout: float = 0.1, lora_targets: str = r".*\.(q|k|v|o)_proj",
                  question_conditioning: bool = False, placeholder_id: int = 6, **kwargs):
-        def build(value, kind):
+        def build(value, model_type):
             if not isinstance(value, dict | None):
                 return value
-            return kind(**{k: v for k, v in (value or {}).items() if k != "model_type"})
+            return AutoConfig.for_model(**{"model_type": model_type, **(value or {})})
 
-        self.audio_config = build(audio_config, WhisperConfig)
-        self.vision_config = build(vision_config, InstructBlipVisionConfig)
-        self.visual_qformer_config = build(visual_qformer_config, InstructBlipQFormerConfig)
-        if isinstance(language_config, dict):
-            language_config = AutoConfig.for_model(**language_config)
-        self.language_config = language_config or LlamaConfig()
-        self.conv_stem = conv_stem
+        self.audio_config = build(audio_config, "whisper")
+        self.vision_config = build(vision_config, "instructblip_vision_model")
+        qformer = WITH_QFORMER.get(self.vision_config.model_type)
+        self.visual_qformer_config = qformer and build(visual_qformer_config, qformer)
+        self.language_config = build(language_config, "llama")
+        self.conv_stem, self.image_size = conv_stem, image_size
         self.visual_tokens, self.audio_width = visual_tokens, audio_width
         self.frame_rate = frame_rate
         self.window_frames, self.num_queries = window_frames, num_queries
@@ -90,20 +102,32 @@ class FavorConfig(PreTrainedConfig):
         self.lora_rank, self.lora_alpha, self.lora_dropout = lora_rank, lora_alpha, lora_dropout
         self.lora_targets = lora_targets
         self.question_conditioning, self.placeholder_id = question_conditioning, placeholder_id
-        if frame_rate <= 0 or AUDIO_RATE / frame_rate % 1:
-            raise ValueError(f"frame_rate={frame_rate} does not divide {AUDIO_RATE} audio tokens "
-                             "per second into whole time steps; choose a divisor of 50 such as 1, "
-                             "2, 2.5, 5 or 10")
         for name in ("window_frames", "num_queries", "visual_tokens", "qformer_width",
                      "qformer_layers", "qformer_heads", "qformer_hidden"):
             if not isinstance(count := getattr(self, name), int) or count < 1:
                 raise ValueError(f"{name}={count!r}: it must be an integer and at least 1")
+        check_audio(self.audio_config)
+        audio_tokens_per_step(frame_rate, audio_hop(self.audio_config))  # raises if it is no number
+        check_vision(self.vision_config)
+        check_vision_settings(
+            self.vision_config, visual_tokens=visual_tokens, image_size=image_size,
+            conv_stem=conv_stem, question_conditioning=question_conditioning)
         super().__init__(**kwargs)
 
     @property
     def audio_tokens(self) -> int:
         """A: audio tokens in one time step."""
-        return audio_tokens_per_step(self.frame_rate)
+        return audio_tokens_per_step(self.frame_rate, audio_hop(self.audio_config))
+
+    @property
+    def audio_hidden(self) -> int:
+        """D_w: width of the audio encoder's tokens, before they are projected to D_a."""
+        return self.audio_config.hidden_size
+
+    @property
+    def frame_size(self) -> int:
+        """H = W: pixels of a frame's sides."""
+        return self.image_size or self.vision_config.image_size
 
     @property
     def step_shape(self) -> tuple[int, int]:
@@ -119,8 +143,8 @@ class FavorConfig(PreTrainedConfig):
 
     @property
     def visual_width(self) -> int:
-        """D_v: width of the visual Q-Former's tokens."""
-        return self.visual_qformer_config.hidden_size
+        """D_v: width of the visual tokens."""
+        return (self.visual_qformer_config or self.vision_config).hidden_size
 
     @classmethod
     def check_names(cls, names) -> None:
@@ -147,6 +171,22 @@ class FavorConfig(PreTrainedConfig):
                               decoder_ffn_dim=5120, num_mel_bins=80)
         return cls(audio, InstructBlipVisionConfig(), InstructBlipQFormerConfig(), language,
                    **{"placeholder_id": 32000, "question_conditioning": True, **changes})
+
+    @classmethod
+    def laptop(cls, **changes) -> "FavorConfig":
+        """Sizes for a laptop: Whisper tiny, SigLIP base and SmolLM2 135M, without a Q-Former for
+        frames. `favor-mini join --preset laptop` joins the pretrained models.
+        """
+        audio = WhisperConfig(d_model=384, encoder_layers=4, encoder_attention_heads=6,
+                              encoder_ffn_dim=1536, decoder_layers=4, decoder_attention_heads=6,
+                              decoder_ffn_dim=1536, num_mel_bins=80)
+        vision = SiglipVisionConfig(image_size=224, patch_size=16, vision_use_head=False)  # base
+        language = LlamaConfig(
+            hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9,
+            num_key_value_heads=3, vocab_size=49153, max_position_embeddings=8192,
+            rope_parameters={"rope_type": "default", "rope_theta": 1e5}, tie_word_embeddings=True)
+        return cls(audio, vision, None, language, **{
+            "placeholder_id": 49152, "visual_tokens": POOLED_TOKENS, **LAPTOP, **changes})
 
     @classmethod
     def mini(cls, vocab_size: int, **changes) -> "FavorConfig":

@@ -1,9 +1,11 @@
-"""The frozen encoders: Whisper for sound, InstructBLIP's ViT and Q-Former for frames."""
+"""The paper's frozen encoders: Whisper for sound, InstructBLIP's ViT and Q-Former for frames.
+
+`audio` and `vision` hold other families.
+"""
 
 import torch
 from torch import Tensor, nn
 from transformers import (
-    InstructBlipPreTrainedModel,
     InstructBlipQFormerConfig,
     InstructBlipQFormerModel,
     InstructBlipVisionConfig,
@@ -12,6 +14,8 @@ from transformers import (
 
 from .compat import PatchEmbedding, WhisperEncoder
 from .shapes import check_shape
+
+FRAMES = 32  # frames in one call of a vision tower, so that memory does not grow with the film
 
 
 def encode_audio(encoder: WhisperEncoder, input_features: Tensor) -> Tensor:
@@ -57,23 +61,25 @@ class VisualEncoder(nn.Module):
         ValueError: `conv_stem` with a patch size other than 16.
     """
 
+    vision_class, qformer_class = InstructBlipVisionModel, InstructBlipQFormerModel
+
     def __init__(self, vision_config: InstructBlipVisionConfig,
                  qformer_config: InstructBlipQFormerConfig, visual_tokens: int,
                  conv_stem: bool = False):
         super().__init__()
-        self.vision_model = InstructBlipVisionModel(vision_config)
+        self.vision_model = self.vision_class(vision_config)
         if conv_stem:
             if vision_config.patch_size != ConvStem.patch_size:
                 raise ValueError(f"conv_stem needs patch_size={ConvStem.patch_size} in the vision "
                                  f"config, found {vision_config.patch_size}")
             self.vision_model.embeddings.patch_embedding = ConvStem(vision_config.hidden_size)
-        self.qformer = InstructBlipQFormerModel(qformer_config)
+        self.qformer = self.qformer_class(qformer_config)
         self.query_tokens = nn.Parameter(torch.zeros(1, visual_tokens, qformer_config.hidden_size))
         nn.init.normal_(self.query_tokens, std=0.02)
 
     def forward(self, pixel_values: Tensor, question_ids: Tensor | None = None,
                 question_mask: Tensor | None = None) -> Tensor:
-        """Frames (B, T, 3, H, W) to visual tokens (B, T, V, D_v).
+        """Frames (B, T, 3, H, W) to visual tokens (B, T, V, D_v), `FRAMES` frames at a time.
 
         Args:
             question_ids, question_mask: (B, Q), the question in the Q-Former's own tokens. In
@@ -84,10 +90,14 @@ class VisualEncoder(nn.Module):
             ValueError: the frames do not have the encoder's size.
         """
         batch, num_frames = pixel_values.shape[:2]
+        frames = pixel_values.flatten(0, 1).split(FRAMES)  # of [n, 3, H, W]
+        questions = [()] * len(frames)
         if question_ids is not None:  # the same question for every frame
-            question_ids = question_ids.repeat_interleave(num_frames, dim=0)  # [B * T, Q]
-            question_mask = question_mask.repeat_interleave(num_frames, dim=0)
-        tokens = self.query_patches(self.encode_patches(pixel_values), question_ids, question_mask)
+            ids, mask = (t.repeat_interleave(num_frames, dim=0).split(FRAMES)  # of [n, Q]
+                         for t in (question_ids, question_mask))
+            questions = zip(ids, mask, strict=True)
+        tokens = torch.cat([self.query_patches(self.encode_patches(part[None]), *question)
+                            for part, question in zip(frames, questions, strict=True)])
         return tokens.unflatten(0, (batch, num_frames))  # [B, T, V, D_v]
 
     def encode_patches(self, pixel_values: Tensor) -> Tensor:
@@ -107,17 +117,3 @@ class VisualEncoder(nn.Module):
         tokens = self.qformer(input_ids=question_ids, attention_mask=attention_mask,
                               query_embeds=queries, encoder_hidden_states=patches).last_hidden_state
         return tokens[:, : queries.shape[1]]
-
-
-class InstructBlipVisionTower(InstructBlipPreTrainedModel):
-    """InstructBLIP without its language model, to load the vision part of a checkpoint alone."""
-
-    _keys_to_ignore_on_load_unexpected = [r"^language_model", r"^language_projection"]
-
-    def __init__(self, config):
-        super().__init__(config)
-        self.vision_model = InstructBlipVisionModel(config.vision_config)
-        self.qformer = InstructBlipQFormerModel(config.qformer_config)
-        self.query_tokens = nn.Parameter(
-            torch.zeros(1, config.num_query_tokens, config.qformer_config.hidden_size))
-        self.post_init()

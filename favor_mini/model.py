@@ -10,14 +10,16 @@ from transformers.utils import ModelOutput
 
 from . import language
 from . import losses as losses  # registers the paper's diversity loss
-from .compat import SdpaModel, WhisperEncoder
+from .audio import build_audio_encoder, encode_sound
+from .compat import SdpaModel
 from .config import FavorConfig
-from .encoders import VisualEncoder, encode_audio
+from .encoders import VisualEncoder
 from .pretrained import load_pretrained
 from .qformer import AttentionMaps
 from .registry import SLOTS, find
 from .shapes import check_shape
 from .sync import trim
+from .vision import build_visual_encoder
 from .windows import join_windows
 
 MEDIA = ("pixel_values", "frame_mask", "input_features", "audio_mask", "visual_features",
@@ -53,9 +55,8 @@ class FavorForConditionalGeneration(SdpaModel):
         super().__init__(config)
         for slot in SLOTS:
             find(slot, getattr(config, slot))  # raises here for an unknown name
-        self.audio_encoder = WhisperEncoder(config.audio_config)
-        self.visual_encoder = VisualEncoder(config.vision_config, config.visual_qformer_config,
-                                            config.visual_tokens, config.conv_stem)
+        self.audio_encoder = build_audio_encoder(config.audio_config)
+        self.visual_encoder = build_visual_encoder(config)
         self.audio_projection = self._new("audio_projection")
         self.qformer = self._new("qformer")
         self.language_model = AutoModelForCausalLM.from_config(config.language_config)
@@ -68,7 +69,7 @@ class FavorForConditionalGeneration(SdpaModel):
         """A new module of the connector, of the config's sizes."""
         config = self.config
         if name == "audio_projection":
-            return nn.Linear(config.audio_config.d_model, config.audio_width)
+            return nn.Linear(config.audio_hidden, config.audio_width)
         if name == "projection":
             return nn.Linear(config.qformer_width, config.language_config.hidden_size)
         step_tokens, input_width = config.step_shape
@@ -125,12 +126,12 @@ class FavorForConditionalGeneration(SdpaModel):
 
     @torch.no_grad()
     def encode(self, pixel_values: Tensor | None = None, input_features: Tensor | None = None,
-               question_ids: Tensor | None = None, question_mask: Tensor | None = None
-               ) -> tuple[Tensor | None, Tensor | None]:
+               question_ids: Tensor | None = None, question_mask: Tensor | None = None,
+               audio_mask: Tensor | None = None) -> tuple[Tensor | None, Tensor | None]:
         """Run the frozen encoders.
 
         Args:
-            pixel_values: (B, T_v, 3, H, W). input_features: (B, C, mels, 2 * S).
+            pixel_values: (B, T_v, 3, H, W). input_features, audio_mask: see `audio.encode_sound`.
             question_ids, question_mask: (B, Q), with question_conditioning.
 
         Returns:
@@ -149,8 +150,7 @@ class FavorForConditionalGeneration(SdpaModel):
                     "same question_conditioning, and no cached features")
             visual = self.visual_encoder(pixel_values, question_ids, question_mask)
         if input_features is not None:
-            input_features = input_features.to(self.audio_encoder.conv1.weight.dtype)
-            audio = encode_audio(self.audio_encoder, input_features)
+            audio = encode_sound(self.audio_encoder, input_features, audio_mask)
         return visual, audio
 
     def connect(self, visual: Tensor, audio: Tensor, frame_mask: Tensor, audio_mask: Tensor,
@@ -158,14 +158,14 @@ class FavorForConditionalGeneration(SdpaModel):
         """Synchronise, split into windows, run the causal Q-Former.
 
         Args:
-            visual: (B, T_v, V, D_v). audio: (B, L, D_w), Whisper's output.
+            visual: (B, T_v, V, D_v). audio: (B, L, D_w), of the audio encoder.
             frame_mask: (B, T_v), audio_mask: (B, L): True where real; the rest becomes zero.
 
         Returns:
             queries (B, W, N, width), window_mask (B, W), attention maps or None.
         """
         config = self.config
-        # Whisper pads sound to whole chunks; without trim, whole windows could be padding.
+        # Sound is padded to whole chunks; without trim, whole windows could be padding.
         visual, frame_mask = trim(visual, frame_mask)
         audio, audio_mask = trim(audio, audio_mask)
         visual = visual.masked_fill(~frame_mask[..., None, None], 0.0)
@@ -210,7 +210,8 @@ class FavorForConditionalGeneration(SdpaModel):
                 raise ValueError(
                     "the batch mixes clips as media with clips as features of the encoders; encode "
                     "all of them (data.features.encode_media), or none")
-        visual, audio = self.encode(pixel_values, input_features, question_ids, question_mask)
+        visual, audio = self.encode(pixel_values, input_features, question_ids, question_mask,
+                                    audio_mask)
         visual = visual_features if visual is None else visual
         audio = audio_features if audio is None else audio
         if visual is None and audio is None:
@@ -220,10 +221,10 @@ class FavorForConditionalGeneration(SdpaModel):
         if visual is None:  # no clip of the batch has a frame
             visual = like.new_zeros(batch, 0, config.visual_tokens, config.visual_width)
         if audio is None:  # no clip has sound
-            audio = like.new_zeros(batch, 0, config.audio_config.d_model)
+            audio = like.new_zeros(batch, 0, config.audio_hidden)
         check_shape("visual features", visual, B=batch, T=None, V=config.visual_tokens,
                     D_v=config.visual_width)
-        check_shape("audio features", audio, B=batch, L=None, D_w=config.audio_config.d_model)
+        check_shape("audio features", audio, B=batch, L=None, D_w=config.audio_hidden)
         masks = []
         for name, mask, stream in (("frame_mask", frame_mask, visual),
                                    ("audio_mask", audio_mask, audio)):
@@ -245,7 +246,7 @@ class FavorForConditionalGeneration(SdpaModel):
             turn_ids: (B, L); if given, the turns of a conversation do not attend to one another
                 (`language.isolate_turns_mask`).
             media: pixel_values (B, T_v, 3, H, W) or visual_features (B, T_v, V, D_v) with
-                frame_mask (B, T_v); input_features (B, C, mels, 2 * S) or audio_features
+                frame_mask (B, T_v); input_features (see `audio.encode_sound`) or audio_features
                 (B, L, D_w) with audio_mask (B, C * S) or (B, L); question_ids and question_mask
                 (B, Q); return_maps (bool). A missing stream is missing in all clips. A missing mask
                 is True everywhere.

@@ -1,53 +1,27 @@
 """From clips and questions to tensors: spectrograms, pixels, prompts, padding and masks."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import AutoTokenizer, WhisperFeatureExtractor
+from transformers import AutoFeatureExtractor, AutoTokenizer, SequenceFeatureExtractor
 
-from .config import AUDIO_RATE, FavorConfig, audio_tokens_per_step
+from .audio import cut_waveform
+from .config import FavorConfig
+from .families import SAMPLING_RATE
+from .processor_settings import ProcessorSettings
 from .storage import write_json
+from .vision import image_settings
 from .windows import num_windows
 
 PROMPT = "USER: <Img>{media}</Img> {question}\nASSISTANT:"
 MEDIA_TOKEN = "<av>"
-AUDIO_HOP = 16000 // AUDIO_RATE  # samples per audio token
 SETTINGS = "favor_processor.json"  # file of a saved processor
 QFORMER_TOKENIZER = "qformer_tokenizer"  # folder of a saved processor, named as InstructBLIP's
-
-
-@dataclass
-class ProcessorSettings:
-    """The fields of `FavorConfig` that the processor needs, under the same names, and its own."""
-
-    image_size: int = 64
-    frame_rate: float = 2.0
-    window_frames: int = 10
-    num_queries: int = 32
-    windows: str = "sliding"
-    question_conditioning: bool = False
-    question_tokens: int = 64  # maximum for the visual Q-Former; longer questions are cut
-    # Mean and standard deviation of the pixels that CLIP was trained on; InstructBLIP uses them.
-    image_mean: tuple = (0.48145466, 0.4578275, 0.40821073)
-    image_std: tuple = (0.26862954, 0.26130258, 0.27577711)
-
-    @classmethod
-    def from_config(cls, config: FavorConfig, **changes) -> "ProcessorSettings":
-        """The settings for a model with this config; `changes` are other fields."""
-        same = ("frame_rate", "window_frames", "num_queries", "windows", "question_conditioning")
-        return cls(**{"image_size": config.vision_config.image_size,
-                      "question_tokens": config.visual_qformer_config.max_position_embeddings,
-                      **{name: getattr(config, name) for name in same}, **changes})
-
-    @property
-    def audio_tokens(self) -> int:
-        """A: audio tokens in one time step."""
-        return audio_tokens_per_step(self.frame_rate)
 
 
 class FavorProcessor:
@@ -55,20 +29,24 @@ class FavorProcessor:
 
     Args:
         tokenizer: the language model's; the placeholder `<av>` must be one of its tokens.
-        feature_extractor: Whisper's; its `chunk_length` (seconds) is the audio encoder's.
+        feature_extractor: the audio encoder's; `chunk_length` (seconds) of Whisper's is its
+            encoder's.
         settings: `ProcessorSettings`, which must agree with the model's `FavorConfig`.
         qformer_tokenizer: InstructBLIP's, for the question that goes into its Q-Former; by default
             the language model's, as in the mini model.
 
     Raises:
-        ValueError: the tokenizer does not know `<av>`.
+        ValueError: the tokenizer does not know `<av>`, or the feature extractor is not for 16 kHz.
     """
 
-    def __init__(self, tokenizer, feature_extractor: WhisperFeatureExtractor,
+    def __init__(self, tokenizer, feature_extractor: SequenceFeatureExtractor,
                  settings: ProcessorSettings | None = None, qformer_tokenizer=None):
         if MEDIA_TOKEN not in tokenizer.get_vocab():
             raise ValueError(f"the tokenizer does not know the placeholder {MEDIA_TOKEN}; add it: "
                              f"tokenizer.add_tokens({MEDIA_TOKEN!r}, special_tokens=True)")
+        if feature_extractor.sampling_rate != SAMPLING_RATE:
+            raise ValueError(f"found an audio encoder for {feature_extractor.sampling_rate} samples"
+                             f" per second, expected {SAMPLING_RATE}; pass another encoder")
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
         self.tokenizer, self.feature_extractor = tokenizer, feature_extractor
@@ -99,8 +77,11 @@ class FavorProcessor:
         qformer_tokenizer = None
         if config.question_conditioning:
             qformer_tokenizer = AutoTokenizer.from_pretrained(vision, subfolder=QFORMER_TOKENIZER)
-        return cls(tokenizer, WhisperFeatureExtractor.from_pretrained(audio),
-                   ProcessorSettings.from_config(config, **changes), qformer_tokenizer)
+        pixels = image_settings(vision, config.vision_config.model_type)
+        pixels["image_size"] = config.frame_size
+        return cls(tokenizer, AutoFeatureExtractor.from_pretrained(audio),
+                   ProcessorSettings.from_config(config, **{**pixels, **changes}),
+                   qformer_tokenizer)
 
     # One clip.
 
@@ -123,17 +104,37 @@ class FavorProcessor:
         return (x - mean) / std
 
     def mel(self, waveform: np.ndarray) -> Tensor:
-        """Waveform (samples,) at 16 kHz to log-mel chunks (C, mels, mel frames of 10 ms).
+        """Waveform (samples,) at 16 kHz to Whisper's log-mel chunks (C, mels, frames of 10 ms).
 
         The last chunk is padded with silence.
         """
         samples = self.feature_extractor.n_samples
         chunks = [waveform[i : i + samples] for i in range(0, len(waveform), samples)]
         return self.feature_extractor(
-            chunks, sampling_rate=16000, return_tensors="pt", device="cpu").input_features
+            chunks, sampling_rate=SAMPLING_RATE, return_tensors="pt", device="cpu").input_features
+
+    def sound(self, waveform: np.ndarray) -> Tensor:
+        """Waveform (samples,) at 16 kHz to chunks for the audio encoder: `mel` for Whisper, else
+        `audio.cut_waveform`."""
+        if self.takes_mel:
+            return self.mel(waveform)
+        settings = self.settings
+        return cut_waveform(waveform, self.feature_extractor, hop=settings.audio_hop,
+                            field=settings.audio_field, tokens=settings.chunk_tokens)
+
+    @property
+    def takes_mel(self) -> bool:
+        """Whether the audio encoder takes log-mel spectrograms, as Whisper does."""
+        return hasattr(self.feature_extractor, "nb_max_frames")
+
+    @property
+    def chunk_tokens(self) -> int:
+        """S: audio tokens in one chunk of sound."""
+        return (self.feature_extractor.nb_max_frames // 2 if self.takes_mel
+                else self.settings.chunk_tokens)
 
     def media(self, clip) -> dict[str, Tensor | int]:
-        """A clip's tensors: `pixel_values` (T_v, 3, S, S), `input_features` (C, mels, mel frames).
+        """A clip's tensors: `pixel_values` (T_v, 3, S, S), `input_features` (C, ...).
 
         `num_frames` and `audio_tokens` are their real lengths. A still image with sound is repeated
         at every time step.
@@ -149,17 +150,17 @@ class FavorProcessor:
         rate = self.feature_extractor.sampling_rate
         if len(waveform) and clip.sampling_rate != rate:
             raise ValueError(f"{clip.source}: the sound has {clip.sampling_rate} samples per "
-                             f"second, Whisper needs {rate}; read the clip with "
+                             f"second, the encoder needs {rate}; read the clip with "
                              f"sampling_rate={rate}")
         self.check_frame_rate(clip)
-        audio_tokens = -(-len(waveform) // AUDIO_HOP)
+        audio_tokens = -(-len(waveform) // self.settings.audio_hop)
         if len(frames) == 1 and audio_tokens:
             frames = frames.repeat(-(-audio_tokens // self.settings.audio_tokens), axis=0)
         media = {"num_frames": len(frames), "audio_tokens": audio_tokens}
         if len(frames):
             media["pixel_values"] = self.pixels(frames)
         if audio_tokens:
-            media["input_features"] = self.mel(waveform)
+            media["input_features"] = self.sound(waveform)
         return media
 
     def check_frame_rate(self, clip) -> None:
@@ -276,13 +277,12 @@ class FavorProcessor:
         return {**self.pad_text(ids, side="right"), "labels": _pad(labels, -100, "right"),
                 "turn_ids": _pad(turn_ids, -1, "right")}
 
-    @staticmethod
-    def pad_media(media: list[dict]) -> dict[str, Tensor]:
+    def pad_media(self, media: list[dict]) -> dict[str, Tensor]:
         """Pad clips of different lengths and modalities; a stream that no clip has is left out.
 
         Returns:
             `pixel_values` (B, T_v, 3, S, S) or `visual_features` (B, T_v, V, D_v) with
-            `frame_mask` (B, T_v); `input_features` (B, C, mels, mel frames) or `audio_features`
+            `frame_mask` (B, T_v); `input_features` (B, C, ...) or `audio_features`
             (B, L, D_w) with `audio_mask` (B, L).
         """
         batch = {}
@@ -296,8 +296,8 @@ class FavorProcessor:
                 rows = [like.new_zeros(0, *like.shape[1:]) if r is None else r for r in rows]
                 padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
                 length = padded.shape[1]  # of the longest clip
-                if stream == "input_features":  # chunks of 2 * S mel frames become S audio tokens
-                    length = length * padded.shape[-1] // 2
+                if stream == "input_features":  # a chunk becomes S audio tokens
+                    length = length * self.chunk_tokens
                 real = torch.tensor([m[count] for m in media])
                 batch |= {stream: padded, mask: torch.arange(length)[None] < real[:, None]}
         return batch
@@ -333,7 +333,7 @@ class FavorProcessor:
         if (folder / QFORMER_TOKENIZER).is_dir():
             qformer_tokenizer = AutoTokenizer.from_pretrained(folder / QFORMER_TOKENIZER)
         return cls(AutoTokenizer.from_pretrained(folder),
-                   WhisperFeatureExtractor.from_pretrained(folder), ProcessorSettings(**stored),
+                   AutoFeatureExtractor.from_pretrained(folder), ProcessorSettings(**stored),
                    qformer_tokenizer)
 
 

@@ -3,6 +3,7 @@
 import glob
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,8 +32,8 @@ def explain_write_errors(path: Path) -> Iterator[None]:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary file near `path`; renamed to `path` at the end, deleted after an error. Makes the
-    folder.
+    """A temporary path near `path`, for a file or a new folder; renamed to `path` at the end,
+    deleted after an error. Makes the folder around it.
 
     Example:
         with atomic_write(path) as temporary:
@@ -47,12 +48,20 @@ def atomic_write(path: Path) -> Iterator[Path]:
         for old in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
             writer = old.name.split(".")[-2]
             if writer.isdecimal() and not psutil.pid_exists(int(writer)):  # it was killed
-                old.unlink(missing_ok=True)
+                _remove(old)
         try:
             yield temporary
             os.replace(temporary, path)
         finally:
-            temporary.unlink(missing_ok=True)
+            _remove(temporary)
+
+
+def _remove(path: Path) -> None:
+    """Delete a file or a folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content, **options) -> None:

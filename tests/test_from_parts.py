@@ -168,7 +168,7 @@ def test_another_kind_of_language_model(parts, tmp_path):
 def test_a_part_of_another_model_type_raises(parts):
     folders = parts[0]
     with pytest.raises(ValueError,
-                       match="audio=.*holds a model of type 'instructblip', expected 'whisper'"):
+                       match="audio=.*holds a model of type 'instructblip', expected one of"):
         FavorForConditionalGeneration.from_parts(audio=folders["vision"], vision=folders["vision"],
                                                  language=folders["language"])
 

@@ -150,7 +150,7 @@ def test_settings_follow_the_config():
 
 
 def test_invalid_inputs_raise(processor, tmp_path):
-    with pytest.raises(ValueError, match="48000 samples per second, Whisper needs 16000"):
+    with pytest.raises(ValueError, match="48000 samples per second, the encoder needs 16000"):
         processor.media(clip_from_arrays(waveform=np.zeros(100, np.float32), sampling_rate=48000))
     for rate in (2.0, 40.0):  # the frames would be ahead of the sound, or behind it
         frames = np.zeros((60, 16, 16, 3), np.uint8)

@@ -1,7 +1,8 @@
 """Measure this machine: a table of medians and ranges. Every row runs in its own process.
 
 Rows: the causal Q-Former at the paper's sizes against a plain loop over windows; reading a video;
-asking the model a question, in a fresh process (cold) and again (warm); importing the package.
+asking the model a question, in a fresh process (cold) and again (warm); importing the package;
+training steps at laptop sizes (`bench_laptop`).
 """
 
 import argparse
@@ -21,6 +22,7 @@ from time import perf_counter
 
 from ..machine import peak_memory
 from ..storage import write_json
+from .bench_laptop import SECONDS, WAYS, laptop_step
 from .settings import BenchSettings
 
 PAPER = {"input_width": 1536, "window_frames": 10, "step_tokens": 32, "num_queries": 32,
@@ -60,7 +62,7 @@ def bench(settings: BenchSettings) -> list[Measurement]:
           + (", --quick: the sizes are too small to compare speed" if settings.quick else ""))
     print(f"{'what':<50}{'median':>10}{'min':>10}{'max':>10}  {'unit':<8}{'peak MiB':>9}  note")
     rows, parts = [], {"qformer": qformer_rows, "read": read_rows, "ask": ask_rows,
-                       "import": import_rows}
+                       "import": import_rows, "laptop": laptop_rows}
     for part, measure in parts.items():
         for row in measure(options) if settings.only in (None, part) else ():
             rows.append(row)
@@ -294,6 +296,19 @@ def write_random_checkpoint(folder: str) -> dict:
     return {}
 
 
+# Training at laptop sizes.
+
+def laptop_rows(options: dict) -> Iterator[Measurement]:
+    for way, batch in product(WAYS, (1,) if options["quick"] else (1, 2)):
+        found = in_process("time_laptop", way=way, batch=batch, **options)
+        yield summary(f"laptop, {way}, batch of {batch}, {SECONDS} s", "s", found["seconds"],
+                      found["memory"], WAYS[way])
+
+
+def time_laptop(way: str, batch: int, quick: bool, repeats: int, **_) -> dict:
+    return {"seconds": repeat(laptop_step(way, batch, quick), repeats)}
+
+
 # Importing.
 
 def import_rows(options: dict) -> Iterator[Measurement]:
@@ -316,7 +331,7 @@ def _run_row(measure: str, options: dict) -> dict:
 
         torch.set_num_threads(options["threads"])
     measures = (time_qformer, time_read, time_windows, time_ask, write_random_checkpoint,
-                time_import)
+                time_import, time_laptop)
     found = {m.__name__: m for m in measures}[measure](**options)
     peak = peak_memory()
     return {**found, "memory": None if peak is None else peak / 2**20}

@@ -15,6 +15,7 @@ from .settings import (
     DemoSettings,
     EvaluateSettings,
     FavorSettings,
+    JoinSettings,
     Model,
     PartSettings,
     TrainSettings,
@@ -172,6 +173,17 @@ def train_all(*, settings: Annotated[TrainSettings, FLAT] = TrainSettings()) -> 
     _train(["audio", "vision", "language"], True, settings)
 
 
+@command("join", "Join pretrained encoders and a language model with an untrained connector.", """\
+  favor-mini join --preset laptop --out build/joined
+  favor-mini join --audio whisper-base --vision clip --language smollm2 --dtype bfloat16
+
+The folder is a checkpoint for --checkpoint. The connector answers nonsense until it is trained.""")
+def join(*, settings: Annotated[JoinSettings, FLAT] = JoinSettings()) -> None:
+    from .join import join
+
+    print(join(settings))
+
+
 @command("evaluate", "Scores on the eleven tasks; or accuracy by kind of question.", """\
   favor-mini evaluate
   favor-mini evaluate --task avsr --draw avsr.png
@@ -255,7 +267,7 @@ def doctor(*, quick: bool = False, checkpoint: str | None = None) -> int:
     return examine(checkpoint, quick, WAIT_POLICY)
 
 
-@command("bench", "Measure this machine: causal Q-Former, reading clips, asking, importing.",
+@command("bench", "Measure this machine: causal Q-Former, reading, asking, importing, training.",
          "  favor-mini bench --quick\n  favor-mini bench --only qformer --json bench.json")
 def bench(*, settings: Annotated[BenchSettings, FLAT] = BenchSettings()) -> None:
     from .bench import bench

@@ -111,6 +111,27 @@ class FinetuneSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class JoinSettings:
+    """Which pretrained parts `favor-mini join` joins."""
+
+    out: str = option("build/joined", "folder for the checkpoint; it must not exist yet")
+    preset: Literal["laptop"] | None = option(
+        None, "laptop: Whisper tiny, SigLIP base and SmolLM2 135M by their hub names; the options "
+              "below replace single parts and settings")
+    audio: str | None = option(None, "folder or hub name of a Whisper, Wav2Vec2 or HuBERT")
+    vision: str | None = option(
+        None, "folder or hub name of an InstructBLIP, BLIP-2, CLIP, SigLIP or DINOv2")
+    language: str | None = option(None, "folder or hub name of a causal language model")
+    dtype: Literal["float32", "bfloat16"] = option(
+        "float32", "of the frozen parts; connector and LoRA are float32")
+    frame_rate: float | None = option(None, "video frames per second (default: 2)")
+    window_frames: Count | None = option(None, "frames per window (default: 10)")
+    num_queries: Count | None = option(None, "output queries per window (default: 32)")
+    visual_tokens: Count | None = option(None, "tokens per frame (default: the vision tower's)")
+    seed: int = option(0, "of the new connector and LoRA")
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluateSettings:
     """Which questions `favor-mini evaluate` asks, and where results go."""
 
@@ -155,7 +176,8 @@ class BenchSettings:
     """Which rows `favor-mini bench` measures, and how often."""
 
     quick: bool = option(False, "small sizes: a test that it runs, not a measurement of speed")
-    only: Literal["qformer", "read", "ask", "import"] | None = option(None, "one part of the table")
+    only: Literal["qformer", "read", "ask", "import", "laptop"] | None = option(
+        None, "one part of the table")
     repeats: Count = option(5, "measurements per row")
     threads: Count | None = option(None, "threads of torch (default: torch's choice)")
     json: str | None = option(None, "file for the rows as JSON")

@@ -44,7 +44,8 @@ def encode_media(model: FavorForConditionalGeneration, processor: FavorProcessor
             " a model whose features can serve every question. Fix: give the model the processor's"
             " batches of media instead of features")
     tensors = {k: v.to(model.device) for k, v in processor.pad_media(media).items()}
-    visual, audio = model.encode(tensors.get("pixel_values"), tensors.get("input_features"))
+    visual, audio = model.encode(tensors.get("pixel_values"), tensors.get("input_features"),
+                                 audio_mask=tensors.get("audio_mask"))
     encoded = []
     for i, m in enumerate(media):
         features = {"num_frames": m["num_frames"], "audio_tokens": m["audio_tokens"]}
@@ -69,10 +70,11 @@ def feature_key(model: FavorForConditionalGeneration, processor: FavorProcessor)
     return digest(
         weights_digest(model.audio_encoder).encode(), weights_digest(model.visual_encoder).encode(),
         json.dumps(settings, sort_keys=True, default=str).encode(),
-        code_digest("data.features", "encoders", "processor").encode(),
+        code_digest("data.features", "encoders", "audio", "vision", "families",
+                    "processor").encode(),
         # These methods again: a subclass or a notebook may have replaced them.
         source_digest(models.encode, processors.media, processors.pixels, processors.mel,
-                      processors.pad_media).encode())
+                      processors.sound, processors.pad_media).encode())
 
 
 def save_features(rows: list[dict], file: Path) -> None:

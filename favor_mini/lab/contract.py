@@ -277,7 +277,7 @@ def _in_the_model(slot: str, name: str) -> Check:
     config = FavorConfig.mini(64, **{slot: name})
     model = FavorForConditionalGeneration(config).eval()
     visual = torch.randn(4, 11, config.visual_tokens, config.visual_width)
-    audio = torch.randn(4, 11 * config.audio_tokens, config.audio_config.d_model)
+    audio = torch.randn(4, 11 * config.audio_tokens, config.audio_hidden)
     clips, masks = [], {"input_ids": "attention_mask", "visual_features": "frame_mask",
                         "audio_features": "audio_mask"}
     for i, (seen, heard) in enumerate([(11, 11), (7, 9), (0, 6), (10, 0)]):  # time steps

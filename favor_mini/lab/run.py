@@ -160,7 +160,7 @@ def connector_cost(model, seconds: float = 10.0) -> dict[str, float]:
     config, frames = model.config, round(seconds * model.config.frame_rate)
     like = {"device": model.device, "dtype": model.projection.weight.dtype}
     clip = (torch.randn(1, frames, config.visual_tokens, config.visual_width, **like),
-            torch.randn(1, frames * config.audio_tokens, config.audio_config.d_model, **like))
+            torch.randn(1, frames * config.audio_tokens, config.audio_hidden, **like))
     masks = [torch.ones(c.shape[:2], dtype=torch.bool, device=model.device) for c in clip]
     # On CPUs the counter leaves out fused attention.
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):

@@ -58,7 +58,7 @@ class AudioProbe(nn.Module):
     def __init__(self, config: FavorConfig):
         super().__init__()
         self.encoder = WhisperEncoder(config.audio_config)
-        self.head = nn.Linear(config.audio_config.d_model, len(NAMES))
+        self.head = nn.Linear(config.audio_hidden, len(NAMES))
 
     def forward(self, input_features, labels):
         logits = self.head(encode_audio(self.encoder, input_features))  # [B, L, classes]

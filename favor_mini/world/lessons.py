@@ -4,7 +4,7 @@ import json
 
 from torch.utils.data import Dataset
 
-from ..config import audio_tokens_per_step
+from ..families import audio_tokens_per_step
 from ..keys import digest
 from ..processor import FavorProcessor
 from .clauses import query_words
