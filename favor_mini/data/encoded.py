@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from safetensors import SafetensorError
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
@@ -19,7 +20,7 @@ from ..processor import MEDIA_TOKEN
 from ..storage import exclusive
 from .features import encode_media, feature_key, load_features, save_features, stored_lengths
 from .files import OutsideError, find_media, read_media, used_part
-from .row import Row, RowError, media_digest
+from .row import Row, RowError
 
 if TYPE_CHECKING:
     from ..model import FavorForConditionalGeneration
@@ -280,3 +281,17 @@ def text_tokens(row: Row, processor: FavorProcessor) -> list[int]:
     """
     return [max(len(processor.dialogue(MEDIA_TOKEN, [(turn.question, answer)])["ids"]) - 1
                 for answer in turn.answers) for turn in row.turns]
+
+
+def media_digest(media: Clip | dict) -> str:
+    """A digest of arrays or of features."""
+    parts = []
+    for name, value in sorted((vars(media) if isinstance(media, Clip) else media).items()):
+        if torch.is_tensor(value):
+            value = value.detach().cpu().float().numpy()
+        if isinstance(value, np.ndarray):
+            value = np.ascontiguousarray(value)
+            parts += [f"{name} {value.dtype} {value.shape} ".encode(), value.tobytes()]
+        elif isinstance(value, int | float):
+            parts.append(f"{name} {value} ".encode())
+    return digest(*parts)

@@ -81,6 +81,8 @@ def _rows(entries: Iterator[tuple[int, object]], name, unit: str, decoded: bool 
             rows.append(replace(parse_row(entry, str(index), decoded), unit=unit))
         except ValueError as error:
             broken.append(RowError(name, index, *error.args, unit))
+        except RecursionError:
+            broken.append(RowError(name, index, "row", "it is nested too deeply", unit))
     return rows, broken
 
 

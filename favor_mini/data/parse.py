@@ -99,10 +99,19 @@ def _message(message: dict, field: str) -> tuple[str, str]:
         raise ValueError(field, f"found the speaker {speaker!r:.40}, expected one of "
                          f"{', '.join(SPEAKERS)}. Fix: remove other messages")
     if isinstance(content, list):  # parts of different kinds, as in chat templates
-        content = "\n".join(part.get("text", f"<{part.get('type')}>") if isinstance(part, dict)
-                            and isinstance(part.get("text", ""), str) else "\0" for part in content)
+        content = "\n".join(_part(part, field) for part in content)
     (text,) = _texts({field: content}, field, str, numbers=SPEAKERS[speaker] == "answer")
     return SPEAKERS[speaker], text
+
+
+def _part(part, field: str) -> str:
+    """The text of a part of a message, or the placeholder of a medium."""
+    kind = part.get("type") if isinstance(part, dict) else None
+    text = part.get("text") if kind == "text" else f"<{kind}>"
+    if not isinstance(text, str) or kind != "text" and not re.fullmatch(PLACEHOLDER, text):
+        raise ValueError(field, f"expected {{\"type\": \"text\", \"text\": ...}} or a medium, found "
+                         f"{part!r:.40}")
+    return text
 
 
 def _question(text: str, field: str) -> str:

@@ -8,10 +8,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
-
-from ..keys import digest
 from ..media.clip import Clip
 
 DESCRIBE = "describe the clip."  # the question of a text that comes without one
@@ -88,20 +84,6 @@ class Row:
             return None
         long = (turn.answers[0] for turn in captions if len(turn.answers[0].split()) >= LONG)
         return next(long, None)
-
-
-def media_digest(media: Clip | dict) -> str:
-    """A digest of arrays or of features."""
-    parts = []
-    for name, value in sorted((vars(media) if isinstance(media, Clip) else media).items()):
-        if torch.is_tensor(value):
-            value = value.detach().cpu().float().numpy()
-        if isinstance(value, np.ndarray):
-            value = np.ascontiguousarray(value)
-            parts += [f"{name} {value.dtype} {value.shape} ".encode(), value.tobytes()]
-        elif isinstance(value, int | float):
-            parts.append(f"{name} {value} ".encode())
-    return digest(*parts)
 
 
 def _is_still(media) -> bool:

@@ -6,9 +6,9 @@ The mini language model learns to answer questions about such texts (`pretrainin
 connector learns to name their words (stage "name"), then to let the language model write them.
 """
 
+from ..data.row import DESCRIBE as DESCRIBE
 from .scene import OPPOSITE, Moment, Scene
 
-DESCRIBE = "describe the clip."  # prompt: write the transcript
 RETELL = "describe the clip in any order."
 
 
