@@ -182,7 +182,7 @@ class RowItems(Dataset):
     """Items of a stage: media dictionaries with `text` ("align") or `turns` ("ask").
 
     The rows come in a random order, again and again until there are `count` items. Item i is always
-    the same. Of several correct answers, each epoch draws one.
+    the same. Of several correct answers, each epoch takes another one.
 
     Attributes:
         identity: a digest of the items, for `training.trainer.fit`: texts, content of the media,
@@ -211,12 +211,12 @@ class RowItems(Dataset):
         media = self.source.media(key)
         if self.stage == "align":
             return {**media, "text": row.text}
-        rng = np.random.default_rng([epoch, place])
-        asked = range(len(row.turns))
+        first, asked = int(np.random.default_rng(place).integers(2**16)), range(len(row.turns))
         if len(asked) > TURNS:
-            asked = sorted(rng.choice(len(asked), TURNS, replace=False))
+            drawn = np.random.default_rng([epoch, place]).choice(len(asked), TURNS, replace=False)
+            asked = sorted(drawn)
         turns = [row.turns[number] for number in asked]
-        return {**media, "turns": [(t.question, t.answers[rng.integers(len(t.answers))])
+        return {**media, "turns": [(t.question, t.answers[(first + epoch) % len(t.answers)])
                                    for t in turns]}
 
 

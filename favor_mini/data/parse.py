@@ -109,8 +109,8 @@ def _part(part, field: str) -> str:
     kind = part.get("type") if isinstance(part, dict) else None
     text = part.get("text") if kind == "text" else f"<{kind}>"
     if not isinstance(text, str) or kind != "text" and not re.fullmatch(PLACEHOLDER, text):
-        raise ValueError(field, f"expected {{\"type\": \"text\", \"text\": ...}} or a medium, found "
-                         f"{part!r:.40}")
+        expected = '{"type": "text", "text": ...} or {"type": "video"}'
+        raise ValueError(field, f"expected {expected}, found {part!r:.40}")
     return text
 
 
