@@ -28,7 +28,7 @@ from favor_mini.world.video import write_video
 PARTS = ("audio", "vision", "language", "favor", "all")
 QUESTION = "what was shown when the bell was heard?"
 COMMANDS = ("ask", "demo", "train", "evaluate", "compare", "experiment", "diagnose", "doctor",
-            "bench")
+            "bench", "data")
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,7 @@ def scene_clip(scene: Scene, image_size: int = 64, frame_rate: float = 2.0,
 def scene_row(scene: Scene, questions: int = 8, image_size: int = 64, frame_rate: float = 2.0
               ) -> Row:
     """A scene as a row: its clip, its transcript, then questions."""
-    asked = draw_questions(scene, stream("row questions", scene.seed), questions)
+    asked = draw_questions(scene, stream("training questions", scene.seed, 0), questions)
     return Row(str(scene.seed), scene_clip(scene, image_size, frame_rate),
                (Turn(DESCRIBE, (transcript(scene),)),
                 *(Turn(q.text, (q.answer,), q.candidates) for q in asked)), ordered=True)
