@@ -20,9 +20,10 @@ from favor_mini.aveb.benchmark import (
     compare_models,
     run_benchmark,
 )
-from favor_mini.aveb.files import find_media, only, read_items, read_media
+from favor_mini.aveb.files import read_items
 from favor_mini.aveb.predict import MODELS
 from favor_mini.aveb.run import clusters, per_row, score
+from favor_mini.data.files import find_media, only, read_media
 from favor_mini.evaluation.intervals import cluster_bootstrap, wilson
 from favor_mini.evaluation.metrics import cider
 from favor_mini.figures.aveb import save_benchmark

@@ -8,7 +8,8 @@ import soundfile
 from PIL import Image
 
 from favor_mini import data_path
-from favor_mini.aveb.files import Item, find_media, read_items, read_media
+from favor_mini.aveb.files import Item, read_items
+from favor_mini.data.files import find_media, read_media
 from favor_mini.media.clip import MediaError
 
 PLAIN = {"image": "a.jpg", "question": "what is it?", "answer": "a cup"}
@@ -86,7 +87,7 @@ def test_media_are_found_by_path_or_by_name(tmp_path):
         (tmp_path / place).write_bytes(b"")
     found = find_media(item("deep/a.mp4", "somewhere/else/b.wav"), tmp_path)
     assert found == [tmp_path / "deep/a.mp4", tmp_path / "b.wav"]
-    with pytest.raises(FileNotFoundError, match="item 7: no c.mp4 under"):
+    with pytest.raises(FileNotFoundError, match="no c.mp4 under"):
         find_media(item("c.mp4"), tmp_path)
 
 

@@ -9,7 +9,7 @@ from conftest import tiny_model, tiny_processor
 from favor_mini import FavorProcessor, data_path, keys
 from favor_mini.apps import cli
 from favor_mini.aveb import predict
-from favor_mini.aveb.files import read_items
+from favor_mini.aveb.files import Item, read_items
 from favor_mini.aveb.predict import Predictor
 from favor_mini.aveb.run import evaluate_file, score
 from favor_mini.evaluation.answering import encode_clips, likelihood
@@ -171,12 +171,12 @@ def package(tmp_path, monkeypatch):
     ("apps/ask.py", '"""', '"""Edited. ', False),
     ("aveb/run.py", "FORMS = {", "FORMS = {'x': '', ", False),  # decides no prediction
     ("aveb/predict.py", "CHUNK = 32", "CHUNK = 31", True),
-    ("aveb/files.py", "+ 0.5", "+ 0.6", True),
+    ("data/files.py", "+ 0.5", "+ 0.6", True),
     ("evaluation/answering.py", "batch: int = 32", "batch: int = 16", True),
     ("processor.py", "USER: <Img>", "User: <Img>", True)])
 def test_the_key_depends_on_code_that_decides_predictions(
         package, predictor, benchmark, module, old, new, differs):
-    """The old key left out aveb/run.py and aveb/files.py, and a docstring of ask.py changed it."""
+    """The old key left out aveb/run.py and what reads files; a docstring of ask.py changed it."""
     before = predictor.key(benchmark[0])
     text = (package / module).read_text(encoding="utf-8")
     assert old in text
@@ -226,9 +226,8 @@ def test_the_placeholder_is_refused_as_the_processor_refuses_it(
     otherwise, the processor's own check then stopped the whole run."""
     predictor = Predictor(checkpoint)
     predictor.model.config.placeholder_id = -1  # as if the tokenizer split it
-    benchmark[0].write_text(json.dumps([{"image": "clip_01.mp4", "question": "a <av>?",
-                                         "answer": "a"}]))
-    (row,) = predictor.predict(benchmark[0], read_items(benchmark[0])[0], benchmark[1],
+    item = Item("0", ("clip_01.mp4",), "a <av>?", ("a",))
+    (row,) = predictor.predict(benchmark[0], [item], benchmark[1],
                                tmp_path / "out.jsonl", progress=False)
     assert row["skipped"] == "outside" and "placeholder <av>" in row["problem"]
 

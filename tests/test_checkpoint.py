@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from favor_mini import checkpoint_path, read_clip
-from favor_mini.aveb.files import only
+from favor_mini.data.files import only
 from favor_mini.evaluation.answering import encode_clips, evaluate
 from favor_mini.evaluation.scores import scores
 from favor_mini.media.clip import delay_sound

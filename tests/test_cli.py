@@ -27,8 +27,8 @@ from favor_mini.world.video import write_video
 
 PARTS = ("audio", "vision", "language", "favor", "all")
 QUESTION = "what was shown when the bell was heard?"
-COMMANDS = ("ask", "demo", "train", "join", "evaluate", "compare", "experiment", "diagnose",
-            "doctor", "bench")
+COMMANDS = ("ask", "demo", "train", "join", "data", "finetune", "evaluate", "compare", "experiment",
+            "diagnose", "doctor", "bench")
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,10 @@ from transformers import (
 
 from favor_mini import FavorForConditionalGeneration, FavorProcessor, data_path
 from favor_mini.apps.ask import Asker
-from favor_mini.aveb.files import find_media, read_items, read_media
+from favor_mini.aveb.files import read_items
 from favor_mini.aveb.run import evaluate_file
 from favor_mini.data.features import encode_media
+from favor_mini.data.files import find_media, read_media
 from favor_mini.world.samples import aveb_file
 from favor_mini.world.tokenizer import build_tokenizer
 

@@ -12,6 +12,7 @@ from .. import __version__
 from .settings import (
     BenchSettings,
     Count,
+    DataSettings,
     DemoSettings,
     EvaluateSettings,
     FavorSettings,
@@ -199,6 +200,23 @@ def evaluate(*, settings: Annotated[EvaluateSettings, FLAT] = EvaluateSettings()
     by_kind = settings.data or settings.scenes
     run = test_set if settings.file else by_question if by_kind else benchmark
     run(settings, model.load_parts(), progress=sys.stderr.isatty())
+
+
+@command("data", "What a data file holds, which rows cannot be used, what training costs.", """\
+  favor-mini data rows.json --media-root videos
+  favor-mini data train.jsonl --test test.jsonl --media-root videos --checkpoint build/joined
+  favor-mini data rows.csv --media-root videos --quick && echo "all rows can be used"
+
+exit code 1: a row cannot be used, or a medium is both in train and test.""")
+def data(file: str, /, *, settings: Annotated[DataSettings, FLAT] = DataSettings(),
+         model: Annotated[Model, FLAT] = Model()) -> int:
+    """
+    Args:
+        file: JSON, JSON Lines or CSV; `favor_mini.data.manifest` describes the forms of its rows.
+    """
+    from .data import examine
+
+    return examine(file, settings, model.load_parts(), progress=sys.stderr.isatty())
 
 
 app.command("favor_mini.apps.compare:compare", name="compare", help_epilogue="""examples:

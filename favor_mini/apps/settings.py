@@ -172,6 +172,17 @@ class EvaluateSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DataSettings:
+    """What `favor-mini data` looks at."""
+
+    media_root: str = option("media", "folder of the media; nothing outside it is opened")
+    test: str | None = option(None, "a second data file, whose media must not be in the first")
+    steps: Count = option(2000, "training steps whose cost is estimated")
+    batch: Count = option(4, "clips per training step")
+    quick: bool = option(False, "do not measure the cost of training")
+
+
+@dataclass(frozen=True, kw_only=True)
 class BenchSettings:
     """Which rows `favor-mini bench` measures, and how often."""
 

@@ -12,19 +12,24 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from ..data.features import encode_media
+from ..data.files import OutsideError, find_media, only, read_media
 from ..evaluation.answering import answer, likelihood, longest_clip
 from ..evaluation.checkpoint import checkpoint_digest, find_checkpoint, load_checkpoint
 from ..evaluation.metrics import matches
 from ..keys import LIBRARIES, code_digest, file_digest, library_versions
 from ..media.clip import MediaError, first_seconds
 from ..storage import exclusive, explain_write_errors
-from .files import Item, ItemError, find_media, only, read_media
+from .files import Item
 
 NO_MEDIA = {"num_frames": 0, "audio_tokens": 0}
 CHUNK = 32  # questions that are read, encoded and answered together
 STREAMS = ("audio", "video")
 # The checkpoint; the same with a fresh connector and LoRA; the checkpoint without any clip.
 MODELS = ("favor-mini", "untrained", "text only")
+
+
+class ItemError(ValueError):
+    """A question that cannot be asked, though its row is well-formed."""
 
 
 class Predictor:
@@ -104,12 +109,10 @@ class Predictor:
                     self._encode(item, root, streams, encoded)
                 if notes := self.notes.get((item.media, item.span)):
                     row.update(notes=list(notes))
-            except MediaError as error:
-                row.update(skipped="unreadable", problem=f"item {item.id}: {error}")
-            except OSError as error:
-                row.update(skipped="missing", problem=str(error))
-            except ItemError as error:
-                row.update(skipped="outside", problem=str(error))
+            except (MediaError, OSError, OutsideError, ItemError) as error:
+                skipped = ("unreadable" if isinstance(error, MediaError) else
+                           "missing" if isinstance(error, OSError) else "outside")
+                row.update(skipped=skipped, problem=f"item {item.id}: {error}")
         there = [(row, item) for row, item in zip(rows, items, strict=True) if item.id in media]
         free = [(row, item) for row, item in there if not item.candidates]
         texts = answer(self.model, self.processor, [media[item.id] for _, item in free],
@@ -137,7 +140,7 @@ class Predictor:
             try:
                 self.processor.tokenizer(self.processor.prompt(text, 0))
             except (ValueError, TypeError) as error:
-                raise ItemError(f"item {item.id}: {text!r} is no text to ask: {error}") from error
+                raise ItemError(f"{text!r} is no text to ask: {error}") from error
 
     def _encode(self, item: Item, root: Path, streams: tuple, encoded: dict) -> dict:
         key = (streams, item.media, item.span)

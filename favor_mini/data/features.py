@@ -87,12 +87,16 @@ def save_features(rows: list[dict], file: Path) -> None:
         temporary.write_bytes(save(tensors, metadata={"clips": lengths}))
 
 
+def stored_lengths(file: Path) -> list[tuple[int, int]]:
+    """num_frames and audio_tokens of each clip in a file that `save_features` wrote."""
+    with safe_open(file, "pt") as stored:
+        return [tuple(pair) for pair in json.loads(stored.metadata()["clips"])]
+
+
 def load_features(file: Path) -> list[dict]:
     """Read what `save_features` wrote."""
-    with safe_open(file, "pt") as stored:
-        lengths = json.loads(stored.metadata()["clips"])
     tensors = load_file(file)
     return [{"num_frames": frames, "audio_tokens": tokens,
              **{k: tensors[f"{k}.{i}"] for k in ("visual_features", "audio_features")
                 if f"{k}.{i}" in tensors}}
-            for i, (frames, tokens) in enumerate(lengths)]
+            for i, (frames, tokens) in enumerate(stored_lengths(file))]

@@ -9,6 +9,7 @@ from math import ceil
 
 from .clip import CODEC_TAIL, SLIVER, Clip
 from .errors import check_rates, is_positive, media_error
+from .probe import STILLS
 from .still import Still, read_image
 
 
@@ -46,6 +47,24 @@ def iter_clips(path, *, seconds: float, frame_rate: float = 2.0, sampling_rate: 
     count = max(1, ceil((end - start - SLIVER) / seconds))
     edges = [*(start + i * seconds for i in range(count)), end]
     return (file.clip(a, b) for a, b in pairwise(edges))
+
+
+def stream_seconds(path) -> dict[str, float]:
+    """How long the streams of a file last, in seconds, by "video" and "audio"; a still image lasts
+    0. Of a film or sound, nothing is decoded.
+
+    Raises:
+        MediaError: the file cannot be read.
+    """
+    file = _open(path, 2.0, 16000, None, ())
+    if isinstance(file, Still):
+        return {"video": file.end or 0.0}
+    ends = {"video": file.probe.picture_end, "audio": file.duration}
+    if file.pictures and file.track:
+        ends["audio"] = min(file.duration, float(file.probe.tracks["audio"].ends.max()))
+    if file.probe.kind.endswith(STILLS):
+        ends["video"] = 0.0
+    return {stream: end for stream, end in ends.items() if stream not in file.missing}
 
 
 def _open(path, frame_rate, sampling_rate, image_size, require):

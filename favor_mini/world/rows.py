@@ -13,13 +13,16 @@ from tqdm.auto import tqdm
 
 from .. import data_path
 from ..data.features import CHUNK, encode_media, feature_key, load_features, save_features
+from ..data.row import Row, Turn
 from ..keys import code_digest, digest
 from ..media.clip import Clip, clip_from_arrays
 from ..processor import FavorProcessor
 from .pictures import draw_frames
+from .questions import draw_questions
 from .scene import SPLITS, Scene, draw_scene, stream
 from .sounds import make_waveform
 from .tasks import TASKS, Task
+from .transcript import DESCRIBE, transcript
 
 if TYPE_CHECKING:
     from ..model import FavorForConditionalGeneration
@@ -37,6 +40,15 @@ def scene_clip(scene: Scene, image_size: int = 64, frame_rate: float = 2.0,
     return clip_from_arrays(
         frames=None if task.missing == "video" else noisy_frames(scene, times, image_size),
         waveform=None if task.missing == "audio" else make_waveform(scene), frame_rate=frame_rate)
+
+
+def scene_row(scene: Scene, questions: int = 8, image_size: int = 64, frame_rate: float = 2.0
+              ) -> Row:
+    """A scene as a row: its clip, its transcript, then questions."""
+    asked = draw_questions(scene, stream("training questions", scene.seed, 0), questions)
+    return Row(str(scene.seed), scene_clip(scene, image_size, frame_rate),
+               (Turn(DESCRIBE, (transcript(scene),)),
+                *(Turn(q.text, (q.answer,), q.candidates) for q in asked)), ordered=True)
 
 
 def noisy_frames(scene: Scene, times, image_size: int = 64) -> np.ndarray:

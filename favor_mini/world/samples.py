@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import data_path
+from ..data.row import Row, Turn
 from .questions import Question
 from .scene import SPLITS, Actor, Heard, Moment, Scene
+from .transcript import DESCRIBE
 
 CLIPS = 32  # the first seeds of the split "samples" are those of the clips
 TASK_SEED = SPLITS["samples"].start + 10**6  # first seed of the scenes that each AVEB task draws
@@ -51,6 +53,21 @@ def read_samples(folder: Path | None = None) -> list[Sample]:
         raise _missing(folder / INDEX)
     lines = (folder / INDEX).read_text(encoding="utf-8").splitlines()
     return [_sample(folder, line, number) for number, line in enumerate(lines, 1)]
+
+
+def sample_rows(folder: Path | None = None) -> list[Row]:
+    """The samples as rows: transcript, then questions. Their media root is `folder` (default:
+    `data_samples`).
+
+    Raises:
+        FileNotFoundError, ValueError: see `read_samples`.
+    """
+    folder = data_path() if folder is None else Path(folder)
+    return [Row(str(i), (s.path.relative_to(folder).as_posix(),),
+                (Turn(DESCRIBE, (s.transcript,)),
+                 *(Turn(q.text, (q.answer,), q.candidates) for q in s.questions)),
+                ordered=s.kind != "image", label=s.name)
+            for i, s in enumerate(read_samples(folder))]
 
 
 def aveb_file(task: str) -> Path:

@@ -6,9 +6,9 @@ The mini language model learns to answer questions about such texts (`pretrainin
 connector learns to spell them (stage "align").
 """
 
+from ..data.row import DESCRIBE as DESCRIBE
 from .scene import OPPOSITE, Moment, Scene
 
-DESCRIBE = "describe the clip."  # prompt: write the transcript
 RETELL = "describe the clip in any order."
 
 

@@ -1,0 +1,216 @@
+"""`favor-mini data`: what a data file holds, which rows cannot be used, and what training costs."""
+
+import tempfile
+import textwrap
+import time
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from ..data.encoded import EncodedRows, clip_seconds, text_tokens
+from ..data.files import OutsideError, find_media
+from ..data.manifest import read_rows
+from ..data.row import Row, RowError
+from ..evaluation.checkpoint import find_checkpoint, load_checkpoint
+from ..keys import file_digest
+from ..machine import peak_memory
+from ..media.clip import MediaError
+from .settings import DataSettings
+
+SHOWN = 10  # lines of one kind of problem
+WIDTH = 100
+MEASURED = 8  # rows that are encoded to measure the cost
+
+
+@dataclass
+class Survey:
+    """What is known of the rows of a data file.
+
+    rows: all that are well-formed. usable: those of them whose media and lengths fit.
+    problems: the rows that cannot be used, by what is wrong.
+    paths: files by row. seconds: of "video" and "audio" by medium (files, span).
+    tokens: of the longest prompt with its answer, for each usable row.
+    """
+
+    name: str
+    rows: list[Row]
+    problems: dict[str, list[RowError]]
+    usable: list[Row] = field(default_factory=list)
+    paths: dict[str, tuple[Path, ...]] = field(default_factory=dict)
+    seconds: dict[tuple, dict[str, float]] = field(default_factory=dict)
+    tokens: list[int] = field(default_factory=list)
+    by_name: list[str] = field(default_factory=list)
+
+    @property
+    def film_and_sound(self) -> tuple[float, float]:
+        """Seconds of film and of sound in all media."""
+        return tuple(sum(each.get(stream, 0.0) for each in self.seconds.values())
+                     for stream in ("video", "audio"))
+
+
+def survey(file, root: Path, processor, context: int | None, progress: bool = False) -> Survey:
+    """Look at all rows of a data file and at their media; nothing is decoded but still images.
+
+    Args:
+        context: the longest input of the language model, in tokens; None: no limit.
+    """
+    rows, broken = read_rows(file)
+    found = Survey(Path(file).name, rows, {"malformed": broken, "media missing": [],
+                                           "media unreadable": [], "too long": []})
+    lengths, rate = cache(clip_seconds), processor.settings.frame_rate
+    for row in tqdm(rows, desc=found.name, unit="row", disable=not progress):
+        try:
+            paths = tuple(find_media(row, root))
+            seconds = lengths(paths, row.span)
+            texts = max(text_tokens(row, processor))
+        except (OSError, OutsideError) as error:
+            found.problems["media missing"].append(row.error(file, "media", str(error)))
+        except MediaError as error:
+            found.problems["media unreadable"].append(row.error(file, "media", str(error)))
+        except ValueError as error:
+            found.problems["malformed"].append(row.error(file, "question", str(error)))
+        else:
+            found.paths[row.id], found.seconds[paths, row.span] = paths, seconds
+            found.by_name += [name for name, path in zip(row.media, paths, strict=True)
+                              if (root / name).resolve() != path]
+            media = {"num_frames": int(np.ceil(rate * seconds.get("video", 0.0))) or
+                     int("video" in seconds), "audio_tokens": int(50 * seconds.get("audio", 0.0))}
+            tokens = processor.num_placeholders(media) + texts
+            if context and tokens > context:
+                found.problems["too long"].append(row.error(
+                    file, "media", f"clip and text are {tokens:,} tokens, but the language model "
+                    f"takes {context:,}. Fix: name a part of the clip by start and end"))
+                continue
+            found.usable.append(row)
+            found.tokens.append(tokens)
+    return found
+
+
+def describe(found: Survey, context: int | None) -> list[str]:
+    """The lines about one data file."""
+    rows, turns = found.rows, [turn for row in found.rows for turn in row.turns]
+    bad = sum(map(len, found.problems.values()))
+    lines = [f"{found.name}: {len(found.usable)} rows can be used, {bad} cannot",
+             f"  questions   {len(turns):,}, {sum(bool(t.candidates) for t in turns):,} with "
+             f"candidates, {sum(len(t.answers) > 1 for t in turns):,} with several answers"]
+    film, sound = found.film_and_sound
+    files = {path for paths in found.paths.values() for path in paths}
+    lines.append(f"  media       {len(found.seconds):,} clips in {len(files):,} files: "
+                 f"{duration(film)} of film, {duration(sound)} of sound")
+    if found.tokens:
+        room = f"the language model takes {context:,}" if context else "no limit is known"
+        lines.append(f"  tokens      {int(np.median(found.tokens)):,} (median) to "
+                     f"{max(found.tokens):,} for clip, question and answer; {room}")
+    texts = [row.text for row in found.usable if row.text]
+    lines.append(f"  alignment   {len(texts):,} rows tell what happens in the order of time"
+                 + (f', as "{textwrap.shorten(texts[0], 30, placeholder=" ...")}"' if texts else
+                    '; add a "transcript"'))
+    labels = Counter(row.label for row in rows if row.label)
+    asked = Counter((row.media, row.span, t.question, t.answers) for row in rows for t in row.turns)
+    notes = {"ids belong to several rows": [k for k, n in labels.items() if n > 1],
+             "questions stand twice, with one clip and answer":
+             [f"{', '.join(key[0])}: {key[2]}" for key, n in asked.items() if n > 1],
+             "files are not at their path, but in the root": found.by_name}
+    for what, which in notes.items():
+        if which:
+            lines.append(f"  note        {len(which):,} {what}: "
+                         + textwrap.shorten(str(which[0]), 40, placeholder=" ..."))
+    for kind, errors in found.problems.items():
+        lines += listed(f"{kind}: {len(errors)}", [str(error) for error in errors])
+    return lines
+
+
+def shared_media(one: Survey, other: Survey) -> list[str]:
+    """Files of one survey whose content is also in the other, as "name = name"."""
+    digests = cache(file_digest)
+    known = defaultdict(list)
+    for paths in one.paths.values():
+        for path in paths:
+            known[digests(path)].append(path.name)
+    again = {path: known[digests(path)][0] for paths in other.paths.values() for path in paths
+             if digests(path) in known}
+    return [f"{name} = {path.name}" for path, name in sorted(again.items())]
+
+
+def cost(found: Survey, root: Path, model, processor, *, steps: int, batch: int) -> list[str]:
+    """Measure encoding and a few training steps on some rows; estimate the whole."""
+    from ..training.finetune import seconds_per_step
+
+    rng = np.random.default_rng(0)
+    few = [found.usable[i] for i in rng.permutation(len(found.usable))[:MEASURED]]
+    film = sum(max(found.seconds[key].values()) for key in
+               {(found.paths[row.id], row.span) for row in few})
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        rows = EncodedRows(model, processor, few, root, cache=folder, name=found.name,
+                           progress=False)
+        encoding = time.perf_counter() - start
+        size = sum(file.stat().st_size for file in Path(folder).iterdir())
+        seconds = seconds_per_step("ask", model, processor, rows, batch)
+    share = sum(max(each.values()) for each in found.seconds.values()) / max(film, 0.5)
+    return [f"training on {model.device.type}, measured on {len(rows.rows)} rows:",
+            f"  encoding    {duration(encoding * share)} once for all media, "
+            f"{max(1, round(size * share / 2**20)):,} MB of features on disk",
+            f"  asking      {seconds:.2f} s for a step of {batch} clips: "
+            f"{duration(seconds * steps)} for {steps:,} steps, "
+            f"{steps * batch / len(found.usable):.1f} epochs",
+            f"  memory      {_memory(model)} GB"]
+
+
+def _memory(model) -> str:
+    import torch
+
+    used = torch.cuda.max_memory_allocated() if model.device.type == "cuda" else peak_memory()
+    return "unknown" if used is None else f"{used / 2**30:.1f}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that a reader would choose."""
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} s"
+
+
+def listed(title: str, problems: list[str]) -> list[str]:
+    """A title and the first problems, wrapped; nothing if there are none."""
+    more = [f"... and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
+    lines = [line for text in [*problems[:SHOWN], *more] for line in textwrap.wrap(
+        " ".join(text.split()), WIDTH, initial_indent="    ", subsequent_indent="      ")]
+    return [f"  {title}", *lines] if problems else []
+
+
+def examine(file, settings: DataSettings, checkpoint=None, progress: bool = False) -> int:
+    """Print all about a data file; returns 1 if a row cannot be used, or a medium is both in train
+    and test, else 0.
+
+    Raises:
+        FileNotFoundError: there is no such file, folder or checkpoint.
+        ValueError: a file is neither JSON, JSON Lines nor CSV.
+    """
+    root = Path(settings.media_root)
+    if not root.is_dir():
+        raise FileNotFoundError(f"no folder {root}. Fix: --media-root names the media's folder")
+    model, processor = load_checkpoint(find_checkpoint(checkpoint))
+    context = getattr(model.config.language_config, "max_position_embeddings", None)
+    surveys = [survey(file, root.resolve(), processor, context, progress)
+               for file in (file, settings.test) if file]
+    for found in surveys:
+        print("\n".join(describe(found, context)))
+    twice = shared_media(*surveys) if settings.test else []
+    for line in listed(f"media both in {surveys[0].name} and {surveys[-1].name}: {len(twice)}",
+                       twice):
+        print(line)
+    if settings.quick:
+        pass
+    elif not surveys[0].usable:
+        print("training: no row can be used, so there is no cost to measure")
+    else:
+        print("\n".join(cost(surveys[0], root, model, processor, steps=settings.steps,
+                           batch=settings.batch)))
+    return int(bool(twice) or any(any(found.problems.values()) or not found.rows
+                                  for found in surveys))
