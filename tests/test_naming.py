@@ -12,10 +12,10 @@ from test_questions import HAND
 from test_training import clips
 
 from favor_mini import FavorForConditionalGeneration
-from favor_mini.world.naming import Naming, collate_names, multi_hot
 from favor_mini.world.clauses import FIELDS, clause, query_words
 from favor_mini.world.lessons import NamedClips
 from favor_mini.world.mini import mini_processor
+from favor_mini.world.naming import Naming, collate_names, multi_hot
 from favor_mini.world.scene import draw_scene, excerpt
 
 

@@ -16,6 +16,7 @@ from .settings import (
     DemoSettings,
     EvaluateSettings,
     FavorSettings,
+    FinetuneSettings,
     JoinSettings,
     Model,
     PartSettings,
@@ -183,6 +184,23 @@ def join(*, settings: Annotated[JoinSettings, FLAT] = JoinSettings()) -> None:
     from .join import join
 
     print(join(settings))
+
+
+@command("finetune", "Train connector and LoRA of a checkpoint on your own clips and texts.", """\
+  favor-mini finetune rows.json --media-root media --validation val.json --out build/own
+  favor-mini finetune rows.json --media-root media --checkpoint build/joined --dry-run
+  torchrun --nproc-per-node 2 -m favor_mini finetune rows.json --media-root media
+
+`favor-mini data` shows the forms of a data file, and checks it. A run that was stopped continues.""")
+def finetune(file: str, /, *, settings: Annotated[FinetuneSettings, FLAT] = FinetuneSettings(),
+             model: Annotated[Model, FLAT] = Model()) -> None:
+    """
+    Args:
+        file: JSON, JSON Lines or CSV file of rows.
+    """
+    from .finetune import run
+
+    run(file, settings, model.load_parts(), progress=sys.stderr.isatty())
 
 
 @command("evaluate", "Scores on the eleven tasks; or accuracy by kind of question.", """\

@@ -20,14 +20,14 @@ from ..training.order import items_needed
 from .settings import FinetuneSettings
 
 
-def run(settings: FinetuneSettings, checkpoint, progress: bool) -> None:
+def run(file, settings: FinetuneSettings, checkpoint, progress: bool) -> None:
     """Train, and ask the validation rows before and after. A stopped run continues."""
     folder, out = find_checkpoint(checkpoint), Path(settings.out)
     if out.resolve() == folder.resolve():
         raise ValueError(f"found --out {out}, the folder of the starting weights. Fix: name another")
     first = int(os.environ.get("RANK", 0)) == 0  # of the processes of `torchrun`
     model, processor = load_checkpoint(folder)
-    rows = {"train": encode(settings.file, settings, model, processor, progress and first)}
+    rows = {"train": encode(file, settings, model, processor, progress and first)}
     if settings.validation:
         rows["validation"] = encode(settings.validation, settings, model, processor,
                                     progress and first)

@@ -14,7 +14,7 @@ from filelock import FileLock
 from ..storage import write_json
 
 RENAMED = {"sum_up": "query_patches", "measure_reach": "measure_receptive_field",
-           "fold": "split_windows", "unfold": "join_windows", "share_out": "steps_per_stage",
+           "fold": "split_windows", "unfold": "join_windows",
            "turns_apart": "isolate_turns_mask"}  # exercises by their earlier names
 
 

@@ -43,6 +43,27 @@ def queries_needed(ids: list[int]) -> int:
     return len(ids) + sum(a == b for a, b in zip(ids, ids[1:], strict=False))
 
 
+def spelled(ids: list[int], blank: int) -> list[int]:
+    """The tokens that queries spell, from the nearest token of each: equal neighbours are one
+    token, and blanks are left out."""
+    merged = [token for i, token in enumerate(ids) if i == 0 or ids[i - 1] != token]
+    return [token for token in merged if token != blank]
+
+
+@torch.no_grad()
+def read_queries(model: FavorForConditionalGeneration, processor: FavorProcessor, media: dict
+                 ) -> list[int]:
+    """The token whose embedding has the largest product with each projected query of a clip.
+
+    Args:
+        media: as `FavorProcessor.media` or `data.features.encode_media` gives it.
+    """
+    batch = collate_texts(processor, [{**media, "text": ""}])
+    batch = {k: v.to(model.device) for k, v in batch.items() if k != "text_ids"}
+    embeds = model.prepare(**batch)[0][0]  # [W * N, D]
+    return (embeds @ model.language_model.get_input_embeddings().weight.T).argmax(-1).tolist()
+
+
 def collate_texts(processor: FavorProcessor, examples: list[dict]) -> dict[str, Tensor]:
     """A batch of media dictionaries with `text`.
 

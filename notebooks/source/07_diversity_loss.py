@@ -559,9 +559,9 @@ explore(
 #
 # ## On the connector itself
 #
-# In the first training stage of the mini model, *naming* (notebook 09), the sixteen queries of a
-# window are assigned in groups of four along its five seconds. Each group belongs to one moment of
-# the clip. The targets of its four queries are words for what is **seen**, what it **does**, what
+# The shipped model was first trained with a shortcut, *naming*: the sixteen queries of a window are
+# assigned in groups of four along its five seconds. Each group belongs to one moment of the clip.
+# (Only a scripted world has such labels.) The targets of its four queries are words for what is **seen**, what it **does**, what
 # is **beside** it, and what is **heard**. A query after the end of the clip has the target ".".
 #
 # We train a fresh connector on eight clips of one window for sixteen steps: with a learning rate
@@ -573,9 +573,9 @@ from favor_mini.data.features import encode_media
 from favor_mini.world.rows import scene_clip
 from favor_mini.lab.diagnose import first_window
 from favor_mini.world.clauses import query_words
+from favor_mini.pretraining.shortcut import NAMED_STAGES, NamedRows
 from favor_mini.training.finetune import stage_setup
 from favor_mini.world.scene import draw_scene
-from favor_mini.world.lessons import SceneRows
 
 training, after_end = [], 0
 for seed in range(10_000_000, 10_000_008):
@@ -602,9 +602,9 @@ def train_a_little(changes, rate=3e-3, steps=16, batch=4, model=None):
     if model is None:
         # the same initial weights
         model, _ = fresh_model(checkpoint_path(), 0, changes)
-    rows = SceneRows(training)
     learner, data, collate = stage_setup(
-        "name", model.train(), processor, rows, steps * batch
+        NAMED_STAGES["name"], "name", model.train(), processor, NamedRows(training),
+        steps * batch,
     )
     optimizer = torch.optim.AdamW(
         [p for p in learner.parameters() if p.requires_grad], lr=rate
@@ -1037,7 +1037,7 @@ bars(
 # ## Where this lives
 #
 # `favor_mini/losses.py` (the loss), `favor_mini/lab/variants.py` (the alternatives),
-# `favor_mini/training/naming.py` (where it is added), `favor_mini/lab/diagnose.py` (the
+# `favor_mini/world/naming.py` (where it is added), `favor_mini/lab/diagnose.py` (the
 # signatures); tests in `tests/test_losses.py` and `tests/test_diagnose.py`.
 #
 # **In the paper:** sections 3.3 and 3.4. **Further reading:** Barlow Twins

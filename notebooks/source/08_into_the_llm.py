@@ -820,7 +820,7 @@ explore(draw_step, token=slider)
 #
 # `favor_mini/processor.py` (prompt, labels, turns, padding), `favor_mini/model.py` (`embed`,
 # `freeze`, `generate`), `favor_mini/language.py` (`add_lora`, `isolate_turns_mask`),
-# `favor_mini/training/naming.py`; tests in `tests/test_processor.py`, `tests/test_model.py`,
+# `favor_mini/world/naming.py`; tests in `tests/test_processor.py`, `tests/test_model.py`,
 # `tests/test_naming.py`.
 #
 # **In the paper:** section 3. **Further reading:** *LoRA*

@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 
 from favor_mini.losses import diversity_loss
-from favor_mini.training.finetune import SHARES
 
 
 def entropy(logits, labels, **options):
@@ -53,23 +52,29 @@ def in_place(logits, labels, queries, weight):
     return entropy(logits[:, :-1], labels[:, 1:]) + weight * diversity_loss(queries)
 
 
-def may_be_none(steps):
-    later = {stage: int(steps * SHARES[stage]) for stage in ("align", "ask")}
-    return {"name": steps - sum(later.values()), **later}
+def merged(ids):
+    return [i for n, i in enumerate(ids) if n == 0 or ids[n - 1] != i]
 
 
-def does_not_add_up(steps):
-    return {"name": int(steps * 0.8), "align": max(1, int(steps * 0.1)),
-            "ask": max(1, int(steps * 0.1))}
+def with_blanks(ids, blank):
+    return merged(ids)
 
 
-def rounded_up(steps):
-    later = {stage: int(-(-steps * SHARES[stage] // 1)) for stage in ("align", "ask")}
-    return {"name": steps - sum(later.values()), **later}
+def not_merged(ids, blank):
+    return [i for i in ids if i != blank]
 
 
-def thirds(steps):
-    return {"name": steps // 3, "align": steps // 3, "ask": steps // 3}
+def blanks_first(ids, blank):
+    return merged([i for i in ids if i != blank])
+
+
+def each_once(ids, blank):
+    return list(dict.fromkeys(i for i in ids if i != blank))
+
+
+def changes_its_input(ids, blank):
+    ids[:] = [i for i in merged(ids) if i != blank]
+    return ids
 
 
 def folders(out):
@@ -123,9 +128,10 @@ WRONG = {
                       (no_diversity, "is missing"), (no_weight, "not weighted"),
                       (rewarded, "subtracted"), (padding_counts, "-100 count"),
                       (mean_of_means, "rows' means"), (summed, "a sum"), (in_place, "in place")],
-    "steps_per_stage": [
-        (may_be_none, "at least one"), (does_not_add_up, "add up"), (rounded_up, "round down"),
-        (thirds, "the same")],
+    "spelled": [
+        (with_blanks, "blanks are still"), (not_merged, "neighbours are still"),
+        (blanks_first, "left out before"), (each_once, "counts again"),
+        (changes_its_input, "in place")],
     "last_checkpoint": [
         (by_text, "sort by the number"), (oldest, "oldest"), (cut_off, "has no trainer_state"),
         (unread, "valid JSON"), (raises_where_empty, "ValueError"), (as_path, "as text")]

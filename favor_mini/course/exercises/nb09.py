@@ -1,14 +1,13 @@
-"""Exercises of notebook 09: the two-part loss, steps per stage, and resuming a training run."""
+"""Exercises of notebook 09: the two-part loss, what queries spell, and resuming a training run."""
 
 import json
-import math
 import tempfile
 from pathlib import Path
 
 import torch.nn.functional as F
 
 from ...losses import diversity_loss
-from ...training.finetune import SHARES, steps_per_stage
+from ...training.alignment import spelled
 from ...training.trainer import last_checkpoint
 from ..exercise import Trial, exercise
 
@@ -52,20 +51,25 @@ def _(t: Trial):
             expected - weight * diversity})
 
 
-@exercise(steps_per_stage)
+@exercise(spelled)
 def _(t: Trial):
-    for steps in (t.integer(20, 49) * 10 + t.integer(1, 9), t.integer(4, 8)):
-        later = {stage: int(steps * SHARES[stage]) for stage in ("align", "ask")}
-        one = {stage: max(1, n) for stage, n in later.items()}
-        up = {stage: math.ceil(steps * SHARES[stage]) for stage in later}
-        t.check((steps,), {
-            "with few steps a stage gets none; each needs at least one":
-                {"name": steps - sum(later.values()), **later},
-            "the steps do not add up: name gets the rest":
-                {"name": int(steps * SHARES["name"]), **one},
-            "the later stages are rounded up; round down": {"name": steps - sum(up.values()), **up},
-            "every stage gets the same; use `SHARES`":
-                dict.fromkeys(("name", "align", "ask"), steps // 3)})
+    blank = t.integer(0, 2)
+    one, two, three = (blank + step for step in (3, 4, 6))
+    paths = [[one, two, three],
+             [blank, one, one, blank, two, two, two, three, blank],
+             [one, blank, one, two, blank, blank, two],  # a token twice, with a blank between
+             [two, two, one, two, blank],  # the same token again, later
+             [blank] * t.integer(2, 4), []]
+    for ids in (paths[i] for i in t.rng.permutation(len(paths))):
+        merged = [i for n, i in enumerate(ids) if n == 0 or ids[n - 1] != i]
+        plain = [i for i in ids if i != blank]
+        t.check((ids, blank), {
+            "blanks are still there": merged,
+            "equal neighbours are still there: a word can take several queries": plain,
+            "the blanks were left out before equal neighbours were merged: a blank between two "
+            "equal tokens keeps both": [i for n, i in enumerate(plain)
+                                        if n == 0 or plain[n - 1] != i],
+            "a token that comes again later counts again": list(dict.fromkeys(plain))})
 
 
 @exercise(last_checkpoint)
