@@ -106,7 +106,7 @@ def test_audio_features_are_those_of_transformers_own_class(join, audio):
 
 
 @pytest.mark.parametrize("audio", AUDIO[1:])
-@pytest.mark.parametrize("samples", [1, 319, 320, 321, 16000, 48000, 48001])
+@pytest.mark.parametrize("samples", [1, 320, 321, 48001])
 @torch.no_grad()
 def test_every_20_ms_of_sound_have_one_token(join, audio, samples):
     """The convolutions alone lose tokens: 49 for a second, none for 20 ms."""
