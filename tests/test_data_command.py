@@ -110,6 +110,7 @@ def test_notes_on_what_is_likely_a_mistake(say):
     code, text = say([{**SOUND, "id": "x"}, {**SOUND, "id": "x"}, {**SOUND, "audio": "far/b.wav"},
                       {**SOUND, "audio": "deep/c.wav"}, {**TOLD, "transcript": "bell " * 9}],
                      "--quick")
+    text = " ".join(text.split())
     assert code == 0 and "1 texts have more tokens than their clip has queries" in text
     assert "1 ids belong to several rows: x" in text
     assert "1 questions stand twice, with one clip and answer: a.wav: what was heard?" in text

@@ -123,12 +123,12 @@ def describe(found: Survey, context: int | None) -> list[str]:
     notes = {"ids belong to several rows": [k for k, n in labels.items() if n > 1],
              "questions stand twice, with one clip and answer":
              [f"{', '.join(key[0])}: {key[2]}" for key, n in asked.items() if n > 1],
-             "texts have more tokens than their clip has queries, no alignment": found.long_texts,
+             "texts have more tokens than their clip has queries: no alignment": found.long_texts,
              "files are not at their path, but in the root": found.by_name}
     for what, which in notes.items():
         if which:
-            lines.append(f"  note        {len(which):,} {what}: "
-                         + textwrap.shorten(str(which[0]), 40, placeholder=" ..."))
+            lines += textwrap.wrap(f"{len(which):,} {what}: {which[0]:.60}", WIDTH,
+                                   initial_indent="  note        ", subsequent_indent=14 * " ")
     for kind, errors in found.problems.items():
         lines += listed(f"{kind}: {len(errors)}", [str(error) for error in errors])
     return lines
