@@ -8,16 +8,14 @@ from conftest import scramble, tiny_config, tiny_processor
 from test_training import clips
 
 from favor_mini import FavorForConditionalGeneration
+from favor_mini.data.spelling import blank_token, queries_needed, text_tokens
 from favor_mini.training.alignment import (
     Alignment,
     Asking,
     alignment_loss,
-    blank_token,
     collate_asking,
     collate_texts,
     pad_texts,
-    queries_needed,
-    text_tokens,
 )
 from favor_mini.training.finetune import finetune, steps_per_stage
 from favor_mini.world.lessons import Dialogues, SceneRows, ToldClips

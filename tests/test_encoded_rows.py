@@ -209,10 +209,23 @@ def test_alignment_takes_the_rows_that_tell_what_happens(parts, root):
     assert [data[i]["text"] for i in range(3)] == ["hear bell, hear horn"] * 3
     assert "turns" not in data[0] and data[0]["audio_tokens"] == 25
     assert data.identity != made.dataset("ask", 3).identity
+    asked = made.dataset("ask", 2)
+    assert {asked[i]["text"] for i in range(2)} == {None, "hear bell, hear horn"}
     alone = make(parts, root, [row()])
     assert alone.stages == ("ask",)
     with pytest.raises(ValueError, match="no row for the stage 'align', expected one of ask"):
         alone.dataset("align", 3)
+
+
+def test_a_text_with_more_tokens_than_queries_is_named_and_not_aligned(parts, root):
+    """0.5 s are 2 windows of 3 queries. Equal neighbours need a blank between them."""
+    texts = ["hear bell, see drum, see horn", "bell bell bell bell.", "a bell, a drum, a horn, a"]
+    made = make(parts, root, [{"audio": "b.wav", "transcript": text} for text in texts])
+    data = made.dataset("align", 2)
+    assert [data[i]["text"] for i in range(2)] == texts[:1] * 2 and len(made.rows) == 3
+    assert [error.index for error in made.unaligned] == [1, 2]
+    assert "row 1, field 'text': it takes 7 output queries, but the clip has 6" in str(
+        made.unaligned[0])
 
 
 def test_the_identity_follows_the_texts(parts, root):

@@ -213,8 +213,10 @@ def test_decoded_media_become_clips_from_memory_but_never_from_a_file(tmp_path):
 
 def test_a_dataset_of_the_library_gives_rows():
     datasets = pytest.importorskip("datasets")
-    data = datasets.Dataset.from_list([{**PLAIN, "end": 2.0, "start": 1.0}, {
-        "video": "b.mp4", "conversations": [HUMAN, GPT]}, {"audio": "c.wav", "transcript": "so"}])
+    entries = [{**PLAIN, "end": 2.0, "start": 1.0}, {"video": "b.mp4", "conversations": [
+        HUMAN, GPT]}, {"audio": "c.wav", "transcript": "so"}]
+    names = {name for entry in entries for name in entry}  # what a row lacks becomes None
+    data = datasets.Dataset.from_dict({n: [e.get(n) for e in entries] for n in names})
     rows, broken = rows_from(data, "mine")
     assert [row.media for row in rows] == [("a.mp4",), ("b.mp4",), ("c.wav",)] and not broken
     assert rows[0].span == (1.0, 2.0) and rows[1].turns == (Turn("what?", ("a cup",)),)

@@ -191,7 +191,7 @@ def join(*, settings: Annotated[JoinSettings, FLAT] = JoinSettings()) -> None:
   favor-mini finetune rows.json --media-root media --checkpoint build/joined --dry-run
   torchrun --nproc-per-node 2 -m favor_mini finetune rows.json --media-root media
 
-`favor-mini data` shows the forms of a data file, and checks it. A run that was stopped continues.""")
+`favor-mini data` checks such a file. A run that was stopped continues.""")
 def finetune(file: str, /, *, settings: Annotated[FinetuneSettings, FLAT] = FinetuneSettings(),
              model: Annotated[Model, FLAT] = Model()) -> None:
     """

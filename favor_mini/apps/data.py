@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from ..data.encoded import EncodedRows, clip_seconds, text_tokens
+from ..data.encoded import EncodedRows, clip_seconds, turn_tokens
 from ..data.files import OutsideError, find_media
 from ..data.manifest import read_rows
 from ..data.row import Row, RowError
+from ..data.spelling import queries_needed, text_tokens
 from ..evaluation.checkpoint import find_checkpoint, load_checkpoint
 from ..keys import file_digest
 from ..machine import peak_memory
@@ -34,6 +35,8 @@ class Survey:
     problems: the rows that cannot be used, by what is wrong.
     paths: files by row. seconds: of "video" and "audio" by medium (files, span).
     tokens: of the longest prompt with its answer, for each usable row.
+    texts: those for alignment. long_texts: those with more tokens than their clip has queries.
+    by_name: media that are in the root itself and not at their path.
     """
 
     name: str
@@ -43,6 +46,8 @@ class Survey:
     paths: dict[str, tuple[Path, ...]] = field(default_factory=dict)
     seconds: dict[tuple, dict[str, float]] = field(default_factory=dict)
     tokens: list[int] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    long_texts: list[str] = field(default_factory=list)
     by_name: list[str] = field(default_factory=list)
 
     @property
@@ -66,7 +71,7 @@ def survey(file, root: Path, processor, context: int | None, progress: bool = Fa
         try:
             paths = tuple(find_media(row, root))
             seconds = lengths(paths, row.span)
-            texts = max(text_tokens(row, processor))
+            texts = max(turn_tokens(row, processor))
         except (OSError, OutsideError) as error:
             found.problems["media missing"].append(row.error(file, "media", str(error)))
         except MediaError as error:
@@ -79,7 +84,8 @@ def survey(file, root: Path, processor, context: int | None, progress: bool = Fa
                               if (root / name).resolve() != path]
             media = {"num_frames": int(np.ceil(rate * seconds.get("video", 0.0))) or
                      int("video" in seconds), "audio_tokens": int(50 * seconds.get("audio", 0.0))}
-            tokens = processor.num_placeholders(media) + texts
+            queries = processor.num_placeholders(media)
+            tokens = queries + texts
             if context and tokens > context:
                 found.problems["too long"].append(row.error(
                     file, "media", f"clip and text are {tokens:,} tokens, but the language model "
@@ -87,6 +93,9 @@ def survey(file, root: Path, processor, context: int | None, progress: bool = Fa
                 continue
             found.usable.append(row)
             found.tokens.append(tokens)
+            if row.text:
+                fits = queries_needed(text_tokens(processor, row.text)) <= queries
+                (found.texts if fits else found.long_texts).append(row.text)
     return found
 
 
@@ -105,7 +114,7 @@ def describe(found: Survey, context: int | None) -> list[str]:
         room = f"the language model takes {context:,}" if context else "no limit is known"
         lines.append(f"  tokens      {int(np.median(found.tokens)):,} (median) to "
                      f"{max(found.tokens):,} for clip, question and answer; {room}")
-    texts = [row.text for row in found.usable if row.text]
+    texts = found.texts
     lines.append(f"  alignment   {len(texts):,} rows tell what happens in the order of time"
                  + (f', as "{textwrap.shorten(texts[0], 30, placeholder=" ...")}"' if texts else
                     '; add a "transcript"'))
@@ -114,11 +123,12 @@ def describe(found: Survey, context: int | None) -> list[str]:
     notes = {"ids belong to several rows": [k for k, n in labels.items() if n > 1],
              "questions stand twice, with one clip and answer":
              [f"{', '.join(key[0])}: {key[2]}" for key, n in asked.items() if n > 1],
+             "texts have more tokens than their clip has queries: no alignment": found.long_texts,
              "files are not at their path, but in the root": found.by_name}
     for what, which in notes.items():
         if which:
-            lines.append(f"  note        {len(which):,} {what}: "
-                         + textwrap.shorten(str(which[0]), 40, placeholder=" ..."))
+            lines += textwrap.wrap(f"{len(which):,} {what}: {which[0]:.60}", WIDTH,
+                                   initial_indent="  note        ", subsequent_indent=14 * " ")
     for kind, errors in found.problems.items():
         lines += listed(f"{kind}: {len(errors)}", [str(error) for error in errors])
     return lines
@@ -138,7 +148,7 @@ def shared_media(one: Survey, other: Survey) -> list[str]:
 
 def cost(found: Survey, root: Path, model, processor, *, steps: int, batch: int) -> list[str]:
     """Measure encoding and a few training steps on some rows; estimate the whole."""
-    from ..training.finetune import seconds_per_step
+    from ..training.finetune import SHARES, seconds_per_step, steps_per_stage
 
     rng = np.random.default_rng(0)
     few = [found.usable[i] for i in rng.permutation(len(found.usable))[:MEASURED]]
@@ -150,14 +160,17 @@ def cost(found: Survey, root: Path, model, processor, *, steps: int, batch: int)
                            progress=False)
         encoding = time.perf_counter() - start
         size = sum(file.stat().st_size for file in Path(folder).iterdir())
-        seconds = seconds_per_step("ask", model, processor, rows, batch)
+        seconds = {stage: seconds_per_step(stage, model, processor, rows, batch)
+                   for stage in rows.stages}
+    parts = steps_per_stage(steps, {stage: SHARES[stage] for stage in rows.stages})
     share = sum(max(each.values()) for each in found.seconds.values()) / max(film, 0.5)
     return [f"training on {model.device.type}, measured on {len(rows.rows)} rows:",
             f"  encoding    {duration(encoding * share)} once for all media, "
             f"{max(1, round(size * share / 2**20)):,} MB of features on disk",
-            f"  asking      {seconds:.2f} s for a step of {batch} clips: "
-            f"{duration(seconds * steps)} for {steps:,} steps, "
-            f"{steps * batch / len(found.usable):.1f} epochs",
+            *(f"  {stage:<12}{seconds[stage]:.2f} s for a step of {batch} clips: "
+              f"{duration(seconds[stage] * count)} for {count:,} steps, "
+              f"{count * batch / len(found.texts if stage == 'align' else found.usable):.1f} epochs"
+              for stage, count in parts.items()),
             f"  memory      {_memory(model)} GB"]
 
 

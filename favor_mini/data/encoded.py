@@ -21,6 +21,7 @@ from ..storage import exclusive
 from .features import encode_media, feature_key, load_features, save_features, stored_lengths
 from .files import OutsideError, find_media, read_media, used_part
 from .row import Row, RowError
+from .spelling import queries_needed, text_tokens
 
 if TYPE_CHECKING:
     from ..model import FavorForConditionalGeneration
@@ -51,6 +52,8 @@ class EncodedRows:
     Attributes:
         rows: those that can be used. skipped: a `RowError` for each other row: its media are
             missing or cannot be read, or it exceeds the language model's context.
+        unaligned: a `RowError` for each used row whose `text` has more tokens than its clip has
+            output queries. The stage "align" leaves it out.
         stages: those that the rows can serve. "align" needs a row with a `text`.
 
     Raises:
@@ -71,7 +74,7 @@ class EncodedRows:
         with exclusive(self.cache / lock, wait=True):
             problems = self._encode(model, workers, progress)
         self.lengths = {key: self._lengths(key) for key in self.sources if key not in problems}
-        self.rows, self.keys = [], []
+        self.rows, self.keys, self.texts, self.unaligned = [], [], [], []
         for row, key in found:
             field, problem = ("media", problems[key]) if key in problems else self._check(row, key)
             if problem:
@@ -79,11 +82,12 @@ class EncodedRows:
             else:
                 self.rows.append(row)
                 self.keys.append(key)
+                self.texts.append(self._text(row, key))
         self.skipped.sort(key=lambda error: error.index)
         if not self.rows:
             first = f" The first problem: {self.skipped[0]}" if self.skipped else ""
             raise ValueError(f"{name}: found no row to train on, expected at least one.{first}")
-        self.stages = STAGES if any(row.text for row in self.rows) else STAGES[1:]
+        self.stages = STAGES if any(self.texts) else STAGES[1:]
 
     def dataset(self, stage: str, count: int, processor: FavorProcessor | None = None
                 ) -> RowItems:
@@ -168,7 +172,7 @@ class EncodedRows:
         """Field and problem of a row that the model cannot take; ("", "") if it can."""
         try:
             count = self.processor.num_placeholders(self.lengths[key]) + \
-                max(text_tokens(row, self.processor))
+                max(turn_tokens(row, self.processor))
         except ValueError as error:
             return "question", str(error)
         if self.context and count > self.context:
@@ -178,8 +182,20 @@ class EncodedRows:
         return "", ""
 
 
+    def _text(self, row: Row, key: str) -> str | None:
+        """The text that a clip's output queries can spell."""
+        queries = self.processor.num_placeholders(self.lengths[key])
+        needed = queries_needed(text_tokens(self.processor, row.text)) if row.text else 0
+        if needed > queries:
+            self.unaligned.append(row.error(
+                self.name, "text", f"it takes {needed} output queries, but the clip has {queries}. "
+                "Fix: shorten it, or use a larger num_queries"))
+        return row.text if 0 < needed <= queries else None
+
+
 class RowItems(Dataset):
-    """Items of a stage: media dictionaries with `text` ("align") or `turns` ("ask").
+    """Items of a stage: media dictionaries with `text` ("align"), or with `turns` ("ask") and
+    `text`, which is None where there is none to align.
 
     The rows come in a random order, again and again until there are `count` items. Item i is always
     the same. Of several correct answers, each epoch takes another one.
@@ -192,10 +208,10 @@ class RowItems(Dataset):
 
     def __init__(self, source: EncodedRows, stage: str, count: int):
         self.source, self.stage, self.count = source, stage, count
-        chosen = [i for i, row in enumerate(source.rows) if stage != "align" or row.text]
+        chosen = [i for i, text in enumerate(source.texts) if stage != "align" or text]
         self.order = np.random.default_rng(0).permutation(chosen)
-        said = [[source.keys[i], source.rows[i].text if stage == "align" else
-                 [[t.question, t.answers] for t in source.rows[i].turns]] for i in chosen]
+        said = [[source.keys[i], source.texts[i], [[t.question, t.answers] for t in
+                 (source.rows[i].turns if stage == "ask" else ())]] for i in chosen]
         self.identity = digest(stage.encode(), json.dumps(said).encode())
         steps = [source.processor.num_steps(source.lengths[source.keys[i]]) for i in self.order]
         self.lengths = [steps[i % len(steps)] for i in range(count)]
@@ -203,19 +219,20 @@ class RowItems(Dataset):
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, i: int) -> dict:
-        if not 0 <= i < self.count:
-            raise IndexError(f"found item {i}, expected 0 to {self.count - 1}")
-        epoch, place = divmod(i, len(self.order))
-        row, key = (each[self.order[place]] for each in (self.source.rows, self.source.keys))
-        media = self.source.media(key)
+    def __getitem__(self, item: int) -> dict:
+        if not 0 <= item < self.count:
+            raise IndexError(f"found item {item}, expected 0 to {self.count - 1}")
+        epoch, place = divmod(item, len(self.order))
+        source, number = self.source, self.order[place]
+        row, media = source.rows[number], source.media(source.keys[number])
+        media = {**media, "text": source.texts[number]}
         if self.stage == "align":
-            return {**media, "text": row.text}
+            return media
         first, asked = int(np.random.default_rng(place).integers(2**16)), range(len(row.turns))
         if len(asked) > TURNS:
             drawn = np.random.default_rng([epoch, place]).choice(len(asked), TURNS, replace=False)
             asked = sorted(drawn)
-        turns = [row.turns[number] for number in asked]
+        turns = [row.turns[i] for i in asked]
         return {**media, "turns": [(t.question, t.answers[(first + epoch) % len(t.answers)])
                                    for t in turns]}
 
@@ -273,7 +290,7 @@ def clip_seconds(paths, span=None) -> dict[str, float]:
     return found
 
 
-def text_tokens(row: Row, processor: FavorProcessor) -> list[int]:
+def turn_tokens(row: Row, processor: FavorProcessor) -> list[int]:
     """Tokens of each turn of a row: prompt and longest answer, without the clip.
 
     Raises:

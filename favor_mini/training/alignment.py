@@ -11,12 +11,11 @@ The paper has no such stage: its connector learns from the language model alone,
 LegoSLM (arXiv 2505.11352) joins a speech encoder to a language model in this way.
 """
 
-import re
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..data.spelling import queries_needed, text_tokens
 from ..model import FavorForConditionalGeneration
 from ..processor import MEDIA_TOKEN, FavorProcessor
 from ..registry import find
@@ -24,30 +23,6 @@ from ..registry import find
 IGNORED = -100  # pads the texts of a batch
 DISTANCE_WEIGHT = 0.3  # of the distance to the expected embedding
 LARGEST_LOGIT = 9.0  # of a query that equals an embedding of average length
-
-
-def blank_token(processor: FavorProcessor) -> int:
-    """The token of a query that has nothing to add: a full stop. No text to align contains it."""
-    return processor.tokenizer(".", add_special_tokens=False).input_ids[-1]
-
-
-def text_tokens(processor: FavorProcessor, text: str) -> list[int]:
-    """The token ids of a text without punctuation."""
-    words = " " + " ".join(re.sub(r"[^\w\s'’-]", " ", text).split())
-    ids = processor.tokenizer(words, add_special_tokens=False).input_ids
-    return [i for i in ids if i != blank_token(processor)]
-
-
-def queries_needed(ids: list[int]) -> int:
-    """The least number of queries that can spell a text: a blank parts equal neighbours."""
-    return len(ids) + sum(a == b for a, b in zip(ids, ids[1:], strict=False))
-
-
-def spelled(ids: list[int], blank: int) -> list[int]:
-    """The tokens that queries spell, from the nearest token of each: equal neighbours are one
-    token, and blanks are left out."""
-    merged = [token for i, token in enumerate(ids) if i == 0 or ids[i - 1] != token]
-    return [token for token in merged if token != blank]
 
 
 @torch.no_grad()
@@ -127,7 +102,7 @@ class Alignment(nn.Module):
     """A model with the alignment loss on its projected output queries.
 
     Args:
-        blank: token id, from `blank_token`.
+        blank: token id, from `data.spelling.blank_token`.
     """
 
     def __init__(self, model: FavorForConditionalGeneration, blank: int):

@@ -14,9 +14,10 @@ from pathlib import Path
 from torch import nn
 from torch.utils.data import Dataset
 
+from ..data.spelling import blank_token
 from ..model import FavorForConditionalGeneration
 from ..processor import FavorProcessor
-from .alignment import Alignment, Asking, blank_token, collate_asking, collate_texts
+from .alignment import Alignment, Asking, collate_asking, collate_texts
 from .cost import training_cost
 from .order import items_needed
 from .trainer import fit

@@ -318,7 +318,8 @@ log = train(model, "notebook-run", {"align": 300})
 # What do the queries of a held-out clip spell now? The upper line has the token of each query.
 
 # %% tags=["varies"]
-from favor_mini.training.alignment import blank_token, read_queries
+from favor_mini.data.spelling import blank_token
+from favor_mini.training.alignment import read_queries
 
 tokenizer, example = processor.tokenizer, samples[0]
 ids = read_queries(model.eval(), processor, held_out[example.name])

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch.nn.functional as F
 
 from ...losses import diversity_loss
-from ...training.alignment import spelled
+from ...data.spelling import spelled
 from ...training.trainer import last_checkpoint
 from ..exercise import Trial, exercise
 
