@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch.nn.functional as F
 
-from ...losses import diversity_loss
 from ...data.spelling import spelled
+from ...losses import diversity_loss
 from ...training.trainer import last_checkpoint
 from ..exercise import Trial, exercise
 
