@@ -4,6 +4,7 @@ half-written, and the message says what to do."""
 import errno
 import json
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ from transformers import TrainerCallback
 
 from favor_mini import storage
 from favor_mini.lab.run import run
-from favor_mini.storage import atomic_write, exclusive, write_json
+from favor_mini.storage import atomic_write, exclusive, explain_write_errors, write_json
 from favor_mini.training.trainer import last_checkpoint
 
 FOLDER = Path(__file__).parent / "nothing_lost"
@@ -68,13 +69,18 @@ def test_no_command_needs_a_home(tmp_path):
 # Files.
 
 def test_what_a_killed_writer_left_is_removed_and_what_others_write_is_not(tmp_path):
+    """On earlier code, a writer on another host of a shared folder counted as dead."""
     killed = subprocess.Popen([sys.executable, "-c", ""])
     killed.wait()
-    parts = [tmp_path / f".a.json.{pid}.part" for pid in (killed.pid, os.getppid())]
-    for part in parts:
+    host = platform.node()
+    dead = tmp_path / f".a.json.{host}.{killed.pid}.part"
+    others = [tmp_path / name for name in (
+        f".a.json.{host}.{os.getppid()}.part", f".a.json.other.example.{killed.pid}.part",
+        f".a.json.b.{host}.{killed.pid}.part")]  # the last: of a file a.json.b
+    for part in (dead, *others):
         part.write_text("half")
     write_json(tmp_path / "a.json", 1)
-    assert sorted(tmp_path.iterdir()) == [parts[1], tmp_path / "a.json"]
+    assert {*tmp_path.iterdir()} == {*others, tmp_path / "a.json"}
 
 
 def test_a_full_disk_is_explained_and_changes_nothing(tmp_path):
@@ -85,6 +91,43 @@ def test_a_full_disk_is_explained_and_changes_nothing(tmp_path):
             temporary.write_text("half")
             raise OSError(errno.ENOSPC, "No space left on device")
     assert json.loads(file.read_text()) == "before" and list(tmp_path.iterdir()) == [file]
+
+
+def test_an_explained_error_keeps_its_number_and_file_and_is_explained_once(tmp_path):
+    file = tmp_path / "a.json"
+    with pytest.raises(OSError) as caught:
+        with explain_write_errors(tmp_path / "outer"), atomic_write(file):
+            raise OSError(errno.ENOSPC, "No space left on device")
+    assert caught.value.errno == errno.ENOSPC and caught.value.filename == str(file)
+    assert str(caught.value).count("cannot be written") == str(caught.value).count("Fix:") == 1
+    assert str(caught.value).startswith(f"{file} cannot be written: No space left on device. Fix")
+
+
+def _close_pipe():
+    raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+
+@pytest.mark.parametrize("fail", [_close_pipe, lambda: open("/none/clip.mp4"),
+                                  lambda: os.listdir(__file__)])
+def test_other_errors_are_not_taken_for_errors_of_writing(tmp_path, fail):
+    with pytest.raises(OSError) as plain:
+        fail()
+    with pytest.raises(type(plain.value)) as caught:
+        with atomic_write(tmp_path / "a.json"):
+            fail()
+    assert str(caught.value) == str(plain.value) and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP])
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch, number):
+    def refuse(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    with pytest.raises(OSError, match=r"a\.lock cannot be locked: .*Fix: .*local") as caught:
+        with exclusive(tmp_path / "a.lock"):
+            pass
+    assert caught.value.errno == number and "disk space" not in str(caught.value)
 
 
 def test_a_folder_that_cannot_be_made_is_explained(tmp_path):
@@ -104,10 +147,13 @@ def test_one_process_at_a_time(tmp_path, monkeypatch):
         pass
 
 
-def test_librosa_gets_a_folder_where_the_home_folder_cannot_be_written():
+@pytest.mark.parametrize("value", [None, ""])
+def test_librosa_gets_a_folder_where_the_home_folder_cannot_be_written(value):
     code = "import os, favor_mini.figures; print(os.environ['NUMBA_CACHE_DIR'])"
     environment = {**os.environ, "HOME": "/proc/none", "USERPROFILE": "/proc/none"}
     environment.pop("NUMBA_CACHE_DIR", None)
+    if value is not None:
+        environment["NUMBA_CACHE_DIR"] = value  # numba takes an empty one for none
     folder = subprocess.check_output([sys.executable, "-c", code], text=True, env=environment,
                                      cwd=FOLDER.parents[1])
     assert "favor-mini-numba" in folder and not Path(folder.strip()).exists()  # no longer

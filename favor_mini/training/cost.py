@@ -66,11 +66,13 @@ def gradient_checkpointing_on(model: nn.Module) -> Iterator[None]:
         raise ValueError(f"found gradient_checkpointing=True and a {type(model).__name__} without "
                          "it, expected a module with `gradient_checkpointing_enable`. Fix: pass "
                          "gradient_checkpointing=False")
+    before = getattr(found, "is_gradient_checkpointing", False)
     found.gradient_checkpointing_enable()
     try:
         yield
     finally:
-        found.gradient_checkpointing_disable()
+        if not before:
+            found.gradient_checkpointing_disable()
 
 
 def training_cost(model: nn.Module, data: Dataset, collate, *, batch: int, accumulate: int = 1,

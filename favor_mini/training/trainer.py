@@ -100,8 +100,9 @@ class FavorTrainer(Trainer):
         it had not been called."""
         data, args = eval_dataset or self.eval_dataset, self.args
         lengths = getattr(data, "lengths", [0] * len(data))
-        part = sorted(range(len(data)), key=lengths.__getitem__)[args.process_index::args.world_size]
-        batches = DataLoader(Subset(data, part), args.eval_batch_size,
+        order = sorted(range(len(data)), key=lengths.__getitem__)
+        part = Subset(data, order[args.process_index::args.world_size])
+        batches = DataLoader(part, args.eval_batch_size,
                              collate_fn=self.data_collator, num_workers=args.dataloader_num_workers)
         total, count = 0.0, 0
         with same_random_state(), mode(self.model, training=False), torch.no_grad():
