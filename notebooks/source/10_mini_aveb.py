@@ -24,7 +24,8 @@ import pandas as pd
 import torch
 
 from favor_mini import checkpoint_path, data_path
-from favor_mini.aveb.files import find_media, only, read_items, read_media
+from favor_mini.aveb.files import read_items
+from favor_mini.data.files import find_media, only, read_media
 from favor_mini.world.samples import aveb_file
 from favor_mini.world.tasks import TASKS
 from favor_mini.course import card, check

@@ -749,7 +749,7 @@ for part, wrong in (
 # ## Data in the published form
 #
 # The paper's benchmark is published as JSON lists of rows: media files, a question, one or several
-# answers, optionally candidates and times. `favor_mini.aveb.files` reads them, reports every row
+# answers, optionally candidates and times. `favor_mini.data.manifest` reads them, reports every row
 # that cannot be used, and finds the media in a folder. The test sets of this repository have the
 # same format:
 
@@ -757,7 +757,8 @@ for part, wrong in (
 import json
 
 from favor_mini import data_path
-from favor_mini.aveb.files import find_media, read_items, read_media
+from favor_mini.aveb.files import read_items
+from favor_mini.data.files import find_media, read_media
 
 root = data_path("aveb").parent
 for name in ("avqa", "asr", "video_qa", "avm"):
@@ -1122,7 +1123,7 @@ explore(
 #
 # `favor_mini/config.py` (`FavorConfig.paper`), `favor_mini/model.py` (`from_parts`),
 # `favor_mini/processor.py` (`FavorProcessor.from_parts`), `favor_mini/training/trainer.py` (`fit`),
-# `favor_mini/aveb/files.py` (published rows), `favor_mini/apps/bench.py` (the Q-Former at the
+# `favor_mini/data/manifest.py` (published rows), `favor_mini/apps/bench.py` (the Q-Former at the
 # paper's sizes, on your machine); tests in `tests/test_from_parts.py`, `tests/test_aveb_files.py`,
 # `tests/test_checkpoint.py`.
 #
