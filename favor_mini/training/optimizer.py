@@ -37,7 +37,7 @@ class MuonAdamW(torch.optim.Optimizer):
         trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         others = [p for name, p in trained if name not in linear]
         self.muon = torch.optim.Muon(
-            # none, if LoRA alone learns
+            # As a group, since there may be none: if LoRA alone is trained.
             [{"params": [p for name, p in trained if name in linear]}],
             lr=matrix_lr * lr, momentum=0.95, weight_decay=weight_decay / matrix_lr)
         self.adamw = torch.optim.AdamW(

@@ -28,7 +28,7 @@ from .order import Order
 class TrainedPart(nn.Module):
     """A model whose state dict, and so each checkpoint, holds only what is trained."""
 
-    accepts_loss_kwargs = True  # Trainer counts the answer tokens of a step, for `compute_loss`
+    accepts_loss_kwargs = True  # Trainer leaves the mean over a step's batches to `compute_loss`
 
     def __init__(self, model: nn.Module):
         super().__init__()
@@ -65,24 +65,26 @@ class FavorTrainer(Trainer):
             persistent_workers=args.dataloader_persistent_workers,
             pin_memory=args.dataloader_pin_memory))
 
+    def get_batch_samples(self, epoch_iterator, num_batches, device):
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        weight = torch.as_tensor(sum(map(_weight, batches)), device=device)
+        return batches, self.accelerator.reduce(weight, "sum").clamp(min=1)  # of all processes
+
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         outputs = model(**inputs)
         loss, cross_entropy = outputs["loss"], outputs.get("cross_entropy")
         if cross_entropy is not None:
-            weight = 1.0
-            if num_items_in_batch is not None:
-                # Its share of the step's answer tokens, 1 on average over the step's batches: the
-                # sum is the mean over all tokens, as if the step were one batch.
-                batches = self.current_gradient_accumulation_steps * self.args.world_size
-                weight = _weight(inputs) * batches / num_items_in_batch
-                loss = loss + (weight - 1) * cross_entropy
+            # Its share of the step's answer tokens, 1 on average over the step's batches: the mean
+            # over these batches is the mean over all tokens, as if the step were one batch.
+            batches = self.current_gradient_accumulation_steps * self.args.world_size
+            weight = _weight(inputs) * batches / num_items_in_batch
+            loss = loss + (weight - 1) * cross_entropy
             diversity = outputs.get("diversity")
             if diversity is None:  # no example has a clip
                 diversity = torch.zeros_like(cross_entropy)
             self._parts.append(torch.stack([
                 part.detach().float() for part in (weight * cross_entropy, diversity)]))
-        if num_items_in_batch is not None:  # otherwise Trainer divides
-            loss = loss / self.current_gradient_accumulation_steps
+        loss = loss / self.current_gradient_accumulation_steps
         return (loss, outputs) if return_outputs else loss
 
     def log(self, logs, *args, **kwargs):
@@ -113,16 +115,17 @@ class FavorTrainer(Trainer):
                 count += weight
         total, count = self.accelerator.reduce(
             torch.tensor([total, count], device=args.device), "sum").tolist()
-        metrics = {f"{metric_key_prefix}_cross_entropy": round(total / count, 4)}
+        metrics = {f"{metric_key_prefix}_cross_entropy": round(total / max(count, 1), 4)}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(args, self.state, self.control, metrics)
         return metrics
 
 
 def _weight(inputs: dict[str, torch.Tensor]) -> torch.Tensor | int:
-    """The number of answer tokens of a batch; of a batch without labels, its number of items."""
-    labels = inputs.get("labels")
-    return len(next(iter(inputs.values()))) if labels is None else labels.ne(-100).sum()
+    """What a batch counts in the mean cross-entropy: its answer tokens, or the tokens of its texts,
+    or else its items."""
+    ids = inputs.get("labels", inputs.get("text_ids"))
+    return len(next(iter(inputs.values()))) if ids is None else ids.ne(-100).sum()
 
 
 def fit(model: nn.Module, data: Dataset, collate, out, *, steps: int, batch: int = 32,
