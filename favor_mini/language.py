@@ -15,6 +15,7 @@ from transformers.pytorch_utils import Conv1D
 from .config import FavorConfig
 
 ADAPTER = "default"  # peft's name for an adapter
+LORA = re.compile(r".*\.lora_[AB]")  # names of its modules
 
 
 def embedding_width(config: FavorConfig) -> int:
@@ -90,6 +91,30 @@ def _check_targets(model: nn.Module, targets: str | list[str]) -> list[str]:
     if unknown := [target for target, found in hit.items() if not found]:
         raise ValueError(f"lora_targets: {unknown} match no module. {help}")
     return sum(hit.values(), [])
+
+
+def quantization(model: nn.Module, others: tuple[str, ...]) -> dict | None:
+    """The quantization config of a FAVOR model whose language model is `model`; None without one.
+
+    transformers reads it when it loads a saved model: the modules `others`, LoRA, and what the
+    language model leaves out itself are not quantized.
+
+    Raises:
+        ValueError: the language model is quantized by another library than bitsandbytes.
+    """
+    if (made := getattr(model.config, "quantization_config", None)) is None:
+        return None
+    made = dict(made if isinstance(made, dict) else made.to_dict())
+    if made.get("quant_method") != "bitsandbytes":
+        raise ValueError(f"the language model is quantized by {made.get('quant_method')}, expected "
+                         "bitsandbytes: a joined model of another could not be loaded again. Fix: "
+                         "pass the model's original folder and a BitsAndBytesConfig")
+    kept = made["llm_int8_skip_modules"]
+    if kept is None:  # as transformers chose
+        kept = [name for name, module in model.named_modules() if type(module) in (nn.Linear, Conv1D)
+                and not LORA.search(name)]
+    made["llm_int8_skip_modules"] = [*others, LORA.pattern, *(f"language_model.{n}" for n in kept)]
+    return made
 
 
 def lora_to_float32(model: nn.Module) -> None:

@@ -323,8 +323,12 @@ class FavorForConditionalGeneration(SdpaModel):
         for name, module in connector.items():
             setattr(model, name, module)
             model._init_weights(module)
-        language.add_lora(model.language_model, config)
-        language.lora_to_float32(model.language_model)
+        llm = model.language_model
+        language.add_lora(llm, config)
+        language.lora_to_float32(llm)
+        quantized = language.quantization(llm, (*cls.FROZEN[:2], *cls.CONNECTOR))
+        if quantized:
+            model.config.quantization_config = quantized
         model.freeze()
         if seed is not None:
             model.reset_trained(seed)
