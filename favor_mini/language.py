@@ -111,8 +111,8 @@ def quantization(model: nn.Module, others: tuple[str, ...]) -> dict | None:
                          "pass the model's original folder and a BitsAndBytesConfig")
     kept = made["llm_int8_skip_modules"]
     if kept is None:  # as transformers chose
-        kept = [name for name, module in model.named_modules() if type(module) in (nn.Linear, Conv1D)
-                and not LORA.search(name)]
+        kept = [name for name, module in model.named_modules()
+                if type(module) in (nn.Linear, Conv1D) and not LORA.search(name)]
     made["llm_int8_skip_modules"] = [*others, LORA.pattern, *(f"language_model.{n}" for n in kept)]
     return made
 

@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM
 from . import language
 from . import losses as losses  # registers the paper's diversity loss
 from .audio import build_audio_encoder, encode_sound
-from .compat import SdpaModel
+from .compat import SdpaModel, save_as_named
 from .config import FavorConfig
 from .encoders import VisualEncoder
 from .output import FavorOutput
@@ -296,7 +296,9 @@ class FavorForConditionalGeneration(SdpaModel):
     def from_pretrained(cls, *args, **kwargs):
         """Load a saved model, with only the connector and LoRA trainable; arguments as usual."""
         loaded = super().from_pretrained(*args, **kwargs)
-        (loaded[0] if isinstance(loaded, tuple) else loaded).freeze()
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        model.freeze()
+        save_as_named(model)
         return loaded
 
     @classmethod

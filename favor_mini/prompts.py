@@ -18,6 +18,9 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
         OSError, ValueError: there is no tokenizer.
     """
     tokenizer = AutoTokenizer.from_pretrained(name)
+    if len(tokenizer) <= len(tokenizer.added_tokens_decoder):  # made up from the config alone
+        raise OSError(f"the tokenizer of {name!r} has no words, only special tokens; save the "
+                      "language model's tokenizer into its folder")
     if MEDIA_TOKEN not in tokenizer.get_vocab():
         tokenizer.add_tokens(MEDIA_TOKEN, special_tokens=True)
     return tokenizer

@@ -5,21 +5,25 @@ from transformers import PreTrainedTokenizerFast
 
 TEXTS = ["USER: <Img></Img> what was heard first?\nASSISTANT: a bell", "Question: who? Answer: two",
          "ASSISTANT: Paris", "the red star came after the bell", "Answer: Paris"] * 4
-CHATML = ("{% for m in messages %}{% if loop.first and m['role'] != 'system' %}<|im_start|>system\n"
-          "You are helpful.<|im_end|>\n{% endif %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}"
-          "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
+CHATML = ("{% for m in messages %}{% if loop.first and m['role'] != 'system' %}"
+          "<|im_start|>system\nYou are helpful.<|im_end|>\n{% endif %}"
+          "<|im_start|>{{ m['role'] }}\n{{ m['content'] }}"
+          "<|im_end|>\n{% endfor %}"
+          "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
 # Gemma's: a start token, the model's own name of its role, trimmed texts.
-GEMMA = ("<s>{% for m in messages %}<|im_start|>{{ 'model' if m['role'] == 'assistant' else 'user' }}"
-         "\n{{ m['content'] | trim }}<|im_end|>\n{% endfor %}"
+GEMMA = ("<s>{% for m in messages %}<|im_start|>"
+         "{{ 'model' if m['role'] == 'assistant' else 'user' }}\n"
+         "{{ m['content'] | trim }}<|im_end|>\n{% endfor %}"
          "{% if add_generation_prompt %}<|im_start|>model\n{% endif %}")
 # Llama 2's: the end token belongs to the answer, with a space before it.
 INST = ("{% for m in messages %}{% if m['role'] == 'user' %}<s>[INST] {{ m['content'] }} [/INST]"
         "{% else %} {{ m['content'] }} </s>{% endif %}{% endfor %}")
 # Qwen3's: empty thoughts before the last answer alone. Phi-3's: an end of the whole conversation.
 QWEN3 = ("{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% if loop.last and m['role'] == "
-         "'assistant' %}<think>\n\n</think>\n\n{% endif %}{{ m['content'] }}<|im_end|>\n{% endfor %}"
-         "{% if add_generation_prompt %}<|im_start|>assistant\n{% if enable_thinking is defined and "
-         "not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}")
+         "'assistant' %}<think>\n\n</think>\n\n{% endif %}{{ m['content'] }}<|im_end|>\n"
+         "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n"
+         "{% if enable_thinking is defined and not enable_thinking %}"
+         "<think>\n\n</think>\n\n{% endif %}{% endif %}")
 PHI3 = ("{% for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
         "{% if add_generation_prompt %}<|assistant|>\n{% else %}{{ eos_token }}{% endif %}")
 TEMPLATES = {"chatml": CHATML, "gemma": GEMMA, "inst": INST, "qwen3": QWEN3, "phi3": PHI3}
