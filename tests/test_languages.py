@@ -24,7 +24,7 @@ from transformers import (
 
 from favor_mini import FavorConfig, FavorForConditionalGeneration, FavorProcessor
 from favor_mini.language import add_lora, attention_inputs, embedding_width, lora_modules
-from favor_mini.training.naming import Naming, collate_names
+from favor_mini.world.naming import Naming, collate_names
 from favor_mini.world.tokenizer import build_tokenizer
 
 SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "vocab_size": 160,
