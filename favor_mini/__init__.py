@@ -3,8 +3,9 @@
 A file imports only from its own row or from earlier rows:
 
     storage keys machine compat         files, cache keys, the machine, internals of transformers
-    registry shapes config processor encoders sync windows attention qformer losses language
-        pretrained model                the mechanism, in the order of the data
+    registry shapes config prompts processor encoders sync windows attention qformer losses
+        language output pretrained model
+                                        the mechanism, in the order of the data
     media data training evaluation      read clips, encode them, learn from them, score answers
     world pretraining aveb              the mini world, the shipped parts, the benchmark
     lab figures course apps             comparisons, figures, exercises, command line

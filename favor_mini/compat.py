@@ -32,3 +32,13 @@ class SdpaModel(PreTrainedModel):
     """
 
     _supports_sdpa = True
+
+
+def save_as_named(model: PreTrainedModel) -> None:
+    """Let a loaded model with a quantized part be saved again.
+
+    Internal: `save_pretrained` reverts the `_weight_conversions` of loading, and raises for those
+    of bitsandbytes. The file's names are the model's own, so there is nothing to revert.
+    """
+    if getattr(model, "hf_quantizer", None) is not None:
+        model._weight_conversions = None

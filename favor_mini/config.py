@@ -31,6 +31,14 @@ from .sync import step_shape
 
 LAPTOP = {"audio_width": 384, "qformer_width": 576, "qformer_heads": 9, "qformer_hidden": 2304}
 AUDIO_RATE = SAMPLING_RATE // WHISPER_HOP  # audio tokens per second, of every Whisper encoder
+PAPER_TARGETS = r".*\.(q|k|v|o)_proj"  # LoRA's modules in Llama, Qwen, Gemma, Mistral
+LORA_TARGETS = {  # the same projections by the names of other families, some of them fused
+    "opt": r".*\.self_attn\.(q|k|v|out)_proj", "phi3": r".*\.self_attn\.(qkv|o)_proj",
+    "phi": r".*\.self_attn\.(q_proj|k_proj|v_proj|dense)",
+    "gpt2": r".*\.attn\.(c_attn|c_proj)", "gpt_neox": r".*\.attention\.(query_key_value|dense)",
+    "gpt_neo": r".*\.(q|k|v|out)_proj", "gptj": r".*\.(q|k|v|out)_proj",
+    "bloom": r".*\.self_attention\.(query_key_value|dense)",
+    "falcon": r".*\.self_attention\.(query_key_value|dense)"}
 
 
 class FavorConfig(PreTrainedConfig):
@@ -54,7 +62,9 @@ class FavorConfig(PreTrainedConfig):
             paper's.
         diversity_weight: lambda, weight of the diversity loss.
         lora_rank, lora_alpha, lora_dropout: of LoRA on the language model; rank 0 is no LoRA.
-        lora_targets: regular expression over the names of the language model's modules.
+        lora_targets: regular expression over the names of the language model's modules. By default
+            the projections q, k, v and o, by the names of its family. A list of names adapts
+            these modules only.
         question_conditioning: the visual tokens depend on the question, as in InstructBLIP.
         placeholder_id: token id that stands for one output query in the prompt.
 
@@ -77,7 +87,7 @@ class FavorConfig(PreTrainedConfig):
                  sync: str = "concat", windows: str = "sliding", attention: str = "block_causal",
                  connector: str = "causal_qformer", diversity: str = "mean_cosine",
                  diversity_weight: float = 0.01, lora_rank: int = 32, lora_alpha: int = 32,
-                 lora_dropout: float = 0.1, lora_targets: str = r".*\.(q|k|v|o)_proj",
+                 lora_dropout: float = 0.1, lora_targets: str | list[str] | None = None,
                  question_conditioning: bool = False, placeholder_id: int = 6, **kwargs):
         def build(value, model_type):
             if not isinstance(value, dict | None):
@@ -100,7 +110,8 @@ class FavorConfig(PreTrainedConfig):
         self.connector, self.diversity = connector, diversity
         self.diversity_weight = diversity_weight
         self.lora_rank, self.lora_alpha, self.lora_dropout = lora_rank, lora_alpha, lora_dropout
-        self.lora_targets = lora_targets
+        self.lora_targets = lora_targets or LORA_TARGETS.get(self.language_config.model_type,
+                                                             PAPER_TARGETS)
         self.question_conditioning, self.placeholder_id = question_conditioning, placeholder_id
         for name in ("window_frames", "num_queries", "visual_tokens", "qformer_width",
                      "qformer_layers", "qformer_heads", "qformer_hidden"):

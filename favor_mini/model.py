@@ -1,19 +1,17 @@
 """FAVOR as one transformers model: frozen encoders, the connector, a frozen LLM with LoRA."""
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
-from transformers.utils import ModelOutput
 
 from . import language
 from . import losses as losses  # registers the paper's diversity loss
 from .audio import build_audio_encoder, encode_sound
-from .compat import SdpaModel
+from .compat import SdpaModel, save_as_named
 from .config import FavorConfig
 from .encoders import VisualEncoder
+from .output import FavorOutput
 from .pretrained import load_pretrained
 from .qformer import AttentionMaps
 from .registry import SLOTS, find
@@ -26,19 +24,6 @@ MEDIA = ("pixel_values", "frame_mask", "input_features", "audio_mask", "visual_f
          "audio_features", "question_ids", "question_mask")  # arguments of `prepare`
 
 
-@dataclass
-class FavorOutput(ModelOutput):
-    """What a forward pass returns; None where the batch has no labels or no media."""
-
-    loss: Tensor | None = None  # cross_entropy + diversity_weight * diversity
-    logits: Tensor | None = None  # [B, L, vocabulary]
-    cross_entropy: Tensor | None = None
-    diversity: Tensor | None = None
-    queries: Tensor | None = None  # [B, W, N, width], before the projection
-    window_mask: Tensor | None = None  # [B, W] bool, True where a window has a real time step
-    maps: AttentionMaps | None = None  # with return_maps
-
-
 class FavorForConditionalGeneration(SdpaModel):
     """An audio-visual LLM. `FavorProcessor` makes the arguments of `forward` and `generate`."""
 
@@ -46,6 +31,7 @@ class FavorForConditionalGeneration(SdpaModel):
     config: FavorConfig
     main_input_name = "input_ids"
     accepts_loss_kwargs = False  # the loss is a mean over the batch
+    supports_gradient_checkpointing = True  # of the language model's layers
     FROZEN = ("audio_encoder", "visual_encoder", "language_model")  # but for LoRA
     CONNECTOR = ("audio_projection", "qformer", "projection")  # trained
     # Loaded in float32, whatever the type of the frozen parts: regular expressions of names.
@@ -71,7 +57,7 @@ class FavorForConditionalGeneration(SdpaModel):
         if name == "audio_projection":
             return nn.Linear(config.audio_hidden, config.audio_width)
         if name == "projection":
-            return nn.Linear(config.qformer_width, config.language_config.hidden_size)
+            return nn.Linear(config.qformer_width, language.embedding_width(config))
         step_tokens, input_width = config.step_shape
         return find("connector", config.connector)(
             input_width=input_width, window_frames=config.window_frames, step_tokens=step_tokens,
@@ -98,6 +84,14 @@ class FavorForConditionalGeneration(SdpaModel):
         for name in (*self.FROZEN, *self.CONNECTOR):
             getattr(self, name).requires_grad_(name in self.CONNECTOR)
         language.freeze_all_but_lora(self.language_model)
+
+    def lora_modules(self) -> list[str]:
+        """The names of the language model's modules that LoRA adapts."""
+        return language.lora_modules(self.language_model)
+
+    def extra_repr(self) -> str:
+        """One line of `print(model)`: which modules LoRA adapts."""
+        return language.describe_lora(self.language_model, self.config.lora_rank)
 
     def frozen_modules(self) -> dict[str, nn.Module]:
         """The encoders and the language model by name, as `from_frozen` takes them."""
@@ -259,15 +253,9 @@ class FavorForConditionalGeneration(SdpaModel):
                 stream is given both as media and as features.
         """
         embeds, queries, window_mask, maps = self.prepare(input_ids, **media)
-        if turn_ids is not None:
-            mask, position_ids = language.isolate_turns_mask(turn_ids)
-            attention_mask = language.additive_mask(mask, embeds.dtype)
-        else:
-            if attention_mask is None:
-                attention_mask = torch.ones_like(input_ids)
-            position_ids = (attention_mask.cumsum(1) - 1).clamp(min=0)  # 0 at the first real token
-        logits = self.language_model(inputs_embeds=embeds, attention_mask=attention_mask,
-                                     position_ids=position_ids, use_cache=False).logits
+        logits = self.language_model(
+            inputs_embeds=embeds, use_cache=False, **language.attention_inputs(
+                self.language_model, embeds, attention_mask, turn_ids)).logits
         loss = cross_entropy = diversity = None
         if queries is not None:
             loss_function = find("diversity", self.config.diversity)
@@ -308,7 +296,9 @@ class FavorForConditionalGeneration(SdpaModel):
     def from_pretrained(cls, *args, **kwargs):
         """Load a saved model, with only the connector and LoRA trainable; arguments as usual."""
         loaded = super().from_pretrained(*args, **kwargs)
-        (loaded[0] if isinstance(loaded, tuple) else loaded).freeze()
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        model.freeze()
+        save_as_named(model)
         return loaded
 
     @classmethod
@@ -335,8 +325,12 @@ class FavorForConditionalGeneration(SdpaModel):
         for name, module in connector.items():
             setattr(model, name, module)
             model._init_weights(module)
-        language.add_lora(model.language_model, config)
-        language.lora_to_float32(model.language_model)
+        llm = model.language_model
+        language.add_lora(llm, config)
+        language.lora_to_float32(llm)
+        quantized = language.quantization(llm, (*cls.FROZEN[:2], *cls.CONNECTOR))
+        if quantized:
+            model.config.quantization_config = quantized
         model.freeze()
         if seed is not None:
             model.reset_trained(seed)

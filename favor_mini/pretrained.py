@@ -1,23 +1,30 @@
 """Load pretrained encoders and a language model, to join them with a connector."""
 
+from contextlib import suppress
+
 import torch
 from torch import nn
 from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
+    GenerationConfig,
     PreTrainedConfig,
     PreTrainedModel,
 )
 from transformers.utils import logging
+from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from .config import FavorConfig
 from .families import POOLED_TOKENS, check_audio, check_vision
+from .prompts import MEDIA_TOKEN, PromptForm, load_tokenizer
 from .vision import TOWERS, build_visual_encoder, image_settings
 
 
 def load_pretrained(audio: str, vision: str, language: str, dtype: torch.dtype = torch.float32,
-               **settings) -> tuple[FavorConfig, dict[str, nn.Module]]:
+                    quantization_config: QuantizationConfigMixin | None = None,
+                    device_map: str | dict | None = None, **settings
+                    ) -> tuple[FavorConfig, dict[str, nn.Module]]:
     """Load encoders and a causal LM, and make the config of their FAVOR model.
 
     Args:
@@ -26,8 +33,11 @@ def load_pretrained(audio: str, vision: str, language: str, dtype: torch.dtype =
         language: of a causal language model.
         dtype: of these frozen parts. The connector and LoRA are float32: bfloat16 would lose
             small updates.
-        settings: further fields of `FavorConfig`. `placeholder_id` defaults to a new token at the
-            end of the vocabulary.
+        quantization_config: of the language model, such as transformers' `BitsAndBytesConfig`.
+        device_map: of the language model, as in its `from_pretrained`. The other modules are on
+            the device of its embeddings.
+        settings: further fields of `FavorConfig`. `placeholder_id` defaults to the tokenizer's
+            token `<av>`, which is added if it is not there.
 
     Returns:
         the config, and the modules as `FavorForConditionalGeneration.from_frozen` takes them.
@@ -39,18 +49,55 @@ def load_pretrained(audio: str, vision: str, language: str, dtype: torch.dtype =
     FavorConfig.check_names(settings)
     heard = _load_audio(audio, dtype)
     seen, sizes = _load_vision(vision, dtype)
-    llm = _load(AutoModelForCausalLM, "language", language, dtype)
-    vocabulary = llm.get_input_embeddings().num_embeddings
-    settings.setdefault("placeholder_id", vocabulary)
-    if settings["placeholder_id"] >= vocabulary:
-        llm.resize_token_embeddings(settings["placeholder_id"] + 1, mean_resizing=False)
+    llm, settings["placeholder_id"] = load_language(
+        language, dtype, settings.get("placeholder_id"), quantization_config=quantization_config,
+        device_map=device_map)
     config = FavorConfig(heard.config, language_config=llm.config, **{**sizes, **settings})
     with torch.device("meta"):
         visual_encoder = build_visual_encoder(config)
     for name, module in seen.items():
         setattr(visual_encoder, name, module)
-    return config, {"audio_encoder": heard, "visual_encoder": visual_encoder,
+    device = llm.get_input_embeddings().weight.device
+    return config, {"audio_encoder": heard.to(device), "visual_encoder": visual_encoder.to(device),
                     "language_model": llm}
+
+
+def load_language(name: str, dtype: torch.dtype, placeholder_id: int | None = None,
+                  **loading
+                  ) -> tuple[PreTrainedModel, int]:
+    """A causal language model, and the token id of the placeholder.
+
+    The embeddings grow only where the id is beyond them. An answer ends at each of the tokens that
+    end one in the model's generation config, tokenizer or chat template; its config keeps them.
+
+    Args:
+        placeholder_id: None: the id of `<av>` in the model's tokenizer.
+        loading: arguments of transformers' `from_pretrained`.
+
+    Raises:
+        OSError: the model cannot be loaded, or `placeholder_id` is None and the tokenizer cannot.
+    """
+    llm = _load(AutoModelForCausalLM, "language", name, dtype, **loading)
+    ends = [llm.generation_config.eos_token_id, llm.config.eos_token_id]
+    try:
+        tokenizer = load_tokenizer(name)
+    except (OSError, ValueError) as error:
+        if placeholder_id is None:
+            raise OSError(f"language={name!r} holds no tokenizer that can be loaded; save it into "
+                          f"the folder, or pass placeholder_id ({error})") from error
+    else:
+        if placeholder_id is None:
+            placeholder_id = tokenizer.convert_tokens_to_ids(MEDIA_TOKEN)
+        ends.append(tokenizer.eos_token_id)
+        with suppress(ValueError):  # no chat template: other prompts do without
+            ends.append(PromptForm.make("chat", tokenizer).end_id)
+    if placeholder_id >= llm.get_input_embeddings().num_embeddings:
+        llm.resize_token_embeddings(placeholder_id + 1, mean_resizing=False)
+    flat = [i for end in ends for i in (end if isinstance(end, list) else [end]) if i is not None]
+    flat = list(dict.fromkeys(flat))
+    llm.config.eos_token_id = flat[0] if len(flat) == 1 else flat or None
+    llm.generation_config = GenerationConfig.from_model_config(llm.config)
+    return llm, placeholder_id
 
 
 def _load_audio(name: str, dtype: torch.dtype) -> nn.Module:

@@ -14,12 +14,12 @@ from .audio import cut_waveform
 from .config import FavorConfig
 from .families import SAMPLING_RATE
 from .processor_settings import ProcessorSettings
+from .prompts import MEDIA_TOKEN, PromptForm, load_tokenizer, prompt_ids, write_dialogue
+from .prompts import PROMPT as PROMPT  # its former place
 from .storage import write_json
 from .vision import image_settings
 from .windows import num_windows
 
-PROMPT = "USER: <Img>{media}</Img> {question}\nASSISTANT:"
-MEDIA_TOKEN = "<av>"
 SETTINGS = "favor_processor.json"  # file of a saved processor
 QFORMER_TOKENIZER = "qformer_tokenizer"  # folder of a saved processor, named as InstructBLIP's
 
@@ -36,7 +36,8 @@ class FavorProcessor:
             the language model's, as in the mini model.
 
     Raises:
-        ValueError: the tokenizer does not know `<av>`, or the feature extractor is not for 16 kHz.
+        ValueError: the tokenizer does not know `<av>`, the prompt does not fit it, or the feature
+            extractor is not for 16 kHz.
     """
 
     def __init__(self, tokenizer, feature_extractor: SequenceFeatureExtractor,
@@ -51,6 +52,7 @@ class FavorProcessor:
             tokenizer.pad_token = tokenizer.eos_token
         self.tokenizer, self.feature_extractor = tokenizer, feature_extractor
         self.settings = settings or ProcessorSettings()
+        self.form = PromptForm.make(self.settings.prompt, tokenizer)
         self.qformer_tokenizer = qformer_tokenizer or tokenizer
 
     @classmethod
@@ -66,9 +68,7 @@ class FavorProcessor:
         Raises:
             ValueError: the tokenizer's id of `<av>` is not the model's `placeholder_id`.
         """
-        tokenizer = AutoTokenizer.from_pretrained(language)
-        if MEDIA_TOKEN not in tokenizer.get_vocab():
-            tokenizer.add_special_tokens({"additional_special_tokens": [MEDIA_TOKEN]})
+        tokenizer = load_tokenizer(language)
         token_id = tokenizer.convert_tokens_to_ids(MEDIA_TOKEN)
         if token_id != config.placeholder_id:
             raise ValueError(
@@ -192,33 +192,25 @@ class FavorProcessor:
     def prompt(self, question: str, placeholders: int) -> str:
         """The prompt that asks a question about a clip of so many output queries."""
         _check_no_placeholder(question)
-        return PROMPT.format(media=MEDIA_TOKEN * placeholders, question=question)
+        return self.form.prompt(MEDIA_TOKEN * placeholders, question)
+
+    def prompt_ids(self, question: str, placeholders: int) -> list[int]:
+        """The token ids of `prompt`."""
+        _check_no_placeholder(question)
+        return prompt_ids(self.form, self.tokenizer, MEDIA_TOKEN * placeholders, question)[0]
 
     def dialogue(self, media: str, turns: list[tuple[str, str]]) -> dict[str, list[int]]:
         """A conversation about one clip as lists `ids`, `labels` and `turn_ids` of equal length.
 
-        Labels are the token ids of the answers and of the end-of-sequence token after each; they
-        are -100 elsewhere. The clip is turn 0, the first question and its answer are turn 1.
+        Labels are the token ids of the answers and of the token that ends each; they are -100
+        elsewhere. The clip is turn 0, the first question and its answer are turn 1.
 
         Args:
             media: the text between <Img> and </Img>.
             turns: pairs of question and answer.
         """
-        dialogue = {"ids": [], "labels": [], "turn_ids": []}
-        for turn, (question, answer) in enumerate(turns, start=1):
-            _check_no_placeholder(question, answer)
-            prompt, clip = f"USER: {question}\nASSISTANT:", 0
-            if turn == 1:
-                prompt = PROMPT.format(media=media, question=question)
-                clip = len(self.tokenizer(prompt[: prompt.index("</Img>") + 6]).input_ids)
-            prompt_ids = self.tokenizer(prompt, add_special_tokens=turn == 1).input_ids
-            answer_ids = self.tokenizer(f" {answer}{self.tokenizer.eos_token}",
-                                        add_special_tokens=False).input_ids
-            ids = prompt_ids + answer_ids
-            dialogue["ids"] += ids
-            dialogue["labels"] += [-100] * len(prompt_ids) + answer_ids
-            dialogue["turn_ids"] += [0] * clip + [turn] * (len(ids) - clip)
-        return dialogue
+        _check_no_placeholder(*(text for turn in turns for text in turn))
+        return write_dialogue(self.form, self.tokenizer, media, turns)
 
     # Batches.
 
@@ -235,7 +227,7 @@ class FavorProcessor:
         if answers is not None:
             return self.collate([{**m, "turns": [(q, a)]}
                                  for m, q, a in zip(media, questions, answers, strict=True)])
-        ids = [self.tokenizer(self.prompt(q, self.num_placeholders(m))).input_ids
+        ids = [self.prompt_ids(q, self.num_placeholders(m))
                for q, m in zip(questions, media, strict=True)]
         return {**self.pad_text(ids, side="left"), **self.pad_questions(questions),
                 **self.pad_media(media)}

@@ -16,6 +16,7 @@ class ProcessorSettings:
     num_queries: int = 32
     windows: str = "sliding"
     question_conditioning: bool = False
+    prompt: str = "vicuna"  # or "chat", or a template with {media} and {question}: `PromptForm`
     question_tokens: int = 64  # maximum for the visual Q-Former; longer questions are cut
     audio_hop: int = WHISPER_HOP  # samples per audio token
     audio_field: int = WHISPER_HOP  # samples that one token needs (`families`)

@@ -136,14 +136,16 @@ def test_the_benchmark_evaluates_a_model_with_question_conditioning(parts, joine
         assert row["predicted"] == processor.decode(joined.generate(**batch, max_new_tokens=48))[0]
 
 
-def test_the_placeholder_is_a_new_token_by_default(parts):
+def test_the_placeholder_is_the_tokenizers_by_default(parts):
     settings = {k: v for k, v in SIZES.items() if k != "placeholder_id"}
     model = FavorForConditionalGeneration.from_parts(**parts[0], **settings)
     known = len(build_tokenizer())
-    assert model.config.placeholder_id == known
+    assert model.config.placeholder_id == 6  # this tokenizer knows <av> already
+    assert model.language_model.get_input_embeddings().num_embeddings == known
+    FavorProcessor.from_parts(model.config, **parts[0])
+    model = FavorForConditionalGeneration.from_parts(**parts[0], **settings, placeholder_id=known)
     assert model.language_model.get_input_embeddings().num_embeddings == known + 1
     with pytest.raises(ValueError, match=rf"placeholder_id={known}.*placeholder_id=6"):
-        # this tokenizer knows <av> already, as token 6
         FavorProcessor.from_parts(model.config, **parts[0])
 
 
@@ -206,5 +208,5 @@ def test_a_misspelt_setting_is_refused(parts, setting, meant):
 
 
 def test_a_setting_of_another_library_is_refused(parts):
-    with pytest.raises(ValueError, match="device_map is no field"):
-        FavorForConditionalGeneration.from_parts(**parts[0], **SIZES, device_map="auto")
+    with pytest.raises(ValueError, match="load_in_4bit is no field"):
+        FavorForConditionalGeneration.from_parts(**parts[0], **SIZES, load_in_4bit=True)

@@ -144,9 +144,8 @@ class Asker:
 
     def _room(self, media: dict, question: str) -> int:
         """How many tokens the language model's context leaves for the answer."""
-        prompt = self.processor.prompt(question, self.processor.num_placeholders(media))
-        context = self.model.config.language_config.max_position_embeddings
-        return context - len(self.processor.tokenizer(prompt).input_ids)
+        ids = self.processor.prompt_ids(question, self.processor.num_placeholders(media))
+        return self.model.config.language_config.max_position_embeddings - len(ids)
 
     def _check_length(self, media: dict, question: str) -> None:
         if (room := self._room(media, question)) < 1:

@@ -138,7 +138,7 @@ class Predictor:
         """Refuse a text that would stop the whole chunk: see `FavorProcessor.prompt`."""
         for text in (item.question, *item.candidates):
             try:
-                self.processor.tokenizer(self.processor.prompt(text, 0))
+                self.processor.prompt_ids(text, 0)
             except (ValueError, TypeError) as error:
                 raise ItemError(f"{text!r} is no text to ask: {error}") from error
 

@@ -51,7 +51,9 @@ def write(model: FavorForConditionalGeneration, processor: FavorProcessor, encod
     """Answer `questions[i]` about `encoded[i]` (see `encode_media`) by greedy decoding."""
     steps = [processor.num_steps(e) for e in encoded]
     order = sorted(range(len(questions)), key=steps.__getitem__)  # similar lengths: less padding
-    found, end = {}, processor.tokenizer.eos_token_id
+    ends = model.language_model.generation_config.eos_token_id
+    ends = {processor.form.end_id, *(ends if isinstance(ends, list) else [ends])}
+    found = {}
     model.eval()
     for start in tqdm(range(0, len(order), batch), desc="answering", disable=not progress):
         chosen = order[start : start + batch]
@@ -63,9 +65,10 @@ def write(model: FavorForConditionalGeneration, processor: FavorProcessor, encod
         of_token = log_probs.gather(-1, output.sequences[..., None])[..., 0]  # [B, new]
         texts = processor.decode(output.sequences)
         for i, text, ids, scores in zip(chosen, texts, output.sequences, of_token, strict=True):
-            ends = (ids == end).nonzero()
-            length = int(ends[0]) + 1 if len(ends) else len(ids)  # padding comes after the end
-            found[i] = Written(text, exp(float(scores[:length].sum())), length, bool(len(ends)))
+            # Padding comes after the end.
+            end = next((n for n, token in enumerate(ids.tolist(), 1) if token in ends), None)
+            length = end or len(ids)
+            found[i] = Written(text, exp(float(scores[:length].sum())), length, end is not None)
     return [found[i] for i in range(len(questions))]
 
 

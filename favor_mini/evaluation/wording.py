@@ -114,8 +114,9 @@ def read_question(model, processor, encoded: dict, question: str) -> Wording:
 def _places(processor, encoded: dict, question: str, length: int) -> torch.Tensor:
     """Where the question's tokens, and the next one, are in its row of the batch."""
     prompt = processor.prompt(question, processor.num_placeholders(encoded))
-    spans = processor.tokenizer(prompt, return_offsets_mapping=True).offset_mapping
-    start = prompt.rindex(question, 0, prompt.rindex("ASSISTANT:"))
+    spans = processor.tokenizer(prompt, add_special_tokens=False,
+                                return_offsets_mapping=True).offset_mapping
+    start = processor.form.question_start(prompt, question)
     inside = [i for i, (a, b) in enumerate(spans) if b > start and a < start + len(question)
               and b > a]
     places = torch.tensor([*inside, inside[-1] + 1])

@@ -59,6 +59,7 @@ class Naming(nn.Module):
         embeds, queries, window_mask, _ = self.model.prepare(input_ids, **media)
         read = embeds[input_ids == config.placeholder_id].float()  # [queries of all clips, width]
         embeddings = self.model.language_model.get_input_embeddings().weight.float()
+        embeddings = embeddings[: words.shape[1]]  # some models have more rows than tokens
         share = words / words.sum(-1, keepdim=True)  # [queries, vocabulary], sums to 1
         # Minus the entropy of the target: the minimum is 0.
         cross_entropy = (F.cross_entropy(read @ embeddings.T, share)

@@ -6,13 +6,13 @@ from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 
 from ...language import isolate_turns_mask
-from ...processor import MEDIA_TOKEN, FavorProcessor, _pad
+from ...processor import MEDIA_TOKEN, PROMPT, _pad
 from ..exercise import Trial, exercise
 
 
 def write_prompt(question: str, placeholders: int) -> str:
     """The processor's `PROMPT = "USER: <Img>{media}</Img> {question}\\nASSISTANT:"`."""
-    return FavorProcessor.prompt(None, question, placeholders)
+    return PROMPT.format(media=MEDIA_TOKEN * placeholders, question=question)
 
 
 @exercise(write_prompt)
