@@ -61,6 +61,8 @@ def write_learned(tensors: dict[str, Tensor], config: FavorConfig, frozen: dict 
     """`save_learned` for tensors by name; `frozen` is None if the frozen parts are not known."""
     file = Path(folder) / WEIGHTS
     belongs = {"settings": learned_settings(config), "frozen": frozen}
+    if frozen:  # of this language model's vocabulary
+        belongs["settings"]["placeholder_id"] = config.placeholder_id
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_write(file) as temporary:
         temporary.write_bytes(save(tensors, metadata={"favor": json.dumps(belongs)}))

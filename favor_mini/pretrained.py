@@ -43,7 +43,9 @@ def load_pretrained(audio: str, vision: str, language: str, dtype: torch.dtype =
     vocabulary = llm.get_input_embeddings().num_embeddings
     settings.setdefault("placeholder_id", vocabulary)
     if settings["placeholder_id"] >= vocabulary:
-        llm.resize_token_embeddings(settings["placeholder_id"] + 1, mean_resizing=False)
+        with torch.random.fork_rng():  # new rows are random, and the same whenever they are made
+            torch.manual_seed(0)
+            llm.resize_token_embeddings(settings["placeholder_id"] + 1, mean_resizing=False)
     config = FavorConfig(heard.config, language_config=llm.config, **{**sizes, **settings})
     with torch.device("meta"):
         visual_encoder = build_visual_encoder(config)

@@ -256,7 +256,7 @@ def test_a_file_without_sound_says_so(asker, tmp_path):
 
 def test_familiarity_stored_beside_the_checkpoint_is_used(checkpoint, clip, asker):
     encoded = encode_media(asker.model, asker.processor,
-                           [asker.processor.media(asker._read(clip, None, None))])[0]
+                           [asker.processor.media(next(asker._read(clip, None, None)))])[0]
     assert not (checkpoint / FILE).exists()
     fitted = Familiarity.fit([encoded], [encoded])  # knows this very clip
     try:
