@@ -173,8 +173,8 @@ def gpu(monkeypatch):
     monkeypatch.setattr(FavorForConditionalGeneration, "device", torch.device("cuda"))
     monkeypatch.setattr(FavorForConditionalGeneration, "to",
                         lambda self, device: moved.append(str(device)) or self)
-    for name in ("encode", "prepare"):
-        def checked(self, *args, method=getattr(FavorForConditionalGeneration, name), **kwargs):
+    def watch(method):
+        def checked(self, *args, **kwargs):
             if method.__name__ == "encode" and seen and seen[-1] == "prepare":
                 return method(self, *args, **kwargs)  # called by `prepare`, which was checked
             tensors = [t for t in (*args, *kwargs.values()) if torch.is_tensor(t)]
@@ -184,7 +184,10 @@ def gpu(monkeypatch):
             seen.append("")
             return found
 
-        monkeypatch.setattr(FavorForConditionalGeneration, name, checked)
+        monkeypatch.setattr(FavorForConditionalGeneration, method.__name__, checked)
+
+    watch(FavorForConditionalGeneration.encode)
+    watch(FavorForConditionalGeneration.prepare)
     with FakeGpu():
         yield moved, seen
     assert moved == ["cuda"] and "prepare" in seen
