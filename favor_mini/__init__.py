@@ -2,20 +2,23 @@
 
 A file imports only from its own row or from earlier rows:
 
-    storage keys machine compat         files, cache keys, the machine, internals of transformers
-    registry shapes config prompts processor encoders sync windows attention qformer losses
-        language output pretrained model
+    auto storage keys machine card      files, cache keys, the machine, model cards
+    compat registry shapes config context hub prompts processor encoders sync windows attention
+        qformer losses language output pretrained generation model learned released
                                         the mechanism, in the order of the data
     media data training evaluation      read clips, encode them, learn from them, score answers
     world pretraining aveb              the mini world, the shipped parts, the benchmark
     lab figures course apps             comparisons, figures, exercises, command line
 
-`import favor_mini` imports no other module; the names below are imported when they are first used.
+`import favor_mini` imports no heavy library; the names below are imported when they are first used.
+After it, transformers' `AutoConfig`, `AutoProcessor` and `AutoModelForMultimodalLM` know FAVOR.
 """
 
 import importlib
 import os
 from pathlib import Path
+
+from . import auto
 
 __version__ = "0.1.0"
 
@@ -25,10 +28,13 @@ _MODULES = {  # name: module that defines it
     "synchronise": "sync", "split_windows": "windows", "join_windows": "windows",
     "num_windows": "windows", "CausalQFormer": "qformer", "diversity_loss": "losses",
     "FavorConfig": "config", "FavorForConditionalGeneration": "model",
-    "FavorProcessor": "processor",
+    "FavorProcessor": "processor", "save_learned": "learned", "load_learned": "learned",
 }
 _ALIASES = {"fold": "split_windows", "unfold": "join_windows"}  # earlier names
 __all__ = [*_MODULES, *_ALIASES, "checkpoint_path", "data_path"]
+
+
+auto.register_with_transformers()
 
 
 def __getattr__(name: str):

@@ -47,12 +47,14 @@ def library_versions(*names: str) -> dict[str, str]:
 
 
 def weights_digest(module) -> str:
-    """The names, types, shapes and values of all parameters and buffers of a `torch.nn.Module`."""
+    """The names, types, shapes and values of all parameters and buffers of a `torch.nn.Module`, or
+    of the tensors of a state dict."""
     import torch
 
+    state = module if isinstance(module, dict) else module.state_dict()
     return digest(*(f"{name} {t.dtype} {tuple(t.shape)} ".encode()
                     + digest(t.cpu().contiguous().flatten().view(torch.uint8).numpy()).encode()
-                    for name, t in module.state_dict().items()))
+                    for name, t in state.items()))
 
 
 @cache

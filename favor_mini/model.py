@@ -3,14 +3,15 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GenerationConfig
 
 from . import language
 from . import losses as losses  # registers the paper's diversity loss
 from .audio import build_audio_encoder, encode_sound
-from .compat import SdpaModel, save_as_named
+from .compat import save_as_named
 from .config import FavorConfig
 from .encoders import VisualEncoder
+from .generation import GenerativeModel
 from .output import FavorOutput
 from .pretrained import load_pretrained
 from .qformer import AttentionMaps
@@ -20,11 +21,8 @@ from .sync import trim
 from .vision import build_visual_encoder
 from .windows import join_windows
 
-MEDIA = ("pixel_values", "frame_mask", "input_features", "audio_mask", "visual_features",
-         "audio_features", "question_ids", "question_mask")  # arguments of `prepare`
 
-
-class FavorForConditionalGeneration(SdpaModel):
+class FavorForConditionalGeneration(GenerativeModel):
     """An audio-visual LLM. `FavorProcessor` makes the arguments of `forward` and `generate`."""
 
     config_class = FavorConfig
@@ -50,6 +48,7 @@ class FavorForConditionalGeneration(SdpaModel):
         self.post_init()
         language.add_lora(self.language_model, config)
         self.freeze()
+        self.fill_generation_config()
 
     def _new(self, name: str) -> nn.Module:
         """A new module of the connector, of the config's sizes."""
@@ -267,29 +266,6 @@ class FavorForConditionalGeneration(SdpaModel):
                 loss = cross_entropy + self.config.diversity_weight * diversity
         return FavorOutput(loss, logits, cross_entropy, diversity, queries, window_mask, maps)
 
-    @torch.no_grad()
-    def generate(self, input_ids: Tensor, attention_mask: Tensor | None = None,
-                 max_new_tokens: int = 24, do_sample: bool = False, **kwargs) -> Tensor:
-        """Generate answers (B, new tokens) after left-padded prompts (B, L), greedily by default.
-
-        Args:
-            kwargs: media as for `forward`, and arguments of transformers' `generate`.
-
-        Raises:
-            ValueError: the prompts are padded on the right, or the batch holds answers.
-        """
-        if "labels" in kwargs or (attention_mask is not None and not attention_mask[:, -1].all()):
-            found = "labels" if "labels" in kwargs else "padding at the right end"
-            raise ValueError(f"generate needs prompts padded on the left, found {found}; make them "
-                             "with processor(clips, questions), without answers")
-        media = {k: kwargs.pop(k) for k in MEDIA if k in kwargs}
-        embeds = self.prepare(input_ids, **media)[0]
-        attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        settings = {"suppress_tokens": [self.config.placeholder_id], **kwargs}
-        return self.language_model.generate(
-            inputs_embeds=embeds, attention_mask=attention_mask, max_new_tokens=max_new_tokens,
-            do_sample=do_sample, **settings)
-
     # Where the weights come from.
 
     @classmethod
@@ -298,6 +274,7 @@ class FavorForConditionalGeneration(SdpaModel):
         loaded = super().from_pretrained(*args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         model.freeze()
+        model.fill_generation_config()
         save_as_named(model)
         return loaded
 
@@ -325,6 +302,8 @@ class FavorForConditionalGeneration(SdpaModel):
         for name, module in connector.items():
             setattr(model, name, module)
             model._init_weights(module)
+        model.generation_config = GenerationConfig()
+        model.fill_generation_config()
         llm = model.language_model
         language.add_lora(llm, config)
         language.lora_to_float32(llm)

@@ -92,7 +92,9 @@ def load_language(name: str, dtype: torch.dtype, placeholder_id: int | None = No
         with suppress(ValueError):  # no chat template: other prompts do without
             ends.append(PromptForm.make("chat", tokenizer).end_id)
     if placeholder_id >= llm.get_input_embeddings().num_embeddings:
-        llm.resize_token_embeddings(placeholder_id + 1, mean_resizing=False)
+        with torch.random.fork_rng():  # new rows are random, and the same whenever they are made
+            torch.manual_seed(0)
+            llm.resize_token_embeddings(placeholder_id + 1, mean_resizing=False)
     flat = [i for end in ends for i in (end if isinstance(end, list) else [end]) if i is not None]
     flat = list(dict.fromkeys(flat))
     llm.config.eos_token_id = flat[0] if len(flat) == 1 else flat or None

@@ -1,8 +1,7 @@
 """From clips and questions to tensors: spectrograms, pixels, prompts, padding and masks."""
 
-import json
-from dataclasses import asdict
-from pathlib import Path
+from collections import Counter
+from math import inf
 
 import numpy as np
 import torch
@@ -12,19 +11,17 @@ from transformers import AutoFeatureExtractor, AutoTokenizer, SequenceFeatureExt
 
 from .audio import cut_waveform
 from .config import FavorConfig
+from .context import check_context, longest_clip
 from .families import SAMPLING_RATE
+from .hub import QFORMER_TOKENIZER, SavedProcessor
 from .processor_settings import ProcessorSettings
 from .prompts import MEDIA_TOKEN, PromptForm, load_tokenizer, prompt_ids, write_dialogue
 from .prompts import PROMPT as PROMPT  # its former place
-from .storage import write_json
 from .vision import image_settings
 from .windows import num_windows
 
-SETTINGS = "favor_processor.json"  # file of a saved processor
-QFORMER_TOKENIZER = "qformer_tokenizer"  # folder of a saved processor, named as InstructBLIP's
 
-
-class FavorProcessor:
+class FavorProcessor(SavedProcessor):
     """Turns clips and questions into batches.
 
     Args:
@@ -143,8 +140,8 @@ class FavorProcessor:
             clip: a `Clip`, read at this processor's frame rate and at 16 kHz.
 
         Raises:
-            ValueError: the clip has another frame rate or sampling rate, or its frames are not
-                uint8.
+            ValueError: the clip has another frame rate or sampling rate, its frames are not uint8,
+                or it does not fit into the language model's context.
         """
         frames, waveform = clip.frames, clip.waveform
         rate = self.feature_extractor.sampling_rate
@@ -157,6 +154,7 @@ class FavorProcessor:
         if len(frames) == 1 and audio_tokens:
             frames = frames.repeat(-(-audio_tokens // self.settings.audio_tokens), axis=0)
         media = {"num_frames": len(frames), "audio_tokens": audio_tokens}
+        check_context(self.num_placeholders(media) + 1, self.settings, clip.source)
         if len(frames):
             media["pixel_values"] = self.pixels(frames)
         if audio_tokens:
@@ -186,6 +184,15 @@ class FavorProcessor:
         settings = self.settings
         windows = num_windows(self.num_steps(media), settings.window_frames, settings.windows)
         return windows * settings.num_queries
+
+    @property
+    def longest_clip(self) -> float:
+        """The longest clip, in seconds, that leaves the language model room for text."""
+        return longest_clip(self.settings)
+
+    def room(self, attention_mask: Tensor) -> int | float:
+        """How many new tokens the context leaves for the prompts with this mask (B, L)."""
+        return (self.settings.context or inf) - int(attention_mask.sum(1).max())
 
     # Prompts.
 
@@ -222,6 +229,9 @@ class FavorProcessor:
 
         Args:
             clips: `Clip`s, or the dictionaries that `media` makes of them.
+
+        Raises:
+            ValueError: a clip with its texts does not fit into the language model's context.
         """
         media = [clip if isinstance(clip, dict) else self.media(clip) for clip in clips]
         if answers is not None:
@@ -229,6 +239,8 @@ class FavorProcessor:
                                  for m, q, a in zip(media, questions, answers, strict=True)])
         ids = [self.prompt_ids(q, self.num_placeholders(m))
                for q, m in zip(questions, media, strict=True)]
+        for question, row in zip(questions, ids, strict=True):
+            check_context(len(row) + 1, self.settings, f"a clip with the question {question!r}")
         return {**self.pad_text(ids, side="left"), **self.pad_questions(questions),
                 **self.pad_media(media)}
 
@@ -243,6 +255,10 @@ class FavorProcessor:
         dialogues = [self.dialogue(MEDIA_TOKEN * self.num_placeholders(e), e["turns"])
                      for e in examples]
         questions = [e["turns"][0][0] for e in examples]
+        for dialogue, question in zip(dialogues, questions, strict=True):
+            tokens = Counter(dialogue["turn_ids"])  # each turn continues from the end of the clip
+            check_context(tokens.pop(0, 0) + max(tokens.values()), self.settings,
+                          f"a clip with a conversation that begins with {question!r}")
         return {**self.pad_dialogues(dialogues), **self.pad_questions(questions),
                 **self.pad_media(examples)}
 
@@ -297,36 +313,6 @@ class FavorProcessor:
     def decode(self, ids: Tensor) -> list[str]:
         """Token ids (B, L) to texts, without special tokens."""
         return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
-
-    def save_pretrained(self, folder) -> None:
-        """Write the tokenizers, the feature extractor and `favor_processor.json` into a folder."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        self.tokenizer.save_pretrained(folder)
-        if self.qformer_tokenizer is not self.tokenizer:
-            self.qformer_tokenizer.save_pretrained(folder / QFORMER_TOKENIZER)
-        self.feature_extractor.save_pretrained(folder)
-        write_json(folder / SETTINGS, asdict(self.settings), indent=2)
-
-    @classmethod
-    def from_pretrained(cls, folder) -> "FavorProcessor":
-        """Load a processor that `save_pretrained` wrote.
-
-        Raises:
-            OSError: the folder has no `favor_processor.json`.
-        """
-        folder = Path(folder)
-        if not (folder / SETTINGS).is_file():
-            raise OSError(f"{folder} holds no {SETTINGS}; expected a folder written by "
-                          "FavorProcessor.save_pretrained")
-        stored = json.loads((folder / SETTINGS).read_text())
-        stored = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
-        qformer_tokenizer = None
-        if (folder / QFORMER_TOKENIZER).is_dir():
-            qformer_tokenizer = AutoTokenizer.from_pretrained(folder / QFORMER_TOKENIZER)
-        return cls(AutoTokenizer.from_pretrained(folder),
-                   AutoFeatureExtractor.from_pretrained(folder), ProcessorSettings(**stored),
-                   qformer_tokenizer)
 
 
 def _check_no_placeholder(*texts: str) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from .config import FavorConfig
+from .context import context_length
 from .families import SAMPLING_RATE, WHISPER_HOP, audio_field, audio_hop, audio_tokens_per_step
 
 
@@ -18,6 +19,7 @@ class ProcessorSettings:
     question_conditioning: bool = False
     prompt: str = "vicuna"  # or "chat", or a template with {media} and {question}: `PromptForm`
     question_tokens: int = 64  # maximum for the visual Q-Former; longer questions are cut
+    context: int | None = None  # positions of the language model; None: no limit is known
     audio_hop: int = WHISPER_HOP  # samples per audio token
     audio_field: int = WHISPER_HOP  # samples that one token needs (`families`)
     chunk_seconds: int = 20  # sound that Wav2Vec2 and HuBERT encode at once; Whisper has its own
@@ -31,6 +33,7 @@ class ProcessorSettings:
         same = ("frame_rate", "window_frames", "num_queries", "windows", "question_conditioning")
         audio, qformer = config.audio_config, config.visual_qformer_config
         return cls(**{"image_size": config.frame_size,
+                      "context": context_length(config),
                       "audio_hop": audio_hop(audio), "audio_field": audio_field(audio),
                       "question_tokens": getattr(qformer, "max_position_embeddings", 0),
                       **{name: getattr(config, name) for name in same}, **changes})

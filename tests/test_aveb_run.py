@@ -144,7 +144,7 @@ def test_a_clip_that_is_too_long_for_the_language_model_is_cut_and_told(
         return media(self, clip)
 
     monkeypatch.setattr(FavorProcessor, "media", counted)
-    monkeypatch.setattr(predict, "longest_clip", lambda config: 2.0)
+    monkeypatch.setattr(FavorProcessor, "longest_clip", 2.0)
     (note,) = evaluated([question], tmp_path / "cut.jsonl").doubtful
     assert "only the first 2 of 10 s" in note and steps == [20]
 

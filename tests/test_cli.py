@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 import torch
 
+from favor_mini import FavorProcessor
 from favor_mini.apps import cli, doctor
 from favor_mini.apps.ask import LONGEST_ANSWER, Asker
 from favor_mini.data.features import encode_media
-from favor_mini.evaluation import answering
-from favor_mini.evaluation.answering import longest_clip
 from favor_mini.evaluation.checkpoint import find_checkpoint
 from favor_mini.evaluation.familiarity import FILE, Familiarity
 from favor_mini.evaluation.wording import unknown_words
@@ -27,8 +26,8 @@ from favor_mini.world.video import write_video
 
 PARTS = ("audio", "vision", "language", "favor", "all")
 QUESTION = "what was shown when the bell was heard?"
-COMMANDS = ("ask", "demo", "train", "join", "data", "finetune", "evaluate", "compare", "experiment",
-            "diagnose", "doctor", "bench")
+COMMANDS = ("ask", "convert", "demo", "train", "join", "data", "finetune", "evaluate", "compare",
+            "experiment", "diagnose", "doctor", "bench")
 
 
 @pytest.fixture(scope="module")
@@ -222,14 +221,14 @@ def test_a_long_clip_is_cut_and_said_so(asker, clip, monkeypatch):
         return [note for note in asker.ask(clip, QUESTION, *span).notes if "was not used" in note]
 
     assert cut() == []
-    monkeypatch.setattr(answering, "longest_clip", lambda config: 1.0)
+    monkeypatch.setattr(FavorProcessor, "longest_clip", 1.0)
     assert "1 s at most" in cut()[0] and "after second 1 " in cut()[0]
     assert cut(1.0, 1.5) == []
 
 
 def test_longest_clip_still_fits_the_context(asker):
     config = asker.model.config
-    frames = round(longest_clip(config) * config.frame_rate)
+    frames = round(asker.processor.longest_clip * config.frame_rate)
     placeholders = asker.processor.num_placeholders({"num_frames": frames, "audio_tokens": 0})
     context = config.language_config.max_position_embeddings
     assert placeholders < context - 32
@@ -257,7 +256,7 @@ def test_a_file_without_sound_says_so(asker, tmp_path):
 
 def test_familiarity_stored_beside_the_checkpoint_is_used(checkpoint, clip, asker):
     encoded = encode_media(asker.model, asker.processor,
-                           [asker.processor.media(asker._read(clip, None, None))])[0]
+                           [asker.processor.media(next(asker._read(clip, None, None)))])[0]
     assert not (checkpoint / FILE).exists()
     fitted = Familiarity.fit([encoded], [encoded])  # knows this very clip
     try:

@@ -112,7 +112,8 @@ def test_reset_trained_initialises_and_leaves_the_frozen_parts():
 def test_saved_and_loaded_gives_the_same_logits_bit_for_bit(processor, tmp_path):
     model = settle(tiny_model(3))
     model.save_pretrained(tmp_path)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "config.json", "generation_config.json", "model.safetensors"]
     loaded, info = FavorForConditionalGeneration.from_pretrained(tmp_path, output_loading_info=True)
     assert not any(info.values()), info
     assert {n: p.requires_grad for n, p in loaded.named_parameters()} == \

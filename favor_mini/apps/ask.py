@@ -17,6 +17,7 @@ from ..evaluation.repertoire import Repertoire
 
 UNSURE = 0.5  # below this confidence the answer comes with a note
 LONGEST_ANSWER = 96  # tokens
+LONGEST_PART = 3600.0  # seconds of a film that are read at once, where the model has no limit
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,13 @@ def _no_garbage_collection() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+def _checked(question: str) -> str:
+    if not re.search(r"\w", question):
+        raise ValueError("the question is empty. Fix: ask, for instance, "
+                         '"what was shown when the bell was heard?"')
+    return question
 
 
 def known_questions(checkpoint=None) -> Repertoire:
@@ -96,21 +104,47 @@ class Asker:
             MediaError: the file cannot be read.
             ValueError: the question is empty.
         """
+        question = _checked(question)
+        seconds = {}
+        with _timed(seconds, "read"):
+            clip = next(self._read(path, start, end))
+        answer = self._answer(clip, question, seconds)
+        if clip.duration > self.longest - 0.01:
+            answer.notes.append(f"the model takes {self.longest:g} s at most: what comes after "
+                                f"second {clip.start + clip.duration:.0f} was not used; --long "
+                                "answers for each part of a long clip")
+        return answer
+
+    def ask_long(self, path, question: str, start: float | None = None, end: float | None = None
+                 ) -> Iterator[tuple[float, float, Answer]]:
+        """Answer a question about each part of a clip of any length, one after another.
+
+        The parts are as long as the model can take. Yields the start and the end of each part, in
+        seconds of the file, with its answer. Errors as in `ask`.
+        """
+        question = _checked(question)
+        clips, seconds = self._read(path, start, end), {}
+        while True:
+            with _timed(seconds, "read"):
+                clip = next(clips, None)
+            if clip is None:
+                return
+            answer = self._answer(clip, question, seconds)
+            yield clip.start, clip.start + clip.duration, answer
+            seconds = {}
+
+    def _answer(self, clip, question: str, seconds: dict[str, float]) -> Answer:
+        from ..context import check_question
         from ..data.features import encode_media
         from ..evaluation.wording import measure, read_question, spell
 
-        if not re.search(r"\w", question):
-            raise ValueError("the question is empty. Fix: ask, for instance, "
-                             '"what was shown when the bell was heard?"')
-        seconds = dict(self.seconds)
+        seconds = {**self.seconds, **seconds}
         self.seconds = {}  # only the first answer pays for import and loading
-        with _timed(seconds, "read"):
-            clip = self._read(path, start, end)
         with _timed(seconds, "prepare"):
             media = self.processor.media(clip)
             spelled, guessed = spell(question, self.processor.tokenizer,
                                      self.repertoire.spellings if self.repertoire else {})
-            self._check_length(media, spelled)
+            check_question(self.processor, media, spelled)
         conditioned = self.model.config.question_conditioning  # features depend on the question
         with _timed(seconds, "encode"):
             encoded = media if conditioned else encode_media(self.model, self.processor, [media])[0]
@@ -133,31 +167,20 @@ class Asker:
             notes.append("the answer was cut off: the model may write no more tokens")
         return Answer(written.text, round(confidence, 4), familiar, notes, seconds)
 
-    def _read(self, path, start, end):
-        """The part asked for, as much of it as the model can take."""
-        from ..evaluation.answering import longest_clip
+    def _read(self, path, start, end) -> Iterator:
+        """The part asked for, in pieces that the model can take."""
         from ..media.read import iter_clips
 
-        settings, self.longest = self.processor.settings, longest_clip(self.model.config)
-        return next(iter_clips(path, seconds=self.longest, start=start, end=end,
-                               frame_rate=settings.frame_rate, image_size=settings.image_size))
-
-    def _room(self, media: dict, question: str) -> int:
-        """How many tokens the language model's context leaves for the answer."""
-        ids = self.processor.prompt_ids(question, self.processor.num_placeholders(media))
-        return self.model.config.language_config.max_position_embeddings - len(ids)
-
-    def _check_length(self, media: dict, question: str) -> None:
-        if (room := self._room(media, question)) < 1:
-            raise ValueError(f"the question is {1 - room} tokens too long for the language model's "
-                             "context. Fix: ask a shorter question, or choose a shorter part of "
-                             "the clip with --start and --end")
+        self.longest = min(self.processor.longest_clip, LONGEST_PART)
+        settings = self.processor.settings
+        return iter_clips(path, seconds=self.longest, start=start, end=end,
+                          frame_rate=settings.frame_rate, image_size=settings.image_size)
 
     def _write(self, encoded: dict, question: str):
         from ..evaluation.answering import write
 
-        room = max(1, min(LONGEST_ANSWER, self._room(encoded, question)))
-        return write(self.model, self.processor, [encoded], [question], max_new_tokens=room)[0]
+        return write(self.model, self.processor, [encoded], [question],
+                     max_new_tokens=LONGEST_ANSWER)[0]
 
     def _confidence(self, written, wording) -> float:
         """Calibrated, if the checkpoint holds a calibration."""
@@ -223,7 +246,4 @@ class Asker:
             notes.append(f"this part lasts {clip.duration:.0f} s, the training clips up to "
                          f"{self.familiarity.longest:.0f} s: choose a shorter one with --start "
                          "and --end")
-        if clip.duration > self.longest - 0.01:
-            notes.append(f"the model takes {self.longest:g} s at most: what comes after second "
-                         f"{clip.start + clip.duration:.0f} was not used")
         return notes

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -87,13 +87,15 @@ def command(name: str, summary: str, examples: str = "", within: App = app) -> C
   favor-mini ask clip.mp4 "what was shown when the bell was heard?"
   favor-mini ask holiday.mp4 "what was said?" --start 60 --end 70
   favor-mini ask clip.mp4 "what was written?" --json | jq .confidence
+  favor-mini ask film.mp4 "what was said?" --long
   favor-mini ask --list-questions
 
 The answer goes to stdout. Notes that make it doubtful go to stderr: words that the model does not
 know, a question, pictures or sounds unlike those of its training, low confidence.""")
 def ask(clip: str | None = None, question: str | None = None, /, *, start: float | None = None,
         end: float | None = None, as_json: Annotated[bool, Parameter(name="--json")] = False,
-        list_questions: bool = False, model: Annotated[Model, FLAT] = Model()) -> None:
+        long: bool = False, list_questions: bool = False,
+        model: Annotated[Model, FLAT] = Model()) -> None:
     """
     Args:
         clip: any file that FFmpeg can read: mp4, mkv, webm, gif, wav, mp3, png ...
@@ -101,6 +103,7 @@ def ask(clip: str | None = None, question: str | None = None, /, *, start: float
         start: use the clip from this second on.
         end: use the clip up to this second.
         as_json: print one JSON object: answer, confidence, familiar, notes, seconds per stage.
+        long: cut a long clip into parts that the model can take, and answer for each of them.
         list_questions: print what the model can be asked.
     """
     from .ask import Asker, known_questions
@@ -112,13 +115,51 @@ def ask(clip: str | None = None, question: str | None = None, /, *, start: float
         raise CycloptsError(f"found {'no clip' if clip is None else f'the clip {clip}'} and no "
                             'question, expected both, as in: favor-mini ask clip.mp4 "what was '
                             'said?"')
-    found = Asker(model.load_parts()).ask(clip, question, start, end)
-    if as_json:
-        print(json.dumps(vars(found), ensure_ascii=False))
-        return
-    for note in found.notes:
-        print("favor-mini: note:", note, file=sys.stderr)
-    print(found.answer)
+    asker = Asker(model.load_parts())
+    parts = asker.ask_long(clip, question, start, end) if long else [
+        (None, None, asker.ask(clip, question, start, end))]
+    for first, last, found in parts:
+        where = f"{_time(first)} to {_time(last)}: " if long else ""
+        if as_json:
+            part = {"start": first, "end": last} if long else {}
+            print(json.dumps({**part, **vars(found)}, ensure_ascii=False), flush=True)
+            continue
+        for note in found.notes:
+            print(f"favor-mini: note: {where}{note}", file=sys.stderr)
+        print(f"{where}{found.answer}", flush=True)
+
+
+def _time(seconds: float) -> str:
+    """h:mm:ss, rounded to seconds."""
+    minutes, second = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{second:02}"
+
+
+@command("convert", "Convert the weights that FAVOR's authors released.", """\
+  favor-mini convert pytorch_model_1_101.pt --out build/released
+  favor-mini convert pytorch_model_1_101.pt --out build/favor-7b --audio openai/whisper-large-v2 \
+--vision Salesforce/instructblip-vicuna-7b --language lmsys/vicuna-7b-v1.1 --dtype bfloat16
+
+Without the frozen parts, the folder holds connector and LoRA alone.""")
+def convert(released: str, /, *, out: str, audio: str | None = None, vision: str | None = None,
+            language: str | None = None,
+            dtype: Literal["float32", "bfloat16", "float16"] = "float32") -> None:
+    """
+    Args:
+        released: the authors' file; it is read without running code from it.
+        out: a new folder.
+        audio: Whisper large-v2, a folder or a hub name.
+        vision: InstructBLIP, likewise.
+        language: the Vicuna that the file was trained with, likewise.
+        dtype: of the frozen parts.
+    """
+    import torch
+
+    from ..released import DIFFERENCES, convert_file
+
+    folder = convert_file(released, out, audio=audio, vision=vision, language=language,
+                          **({"dtype": getattr(torch, dtype)} if language else {}))
+    print(folder, *(f"note: {each}" for each in DIFFERENCES), sep="\n")
 
 
 @command("demo", "Ask about held-out clips, fine-tune a fresh connector, write a report.",

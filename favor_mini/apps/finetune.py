@@ -19,12 +19,14 @@ from ..training.finetune import SHARES, STAGES, finetune, stage_setup, steps_per
 from ..training.order import items_needed
 from .settings import FinetuneSettings
 
+SHOWN = 10  # lines of one kind of problem
+
 
 def run(file, settings: FinetuneSettings, checkpoint, progress: bool) -> None:
     """Train, and ask the validation rows before and after. A stopped run continues."""
     folder, out = find_checkpoint(checkpoint), Path(settings.out)
     if out.resolve() == folder.resolve():
-        raise ValueError(f"found --out {out}, the folder of the starting weights. Fix: name another")
+        raise ValueError(f"found --out {out}, which holds the starting weights. Fix: name another")
     first = int(os.environ.get("RANK", 0)) == 0  # of the processes of `torchrun`
     model, processor = load_checkpoint(folder)
     rows = {"train": encode(file, settings, model, processor, progress and first)}
@@ -51,14 +53,15 @@ def run(file, settings: FinetuneSettings, checkpoint, progress: bool) -> None:
 
 
 def encode(file, settings: FinetuneSettings, model, processor, progress: bool) -> EncodedRows:
-    """The rows of a file with their features; those that cannot be used are named on stderr."""
+    """The rows of a file with their features; stderr names those that cannot be used."""
     found, broken = read_rows(file)
     rows = EncodedRows(model, processor, found, settings.media_root, name=Path(file).name,
                        cache=Path(settings.cache), progress=progress)
-    problems = [*broken, *rows.skipped]
-    if problems and progress:
-        print(f"{file}: {len(problems)} of {len(found) + len(broken)} rows cannot be used",
-              *(f"  {problem}" for problem in problems[:10]), sep="\n", file=sys.stderr)
+    for what, problems in (("cannot be used", [*broken, *rows.skipped]),
+                           ("are not aligned", rows.unaligned)):
+        if problems:
+            print(f"{file}: {len(problems)} of {len(found) + len(broken)} rows {what}",
+                  *(f"  {problem}" for problem in problems[:SHOWN]), sep="\n", file=sys.stderr)
     return rows
 
 
@@ -77,7 +80,8 @@ def cost_table(model, processor, rows: EncodedRows, steps: dict[str, int],
         lines.append(f"{name:<8}{count:>7}{seconds:>9.2f}{count * seconds / 60:>9.1f}"
                      f"{cost['tokens_per_step']:>13.0f}"
                      + (f"{memory / 2**30:>9.1f} GiB" if memory else f"{'unknown':>13}"))
-    return "\n".join([*lines, f"about {total / 60:.0f} minutes of training on {len(rows.rows)} rows"])
+    lines.append(f"about {total / 60:.0f} minutes of training on {len(rows.rows)} rows")
+    return "\n".join(lines)
 
 
 def measure(settings: FinetuneSettings, checkpoint, predictions: Path, progress: bool

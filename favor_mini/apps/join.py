@@ -6,10 +6,12 @@ from pathlib import Path
 import torch
 
 from .. import __version__
+from ..card import write_card
 from ..config import LAPTOP, FavorConfig
-from ..evaluation.answering import longest_clip
+from ..context import longest_clip
 from ..model import FavorForConditionalGeneration
 from ..processor import FavorProcessor
+from ..processor_settings import ProcessorSettings
 from ..storage import atomic_write
 from .settings import JoinSettings
 
@@ -48,7 +50,10 @@ def join(settings: JoinSettings) -> str:
     with atomic_write(out) as unfinished:
         model.save_pretrained(unfinished)
         processor.save_pretrained(unfinished)
-        (unfinished / "README.md").write_text(card(lines), encoding="utf-8")
+        write_card(unfinished, "Joined parts, not trained yet",
+                   f"Pretrained encoders and a language model, joined by favor-mini {__version__} "
+                   "with an untrained connector and untrained LoRA. Train them before you ask "
+                   "anything. The licences of the parts apply.\n\n" + "\n".join(lines))
         if out.is_dir():  # empty; not every system renames a folder onto another
             os.rmdir(out)
     return "\n".join([*lines, f"- written: {out}"])
@@ -61,7 +66,7 @@ def describe(model: FavorForConditionalGeneration) -> dict[str, str]:
     for parameter in model.parameters():
         counts[parameter.requires_grad] += parameter.numel()
     frozen = next(model.audio_encoder.parameters()).dtype
-    longest = longest_clip(config)
+    longest = longest_clip(ProcessorSettings.from_config(config))
     return {
         "frozen": f"{counts[False] / 1e6:.1f} M parameters, {str(frozen).removeprefix('torch.')}",
         "trained": f"{counts[True] / 1e6:.1f} M parameters (connector and LoRA), float32",
@@ -74,15 +79,3 @@ def describe(model: FavorForConditionalGeneration) -> dict[str, str]:
 def tokens_per_second(config: FavorConfig) -> float:
     """Output queries per second of clip: N for every window of K frames."""
     return config.num_queries * config.frame_rate / config.window_frames
-
-
-def card(lines: list[str]) -> str:
-    """A short README of the checkpoint."""
-    return "\n".join([
-        "---", "library_name: favor-mini", "---", "# Joined parts, not trained yet", "",
-        f"Pretrained encoders and a language model, joined by favor-mini {__version__} with an "
-        "untrained connector and untrained LoRA. Train them before you ask anything. The licences "
-        "of the parts apply.", "", *lines, "", "```python",
-        "from favor_mini import FavorForConditionalGeneration, FavorProcessor", "",
-        'model = FavorForConditionalGeneration.from_pretrained("this folder")',
-        'processor = FavorProcessor.from_pretrained("this folder")', "```", ""])

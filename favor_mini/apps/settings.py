@@ -88,7 +88,7 @@ class FavorSettings(TrainSettings):
 class FinetuneSettings:
     """Of `favor-mini finetune`."""
 
-    media_root: str = option(".", "the folder of the media; no file outside it is opened")
+    media_root: str = option("media", "folder of the media; nothing outside it is opened")
     validation: str | None = option(
         None, "data file of other clips, asked before and after; its loss is logged in training")
     out: str = option("build/finetuned", "folder for the checkpoint and the training's files")

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
+from ..context import check_question
 from ..data.features import encode_media
 from ..data.files import OutsideError, find_media, only, read_media
-from ..evaluation.answering import answer, likelihood, longest_clip
+from ..evaluation.answering import answer, likelihood
 from ..evaluation.checkpoint import checkpoint_digest, find_checkpoint, load_checkpoint
 from ..evaluation.metrics import matches
 from ..keys import LIBRARIES, code_digest, file_digest, library_versions
@@ -107,9 +108,11 @@ class Predictor:
                 self._check(item)
                 media[item.id] = NO_MEDIA if self.kind == "text only" else \
                     self._encode(item, root, streams, encoded)
+                self._check_room(item, media[item.id])
                 if notes := self.notes.get((item.media, item.span)):
                     row.update(notes=list(notes))
             except (MediaError, OSError, OutsideError, ItemError) as error:
+                media.pop(item.id, None)
                 skipped = ("unreadable" if isinstance(error, MediaError) else
                            "missing" if isinstance(error, OSError) else "outside")
                 row.update(skipped=skipped, problem=f"item {item.id}: {error}")
@@ -142,13 +145,20 @@ class Predictor:
             except (ValueError, TypeError) as error:
                 raise ItemError(f"{text!r} is no text to ask: {error}") from error
 
+    def _check_room(self, item: Item, media: dict) -> None:
+        """Refuse texts that do not fit into the language model's context after the clip."""
+        try:
+            check_question(self.processor, media, item.question, *item.candidates)
+        except ValueError as error:
+            raise ItemError(str(error)) from error
+
     def _encode(self, item: Item, root: Path, streams: tuple, encoded: dict) -> dict:
         key = (streams, item.media, item.span)
         if key not in encoded:
             settings = self.processor.settings
             clip = read_media(find_media(item, root), item.span, frame_rate=settings.frame_rate,
                               image_size=settings.image_size)
-            clip = first_seconds(clip, longest_clip(self.model.config), settings.frame_rate)
+            clip = first_seconds(clip, self.processor.longest_clip, settings.frame_rate)
             self.notes[item.media, item.span] = clip.notes
             media = self.processor.media(only(clip, streams))
             if self.model.config.question_conditioning:

@@ -66,7 +66,7 @@ class EncodedRows:
                  progress: bool = True):
         self.processor, self.cache, self.name = processor, Path(cache), name
         self.conditioned = model.config.question_conditioning
-        self.context = getattr(model.config.language_config, "max_position_embeddings", None)
+        self.context = processor.settings.context
         self.skipped: list[RowError] = []
         self.sources: dict[str, Medium] = {}  # by the key of a medium
         found = self._find(rows, media_root, model)

@@ -8,26 +8,11 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from ..config import FavorConfig
 from ..data.features import encode_media
 from ..media.clip import Clip
 from ..model import FavorForConditionalGeneration
 from ..processor import FavorProcessor
-from ..windows import num_windows
 from .scores import Row
-
-ROOM_FOR_TEXT = 64  # tokens of the language model's context, for the question and the answer
-
-
-def longest_clip(config: FavorConfig) -> float:
-    """The longest clip, in seconds, that fits into the language model's context."""
-    context = config.language_config.max_position_embeddings
-    windows = (context - ROOM_FOR_TEXT) // config.num_queries
-    frames = windows * config.window_frames
-    # Overlapping windows are more in number.
-    while num_windows(frames, config.window_frames, config.windows) > windows:
-        frames -= config.window_frames
-    return frames / config.frame_rate
 
 
 @dataclass(frozen=True)
@@ -59,7 +44,8 @@ def write(model: FavorForConditionalGeneration, processor: FavorProcessor, encod
         chosen = order[start : start + batch]
         inputs = processor([encoded[i] for i in chosen], [questions[i] for i in chosen])
         inputs = {k: v.to(model.device) for k, v in inputs.items()}
-        output = model.generate(**inputs, max_new_tokens=max_new_tokens,
+        room = processor.room(inputs["attention_mask"])
+        output = model.generate(**inputs, max_new_tokens=min(max_new_tokens, room),
                                 return_dict_in_generate=True, output_logits=True)
         log_probs = torch.stack(output.logits, dim=1).float().log_softmax(-1)  # [B, new, vocab.]
         of_token = log_probs.gather(-1, output.sequences[..., None])[..., 0]  # [B, new]

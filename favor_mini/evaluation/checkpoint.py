@@ -17,7 +17,8 @@ def find_checkpoint(folder=None) -> Path:
 
     path = checkpoint_path() if folder is None else Path(folder)
     for name in ("config.json", "model.safetensors", "favor_processor.json"):
-        if not (path / name).exists():
+        # The weights of a large model are several files and their index.
+        if not (path / name).exists() and not (path / f"{name}.index.json").exists():
             fix = "name a folder that save_pretrained of model and processor wrote" if folder else \
                 "name one with --checkpoint DIR; `favor-mini train all` writes build/make/favor"
             raise FileNotFoundError(f"no checkpoint in {path}: {name} is missing. Fix: {fix}")

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_model
 
 from .. import __version__
+from ..card import usage
 from ..evaluation.scores import score_table, scores
 from ..model import FavorForConditionalGeneration
 from ..processor import FavorProcessor
@@ -215,11 +216,12 @@ def make_favor(parts, out, *, scenes: int = 12800, name_steps: int | None = None
     _write_card(folder, "favor-mini", {
         "scenes": scenes, **{f"steps of stage {stage!r}": count for stage, count in steps.items()},
         "clips per step": batch, "learning rate": lr, "seed": seed,
-        "minutes of training (last start)": minutes}, {s.name: s.accuracy for s in found})
+        "minutes of training (last start)": minutes}, {s.name: s.accuracy for s in found}, usage())
     return folder
 
 
-def _write_card(folder: Path, title: str, facts: dict, found: dict[str, float]) -> None:
+def _write_card(folder: Path, title: str, facts: dict, found: dict[str, float], use: str = ""
+                ) -> None:
     """Write README.md, a model card with the training settings and the scores."""
     lines = ["---", "license: apache-2.0", "library_name: favor-mini", "---", f"# {title}", "",
              'Trained on scenes of the mini world (split "train") with favor-mini '
@@ -227,6 +229,7 @@ def _write_card(folder: Path, title: str, facts: dict, found: dict[str, float]) 
              "cores. Terms: `docs/glossary.md` of the repository.", ""]
     lines += [f"- {name}: {value}" for name, value in facts.items()]
     lines += ["", 'Scores on held-out scenes (split "validation"):', "", "| what | score |",
-              "|---|---|", *(f"| {name} | {value:.3f} |" for name, value in found.items())]
+              "|---|---|", *(f"| {name} | {value:.3f} |" for name, value in found.items()),
+              "", use]
     with atomic_write(folder / "README.md") as temporary:
-        temporary.write_text("\n".join(lines) + "\n")
+        temporary.write_text("\n".join(lines).strip() + "\n")
