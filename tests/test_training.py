@@ -135,7 +135,7 @@ def test_a_run_with_other_clips_is_not_resumed(tmp_path):
 
 
 def test_an_unknown_stage_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"found stages \['nme'\], expected name, align, ask"):
+    with pytest.raises(ValueError, match=r"found stages \['nme'\], expected align, ask"):
         finetune(fresh(), tiny_processor(), SceneRows(clips()), tmp_path, steps={"nme": 2})
 
 
