@@ -139,3 +139,12 @@ def test_the_laptop_preset_has_the_sizes_that_the_bench_measures(monkeypatch):
 def test_laptop_rows_measure():
     rows = bench(BenchSettings(quick=True, only="laptop", repeats=1))
     assert len(rows) == 3 and all(row.unit == "s" and row.median > 0 for row in rows)
+
+
+def test_join_saves_the_prompt_and_says_what_lora_adapts(parts, tmp_path, capsys):
+    out, prompt = tmp_path / "joined", "Clip: {media} Question: {question}\nAnswer:"
+    assert cli.main(options(parts, "--out", str(out), "--prompt", prompt)) == 0
+    assert "adapted: LoRA of rank 32 on 8 modules: self_attn.q_proj (2)" in capsys.readouterr().out
+    assert load_checkpoint(out, device="cpu")[1].settings.prompt == prompt
+    assert cli.main(options(parts, "--out", str(tmp_path / "chat"), "--prompt", "chat")) == 1
+    assert "no chat template" in capsys.readouterr().err and not (tmp_path / "chat").exists()

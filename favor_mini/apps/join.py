@@ -42,7 +42,7 @@ def join(settings: JoinSettings) -> str:
     torch.manual_seed(settings.seed)  # of the placeholder's embedding, and what else is new
     model = FavorForConditionalGeneration.from_parts(
         **parts, dtype=getattr(torch, settings.dtype), **chosen)
-    processor = FavorProcessor.from_parts(model.config, **parts)
+    processor = FavorProcessor.from_parts(model.config, **parts, prompt=settings.prompt)
     model.reset_trained(settings.seed)
     facts = {**{part: f"{name} ({getattr(model.config, f'{part}_config').model_type})"
                 for part, name in parts.items()}, **describe(model)}
@@ -70,6 +70,7 @@ def describe(model: FavorForConditionalGeneration) -> dict[str, str]:
     return {
         "frozen": f"{counts[False] / 1e6:.1f} M parameters, {str(frozen).removeprefix('torch.')}",
         "trained": f"{counts[True] / 1e6:.1f} M parameters (connector and LoRA), float32",
+        "adapted": model.extra_repr(),
         "time step": f"{1 / config.frame_rate:g} s: {config.visual_tokens} visual and "
                      f"{config.audio_tokens} audio tokens",
         "tokens for the language model": f"{tokens_per_second(config):g} per second of clip",

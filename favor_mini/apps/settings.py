@@ -122,6 +122,8 @@ class JoinSettings:
     vision: str | None = option(
         None, "folder or hub name of an InstructBLIP, BLIP-2, CLIP, SigLIP or DINOv2")
     language: str | None = option(None, "folder or hub name of a causal language model")
+    prompt: str = option("vicuna", "vicuna, chat (the language model's chat template), or a text "
+                                   "with {media} and {question}")
     dtype: Literal["float32", "bfloat16"] = option(
         "float32", "of the frozen parts; connector and LoRA are float32")
     frame_rate: float | None = option(None, "video frames per second (default: 2)")
