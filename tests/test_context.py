@@ -113,7 +113,8 @@ def test_an_answer_ends_where_the_context_does(folder):
     assert written.complete or written.tokens == CONTEXT - prompt.shape[1]
 
 
-def test_long_asks_about_each_part_of_the_film_once(folder, film, capsys):
+def test_long_asks_about_each_part_of_the_film_once(folder, film, capsys, monkeypatch):
+    monkeypatch.setattr("favor_mini.apps.ask.LONGEST_ANSWER", 4)  # quicker
     asker = Asker(folder)
     parts = list(asker.ask_long(film, "how many?"))
     edges = [(start, end) for start, end, _ in parts]
