@@ -1,6 +1,5 @@
 """The command line. A command imports the heavy libraries that it needs; `--help` imports none."""
 
-import json
 import os
 import sys
 from collections.abc import Callable
