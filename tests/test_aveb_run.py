@@ -173,7 +173,7 @@ def package(tmp_path, monkeypatch):
     ("aveb/predict.py", "CHUNK = 32", "CHUNK = 31", True),
     ("data/files.py", "+ 0.5", "+ 0.6", True),
     ("evaluation/answering.py", "batch: int = 32", "batch: int = 16", True),
-    ("processor.py", "USER: <Img>", "User: <Img>", True)])
+    ("prompts.py", "USER: <Img>", "User: <Img>", True)])
 def test_the_key_depends_on_code_that_decides_predictions(
         package, predictor, benchmark, module, old, new, differs):
     """The old key left out aveb/run.py and what reads files; a docstring of ask.py changed it."""

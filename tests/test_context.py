@@ -113,14 +113,15 @@ def test_an_answer_ends_where_the_context_does(folder):
     assert written.complete or written.tokens == CONTEXT - prompt.shape[1]
 
 
-def test_long_asks_about_each_part_of_the_film_once(folder, film, capsys):
+def test_long_asks_about_each_part_of_the_film_once(folder, film, capsys, monkeypatch):
+    monkeypatch.setattr("favor_mini.apps.ask.LONGEST_ANSWER", 4)  # quicker
     asker = Asker(folder)
     parts = list(asker.ask_long(film, "how many?"))
-    edges = [(start, end) for start, end, _ in parts]
+    edges = [answer.part for answer in parts]
     assert edges == [(0, pytest.approx(4.8)), (pytest.approx(4.8), pytest.approx(9.6)),
                      (pytest.approx(9.6), pytest.approx(11, abs=0.1))]
-    for start, end, answer in parts:
-        same = asker.ask(film, "how many?", start, end)
+    for answer in parts:
+        same = asker.ask(film, "how many?", *answer.part)
         assert same.answer == answer.answer
         assert not any("was not used" in note for note in answer.notes)
     assert any("4.8 s at most" in note for note in asker.ask(film, "how many?").notes)
@@ -130,11 +131,11 @@ def test_long_asks_about_each_part_of_the_film_once(folder, film, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(": ")[0] for line in lines] == [
         "0:00:00 to 0:00:05", "0:00:05 to 0:00:10", "0:00:10 to 0:00:11"]
-    assert [line.split(": ", 1)[1] for line in lines] == [a.answer for *_, a in parts]
+    assert [line.split(": ", 1)[1] for line in lines] == [answer.answer for answer in parts]
     assert cli.main([*arguments, "--json", "--start", "5"]) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [row["start"] for row in rows] == [5, pytest.approx(9.8)]
-    assert rows[-1]["end"] == pytest.approx(11, abs=0.1) and "confidence" in rows[0]
+    assert [row["part"][0] for row in rows] == [5, pytest.approx(9.8)]
+    assert rows[-1]["part"][1] == pytest.approx(11, abs=0.1) and "confidence" in rows[0]
 
 
 def test_a_question_of_a_test_set_that_does_not_fit_is_skipped_and_told(folder, film, tmp_path):

@@ -30,6 +30,12 @@ from favor_mini.card import CARD, LEARNED, write_card
 from favor_mini.world.video import write_video
 
 
+@pytest.fixture(autouse=True)
+def offline(monkeypatch):
+    """Else the hub's client tries to reach it, several times."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("favor")

@@ -6,10 +6,12 @@ confidence, calibrated (`evaluation.calibration`).
 """
 
 import gc
+import json
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 from ..evaluation.checkpoint import find_checkpoint, load_checkpoint
@@ -29,6 +31,7 @@ class Answer:
     familiar: for "video", "audio" and "question", whether it resembles those of the training; None:
         no such stream, or not measured.
     seconds: by stage.
+    part: start and end in seconds of the file, where a long clip was cut into parts; else None.
     """
 
     answer: str
@@ -36,6 +39,7 @@ class Answer:
     familiar: dict[str, bool | None]
     notes: list[str]
     seconds: dict[str, float]
+    part: tuple[float, float] | None = None
 
 
 @contextmanager
@@ -62,6 +66,25 @@ def _checked(question: str) -> str:
         raise ValueError("the question is empty. Fix: ask, for instance, "
                          '"what was shown when the bell was heard?"')
     return question
+
+
+def print_answers(answers: Iterable[Answer], as_json: bool) -> None:
+    """Answers to stdout, notes to stderr; or one JSON object a line."""
+    for found in answers:
+        where = " to ".join(map(_clock, found.part)) + ": " if found.part else ""
+        if as_json:
+            values = {k: v for k, v in vars(found).items() if k != "part" or v}
+            print(json.dumps(values, ensure_ascii=False), flush=True)
+            continue
+        for note in found.notes:
+            print(f"favor-mini: note: {where}{note}", file=sys.stderr)
+        print(f"{where}{found.answer}", flush=True)
+
+
+def _clock(seconds: float) -> str:
+    """h:mm:ss, rounded to seconds."""
+    minutes, second = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{second:02}"
 
 
 def known_questions(checkpoint=None) -> Repertoire:
@@ -116,11 +139,10 @@ class Asker:
         return answer
 
     def ask_long(self, path, question: str, start: float | None = None, end: float | None = None
-                 ) -> Iterator[tuple[float, float, Answer]]:
+                 ) -> Iterator[Answer]:
         """Answer a question about each part of a clip of any length, one after another.
 
-        The parts are as long as the model can take. Yields the start and the end of each part, in
-        seconds of the file, with its answer. Errors as in `ask`.
+        The parts are as long as the model can take; `Answer.part` says which. Errors as in `ask`.
         """
         question = _checked(question)
         clips, seconds = self._read(path, start, end), {}
@@ -130,7 +152,7 @@ class Asker:
             if clip is None:
                 return
             answer = self._answer(clip, question, seconds)
-            yield clip.start, clip.start + clip.duration, answer
+            yield replace(answer, part=(clip.start, clip.start + clip.duration))
             seconds = {}
 
     def _answer(self, clip, question: str, seconds: dict[str, float]) -> Answer:

@@ -1,6 +1,5 @@
 """The command line. A command imports the heavy libraries that it needs; `--help` imports none."""
 
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -106,7 +105,7 @@ def ask(clip: str | None = None, question: str | None = None, /, *, start: float
         long: cut a long clip into parts that the model can take, and answer for each of them.
         list_questions: print what the model can be asked.
     """
-    from .ask import Asker, known_questions
+    from .ask import Asker, known_questions, print_answers
 
     if list_questions:
         print(known_questions(model.checkpoint))
@@ -116,23 +115,8 @@ def ask(clip: str | None = None, question: str | None = None, /, *, start: float
                             'question, expected both, as in: favor-mini ask clip.mp4 "what was '
                             'said?"')
     asker = Asker(model.load_parts())
-    parts = asker.ask_long(clip, question, start, end) if long else [
-        (None, None, asker.ask(clip, question, start, end))]
-    for first, last, found in parts:
-        where = f"{_time(first)} to {_time(last)}: " if long else ""
-        if as_json:
-            part = {"start": first, "end": last} if long else {}
-            print(json.dumps({**part, **vars(found)}, ensure_ascii=False), flush=True)
-            continue
-        for note in found.notes:
-            print(f"favor-mini: note: {where}{note}", file=sys.stderr)
-        print(f"{where}{found.answer}", flush=True)
-
-
-def _time(seconds: float) -> str:
-    """h:mm:ss, rounded to seconds."""
-    minutes, second = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{second:02}"
+    print_answers(asker.ask_long(clip, question, start, end) if long else
+                  [asker.ask(clip, question, start, end)], as_json)
 
 
 @command("convert", "Convert the weights that FAVOR's authors released.", """\

@@ -36,7 +36,7 @@ def write(model: FavorForConditionalGeneration, processor: FavorProcessor, encod
     """Answer `questions[i]` about `encoded[i]` (see `encode_media`) by greedy decoding."""
     steps = [processor.num_steps(e) for e in encoded]
     order = sorted(range(len(questions)), key=steps.__getitem__)  # similar lengths: less padding
-    ends = model.language_model.generation_config.eos_token_id
+    ends = model.generation_config.eos_token_id
     ends = {processor.form.end_id, *(ends if isinstance(ends, list) else [ends])}
     found = {}
     model.eval()
