@@ -89,7 +89,8 @@ def test_steps_are_shared_out_and_a_measured_plan_is_kept(tmp_path, monkeypatch)
     monkeypatch.setattr(demo, "seconds_per_step", lambda stage, *_: seconds[stage])
     planned = demo.plan(None, None, [], DemoSettings(minutes=10), tmp_path / "run" / "steps.json")
     # 95 % of 600 s, 0.7 s a step on average.
-    assert planned == demo.steps_per_stage(814, NAMED_SHARES) == {"name": 652, "align": 81, "ask": 81}
+    assert planned == demo.steps_per_stage(814, NAMED_SHARES)
+    assert planned == {"name": 652, "align": 81, "ask": 81}
     # A slower moment changes nothing.
     monkeypatch.setattr(demo, "seconds_per_step", lambda *_: 100.0)
     assert demo.plan(None, None, [], DemoSettings(minutes=10),

@@ -1,6 +1,7 @@
 """`favor-mini join`: parts in folders become a checkpoint, whole or not at all."""
 
 import json
+import platform
 
 import numpy as np
 import pytest
@@ -103,7 +104,7 @@ def test_an_error_leaves_no_half_folder(parts, tmp_path, capsys, monkeypatch):
 
 
 def test_a_killed_join_is_cleaned_up_by_the_next(tmp_path):
-    dead = tmp_path / ".joined.99999999.part"
+    dead = tmp_path / f".joined.{platform.node()}.99999999.part"
     dead.mkdir()
     (dead / "model.safetensors").write_text("half")
     with atomic_write(tmp_path / "joined") as unfinished:
