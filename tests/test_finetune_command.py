@@ -8,7 +8,7 @@ import pytest
 from conftest import FRAME_RATE, same_weights, tiny_model, tiny_processor
 from media_files import clicks, write_media
 
-from favor_mini import FavorForConditionalGeneration
+from favor_mini import FavorForConditionalGeneration, load_learned
 from favor_mini.apps.cli import main
 from favor_mini.apps.finetune import compare
 from favor_mini.evaluation.checkpoint import load_checkpoint
@@ -45,6 +45,7 @@ def test_before_and_after_are_measured_and_the_checkpoint_is_written(start, tmp_
     out, err = capsys.readouterr()
     assert "rows.json: 1 of 7 rows cannot be used" in err and "row 6" in err
     assert out.count("1 questions asked") == 2
+    assert "difference" in (tmp_path / "README.md").read_text()
     assert re.search(r"difference [+-][\d.]+ points \(95 % interval", out)
     log = json.loads((tmp_path / "log.json").read_text())
     assert {e["stage"] for e in log} == {"align", "ask"}
@@ -61,6 +62,18 @@ def test_a_finished_command_trains_nothing_twice(start, tmp_path):
     first = FavorForConditionalGeneration.from_pretrained(tmp_path)
     assert finetune(start, tmp_path) == 0
     assert same_weights(first, FavorForConditionalGeneration.from_pretrained(tmp_path))
+
+
+def test_connector_and_lora_alone_can_be_kept(start, tmp_path, capsys):
+    assert finetune(start, tmp_path / "whole") == 0
+    assert finetune(start, tmp_path / "own", "--learned-only", "--validation",
+                    str(start / "val.json")) == 0
+    assert "difference" in capsys.readouterr().out
+    assert not list(tmp_path.glob("own/**/model.safetensors.index*"))
+    assert not (tmp_path / "own" / "model.safetensors").exists()
+    model, _ = load_checkpoint(start / "start")
+    load_learned(model, tmp_path / "own")
+    assert same_weights(model, load_checkpoint(tmp_path / "whole")[0])
 
 
 def test_a_dry_run_trains_and_writes_nothing(start, tmp_path, capsys):

@@ -49,6 +49,17 @@ def test_muon_adamw_computes_what_both_optimizers_compute_apart(monkeypatch):
     assert torch.equal(one.frozen.weight, Net().frozen.weight)
 
 
+def test_lora_can_have_a_learning_rate_of_its_own():
+    one, apart, slow = Net(), Net(), Net()
+    together = MuonAdamW(one, lr=1e-3, lora_lr=50)
+    step(one, together), step(slow, MuonAdamW(slow, lr=1e-3))
+    alone = torch.optim.AdamW([apart.lora_A.weight], lr=5e-2, betas=(0.9, 0.98), weight_decay=0.05)
+    step(apart, alone)
+    assert torch.equal(one.lora_A.weight, apart.lora_A.weight)
+    assert torch.equal(one.embedding.weight, slow.embedding.weight)
+    assert torch.equal(one.inside.weight, slow.inside.weight)
+
+
 def test_muon_stays_in_float32_where_bfloat16_is_emulated(monkeypatch):
     def update(fast):
         monkeypatch.setattr(optimizer, "has_fast_bf16", lambda: fast)
@@ -84,7 +95,7 @@ def test_muon_adamw_resumes_exactly_and_a_scheduler_changes_both_rates():
     optimizer, schedule = start(whole)
     steps(whole, optimizer, schedule, 2)
     assert [group["lr"] for group in optimizer.muon.param_groups] == [0.05]
-    assert [group["lr"] for group in optimizer.adamw.param_groups] == [0.0025, 0.0025]
+    assert [group["lr"] for group in optimizer.adamw.param_groups] == [0.0025] * 3
     resumed.load_state_dict(whole.state_dict())
     stored = deepcopy([optimizer.state_dict(), schedule.state_dict()])
     optimizer_again, schedule_again = start(resumed)

@@ -2,16 +2,20 @@
 
 import json
 import os
+import shutil
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 
 from ..aveb.run import Report, evaluate_file
+from ..card import LEARNED, WHOLE, write_card
 from ..data.encoded import EncodedRows
 from ..data.manifest import read_rows
-from ..evaluation.checkpoint import find_checkpoint, load_checkpoint
+from ..evaluation.checkpoint import checkpoint_digest, find_checkpoint, load_checkpoint
 from ..evaluation.intervals import QUANTILES, cluster_bootstrap
+from ..keys import digest, file_digest
 from ..learned import save_learned
 from ..storage import exclusive, write_json
 from ..training.cost import training_cost
@@ -37,8 +41,8 @@ def run(file, settings: FinetuneSettings, checkpoint, progress: bool) -> None:
     if settings.dry_run:
         print(cost_table(model, processor, rows["train"], steps, settings))
         return
-    with exclusive(out / "busy.lock") if first else open(os.devnull):
-        before = measure(settings, folder, out / "before.jsonl", progress) if first else None
+    with exclusive(out / "busy.lock") if first else nullcontext():
+        before = measure("before", settings, folder, progress) if first else None
         log = finetune(
             model, processor, rows["train"], out / "run", steps=steps, batch=settings.batch,
             lr=settings.lr, seed=settings.seed, accumulate=settings.accumulate,
@@ -47,9 +51,21 @@ def run(file, settings: FinetuneSettings, checkpoint, progress: bool) -> None:
             gradient_checkpointing=settings.gradient_checkpointing, progress=progress and first)
         if not first:
             return
-        save(model, processor, out, log, settings)
-        after = measure(settings, out, out / "after.jsonl", progress)
-    print(result(settings, out, before, after))
+        whole = out / "run" / "whole" if settings.learned_only else out
+        model.eval().save_pretrained(whole)
+        processor.save_pretrained(whole)
+        after = measure("after", settings, whole, progress)
+        if settings.learned_only:
+            save_learned(model, out)
+            shutil.rmtree(whole)
+        write_json(out / "log.json", log, indent=1)
+        lines = [f"- trained on: {len(rows['train'].rows)} rows of {Path(file).name}",
+                 f"- steps: {steps}, {settings.batch} clips x {settings.accumulate}",
+                 f"- learning rate: {settings.lr:g}, seed: {settings.seed}",
+                 *result(before, after)]
+        write_card(out, "A fine-tuned FAVOR model", "\n".join(lines),
+                   LEARNED if settings.learned_only else WHOLE)
+    print(*lines, f"- written: {out}", sep="\n")
 
 
 def encode(file, settings: FinetuneSettings, model, processor, progress: bool) -> EncodedRows:
@@ -84,29 +100,21 @@ def cost_table(model, processor, rows: EncodedRows, steps: dict[str, int],
     return "\n".join(lines)
 
 
-def measure(settings: FinetuneSettings, checkpoint, predictions: Path, progress: bool
-            ) -> Report | None:
-    """The score of a checkpoint on the validation rows; None without them."""
+def measure(when: str, settings: FinetuneSettings, checkpoint, progress: bool
+            ) -> tuple[Report, Path] | None:
+    """The score of a checkpoint on the validation rows, and the file of its answers; None without
+    such rows."""
     if not settings.validation:
         return None
-    return evaluate_file(settings.validation, settings.media_root, predictions,
-                         metric=settings.metric, checkpoint=checkpoint, progress=progress)
-
-
-def save(model, processor, out: Path, log: list[dict], settings: FinetuneSettings) -> None:
-    """Write the checkpoint, or connector and LoRA alone, and the log."""
-    model.eval()
-    if settings.learned_only:
-        save_learned(model, out)
-    else:
-        model.save_pretrained(out)
-        processor.save_pretrained(out)
-    write_json(out / "log.json", log, indent=1)
+    key = digest(checkpoint_digest(checkpoint).encode(), file_digest(settings.validation).encode())
+    answers = Path(settings.out) / f"{when}-{key}.jsonl"
+    return evaluate_file(settings.validation, settings.media_root, answers, progress=progress,
+                         metric=settings.metric, checkpoint=checkpoint), answers
 
 
 def compare(before: Path, after: Path) -> tuple[float, float, float]:
     """Accuracy after minus accuracy before on the same questions, with its 95 % interval over
-    media, from two files of predictions."""
+    media, from two files of answers."""
     one, other = (
         {row["id"]: row for row in map(json.loads, file.read_text().splitlines()[1:])
          if "right" in row} for file in (before, after))
@@ -116,13 +124,13 @@ def compare(before: Path, after: Path) -> tuple[float, float, float]:
     return float(np.mean(gains)), *map(float, np.quantile(draws, QUANTILES))
 
 
-def result(settings: FinetuneSettings, out: Path, before: Report | None, after: Report | None
-           ) -> str:
-    """What is printed at the end, and written to the card."""
-    lines = [f"written: {out}"]
-    if before and after and before.value and after.value:
-        lines += [f"before: {before}", f"after: {after}"]
-        if before.metric == "accuracy":
-            gain, low, high = (100 * x for x in compare(out / "before.jsonl", out / "after.jsonl"))
-            lines.append(f"difference {gain:+.1f} points (95 % interval {low:+.1f} to {high:+.1f})")
-    return "\n".join(lines)
+def result(before: tuple[Report, Path] | None, after: tuple[Report, Path] | None) -> list[str]:
+    """The lines about the validation rows."""
+    if not before or not before[0].value:
+        return ["- no validation rows: what the model has learned was not measured"]
+    lines = [f"- {when}: {report}" for when, (report, _) in
+             (("before", before), ("after", after))]
+    if before[0].metric == "accuracy":
+        gain, low, high = (100 * x for x in compare(before[1], after[1]))
+        lines.append(f"- difference {gain:+.1f} points (95 % interval {low:+.1f} to {high:+.1f})")
+    return lines

@@ -29,12 +29,13 @@ class Stage:
 
     module: (model, processor) -> a module whose output has `loss`.
     collate: (processor, examples) -> a batch.
-    rate: factor on the learning rate.
+    rate: factor on the learning rate. lora_rate: another factor, on LoRA's.
     """
 
     module: Callable[[FavorForConditionalGeneration, FavorProcessor], nn.Module]
     collate: Callable[[FavorProcessor, list[dict]], dict]
     rate: float = 1.0
+    lora_rate: float = 1.0
 
 
 STAGES = {
@@ -99,7 +100,7 @@ def finetune(model: FavorForConditionalGeneration, processor: FavorProcessor, ro
             held_out = validation.dataset(name, len(validation.rows), processor)
         entries = fit(*stage_setup(stage, name, model, processor, rows, count), Path(out) / name,
                       steps=steps[name], batch=batch, lr=lr * stage.rate, seed=seed,
-                      validation=held_out, **options)
+                      lora_lr=stage.lora_rate, validation=held_out, **options)
         log += [{"stage": name, **entry} for entry in entries]
         if entries[-1]["step"] < steps[name]:
             break  # a callback stopped this stage, so the next one cannot start

@@ -27,22 +27,25 @@ class MuonAdamW(torch.optim.Optimizer):
 
     Args:
         lr: learning rate of AdamW. matrix_lr: that of Muon, as a multiple of `lr`.
+        lora_lr: that of LoRA, as a multiple of `lr`.
         weight_decay: of all but vectors.
     """
 
     def __init__(self, model: nn.Module, lr: float, weight_decay: float = 0.05,
-                 matrix_lr: float = 20.0):
+                 matrix_lr: float = 20.0, lora_lr: float = 1.0):
         linear = {f"{name}.weight" for name, module in model.named_modules()
                   if isinstance(module, nn.Linear) and "head" not in name and "lora_" not in name}
         trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-        others = [p for name, p in trained if name not in linear]
+        lora = [p for name, p in trained if "lora_" in name]
+        others = [p for name, p in trained if name not in linear and "lora_" not in name]
         self.muon = torch.optim.Muon(
             # As a group, since there may be none: if LoRA alone is trained.
             [{"params": [p for name, p in trained if name in linear]}],
             lr=matrix_lr * lr, momentum=0.95, weight_decay=weight_decay / matrix_lr)
         self.adamw = torch.optim.AdamW(
             [{"params": [p for p in others if p.ndim > 1]},
-             {"params": [p for p in others if p.ndim == 1], "weight_decay": 0.0}],
+             {"params": [p for p in others if p.ndim == 1], "weight_decay": 0.0},
+             {"params": lora, "lr": lora_lr * lr}],
             lr=lr, betas=(0.9, 0.98), weight_decay=weight_decay)
         # The groups themselves, not copies: a scheduler sets the learning rate of both.
         super().__init__([*self.muon.param_groups, *self.adamw.param_groups], {})

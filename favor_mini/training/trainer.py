@@ -129,8 +129,9 @@ def _weight(inputs: dict[str, torch.Tensor]) -> torch.Tensor | int:
 
 
 def fit(model: nn.Module, data: Dataset, collate, out, *, steps: int, batch: int = 32,
-        lr: float = 1e-3, seed: int = 0, accumulate: int = 1, validation: Dataset | None = None,
-        validate_steps: int | None = None, workers: int = 0, save_steps: int = 500,
+        lr: float = 1e-3, lora_lr: float = 1.0, seed: int = 0, accumulate: int = 1,
+        validation: Dataset | None = None, validate_steps: int | None = None, workers: int = 0,
+        save_steps: int = 500,
         resume: bool = True, callbacks=(), report_to=(), bf16: bool | None = None,
         warmup: float = 0.05, log_steps: int = 25, gradient_checkpointing: bool = False,
         progress: bool = True) -> list[dict]:
@@ -146,6 +147,7 @@ def fit(model: nn.Module, data: Dataset, collate, out, *, steps: int, batch: int
         data: at least one item; read epoch after epoch, in an order that `seed` decides. If it has
             `lengths`, the items of a step have similar lengths. To resume, it needs `identity`, a
             text that tells it from other data.
+        lora_lr: learning rate of LoRA, as a multiple of `lr`.
         batch: items that a process computes at once.
         accumulate: batches of each process in one step.
         validation: its cross-entropy is logged before the first step, every `validate_steps` steps
@@ -193,6 +195,7 @@ def fit(model: nn.Module, data: Dataset, collate, out, *, steps: int, batch: int
         dataloader_pin_memory=torch.cuda.is_available())
     items = arguments.train_batch_size * accumulate * arguments.world_size
     run = {"model": model_digest(model), "weights": weights_digest(model), "batch": items, "lr": lr,
+           "lora_lr": lora_lr,
            "seed": seed, "data": getattr(data, "identity", "")}
     csv = [CsvLog(out / "log.csv")] if "csv" in loggers else []
     with ExitStack() as stack:
@@ -206,7 +209,7 @@ def fit(model: nn.Module, data: Dataset, collate, out, *, steps: int, batch: int
         bar = stack.enter_context(closing(ProgressBar(out.name, progress)))
         trainer = FavorTrainer(
             model=TrainedPart(model), args=arguments, train_dataset=data, eval_dataset=validation,
-            data_collator=collate, optimizers=(MuonAdamW(model, lr), None),
+            data_collator=collate, optimizers=(MuonAdamW(model, lr, lora_lr=lora_lr), None),
             callbacks=[KeepLast(), bar, *csv, *callbacks])
         trainer.remove_callback(PrinterCallback)  # it prints each entry of the log
         state = _train(trainer, out, start)
