@@ -10,7 +10,7 @@ from media_files import clicks, write_media
 
 from favor_mini import FavorForConditionalGeneration, load_learned
 from favor_mini.apps.cli import main
-from favor_mini.apps.finetune import compare
+from favor_mini.apps.finetune import compare, was_trained
 from favor_mini.evaluation.checkpoint import load_checkpoint
 
 TEXT = "see red circle hear bell see drum"
@@ -81,6 +81,13 @@ def test_a_dry_run_trains_and_writes_nothing(start, tmp_path, capsys):
     out = capsys.readouterr().out
     assert re.search(r"align +4 .*\n *ask +1 ", out) and "minutes of training on 6 rows" in out
     assert not (tmp_path / "none").exists()
+
+
+def test_a_trained_connector_learns_slowly_by_default(start):
+    model, _ = load_checkpoint(start / "start")
+    assert was_trained(model)
+    model.reset_trained(0)
+    assert not was_trained(model)
 
 
 def test_the_starting_weights_are_not_overwritten(start, capsys):

@@ -23,6 +23,7 @@ from ..training.finetune import SHARES, STAGES, finetune, stage_setup, steps_per
 from ..training.order import items_needed
 from .settings import FinetuneSettings
 
+FRESH_LR, TRAINED_LR = 7e-4, 7e-5  # a connector that has learned something would lose it
 SHOWN = 10  # lines of one kind of problem
 
 
@@ -37,6 +38,7 @@ def run(file, settings: FinetuneSettings, checkpoint, progress: bool) -> None:
     if settings.validation:
         rows["validation"] = encode(settings.validation, settings, model, processor,
                                     progress and first)
+    lr = settings.lr or (TRAINED_LR if was_trained(model) else FRESH_LR)
     steps = steps_per_stage(settings.steps, {s: SHARES[s] for s in rows["train"].stages})
     if settings.dry_run:
         print(cost_table(model, processor, rows["train"], steps, settings))
@@ -45,7 +47,7 @@ def run(file, settings: FinetuneSettings, checkpoint, progress: bool) -> None:
         before = measure("before", settings, folder, progress) if first else None
         log = finetune(
             model, processor, rows["train"], out / "run", steps=steps, batch=settings.batch,
-            lr=settings.lr, seed=settings.seed, accumulate=settings.accumulate,
+            lr=lr, seed=settings.seed, accumulate=settings.accumulate,
             validation=rows.get("validation"), validate_steps=settings.validate_steps,
             save_steps=settings.save_steps, report_to=settings.report_to,
             gradient_checkpointing=settings.gradient_checkpointing, progress=progress and first)
@@ -61,7 +63,7 @@ def run(file, settings: FinetuneSettings, checkpoint, progress: bool) -> None:
         write_json(out / "log.json", log, indent=1)
         lines = [f"- trained on: {len(rows['train'].rows)} rows of {Path(file).name}",
                  f"- steps: {steps}, {settings.batch} clips x {settings.accumulate}",
-                 f"- learning rate: {settings.lr:g}, seed: {settings.seed}",
+                 f"- learning rate: {lr:g}, seed: {settings.seed}",
                  *result(before, after)]
         write_card(out, "A fine-tuned FAVOR model", "\n".join(lines),
                    LEARNED if settings.learned_only else WHOLE)
@@ -100,6 +102,11 @@ def cost_table(model, processor, rows: EncodedRows, steps: dict[str, int],
     return "\n".join(lines)
 
 
+def was_trained(model) -> bool:
+    """Whether LoRA has changed since it was initialised; its matrices B begin as zeros."""
+    return any(bool(p.any()) for name, p in model.named_parameters() if "lora_B" in name)
+
+
 def measure(when: str, settings: FinetuneSettings, checkpoint, progress: bool
             ) -> tuple[Report, Path] | None:
     """The score of a checkpoint on the validation rows, and the file of its answers; None without
@@ -128,7 +135,7 @@ def result(before: tuple[Report, Path] | None, after: tuple[Report, Path] | None
     """The lines about the validation rows."""
     if not before or not before[0].value:
         return ["- no validation rows: what the model has learned was not measured"]
-    lines = [f"- {when}: {report}" for when, (report, _) in
+    lines = [f"- {when}: " + "; ".join(str(report).splitlines()) for when, (report, _) in
              (("before", before), ("after", after))]
     if before[0].metric == "accuracy":
         gain, low, high = (100 * x for x in compare(before[1], after[1]))

@@ -97,7 +97,8 @@ class FinetuneSettings:
                                 "the order of time")
     batch: Count = option(4, "clips that a process computes at once")
     accumulate: Count = option(1, "batches of each process in one step")
-    lr: float = option(7e-4, "peak learning rate")
+    lr: float | None = option(None, "peak learning rate (default: 7e-4 for a connector that was "
+                                    "never trained, 7e-5 for others)")
     seed: int = option(0, "of the order of the data")
     validate_steps: Count = option(100, "steps between two looks at the validation rows")
     save_steps: Count = option(100, "steps between two checkpoints; a stopped run continues there")

@@ -931,21 +931,19 @@ for name, found in (("equal weights", equal), ("weighted by tokens", weighted)):
     )
 
 # %% [markdown]
-# Trainer with `gradient_accumulation_steps` gives all parts equal weights for this model (because
-# of `accepts_loss_kwargs = False`). Then a token has a larger weight in a part with few tokens.
-# This is a design choice. It matters little if all parts are similar.
+# `fit` weights each part by its answer tokens, as you did. (The diversity loss stays a mean over the
+# parts: it has no tokens.)
 #
 # **Several GPUs** compute the same sum in parallel. Started with `accelerate launch` or `torchrun`,
 # Trainer runs one process per GPU. Each has the whole model and its own part of every batch. The
-# gradients are *averaged* before the step, again with equal weights. So
+# gradients are *averaged* before the step. So
 #
 # $$\text{clips per step} = \text{GPUs} \times \text{batch of each} \times \text{accumulated parts}$$
 #
 # If you double the number of GPUs, halve the accumulation, or the experiment is a different one.
-# Two warnings. Every process must use every trained weight in every step, otherwise the other
-# processes wait: a batch without any clip does not use the connector. And every process runs the
-# beginning of the script, for instance the computation of cached features. *This repository has
-# been run on one device only. Nothing in this paragraph was measured here.*
+# A warning: every process must use every trained weight in every step, otherwise the other processes
+# wait. A batch without any clip does not use the connector. *Two processes on a CPU give the losses
+# of one (`tests/test_processes.py`). This repository has not been run on several GPUs.*
 
 # %%
 flow([("each GPU", "the whole model, its own clips", "batch b"),
@@ -957,27 +955,44 @@ flow([("each GPU", "the whole model, its own clips", "batch b"),
 # %% [markdown]
 # ## A first full-size run
 #
-# The commands. The downloads need a network once:
+# The commands. The downloads need a network once; folders serve as well as names:
 #
 # ```sh
-# hf download openai/whisper-large-v2
-# hf download Salesforce/instructblip-vicuna-7b
-# hf download lmsys/vicuna-7b-v1.5
-# export HF_HUB_OFFLINE=1
-# python train_full.py --steps 20     # one GPU: enough memory? does the loss fall?
-# accelerate launch --num_processes 8 train_full.py --steps 5000
-# favor-mini evaluate --task video_qa --file nextqa_test.json --media-root videos --checkpoint out
+# favor-mini join --audio openai/whisper-large-v2 --vision Salesforce/instructblip-vicuna-7b \
+#     --language lmsys/vicuna-7b-v1.5 --dtype bfloat16 --out build/full
+# favor-mini data rows.json --media-root media --checkpoint build/full
+# favor-mini finetune rows.json --media-root media --checkpoint build/full --batch 1 \
+#     --gradient-checkpointing --dry-run     # enough memory? how long?
+# torchrun --nproc-per-node 8 -m favor_mini finetune rows.json --media-root media \
+#     --checkpoint build/full --batch 1 --accumulate 2 --steps 5000 --out build/own
+# favor-mini evaluate --task video_qa --file nextqa_test.json --media-root videos \
+#     --checkpoint build/own
 # ```
 #
-# You write `train_full.py` yourself from the code above: `from_parts` and
-# `FavorProcessor.from_parts` with the real names,
-# `model.language_model.gradient_checkpointing_enable()`, `Rows` without the `[:4]`,
-# `fit(model.train(), ..., "out/run")`, and for `favor-mini evaluate`, which reads whole
-# checkpoints, `save_pretrained("out")` of model and processor. **One part of the mini recipe does
-# not apply**: its first stage, *naming*, needs a script for every clip. At full size, use data with
-# long answers instead, such as speech to transcribe, and sounds and images to describe: first
-# *align*, then *ask*. Learning rates and numbers of steps must be tuned again.
+# `favor-mini join --preset laptop` takes small parts in their place: Whisper tiny, SigLIP base,
+# SmolLM2 135M. `favor-mini bench --only laptop` measures a training step at these sizes.
+# `favor-mini convert RELEASED.pth --out DIR` takes the weights that the authors released. With
+# `quantization_config=BitsAndBytesConfig(load_in_4bit=True)`, `from_parts` loads the language model
+# in 4 bits; connector and LoRA stay float32. Learning rates and numbers of steps must be tuned
+# again for other parts.
 #
+# The frozen parts do not change, so a result is connector and LoRA alone:
+
+# %%
+from favor_mini import load_learned, save_learned
+
+learned = save_learned(model, hub / "learned")
+again = FavorForConditionalGeneration.from_parts(
+    **names, **settings, dtype=torch.bfloat16
+).float()
+load_learned(again, hub / "learned")
+same = all(
+    torch.equal(p, q)
+    for p, q in zip(model.parameters(), again.parameters(), strict=True)
+)
+print(f"{learned.name}: {learned.stat().st_size:,} bytes; the same model: {same}")
+
+# %% [markdown]
 # What would it cost? An estimate with assumptions, each with a slider: the share of the GPU's peak
 # performance that is reached (never all of it), and the price of an hour. The default peak is a
 # round number for a current GPU in bfloat16; use the value of your GPU. **Nothing of this is
