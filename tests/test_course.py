@@ -17,7 +17,7 @@ from notebooks.tools import contents
 NAMES = [source.stem for source in builder.sources(builder.FOLDER)]
 README = (builder.FOLDER / "README.md").read_text(encoding="utf-8")
 MOST_SECONDS, MOST_GIGABYTES = 90, 3.0
-LONGER = {"09_end_to_end_finetuning": 300}  # it trains
+LONGER = {"09_end_to_end_finetuning": 600}  # it trains
 # Two workers of pytest-xdist share two cores: one thread each.
 THREADS = {"OMP_NUM_THREADS": "1"} if "PYTEST_XDIST_WORKER" in os.environ else {}
 

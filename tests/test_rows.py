@@ -138,6 +138,13 @@ JSON = st.recursive(
     max_leaves=12)
 
 
+@pytest.mark.parametrize("array", [{}, [[0.0], [1.0, 2.0]], ["a"], None])
+def test_a_sound_that_is_no_array_of_numbers_is_a_broken_row(array):
+    entry = {"audio": {"array": array, "sampling_rate": 16000}, "question": "a?", "answer": "b"}
+    rows, broken = rows_from([entry])
+    assert not rows and "field 'audio'" in str(broken[0])
+
+
 @given(st.lists(JSON, max_size=3))
 def test_no_json_stops_the_reading(entries):
     rows, broken = rows_from(entries)

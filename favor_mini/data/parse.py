@@ -218,7 +218,12 @@ def _clip(values: dict) -> Clip:
         if hasattr(value, "convert"):
             frames = np.asarray(value.convert("RGB"))[None]  # [1, H, W, 3]
         elif isinstance(value, dict) and "array" in value:
-            waveform, rate = np.asarray(value["array"], np.float32), value.get("sampling_rate")
+            rate = value.get("sampling_rate")
+            try:
+                waveform = np.asarray(value["array"], np.float32)
+            except (TypeError, ValueError):  # nested, ragged, or no numbers
+                raise ValueError(field, "expected an array of numbers, found "
+                                 f"{value['array']!r:.40}") from None
             if rate != 16000:
                 raise ValueError(field, f"found {rate} samples a second, expected 16000. Fix: "
                                  'dataset.cast_column("audio", Audio(sampling_rate=16000))')
