@@ -1,5 +1,6 @@
 """Pretraining in a few steps up to a checkpoint that answers, and the targets of the probes."""
 
+import json
 from functools import partial
 
 import numpy as np
@@ -252,6 +253,11 @@ def test_from_scratch_to_an_answer(tmp_path, monkeypatch):
     clip = scene_clip(draw_scene(SPLITS["validation"].start))
     assert np.shape(processor.decode(model.generate(**processor([clip],
                                                                 ["what was said?"])))) == (1,)
+    free = recipe.make_favor(tmp_path, tmp_path / "free", scenes=3, align_steps=2, ask_steps=1,
+                             batch=2, progress=False)  # without a label for any query
+    log = json.loads((free / "log.json").read_text())
+    assert [e["stage"] for e in log if "loss" not in e] == ["align", "ask"]
+    assert FavorForConditionalGeneration.from_pretrained(free).config.num_queries == 32
 
 
 def test_a_missing_part_says_how_to_make_it(tmp_path):
