@@ -46,10 +46,10 @@ LONGEST_FIRST = sorted(NAMES, key=lambda name: -builder.costs(source(name))[0])
 
 
 def shortened(notebook):
-    """The notebook with a training of 10 steps in place of 540; its outputs are tagged `varies`."""
+    """The notebook with a training of 10 steps in place of 400; its outputs are tagged `varies`."""
     for cell in notebook.cells:
-        for long, short in (('{"align": 300}', '{"align": 6}'), ('{"ask": 60}', '{"ask": 2}'),
-                            ('{"ask": 180}', '{"ask": 2}'), ("log_steps=10", "log_steps=1"),
+        for long, short in (('{"align": 240}', '{"align": 6}'), ('{"ask": 40}', '{"ask": 2}'),
+                            ('{"ask": 120}', '{"ask": 2}'), ("log_steps=10", "log_steps=1"),
                             ("range(480)", "range(96)"), ("print(len(encoded)", "print(480")):
             cell.source = cell.source.replace(long, short)
     return notebook
