@@ -144,9 +144,9 @@ def check_tensors(found: dict[str, Tensor], expected: dict[str, torch.Size], sou
         "with other shapes:": [f"{name} {tuple(found[name].shape)} (expected {tuple(shape)})"
                                for name, shape in expected.items()
                                if name in found and found[name].shape != shape]}
-    told = [f"{what} {', '.join(names[:LISTED])}"
+    wrong = [f"{what} {', '.join(names[:LISTED])}"
             + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
             for what, names in problems.items() if names]
-    if told:
-        raise ValueError(f"{source} does not fit: it comes {'; '.join(told)}. Fix: choose a model "
+    if wrong:
+        raise ValueError(f"{source} does not fit: it comes {'; '.join(wrong)}. Fix: choose a model "
                          "of its sizes (N, K, widths, layers, LoRA rank), or the right file")

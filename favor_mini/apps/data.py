@@ -17,6 +17,7 @@ from ..data.manifest import read_rows
 from ..data.row import Row, RowError
 from ..data.spelling import queries_needed, text_tokens
 from ..evaluation.checkpoint import find_checkpoint, load_checkpoint
+from ..families import SAMPLING_RATE
 from ..keys import file_digest
 from ..machine import peak_memory
 from ..media.clip import MediaError
@@ -82,8 +83,10 @@ def survey(file, root: Path, processor, context: int | None, progress: bool = Fa
             found.paths[row.id], found.seconds[paths, row.span] = paths, seconds
             found.by_name += [name for name, path in zip(row.media, paths, strict=True)
                               if (root / name).resolve() != path]
+            samples = int(SAMPLING_RATE * seconds.get("audio", 0.0))
             media = {"num_frames": int(np.ceil(rate * seconds.get("video", 0.0))) or
-                     int("video" in seconds), "audio_tokens": int(50 * seconds.get("audio", 0.0))}
+                     int("video" in seconds),
+                     "audio_tokens": samples // processor.settings.audio_hop}
             queries = processor.num_placeholders(media)
             tokens = queries + texts
             if context and tokens > context:
@@ -209,7 +212,7 @@ def examine(file, settings: DataSettings, checkpoint=None, progress: bool = Fals
     if not root.is_dir():
         raise FileNotFoundError(f"no folder {root}. Fix: --media-root names the media's folder")
     model, processor = load_checkpoint(find_checkpoint(checkpoint))
-    context = getattr(model.config.language_config, "max_position_embeddings", None)
+    context = processor.settings.context
     surveys = [survey(file, root.resolve(), processor, context, progress)
                for file in (file, settings.test) if file]
     for found in surveys:

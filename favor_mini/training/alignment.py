@@ -83,16 +83,16 @@ def alignment_loss(vectors: Tensor, real: Tensor, text_ids: Tensor, embeddings: 
         CTC alone a vector could have any component in directions that no word uses, and the
         language model has never read such vectors.
     """
-    told = text_ids != IGNORED  # [B, S]
-    keep = told.any(1)
-    vectors, real, text_ids, told = vectors[keep], real[keep], text_ids[keep], told[keep]
+    filled = text_ids != IGNORED  # [B, S]
+    keep = filled.any(1)
+    vectors, real, text_ids, filled = vectors[keep], real[keep], text_ids[keep], filled[keep]
     if not len(vectors):
         return 2 * (vectors.sum(),)
     # Products with a language model's own embeddings can be too small for a sharp distribution.
     scale = LARGEST_LOGIT / embeddings.square().sum(-1).mean()
     log_probs = (scale * vectors @ embeddings.T).log_softmax(-1)  # [B, L, vocabulary]
-    ctc = F.ctc_loss(log_probs.transpose(0, 1), text_ids[told], real.sum(1), told.sum(1),
-                     blank=blank, reduction="sum") / told.sum()
+    ctc = F.ctc_loss(log_probs.transpose(0, 1), text_ids[filled], real.sum(1), filled.sum(1),
+                     blank=blank, reduction="sum") / filled.sum()
     expected = log_probs.exp() @ embeddings  # [B, L, D]
     distance = (vectors - expected).square().sum(-1)[real].sum()
     return ctc, distance / expected.square().sum(-1)[real].sum()

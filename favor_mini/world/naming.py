@@ -2,7 +2,7 @@
 
 Each output query learns the language model's embeddings of the words that the script of the scene
 has for its part of the window (`clauses.query_words`). The language model does not run. It takes
-fewer steps than `training.alignment`, which is told nothing about single queries. It hides what the
+fewer steps than `training.alignment`, which knows nothing about single queries. It hides what the
 connector can learn by itself, and no other data have such labels.
 """
 

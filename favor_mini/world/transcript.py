@@ -44,7 +44,7 @@ def transcript(scene: Scene, rng=None, missing: str | None = None) -> str:
     """The scene in words. With `rng` (a numpy Generator), "see" and "hear" change places at random.
 
     `missing` is the stream that a clip of the scene does not have, "audio" or "video"; nothing is
-    told about it.
+    said about it.
 
     A causal language model can only find an answer that comes after its key. With "see" always
     first, it could not learn to answer "what was shown when the bell was heard?".
