@@ -6,13 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import (
-    AutoImageProcessor,
     AutoModel,
     Blip2PreTrainedModel,
     Blip2QFormerModel,
     Blip2VisionModel,
     InstructBlipPreTrainedModel,
 )
+
+# From its own module: in the oldest version allowed, `transformers` says that it needs torchvision.
+from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
 from .encoders import FRAMES, VisualEncoder
 from .families import POOLED, WITH_QFORMER
