@@ -9,6 +9,7 @@ from test_training import clips
 
 from favor_mini import FavorForConditionalGeneration
 from favor_mini.data.spelling import blank_token, queries_needed, text_tokens
+from favor_mini.pretraining.recipes import find_recipe
 from favor_mini.training.alignment import (
     Alignment,
     Asking,
@@ -160,3 +161,23 @@ def test_both_stages_train_from_texts_and_questions_alone(tmp_path):
 def test_the_first_stage_gets_the_steps_that_are_left():
     assert steps_per_stage(27) == {"align": 22, "ask": 5}
     assert steps_per_stage(2) == {"align": 1, "ask": 1}
+
+
+@pytest.mark.parametrize(("name", "stages", "lora"), [
+    ("aligned", ["align", "ask"], True), ("align", ["align"], False), ("ask", ["ask"], True),
+    ("unkept", ["align", "ask"], True), ("named", ["name", "align", "ask"], True)])
+def test_each_recipe_trains_what_it_says(tmp_path, name, stages, lora):
+    recipe, config = find_recipe(name), tiny_config(num_queries=48)
+    models = [scramble(FavorForConditionalGeneration(config)) for _ in range(2)]
+    for model in models:
+        model.reset_trained(seed=0)
+    assert list(recipe.steps(5)) == stages and sum(recipe.steps(5).values()) == 5
+    processor = tiny_processor(config)
+    log = finetune(models[0], processor, recipe.rows(clips()), tmp_path, stages=recipe.stages,
+                   steps=dict.fromkeys(stages, 2), batch=4, log_steps=1, progress=False, bf16=False)
+    assert list(dict.fromkeys(e["stage"] for e in log if "cross_entropy" in e)) == stages
+    old, new = (dict(model.named_parameters()) for model in models[::-1])
+    changed = {name for name in old if not torch.equal(old[name], new[name])}
+    assert any("lora_" in n for n in changed) == lora
+    assert {"qformer.queries", "projection.weight"} <= changed
+    assert all(n.startswith(models[0].CONNECTOR) or "lora_" in n for n in changed)

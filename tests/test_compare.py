@@ -50,7 +50,8 @@ def test_names_left_out_exist_in_the_mini_world():
 @pytest.mark.parametrize("text, changes", [
     ("attention=full", {"attention": "full"}), ("window_frames=5, num_queries=8",
                                                 {"window_frames": 5, "num_queries": 8}),
-    ("diversity_weight=1e-3", {"diversity_weight": 0.001}), ("", {})])
+    ("diversity_weight=1e-3", {"diversity_weight": 0.001}), ("", {}),
+    ("recipe=ask,lora_rank=0", {"recipe": "ask", "lora_rank": 0})])
 def test_changes_are_read(text, changes):
     assert parse_changes(text) == changes
     assert arm_name(changes) == (", ".join(f"{k}={v}" for k, v in changes.items()) or "as shipped")
@@ -63,7 +64,9 @@ def test_changes_are_read(text, changes):
     (lambda: Plan([{}, {"frame_rate": 5}]), "cannot set frame_rate. Fix: choose among sync"),
     (lambda: Plan([{}, {"attention": "diagonal"}]), "no attention 'diagonal'"),
     (lambda: Plan([{}, {"attention": "full"}], seeds=0), "at least 1"),
-    (lambda: Plan([{}, {"attention": "full"}], steps=2), "one per stage"),
+    (lambda: Plan([{}, {"attention": "full"}], steps=2), "at least 3, one per stage"),
+    (lambda: Plan([{"recipe": "align"}, {"recipe": "aligned"}], steps=1), "at least 2, one per"),
+    (lambda: Plan([{}, {"recipe": "labels"}]), "no recipe 'labels'. Fix: choose among aligned"),
     (lambda: parse_changes("attention"), "expected FIELD=VALUE"),
     (lambda: parse_changes("num_queries=many"), "expected a number")])
 def test_what_cannot_be_compared_is_explained(plan, match):

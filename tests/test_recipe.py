@@ -2,6 +2,7 @@
 
 import json
 from functools import partial
+from itertools import groupby
 
 import numpy as np
 import pytest
@@ -9,16 +10,25 @@ import torch
 
 from docs.tools import ship
 from favor_mini import FavorForConditionalGeneration, FavorProcessor
+from favor_mini.data.spelling import blank_token, queries_needed, spelled, text_tokens
 from favor_mini.pretraining import audio, recipe, validation, vision
 from favor_mini.pretraining.audio import AudioProbe, audio_labels, augment_mel
-from favor_mini.pretraining.language import LanguageProbe, lookup_drills, script_dialogue
+from favor_mini.pretraining.language import (
+    LONGEST_SPELLING,
+    LanguageProbe,
+    lookup_drills,
+    script_dialogue,
+    spelled_dialogue,
+)
 from favor_mini.pretraining.scenes import Scenes
 from favor_mini.pretraining.vision import VisualProbe, visual_labels
+from favor_mini.processor import MEDIA_TOKEN
 from favor_mini.world.mini import mini_config, mini_processor
 from favor_mini.world.questions import ask
 from favor_mini.world.scene import COLOURS, SPLITS, draw_scene, split_of
 from favor_mini.world.sounds import make_waveform
 from favor_mini.world.tasks import TASKS
+from favor_mini.world.transcript import transcript
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +198,25 @@ def test_text_and_placeholders_have_the_same_words(processor):
     kept = [i for i in range(written.shape[1]) if i % len(processor.tokenizer) not in skip]
     here = [i for i in kept if i < written.shape[1] // 2]
     assert torch.equal(written[:, here].amax(0), named[:, here].amax(0))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_spelled_transcript_is_what_an_aligned_connector_writes(processor, seed):
+    """Without its blanks it is the text; the numbers are those of its clauses."""
+    text, turns = transcript(draw_scene(seed)), [("what was said?", "moon")]
+    made = spelled_dialogue(processor, turns, text, np.random.default_rng(seed))
+    ids = [token for token, in made["words"]]
+    told = text_tokens(processor, text)
+    assert queries_needed(told) <= len(ids) <= LONGEST_SPELLING
+    merged = [a for a, b in zip(told, [None, *told], strict=False) if a != b]
+    assert [a for a, b in groupby(spelled(ids, blank_token(processor)))] == merged
+    assert sorted(made["numbers"]) == made["numbers"]
+    for number, clause in enumerate(text.split(";")):
+        own = [i for i, n in zip(ids, made["numbers"], strict=True) if n == number]
+        words = [a for a, _ in groupby(i for i in own if i != blank_token(processor))]
+        assert words == [a for a, _ in groupby(text_tokens(processor, clause))]
+    placeholder = processor.tokenizer.convert_tokens_to_ids(MEDIA_TOKEN)
+    assert made["ids"].count(placeholder) == len(ids)
 
 
 def test_drills_contain_the_answers_of_questions():

@@ -17,10 +17,10 @@ from transformers.utils.logging import disable_progress_bar
 
 from ..evaluation.checkpoint import checkpoint_digest, find_checkpoint
 from ..keys import digest
-from ..pretraining.shortcut import NAMED_SHARES, NAMED_STAGES, NamedRows
+from ..pretraining.recipes import Recipe
 from ..storage import atomic_write, write_json
-from ..training.finetune import seconds_per_step, steps_per_stage
-from .plan import Plan, arm_name
+from ..training.finetune import seconds_per_step
+from .plan import Plan, arm_name, recipe_of
 from .run import connector_cost, fresh_model, is_done, run, run_folder, training_data
 from .statistics import Comparison
 
@@ -73,10 +73,13 @@ def dry_run(plan: Plan, out="build/compare", *, checkpoint=None, progress: bool 
     data = training_data(folder, few, out, progress)
     plan = _with_steps(plan, folder, data, out, keep=False)
     lines = [f"{'arm':<40}{'parameters':>12}{'GFLOP/clip':>14}{'s/step':>10}{'minutes/run':>15}"]
-    total, steps = 0.0, steps_per_stage(plan.steps, NAMED_SHARES)
+    total = 0.0
     for arm in plan.arms:
-        model, processor = fresh_model(folder, 0, {**plan.fixed, **arm})
-        seconds = _step_seconds(model, processor, data, plan.batch)
+        changes = {**plan.fixed, **arm}
+        model, processor = fresh_model(folder, 0, changes)
+        recipe = recipe_of(changes)
+        steps = recipe.steps(plan.steps)
+        seconds = _step_seconds(recipe, model, processor, data, plan.batch)
         minutes = sum(steps[stage] * seconds[stage] for stage in steps) / 60
         files = [run_folder(out, folder, plan, arm, seed) / "result.json"
                  for seed in range(plan.seeds)]
@@ -98,15 +101,18 @@ def _with_steps(plan: Plan, folder: Path, data: list[dict], out: Path, keep: boo
     file = out / f"steps-{digest(json.dumps(decides).encode())}.json"
     if file.exists():
         return replace(plan, steps=json.loads(file.read_text()))
-    seconds = _step_seconds(*fresh_model(folder, 0, baseline), data, plan.batch)
-    mean = sum(share * seconds[stage] for stage, share in NAMED_SHARES.items())
-    steps = max(len(NAMED_SHARES), int(60 * plan.minutes / mean))
+    recipe = recipe_of(baseline)
+    seconds = _step_seconds(recipe, *fresh_model(folder, 0, baseline), data, plan.batch)
+    mean = sum(share * seconds[stage] for stage, share in recipe.shares.items())
+    most = max(len(recipe_of({**plan.fixed, **arm}).stages) for arm in plan.arms)
+    steps = max(most, int(60 * plan.minutes / mean))
     if keep:
         write_json(file, steps)
     return replace(plan, steps=steps)
 
 
-def _step_seconds(model, processor, data: list[dict], batch: int) -> dict[str, float]:
+def _step_seconds(recipe: Recipe, model, processor, data: list[dict], batch: int
+                  ) -> dict[str, float]:
     """By stage, seconds per training step."""
-    return {stage: seconds_per_step(stage, model, processor, NamedRows(data), batch, NAMED_STAGES)
-            for stage in NAMED_STAGES}
+    return {stage: seconds_per_step(stage, model, processor, recipe.rows(data), batch,
+                                    recipe.stages) for stage in recipe.stages}

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..pretraining.shortcut import NAMED_SHARES
+from ..pretraining.recipes import DEFAULT, Recipe, find_recipe
 from ..registry import SLOTS, part
 from ..world.scene import COLOURS, SHAPES, THINGS, WORDS, Scene
 
@@ -16,6 +16,7 @@ FIELDS = (*SLOTS, "window_frames", "num_queries", "audio_width", "qformer_width"
           "lora_alpha", "lora_dropout")
 # No field of the config: names that no training clip of an arm may contain, "phone+heart+tiger".
 WITHOUT = "without"
+RECIPE = "recipe"  # nor this one: the name of the arm's training recipe, `pretraining.recipes`
 POOL = 5  # With WITHOUT in a plan, so many times its training clips are encoded, to choose from.
 
 
@@ -32,7 +33,7 @@ class Plan:
         arms: changes to the config, one dict per arm. `without` names shapes, colours, things or
             words that no training clip of the arm may show or play. All arms train on the same
             number of clips. (Clips without them have fewer events on average; the questions about
-            the rest show how much that alone changes.)
+            the rest show how much that alone changes.) `recipe` names how an arm is trained.
         tasks: on average, every other training clip then belongs to a benchmark task (`aveb`).
     """
 
@@ -55,7 +56,7 @@ class Plan:
         if len(merged) < 2 or any(one in merged[:i] for i, one in enumerate(merged)):
             raise ValueError("a comparison needs at least two arms, all different; found "
                              f"{list(map(arm_name, self.arms))}")
-        known = (*FIELDS, WITHOUT)
+        known = (*FIELDS, WITHOUT, RECIPE)
         if unknown := set().union(*merged) - {*known}:
             raise ValueError(f"an arm cannot set {', '.join(sorted(unknown))}. "
                              f"Fix: choose among {', '.join(known)}")
@@ -64,9 +65,9 @@ class Plan:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if self.minutes <= 0:
             raise ValueError(f"minutes is {self.minutes}; it must be above 0")
-        if self.steps is not None and self.steps < len(NAMED_SHARES):
-            raise ValueError(
-                f"steps is {self.steps}; it must be at least {len(NAMED_SHARES)}, one per stage")
+        stages = max(len(recipe_of(changes).stages) for changes in merged)
+        if self.steps is not None and self.steps < stages:
+            raise ValueError(f"steps is {self.steps}; it must be at least {stages}, one per stage")
         for changes in merged:
             for slot in filter(changes.get, SLOTS):
                 part(slot, changes[slot])  # an unknown name fails here, not an hour later
@@ -81,6 +82,11 @@ class Plan:
 def arm_name(changes: dict) -> str:
     """The name of an arm in tables: "attention=full", or "as shipped" without changes."""
     return ", ".join(f"{name}={value}" for name, value in changes.items()) or "as shipped"
+
+
+def recipe_of(changes: dict) -> Recipe:
+    """The recipe that trains an arm."""
+    return find_recipe(changes.get(RECIPE, DEFAULT))
 
 
 def left_out(changes: dict) -> set[str]:
@@ -115,7 +121,7 @@ def parse_changes(text: str) -> dict:
         if not (name and value):
             raise ValueError(f"found {item!r} in {text!r}, expected FIELD=VALUE")
         try:
-            changes[name] = (value if name in (*SLOTS, WITHOUT) else
+            changes[name] = (value if name in (*SLOTS, WITHOUT, RECIPE) else
                              int(value) if value.lstrip("-").isdigit() else float(value))
         except ValueError:
             raise ValueError(f"found {name}={value!r}, expected a number") from None

@@ -21,15 +21,14 @@ from ..evaluation.checkpoint import checkpoint_digest
 from ..keys import LIBRARIES, code_digest, digest, library_versions, part_digest
 from ..machine import has_fast_bf16, machine
 from ..model import FavorForConditionalGeneration
-from ..pretraining.shortcut import NAMED_SHARES, NAMED_STAGES, NamedRows
 from ..pretraining.validation import question_rows, task_rows
 from ..processor import FavorProcessor
 from ..registry import SLOTS, find
 from ..storage import exclusive, write_json
-from ..training.finetune import finetune, steps_per_stage
+from ..training.finetune import finetune
 from ..world.rows import encode_scenes, scene_code, scene_of, training_clips
 from ..world.scene import SPLITS
-from .plan import WITHOUT, Plan, arm_name, left_out, scene_names
+from .plan import RECIPE, WITHOUT, Plan, arm_name, left_out, recipe_of, scene_names
 
 SPLIT = "test"  # asked about; "validation" chose the training recipe
 FIRST = 4 * 10**7  # of the training scenes; the frozen parts were trained on earlier ones
@@ -68,10 +67,11 @@ def _run(folder: Path, plan: Plan, arm: dict, seed: int, data: list[dict], file:
     if len(data) < wanted:
         raise ValueError(f"{len(data)} of {plan.pool} training clips are without "
                          f"{changes[WITHOUT]}, {wanted} are needed. Fix: leave out less")
-    steps, clock = steps_per_stage(plan.steps, NAMED_SHARES), _Clock(file.parent / "seconds.json")
+    recipe, clock = recipe_of(changes), _Clock(file.parent / "seconds.json")
+    steps = recipe.steps(plan.steps)
     log = finetune(
-        model, processor, NamedRows(data), file.parent / "run", steps=steps, stages=NAMED_STAGES,
-        batch=plan.batch, lr=plan.lr, seed=seed, save_steps=100,
+        model, processor, recipe.rows(data), file.parent / "run", steps=steps,
+        stages=recipe.stages, batch=plan.batch, lr=plan.lr, seed=seed, save_steps=100,
         log_steps=max(1, min(steps.values()) // 2), progress=progress, callbacks=[clock])
     model.eval()
     if keep:
@@ -141,7 +141,8 @@ def fresh_model(folder, seed: int, changes: dict
     if missing := sorted(frozen & set(info["missing_keys"])):
         raise ValueError(f"{folder} has no {', '.join(missing)}. Fix: use a complete checkpoint")
     fields = {**source.config.to_dict(), **changes}
-    fields.pop(WITHOUT, None)
+    for name in (WITHOUT, RECIPE):
+        fields.pop(name, None)
     config = FavorConfig(**fields)
     model = FavorForConditionalGeneration.from_frozen(config, source.frozen_modules(), seed)
     processor = FavorProcessor.from_pretrained(folder)

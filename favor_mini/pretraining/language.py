@@ -1,7 +1,9 @@
 """Pretraining of the language model: answer questions about transcripts of scenes.
 
-Half of the transcripts are text. The others are vectors, as the connector should output them: each
-is the sum of the embeddings of several words (stage "name" of `world.naming`).
+Some transcripts are text. Others are spelled as an aligned connector spells them: words without
+punctuation, with blanks between them (stage "align" of `training.alignment`). A language model that
+has read the internet can read those. This small one has to learn it. The rest are vectors, each the
+sum of the embeddings of several words: what the shortcut in `world.naming` teaches a connector.
 """
 
 from dataclasses import replace
@@ -15,6 +17,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 
 from ..config import FavorConfig
+from ..data.spelling import blank_token, text_tokens
 from ..language import additive_mask, isolate_turns_mask
 from ..processor import MEDIA_TOKEN, FavorProcessor
 from ..world.clauses import query_words
@@ -25,7 +28,9 @@ from ..world.tasks import TASKS, Task, ask_all
 from ..world.tokenizer import build_tokenizer
 from ..world.transcript import DESCRIBE, RETELL, transcript
 
+FORMS = ("text", "spelled", "named")  # of a transcript
 COUNT = 8  # the counts of the clause head go from 0 to 7
+LONGEST_SPELLING = 128  # placeholders: four windows of the paper's 32 queries
 
 
 def lookup_drills(scene: Scene, rng) -> list[tuple[str, str]]:
@@ -72,6 +77,36 @@ def script_dialogue(scene: Scene, processor: FavorProcessor, turns: list[tuple[s
         words, numbers = query_words(scene, processor, frames, missing)
     media = MEDIA_TOKEN * len(words) if named else f" {text} "
     return {**processor.dialogue(media, turns), "words": words, "numbers": numbers}
+
+
+def spelled_dialogue(processor: FavorProcessor, turns: list[tuple[str, str]], text: str, rng
+                     ) -> dict:
+    """A conversation about placeholders that spell the transcript `text`, with blanks in between.
+
+    `words` and `numbers` are as in `script_dialogue`, with one word for each placeholder. A word
+    may come several times in a row, as in the alignments of CTC.
+    """
+    spelled = [(number, token) for number, clause in enumerate(text.split(";"))
+               for token in text_tokens(processor, clause)]
+    space = min(int(len(spelled) * rng.uniform(0, 2.5)), max(0, LONGEST_SPELLING - len(spelled)))
+    # Uneven gaps: a connector writes some words side by side, others far apart.
+    gaps = rng.multinomial(space, rng.dirichlet(np.full(len(spelled) + 1, 0.3)))
+    words, numbers = [[blank_token(processor)]] * gaps[0], [0] * int(gaps[0])
+    for (number, token), gap in zip(spelled, gaps[1:], strict=True):
+        again = int(gap and rng.random() < 0.15)
+        words += [[token]] * (1 + again) + [[blank_token(processor)]] * int(gap - again)
+        numbers += [number] * int(1 + gap)
+    return {**processor.dialogue(MEDIA_TOKEN * len(words), turns), "words": words,
+            "numbers": numbers}
+
+
+def write_dialogue(form: str, scene: Scene, processor: FavorProcessor,
+                   turns: list[tuple[str, str]], text: str, rng, missing: str | None = None
+                   ) -> dict:
+    """A conversation about a scene, with its transcript in one of the `FORMS`."""
+    if form == "spelled":
+        return spelled_dialogue(processor, turns, text, rng)
+    return script_dialogue(scene, processor, turns, text, form == "named", missing)
 
 
 def truncate(dialogue: dict, tokens: int) -> dict:
@@ -213,8 +248,9 @@ class LanguageProbe(nn.Module):
 
     @staticmethod
     def example(scene: Scene, processor: FavorProcessor, moments: tuple[int, int] | None = None,
-                drill: float = 0.35, retell: float = 0.2, named: float = 0.5, hard: bool = True,
-                focus: tuple[str, ...] = (), tasks: float = 0.0,
+                drill: float = 0.35, retell: float = 0.2, named: float = 0.5,
+                spelled: float = 0.0, hard: bool = True, focus: tuple[str, ...] = (),
+                tasks: float = 0.0,
                 of: tuple[str, ...] = tuple(TASKS), tokens: int = 192) -> dict:
         """A conversation about the transcript of a scene.
 
@@ -222,7 +258,7 @@ class LanguageProbe(nn.Module):
             moments: least and most moments; None: the whole scene.
             drill: share of examples that begin with `lookup_drills`.
             retell: share of examples that ask for the transcript, also in another order.
-            named: share of examples with placeholders.
+            named, spelled: shares of examples with placeholders, of two kinds; the others are text.
             hard: see `questions.draw_questions`.
             focus: half of the examples ask about one of these families only.
             tasks: share of examples with the scene and the questions of an AVEB task, one in `of`.
@@ -231,13 +267,13 @@ class LanguageProbe(nn.Module):
         rng = stream("language pretraining", scene.seed)
         if tasks and rng.random() < tasks:
             task = TASKS[of[rng.integers(len(of))]]
-            return LanguageProbe.task_example(task, scene, processor, rng, named, tokens)
+            return LanguageProbe.task_example(task, scene, processor, rng, named, spelled, tokens)
         if moments is not None:
             length = min(int(rng.integers(moments[0], moments[1] + 1)), len(scene.moments))
             scene = excerpt(scene, rng.integers(len(scene.moments) - length + 1), length)
-        text = transcript(scene, rng)
-        named = rng.random() < named
-        missing = rng.choice(["audio", "video"]) if named and rng.random() < 0.15 else None
+        form = str(rng.choice(FORMS, p=[1 - named - spelled, spelled, named]))
+        missing = rng.choice(["audio", "video"]) if form != "text" and rng.random() < 0.15 else None
+        text = transcript(scene, rng, missing)
         least = MIN_ANSWERS if moments is None else 1  # few moments rarely hold more
         only = focus[rng.integers(len(focus))] if focus and rng.random() < 0.5 else None
         asked = partial(draw_questions, scene, rng, tokens // 8, reworded=True, min_answers=least,
@@ -251,11 +287,11 @@ class LanguageProbe(nn.Module):
             mixed = replace(scene, moments=tuple(scene.moments[i] for i in order))
             turns = [(DESCRIBE, text), (RETELL, transcript(mixed, rng))]
             rng.shuffle(turns)
-        return truncate(script_dialogue(scene, processor, turns, text, named, missing), tokens)
+        return truncate(write_dialogue(form, scene, processor, turns, text, rng, missing), tokens)
 
     @staticmethod
     def task_example(task: Task, scene: Scene, processor: FavorProcessor, rng, named: float,
-                     tokens: int) -> dict:
+                     spelled: float, tokens: int) -> dict:
         """A conversation about a scene of a task; its transcript has only the task's streams."""
         scene = task.draw(scene.seed)
         turns = [(e.question, e.answers[0]) for e in ask_all(scene, rng, task.missing)]
@@ -265,8 +301,9 @@ class LanguageProbe(nn.Module):
             turns += [(q.text, q.answer) for q in drawn]
         # With one moment, "hear" comes last, as in the queries: to compare sound and picture.
         text = transcript(task.perceived(scene), rng if several else None)
-        named = rng.random() < named
-        return truncate(script_dialogue(scene, processor, turns, text, named, task.missing), tokens)
+        form = str(rng.choice(FORMS, p=[1 - named - spelled, spelled, named]))
+        return truncate(write_dialogue(form, scene, processor, turns, text, rng, task.missing),
+                        tokens)
 
     @staticmethod
     def collate(processor: FavorProcessor, examples: list[dict]) -> dict[str, torch.Tensor]:

@@ -32,7 +32,7 @@ from ..world.rows import training_clips
 from ..world.scene import SPLITS, draw_scene, stream
 from ..world.transcript import transcript
 from .audio import AudioProbe
-from .language import LanguageProbe, script_dialogue
+from .language import FORMS, LanguageProbe, write_dialogue
 from .scenes import Scenes, stack
 from .shortcut import NAMED_STAGES, NamedRows
 from .validation import question_rows
@@ -63,7 +63,10 @@ STAGES = {
                                    "retell": 0.05, "tasks": 0.85,
                                    "of": ("avm", "avm", "avssd", "avssd", "isqa")}),
         "all": (700, 40, 0.4, {"moments": (3, 6), "tokens": 160, "hard": False, "drill": 0.15,
-                               "retell": 0.03, "focus": LATE, "tasks": 0.3})},
+                               "retell": 0.03, "focus": LATE, "tasks": 0.3}),
+        "spelled": (900, 16, 0.6, {"moments": (2, 6), "tokens": 160, "hard": False, "drill": 0.15,
+                                   "retell": 0.03, "named": 0.15, "spelled": 0.65, "focus": LATE,
+                                   "tasks": 0.3})},
 }
 
 
@@ -92,9 +95,8 @@ def make_part(part: str, out, *, steps: int | None = None, batch: int | None = N
     minutes = round((time.perf_counter() - start) / 60, 1)
     save_model(model.encoder, str(folder / "model.safetensors"))
     if part == "language":
-        named = language_scores(model, processor, named=True)
-        found = language_scores(model, processor)
-        found |= {f"{family}, named": score for family, score in named.items()}
+        found = {family if form == "text" else f"{family}, {form}": score for form in FORMS
+                 for family, score in language_scores(model, processor, form=form).items()}
     else:
         found = probe_scores(model, part, processor)
     _write_card(folder, f"favor-mini {part} part", {
@@ -129,17 +131,18 @@ def probe_scores(model, part: str, processor: FavorProcessor, batches: int = 12,
 
 @torch.no_grad()
 def language_scores(model: LanguageProbe, processor: FavorProcessor, scenes: int = 200,
-                    named: bool = False) -> dict[str, float]:
+                    form: str = "text") -> dict[str, float]:
     """The accuracy of the language model on transcripts of validation scenes, by family.
 
-    named: give the transcripts as the output of a perfect connector.
+    form: one of `language.FORMS`. "spelled" and "named" are the output of a perfect connector.
     """
     model.eval()
     asked = []
     for seed in SPLITS["validation"][:scenes]:
         scene, rng = draw_scene(seed), stream("language evaluation", seed)
         text = transcript(scene, rng)
-        asked += [(q.family, script_dialogue(scene, processor, [(q.text, q.answer)], text, named))
+        asked += [(q.family, write_dialogue(form, scene, processor, [(q.text, q.answer)], text,
+                                            rng))
                   for q in draw_questions(scene, rng, 8, reworded=True)]
     asked.sort(key=lambda row: len(row[1]["ids"]))
     found = defaultdict(list)

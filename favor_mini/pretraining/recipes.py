@@ -1,0 +1,53 @@
+"""The recipes of the mini world by name, for comparisons.
+
+    favor-mini compare --vary recipe=aligned,align,ask,named
+
+All but "named" learn from a clip and its texts alone, as on any data.
+"""
+
+from dataclasses import dataclass
+
+from ..processor import FavorProcessor
+from ..training.finetune import SHARES, STAGES, Stage, steps_per_stage
+from ..world.lessons import SceneRows
+from .shortcut import NAMED_SHARES, NAMED_STAGES, NamedRows
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Stages in the order of training, the share of the steps of each, and their data."""
+
+    stages: dict[str, Stage]
+    shares: dict[str, float]
+    rows: type[SceneRows] = SceneRows
+
+    def steps(self, count: int) -> dict[str, int]:
+        """`count` training steps, divided among the stages."""
+        return steps_per_stage(count, self.shares)
+
+
+def _questions(rate: float = 1.0, lora_rate: float = 1.0) -> Stage:
+    """Questions alone: nothing keeps, or makes, the queries spell."""
+    return Stage(lambda model, processor: model, FavorProcessor.collate, rate, lora_rate)
+
+
+ASK = STAGES["ask"]
+RECIPES = {
+    "aligned": Recipe(STAGES, SHARES),
+    "align": Recipe({"align": STAGES["align"]}, {"align": 1.0}),
+    "ask": Recipe({"ask": _questions()}, {"ask": 1.0}),
+    "unkept": Recipe({**STAGES, "ask": _questions(ASK.rate, ASK.lora_rate)}, SHARES),
+    "named": Recipe(NAMED_STAGES, NAMED_SHARES, NamedRows),
+}
+DEFAULT = "named"  # the recipe of the shipped checkpoint and of the shipped experiments
+
+
+def find_recipe(name: str) -> Recipe:
+    """The recipe of this name.
+
+    Raises:
+        ValueError: there is none; the message lists the names.
+    """
+    if name not in RECIPES:
+        raise ValueError(f"no recipe {name!r}. Fix: choose among {', '.join(RECIPES)}")
+    return RECIPES[name]
