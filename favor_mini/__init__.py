@@ -48,9 +48,21 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-def checkpoint_path() -> Path:
-    """The folder of the shipped checkpoint, for `from_pretrained` of model and processor."""
-    return Path(__file__).parent / "checkpoints" / "mini"
+# The shipped checkpoints. "mini" was trained with a label for each query, which only the mini world
+# has; "label-free" from clips and their texts alone, as on any data. It answers less well.
+CHECKPOINTS = ("mini", "label-free")
+
+
+def checkpoint_path(name: str = "mini") -> Path:
+    """The folder of a shipped checkpoint, for `from_pretrained` of model and processor.
+
+    Raises:
+        ValueError: `name` is not in `CHECKPOINTS`.
+    """
+    if name not in CHECKPOINTS:
+        raise ValueError(f"no shipped checkpoint {name!r}. Fix: choose among "
+                         f"{', '.join(CHECKPOINTS)}")
+    return Path(__file__).parent / "checkpoints" / name
 
 
 def data_path(*parts: str) -> Path:

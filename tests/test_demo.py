@@ -14,7 +14,6 @@ from favor_mini.apps import demo
 from favor_mini.apps.report import _template, compared
 from favor_mini.apps.settings import DemoSettings
 from favor_mini.evaluation.scores import Row
-from favor_mini.pretraining.shortcut import NAMED_SHARES
 from favor_mini.world.questions import FAMILIES
 from favor_mini.world.samples import read_samples
 
@@ -68,8 +67,8 @@ def test_other_settings_or_weights_never_share_a_run(tmp_path):
     folders = {demo.run_folder(tmp_path, s, tmp_path / c) for c in "ab" for s in (
         settings, DemoSettings(seed=1), DemoSettings(steps=10), DemoSettings(minutes=2),
         DemoSettings(clips=10),
-        DemoSettings(batch=8), DemoSettings(lr=1e-4))}
-    assert len(folders) == 14
+        DemoSettings(batch=8), DemoSettings(lr=1e-4), DemoSettings(recipe="aligned"))}
+    assert len(folders) == 16
     config = json.loads((tmp_path / "a" / "config.json").read_text())
     (tmp_path / "b" / "model.safetensors").write_bytes(b"1")
     (tmp_path / "b" / "config.json").write_text(json.dumps({**config, "attention": "full"}))
@@ -85,11 +84,11 @@ def test_steps_are_shared_out_and_a_measured_plan_is_kept(tmp_path, monkeypatch)
 
     assert planned_for(steps=10) == {"name": 8, "align": 1, "ask": 1}
     assert planned_for(steps=3) == {"name": 1, "align": 1, "ask": 1}
+    assert planned_for(steps=10, recipe="aligned") == {"align": 8, "ask": 2}
     seconds = {"name": 0.5, "align": 1.0, "ask": 2.0}
     monkeypatch.setattr(demo, "seconds_per_step", lambda stage, *_: seconds[stage])
     planned = demo.plan(None, None, [], DemoSettings(minutes=10), tmp_path / "run" / "steps.json")
     # 95 % of 600 s, 0.7 s a step on average.
-    assert planned == demo.steps_per_stage(814, NAMED_SHARES)
     assert planned == {"name": 652, "align": 81, "ask": 81}
     # A slower moment changes nothing.
     monkeypatch.setattr(demo, "seconds_per_step", lambda *_: 100.0)

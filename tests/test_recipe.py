@@ -302,17 +302,18 @@ def test_the_shipped_checkpoint_is_half_as_big_and_loads_as_float32(tmp_path, mo
     for part in recipe.PARTS:
         (tmp_path / part).mkdir()
         (tmp_path / part / "README.md").write_text(part)
-    monkeypatch.setattr(ship, "checkpoint_path", lambda: tmp_path / "shipped")
-    (tmp_path / "shipped").mkdir()
-    (tmp_path / "shipped" / "old").touch()
+    monkeypatch.setattr(ship, "checkpoint_path", lambda name: tmp_path / "shipped" / name)
+    shipped = tmp_path / "shipped" / "label-free"
+    shipped.mkdir(parents=True)
+    (shipped / "old").touch()
     monkeypatch.setattr(ship, "fit_familiarity", lambda folder: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         ship.ship(tmp_path)
-    assert (tmp_path / "shipped" / "old").exists(), "what ships stays until the new one is whole"
+    assert (shipped / "old").exists(), "what ships stays until the new one is whole"
     monkeypatch.setattr(ship, "fit_familiarity", lambda folder: (folder / "familiar").touch())
     monkeypatch.setattr(ship, "write_limits", lambda folder: (folder / "limits").touch())
     folder = ship.ship(tmp_path)
-    assert folder == tmp_path / "shipped" and (folder / "familiar").exists()
+    assert folder == shipped and (folder / "familiar").exists()
     assert (folder / "limits").exists()
     assert not (folder / "old").exists() and not (folder / "run").exists()
     size, full = ((f / "model.safetensors").stat().st_size for f in (folder, tmp_path / "favor"))

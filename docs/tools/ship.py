@@ -1,7 +1,7 @@
 """Put a trained checkpoint into the package.
 
     make checkpoint                              # hours; writes build/make
-    python -m docs.tools.ship build/make
+    python -m docs.tools.ship build/make label-free
 """
 
 import os
@@ -17,8 +17,8 @@ from favor_mini.pretraining.familiar import fit_familiarity
 from favor_mini.pretraining.recipe import PARTS
 
 
-def ship(out) -> Path:
-    """Replace the checkpoint of the package by the one in `out`, with the cards of its parts.
+def ship(out, name: str = "label-free") -> Path:
+    """Replace a checkpoint of the package by the one in `out`, with the cards of its parts.
 
     Stores the tensors in half precision. They are still loaded as float32, as the config says. Fits
     the familiarity score and the confidence, and measures them.
@@ -26,7 +26,7 @@ def ship(out) -> Path:
     Raises:
         FileNotFoundError: a file is missing in `out`; the old checkpoint is kept.
     """
-    source, shipped = Path(out) / "favor", checkpoint_path()
+    source, shipped = Path(out) / "favor", checkpoint_path(name)
     cards = {part: Path(out) / part / "README.md" for part in PARTS}
     for file in (source / "model.safetensors", *cards.values()):
         if not file.is_file():
@@ -48,4 +48,4 @@ def ship(out) -> Path:
 
 
 if __name__ == "__main__":
-    print(ship(sys.argv[1]))
+    print(ship(*sys.argv[1:]))

@@ -153,7 +153,7 @@ def demo(*, out: str = "build/demo", checkpoint: str | None = None,
     """
     Args:
         out: folder for report.html.
-        checkpoint: folder of a checkpoint (default: the shipped one).
+        checkpoint: folder of a checkpoint, or mini (the default) or label-free, which ship.
     """
     from .demo import run_demo
 
@@ -304,7 +304,7 @@ def diagnose(checkpoint: str | None = None, /, *, scenes: Count = 60,
              parts: str | None = None) -> None:
     """
     Args:
-        checkpoint: folder of a checkpoint (default: the shipped one).
+        checkpoint: folder of a checkpoint, or mini (the default) or label-free, which ship.
         scenes: test clips to ask about.
         parts: Python file that registers parts of your own; it is run.
     """
@@ -321,7 +321,7 @@ def doctor(*, quick: bool = False, checkpoint: str | None = None) -> int:
     """
     Args:
         quick: skip the checks that take seconds: codecs and the checkpoint.
-        checkpoint: folder of a checkpoint (default: the shipped one).
+        checkpoint: folder of a checkpoint, or mini (the default) or label-free, which ship.
     """
     from .doctor import examine
 

@@ -23,9 +23,9 @@ from ..evaluation.scores import Row
 from ..keys import digest, library_versions
 from ..machine import has_fast_bf16, peak_memory
 from ..media.read import read_clip
-from ..pretraining.shortcut import NAMED_SHARES, NAMED_STAGES, NamedRows
+from ..pretraining.recipes import find_recipe
 from ..storage import write_json
-from ..training.finetune import finetune, seconds_per_step, steps_per_stage
+from ..training.finetune import finetune, seconds_per_step
 from ..world.questions import FAMILIES, Question, single_modality_chance
 from ..world.rows import encode_scenes
 from ..world.samples import read_samples
@@ -88,9 +88,9 @@ def run_demo(out="build/demo", settings: DemoSettings | None = None, *, checkpoi
         steps = plan(model, processor, data, settings, run / "steps.json")
     if resumed:
         print(f"\nResuming the training in {run}; remove that folder to restart.")
-    print(f"\nTraining a fresh causal Q-Former, projections and LoRA on {len(data)} clips: "
-          f"{steps['name']} steps of stage name,\n{steps['align']} of stage align, {steps['ask']} "
-          f"of stage ask, {settings.batch} clips each.", flush=True)
+    counts = ", ".join(f"{count} steps of stage {stage}" for stage, count in steps.items())
+    print(f"\nTraining a fresh causal Q-Former, projections and LoRA on {len(data)} clips:\n"
+          f"{counts}, {settings.batch} clips each.", flush=True)
     with watch("training"):
         log = train(model, processor, data, run, settings, steps, progress)
     queries["after training"] = output_queries(model, processor, encoded[sample.name])
@@ -102,7 +102,7 @@ def run_demo(out="build/demo", settings: DemoSettings | None = None, *, checkpoi
     facts = _facts(settings, steps, len(asked), len(samples), watch, resumed)
     report = write_report(out / "report.html", Result(
         dozen, rows, log, queries, sample, clips[sample.name], model.config, facts,
-        _command(out, settings, steps, checkpoint)))
+        _command(out, settings, steps, checkpoint), find_recipe(settings.recipe).about))
     print(f"\nThe report is {report.resolve()}: open it in a browser. "
           f"It took {watch.total():.0f} s.")
 
@@ -169,18 +169,18 @@ def run_folder(out: Path, settings: DemoSettings, checkpoint: Path) -> Path:
 def plan(model, processor, data: list[dict], settings: DemoSettings, file: Path) -> dict[str, int]:
     """Steps of each stage. They are measured once for the given minutes and stored in `file`, so
     that a resumed run has the same plan."""
+    recipe = find_recipe(settings.recipe)
     if settings.steps is not None:
-        return steps_per_stage(settings.steps, NAMED_SHARES)
+        return recipe.steps(settings.steps)
     if file.exists():
         return json.loads(file.read_text())
-    seconds = {stage: seconds_per_step(stage, model, processor, NamedRows(data), settings.batch,
-                                       NAMED_STAGES) for stage in NAMED_STAGES}
+    seconds = {stage: seconds_per_step(stage, model, processor, recipe.rows(data), settings.batch,
+                                       recipe.stages) for stage in recipe.stages}
     print("measured seconds per step:",
           ", ".join(f"{stage} {took:.2f}" for stage, took in seconds.items()), flush=True)
-    mean = sum(share * seconds[stage] for stage, share in NAMED_SHARES.items())
+    mean = sum(share * seconds[stage] for stage, share in recipe.shares.items())
     # 5 % of the time are for saving checkpoints.
-    count = max(len(NAMED_SHARES), int(0.95 * 60 * settings.minutes / mean))
-    steps = steps_per_stage(count, NAMED_SHARES)
+    steps = recipe.steps(max(len(recipe.stages), int(0.95 * 60 * settings.minutes / mean)))
     write_json(file, steps)
     return steps
 
@@ -188,10 +188,11 @@ def plan(model, processor, data: list[dict], settings: DemoSettings, file: Path)
 def train(model, processor, data: list[dict], run: Path, settings: DemoSettings,
           steps: dict[str, int], progress: bool) -> list[dict]:
     """`finetune`, resumed if it was stopped before; returns its log."""
+    recipe = find_recipe(settings.recipe)
     try:
-        return finetune(model, processor, NamedRows(data), run, steps=steps, stages=NAMED_STAGES,
-                        batch=settings.batch, lr=settings.lr, seed=settings.seed,
-                        progress=progress, save_steps=20,
+        return finetune(model, processor, recipe.rows(data), run, steps=steps,
+                        stages=recipe.stages, batch=settings.batch, lr=settings.lr,
+                        seed=settings.seed, progress=progress, save_steps=20,
                         log_steps=max(1, sum(steps.values()) // 40))
     except KeyboardInterrupt:
         print("\nStopped. The same command resumes from the last checkpoint (every 20 steps).",

@@ -25,7 +25,8 @@ MISTAKES = 10  # wrong answers to show
 
 @dataclass
 class Result:
-    """The demo's results. `rows`: answers to the same questions, by the name of the model."""
+    """The demo's results. `rows`: answers to the same questions, by the name of the model;
+    `about`: what the stages teach."""
 
     dozen: list[Row]
     rows: dict[str, list[Row]]
@@ -36,6 +37,7 @@ class Result:
     config: object  # FavorConfig
     facts: dict[str, str]
     command: str
+    about: str
 
 
 def write_report(path, result: Result) -> Path:

@@ -13,6 +13,9 @@ Questions = Annotated[Any, Parameter(group=Group(
     "Questions (default: the eleven tasks)", validator=validators.MutuallyExclusive()))]
 
 
+CHECKPOINT = "folder of a checkpoint, or mini (the default) or label-free, which ship"
+
+
 def option(default: Any, text: str) -> Any:
     """A field with the help text that the command line prints."""
     return field(default=default, metadata={"help": text})
@@ -22,7 +25,7 @@ def option(default: Any, text: str) -> Any:
 class Model:
     """A checkpoint, and the code of parts that its config names."""
 
-    checkpoint: str | None = option(None, "folder of a checkpoint (default: the shipped one)")
+    checkpoint: str | None = option(None, CHECKPOINT)
     parts: str | None = option(None, "Python file that registers parts of your own; it is run")
 
     def load_parts(self) -> str | None:
@@ -44,6 +47,9 @@ class DemoSettings:
     clips: Count = option(800, "training clips")
     batch: Count = option(16, "clips per training step")
     lr: float = option(7e-4, "peak learning rate")
+    recipe: Literal["named", "aligned"] = option(
+        "named", "named: with a label for each query, as only the mini world has; aligned: from "
+        "clips and their texts alone, with --checkpoint label-free")
 
     def __post_init__(self):
         if self.minutes <= 0 or (self.steps is not None and self.steps < 3):
@@ -195,4 +201,4 @@ class BenchSettings:
     repeats: Count = option(5, "measurements per row")
     threads: Count | None = option(None, "threads of torch (default: torch's choice)")
     json: str | None = option(None, "file for the rows as JSON")
-    checkpoint: str | None = option(None, "folder of a checkpoint (default: the shipped one)")
+    checkpoint: str | None = option(None, CHECKPOINT)

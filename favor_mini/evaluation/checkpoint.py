@@ -8,14 +8,20 @@ STORED = {".json", ".safetensors", ".bin", ".model", ".txt"}  # weights, configs
 
 
 def find_checkpoint(folder=None) -> Path:
-    """The folder of a checkpoint; None: of the one that ships with the package.
+    """The folder of a checkpoint.
+
+    Args:
+        folder: None: "mini". A name in `favor_mini.CHECKPOINTS` means a shipped checkpoint, unless
+            there is a folder of that name.
 
     Raises:
         FileNotFoundError: the folder does not hold a checkpoint.
     """
-    from .. import checkpoint_path
+    from .. import CHECKPOINTS, checkpoint_path
 
     path = checkpoint_path() if folder is None else Path(folder)
+    if folder in CHECKPOINTS and not path.is_dir():
+        path = checkpoint_path(folder)
     for name in ("config.json", "model.safetensors", "favor_processor.json"):
         # The weights of a large model are several files and their index.
         if not (path / name).exists() and not (path / f"{name}.index.json").exists():

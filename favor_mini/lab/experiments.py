@@ -37,6 +37,7 @@ class Experiment:
     plan: Plan | None = None
     measure: Callable | None = None  # with `progress`; in place of a plan, it trains nothing
     kind: type = Comparison  # of its results
+    checkpoint: str = "mini"  # whose frozen parts are used
 
     def section(self, title: str) -> str:
         """A section of its page, "Question", "Paper" or "Finding", as one line of text."""
@@ -77,6 +78,9 @@ EXPERIMENTS = [
     Experiment("voices", measure=new_voices),
     Experiment("forms", measure=new_forms),
     Experiment("tasks", _plan({"attention": "full"}, {"diversity_weight": 0.0}, WHOLE, **TASKS)),
+    Experiment("recipes", Plan([{"recipe": name} for name in ("aligned", "align", "ask", "named")],
+                               **{**COMMON, "seeds": 3, "steps": 160, "batch": 8}),
+               checkpoint="label-free"),
     Experiment("sync", _plan({"sync": "interleave"}, {"sync": "add"}, {"sync": "append"},
                              fixed=WHOLE)),
 ]
@@ -100,7 +104,8 @@ def run_experiment(name: str, out="build/experiments", *,
     other experiments, are not repeated."""
     experiment, folder = find_experiment(name), Path(out) / name
     if experiment.plan is not None:
-        return compare(experiment.plan, folder, progress=progress, cache=out)
+        return compare(experiment.plan, folder, checkpoint=experiment.checkpoint,
+                       progress=progress, cache=out)
     found = experiment.measure(progress=progress)
     with atomic_write(folder / "results.json") as unfinished:
         found.save(unfinished)

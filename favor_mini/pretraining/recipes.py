@@ -15,8 +15,12 @@ from .shortcut import NAMED_SHARES, NAMED_STAGES, NamedRows
 
 @dataclass(frozen=True)
 class Recipe:
-    """Stages in the order of training, the share of the steps of each, and their data."""
+    """Stages in the order of training, the share of the steps of each, and their data.
 
+    about: what the stages teach, for reports.
+    """
+
+    about: str
     stages: dict[str, Stage]
     shares: dict[str, float]
     rows: type[SceneRows] = SceneRows
@@ -32,12 +36,17 @@ def _questions(rate: float = 1.0, lora_rate: float = 1.0) -> Stage:
 
 
 ASK = STAGES["ask"]
+SPELL = "Stage align: the queries of a clip learn to spell its text, in the order of time."
+ANSWER = "Stage ask: the model answers questions."
 RECIPES = {
-    "aligned": Recipe(STAGES, SHARES),
-    "align": Recipe({"align": STAGES["align"]}, {"align": 1.0}),
-    "ask": Recipe({"ask": _questions()}, {"ask": 1.0}),
-    "unkept": Recipe({**STAGES, "ask": _questions(ASK.rate, ASK.lora_rate)}, SHARES),
-    "named": Recipe(NAMED_STAGES, NAMED_SHARES, NamedRows),
+    "aligned": Recipe(f"{SPELL} {ANSWER}", STAGES, SHARES),
+    "align": Recipe(SPELL, {"align": STAGES["align"]}, {"align": 1.0}),
+    "ask": Recipe(ANSWER, {"ask": _questions()}, {"ask": 1.0}),
+    "unkept": Recipe(f"{SPELL} {ANSWER} Nothing keeps the spelling then.",
+                     {**STAGES, "ask": _questions(ASK.rate, ASK.lora_rate)}, SHARES),
+    "named": Recipe("Stage name: each query learns to name what its part of the window contains, "
+                    "with labels that only the mini world has. Stage align: the model writes the "
+                    f"whole transcript of a clip. {ANSWER}", NAMED_STAGES, NAMED_SHARES, NamedRows),
 }
 DEFAULT = "named"  # the recipe of the shipped checkpoint and of the shipped experiments
 
