@@ -17,11 +17,10 @@ from transformers.utils.logging import disable_progress_bar
 
 from ..evaluation.checkpoint import checkpoint_digest, find_checkpoint
 from ..keys import digest
-from ..pretraining.recipes import Recipe
 from ..storage import atomic_write, write_json
 from ..training.finetune import seconds_per_step
-from .plan import Plan, arm_name, recipe_of
-from .run import connector_cost, fresh_model, is_done, run, run_folder, training_data
+from .plan import Plan, arm_name
+from .run import Data, connector_cost, fresh_model, is_done, run, run_folder, training_data
 from .statistics import Comparison
 
 
@@ -77,9 +76,8 @@ def dry_run(plan: Plan, out="build/compare", *, checkpoint=None, progress: bool 
     for arm in plan.arms:
         changes = {**plan.fixed, **arm}
         model, processor = fresh_model(folder, 0, changes)
-        recipe = recipe_of(changes)
-        steps = recipe.steps(plan.steps)
-        seconds = _step_seconds(recipe, model, processor, data, plan.batch)
+        steps = plan.recipe(changes).steps(plan.steps)
+        seconds = _step_seconds(plan, changes, model, processor, data)
         minutes = sum(steps[stage] * seconds[stage] for stage in steps) / 60
         files = [run_folder(out, folder, plan, arm, seed) / "result.json"
                  for seed in range(plan.seeds)]
@@ -92,27 +90,26 @@ def dry_run(plan: Plan, out="build/compare", *, checkpoint=None, progress: bool 
     return "\n".join(lines)
 
 
-def _with_steps(plan: Plan, folder: Path, data: list[dict], out: Path, keep: bool = True) -> Plan:
+def _with_steps(plan: Plan, folder: Path, data: Data, out: Path, keep: bool = True) -> Plan:
     """The plan with its number of steps: measured once, on the first arm, and kept in a file."""
     if plan.steps is not None:
         return plan
     baseline = {**plan.fixed, **plan.arms[0]}
-    decides = [baseline, plan.minutes, plan.batch, plan.tasks, checkpoint_digest(folder)]
+    decides = [baseline, plan.minutes, plan.batch, plan.tasks, plan.file, checkpoint_digest(folder)]
     file = out / f"steps-{digest(json.dumps(decides).encode())}.json"
     if file.exists():
         return replace(plan, steps=json.loads(file.read_text()))
-    recipe = recipe_of(baseline)
-    seconds = _step_seconds(recipe, *fresh_model(folder, 0, baseline), data, plan.batch)
-    mean = sum(share * seconds[stage] for stage, share in recipe.shares.items())
-    most = max(len(recipe_of({**plan.fixed, **arm}).stages) for arm in plan.arms)
+    seconds = _step_seconds(plan, baseline, *fresh_model(folder, 0, baseline), data)
+    mean = sum(share * seconds[stage] for stage, share in plan.recipe(baseline).shares.items())
+    most = max(len(plan.recipe(arm).stages) for arm in plan.arms)
     steps = max(most, int(60 * plan.minutes / mean))
     if keep:
         write_json(file, steps)
     return replace(plan, steps=steps)
 
 
-def _step_seconds(recipe: Recipe, model, processor, data: list[dict], batch: int
-                  ) -> dict[str, float]:
-    """By stage, seconds per training step."""
-    return {stage: seconds_per_step(stage, model, processor, recipe.rows(data), batch,
-                                    recipe.stages) for stage in recipe.stages}
+def _step_seconds(plan: Plan, changes: dict, model, processor, data: Data) -> dict[str, float]:
+    """By stage, seconds per training step of an arm."""
+    stages, rows = plan.recipe(changes).stages, data(model, processor, changes)
+    return {stage: seconds_per_step(stage, model, processor, rows, plan.batch, stages)
+            for stage in stages}

@@ -35,6 +35,7 @@ class Plan:
             number of clips. (Clips without them have fewer events on average; the questions about
             the rest show how much that alone changes.) `recipe` names how an arm is trained.
         tasks: on average, every other training clip then belongs to a benchmark task (`aveb`).
+        file: clips, scenes, questions and tasks do not count then.
     """
 
     arms: list[dict] = field(metadata={
@@ -50,6 +51,9 @@ class Plan:
     scenes: int = _option(60, "test scenes to ask about")
     questions: int = _option(10, "questions per test scene")
     tasks: bool = _option(False, "train on the eleven benchmark tasks, too, and ask only these")
+    file: str | None = _option(None, "rows to train on, in place of the mini world")
+    validation: str | None = _option(None, "rows of other clips to ask about, with --file")
+    media_root: str = _option("media", "folder of the media of both files")
 
     def __post_init__(self):
         merged = [{**self.fixed, **arm} for arm in self.arms]
@@ -65,13 +69,24 @@ class Plan:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if self.minutes <= 0:
             raise ValueError(f"minutes is {self.minutes}; it must be above 0")
-        stages = max(len(recipe_of(changes).stages) for changes in merged)
+        if (self.file is None) != (self.validation is None):
+            raise ValueError("found one of file and validation. Fix: name both, of different clips")
+        for changes in merged if self.file else ():
+            if WITHOUT in changes or self.recipe(changes).labelled:
+                raise ValueError(f"found the arm {arm_name(changes)} with rows of your own. Fix: "
+                                 "leave out what needs the scripts of the mini world")
+        stages = max(len(self.recipe(changes).stages) for changes in merged)
         if self.steps is not None and self.steps < stages:
             raise ValueError(f"steps is {self.steps}; it must be at least {stages}, one per stage")
         for changes in merged:
             for slot in filter(changes.get, SLOTS):
                 part(slot, changes[slot])  # an unknown name fails here, not an hour later
             left_out(changes)
+
+    def recipe(self, arm: dict) -> Recipe:
+        """How an arm is trained."""
+        usual = "aligned" if self.file else DEFAULT
+        return find_recipe({**self.fixed, **arm}.get(RECIPE, usual))
 
     @property
     def pool(self) -> int:
@@ -82,11 +97,6 @@ class Plan:
 def arm_name(changes: dict) -> str:
     """The name of an arm in tables: "attention=full", or "as shipped" without changes."""
     return ", ".join(f"{name}={value}" for name, value in changes.items()) or "as shipped"
-
-
-def recipe_of(changes: dict) -> Recipe:
-    """The recipe that trains an arm."""
-    return find_recipe(changes.get(RECIPE, DEFAULT))
 
 
 def left_out(changes: dict) -> set[str]:

@@ -8,8 +8,10 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -28,13 +30,16 @@ from ..storage import exclusive, write_json
 from ..training.finetune import finetune
 from ..world.rows import encode_scenes, scene_code, scene_of, training_clips
 from ..world.scene import SPLITS
-from .plan import RECIPE, WITHOUT, Plan, arm_name, left_out, recipe_of, scene_names
+from .own import check_rows, own_answers, own_digest, own_rows
+from .plan import RECIPE, WITHOUT, Plan, arm_name, left_out, scene_names
 
+# (model, processor, changes of an arm) -> what `training.finetune` takes as rows
+Data = Callable[..., Any]
 SPLIT = "test"  # asked about; "validation" chose the training recipe
 FIRST = 4 * 10**7  # of the training scenes; the frozen parts were trained on earlier ones
 
 
-def run(folder: Path, plan: Plan, arm: dict, seed: int, data: list[dict], file: Path,
+def run(folder: Path, plan: Plan, arm: dict, seed: int, data: Data, file: Path,
         progress: bool, keep: bool = False) -> dict:
     """Train one arm with one seed, ask it questions, keep the results in `file`.
 
@@ -58,19 +63,14 @@ def is_done(file: Path, keep: bool) -> bool:
     return file.exists() and (not keep or (file.parent / "model").is_dir())
 
 
-def _run(folder: Path, plan: Plan, arm: dict, seed: int, data: list[dict], file: Path,
+def _run(folder: Path, plan: Plan, arm: dict, seed: int, data: Data, file: Path,
          progress: bool, keep: bool) -> None:
     changes = {**plan.fixed, **arm}
     model, processor = fresh_model(folder, seed, changes)
-    missing, wanted = left_out(changes), len(data) * plan.clips // plan.pool
-    data = [e for e in data if not missing or not missing & scene_names(scene_of(e))][:wanted]
-    if len(data) < wanted:
-        raise ValueError(f"{len(data)} of {plan.pool} training clips are without "
-                         f"{changes[WITHOUT]}, {wanted} are needed. Fix: leave out less")
-    recipe, clock = recipe_of(changes), _Clock(file.parent / "seconds.json")
+    recipe, clock = plan.recipe(changes), _Clock(file.parent / "seconds.json")
     steps = recipe.steps(plan.steps)
     log = finetune(
-        model, processor, recipe.rows(data), file.parent / "run", steps=steps,
+        model, processor, data(model, processor, changes), file.parent / "run", steps=steps,
         stages=recipe.stages, batch=plan.batch, lr=plan.lr, seed=seed, save_steps=100,
         log_steps=max(1, min(steps.values()) // 2), progress=progress, callbacks=[clock])
     model.eval()
@@ -81,14 +81,23 @@ def _run(folder: Path, plan: Plan, arm: dict, seed: int, data: list[dict], file:
         for part in (model, processor):
             part.save_pretrained(unfinished)
         os.replace(unfinished, kept)
-    rows = (task_rows(model, processor, plan.scenes, split=SPLIT) if plan.tasks else
-            question_rows(model, processor, plan.scenes, plan.questions, split=SPLIT))
+    rows = answers(plan, model, processor, file.parent)
     losses = {entry["stage"]: {k: entry[k] for k in ("cross_entropy", "diversity")}
               for entry in log if "cross_entropy" in entry}
     write_json(file, {
-        "arm": arm_name(arm), "changes": changes, "seed": seed, "split": SPLIT, "steps": steps,
+        "arm": arm_name(arm), "changes": changes, "seed": seed,
+        "split": plan.validation or SPLIT, "steps": steps,
         "batch": plan.batch, "lr": plan.lr, "clips": plan.clips, "seconds": round(clock.seconds),
-        "losses": losses, **connector_cost(model), "machine": machine(), "rows": result_rows(rows)})
+        "losses": losses, **connector_cost(model), "machine": machine(), "rows": rows})
+
+
+def answers(plan: Plan, model, processor, folder: Path) -> list[dict]:
+    """The questions of a plan, and what a model answers."""
+    if plan.file:
+        return own_answers(plan, model, processor, folder)
+    if plan.tasks:
+        return result_rows(task_rows(model, processor, plan.scenes, split=SPLIT))
+    return result_rows(question_rows(model, processor, plan.scenes, plan.questions, split=SPLIT))
 
 
 def result_rows(rows: list) -> list[dict]:
@@ -115,15 +124,36 @@ class _Clock(TrainerCallback):
         write_json(self.file, self.seconds)
 
 
-def training_data(folder: Path, plan: Plan, cache: Path, progress: bool) -> list[dict]:
-    """The encoded training clips of a plan, in order; features are kept in `cache/features`."""
-    model, processor = fresh_model(folder, 0, {})
+def training_data(folder: Path, plan: Plan, cache: Path, progress: bool) -> Data:
+    """The training data of a plan, as a function of a model, its processor and the changes of its
+    arm. Media are encoded once; the features are kept in `cache/features`."""
+    model, processor = fresh_model(folder, 0, plan.fixed)
     cache = cache / "features"
+    if plan.file:
+        check_rows(plan, own_rows(plan, model, processor, cache, progress))
+        return lambda model, processor, changes: own_rows(plan, model, processor, cache)
     if plan.tasks:
-        return training_clips(model, processor, plan.pool, cache, progress, FIRST)
-    first = SPLITS["train"].start + FIRST
-    return encode_scenes(
-        model, processor, range(first, first + plan.pool), cache=cache, progress=progress)
+        data = training_clips(model, processor, plan.pool, cache, progress, FIRST)
+    else:
+        first = SPLITS["train"].start + FIRST
+        data = encode_scenes(model, processor, range(first, first + plan.pool), cache=cache,
+                             progress=progress)
+    return lambda model, processor, changes: plan.recipe(changes).rows(
+        scenes_without(left_out(changes), plan, data))
+
+
+def scenes_without(names: set[str], plan: Plan, data: list[dict]) -> list[dict]:
+    """The first encoded scenes without these names, as many as each arm of the plan has.
+
+    Raises:
+        ValueError: there are fewer.
+    """
+    wanted = len(data) * plan.clips // plan.pool
+    chosen = [e for e in data if not names or not names & scene_names(scene_of(e))][:wanted]
+    if len(chosen) < wanted:
+        raise ValueError(f"{len(chosen)} of {plan.pool} training clips are without "
+                         f"{'+'.join(sorted(names))}, {wanted} are needed. Fix: leave out less")
+    return chosen
 
 
 def fresh_model(folder, seed: int, changes: dict
@@ -175,8 +205,10 @@ def run_folder(out: Path, folder: Path, plan: Plan, arm: dict, seed: int) -> Pat
     """The folder of a run, named after all that decides its results: settings, weights, data, the
     code of training and of the registered parts in use, and library versions."""
     changes, decides = {**plan.fixed, **arm}, asdict(plan)
-    for name in ("arms", "fixed", "seeds", "minutes"):
+    for name in ("arms", "fixed", "seeds", "minutes", "file", "validation", "media_root"):
         del decides[name]
+    if plan.file:
+        decides["rows"] = own_digest(plan)
     decides |= {
         "changes": changes, "seed": seed, "pool": plan.pool,
         "parts": {k: part_digest(find(k, name)) for k, name in changes.items() if k in SLOTS},

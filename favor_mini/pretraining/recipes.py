@@ -25,6 +25,11 @@ class Recipe:
     shares: dict[str, float]
     rows: type[SceneRows] = SceneRows
 
+    @property
+    def labelled(self) -> bool:
+        """Whether it needs labels that only the mini world has."""
+        return self.rows is not SceneRows
+
     def steps(self, count: int) -> dict[str, int]:
         """`count` training steps, divided among the stages."""
         return steps_per_stage(count, self.shares)
