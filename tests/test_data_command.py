@@ -69,6 +69,22 @@ def test_it_says_what_a_file_holds(say):
     assert "the language model takes 512" in text and "training on" not in text
 
 
+def test_words_that_the_tokenizer_does_not_know_are_listed(say):
+    """Finding: they were one unknown token, and "a high beep" could never be learned."""
+    assert "unknown" not in say([SOUND, TOLD], "--quick")[1]
+    text = say([{**SOUND, "answer": "zeppelin"}, {**TOLD, "transcript": "hear a zeppelin, bell"}],
+               "--quick")[1]
+    assert "words are unknown to the language model's tokenizer" in text
+    assert re.search(r"note +[12] words .*either: zeppelin", " ".join(text.split()))
+
+
+def test_the_cost_of_alignment_is_measured_if_few_rows_tell_a_text(say):
+    """Finding: eight random rows had none, and the estimate left the stage out."""
+    code, text = say([SOUND] * 30 + [TOLD], "--steps", "10", "--batch", "2")
+    assert re.search(r"align +[\d.]+ s for a step of 2 clips: .* for 8 steps, 16.0 epochs", text)
+    assert re.search(r"ask +[\d.]+ s .* for 2 steps, 0.1 epochs", text)
+
+
 def test_the_number_of_tokens_is_that_of_the_training_batch(say):
     processor = tiny_processor()
     lengths = [say([each], "--quick")[1] for each in (SOUND, TOLD)]

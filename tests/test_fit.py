@@ -57,6 +57,12 @@ def test_both_parts_add_up_over_accumulated_batches(tmp_path):
                                               abs=1e-3)
 
 
+def test_the_log_has_the_learning_rate_that_was_asked_for(tmp_path):
+    """Finding: it had that of Muon's matrices, twenty times as high."""
+    _, log = run(tmp_path, lr=1e-3, warmup=0.0)
+    assert log[0]["learning_rate"] == pytest.approx(1e-3)
+
+
 def test_an_accumulating_run_resumes_exactly(tmp_path):
     whole, log = run(tmp_path / "whole", batch=2, accumulate=2)
     run(tmp_path / "parts", batch=2, accumulate=2, callbacks=[StopAfter()])

@@ -262,8 +262,8 @@ class Asker:
                              "times as far from it as 99 % of mini-world clips): do not trust the "
                              "answer")
         if self.familiarity is None:
-            notes.append("this checkpoint has no familiarity.safetensors (pretraining.familiar): "
-                         "whether the clip resembles its training data was not measured")
+            notes.append("whether the clip resembles the training data was not measured: only the "
+                         "shipped checkpoints have that measure")
         elif clip.duration > 1.5 * self.familiarity.longest:
             notes.append(f"this part lasts {clip.duration:.0f} s, the training clips up to "
                          f"{self.familiarity.longest:.0f} s: choose a shorter one with --start "

@@ -15,7 +15,7 @@ from ..data.encoded import EncodedRows, clip_seconds, turn_tokens
 from ..data.files import OutsideError, find_media
 from ..data.manifest import read_rows
 from ..data.row import Row, RowError
-from ..data.spelling import queries_needed, text_tokens
+from ..data.spelling import queries_needed, text_tokens, unknown_words
 from ..evaluation.checkpoint import find_checkpoint, load_checkpoint
 from ..families import SAMPLING_RATE
 from ..keys import file_digest
@@ -36,8 +36,10 @@ class Survey:
     problems: the rows that cannot be used, by what is wrong.
     paths: files by row. seconds: of "video" and "audio" by medium (files, span).
     tokens: of the longest prompt with its answer, for each usable row.
-    texts: those for alignment. long_texts: those with more tokens than their clip has queries.
+    aligned: those with a text for alignment. long_texts: those whose text has more tokens than
+        their clip has queries.
     by_name: media that are in the root itself and not at their path.
+    unknown: words that the tokenizer does not know, with their numbers.
     """
 
     name: str
@@ -47,9 +49,10 @@ class Survey:
     paths: dict[str, tuple[Path, ...]] = field(default_factory=dict)
     seconds: dict[tuple, dict[str, float]] = field(default_factory=dict)
     tokens: list[int] = field(default_factory=list)
-    texts: list[str] = field(default_factory=list)
-    long_texts: list[str] = field(default_factory=list)
+    aligned: list[Row] = field(default_factory=list)
+    long_texts: list[Row] = field(default_factory=list)
     by_name: list[str] = field(default_factory=list)
+    unknown: Counter = field(default_factory=Counter)
 
     @property
     def film_and_sound(self) -> tuple[float, float]:
@@ -96,9 +99,12 @@ def survey(file, root: Path, processor, context: int | None, progress: bool = Fa
                 continue
             found.usable.append(row)
             found.tokens.append(tokens)
+            for turn in row.turns:
+                found.unknown.update(unknown_words(processor, " ".join((turn.question,
+                                                                        *turn.answers))))
             if row.text:
                 fits = queries_needed(text_tokens(processor, row.text)) <= queries
-                (found.texts if fits else found.long_texts).append(row.text)
+                (found.aligned if fits else found.long_texts).append(row)
     return found
 
 
@@ -117,7 +123,7 @@ def describe(found: Survey, context: int | None) -> list[str]:
         room = f"the language model takes {context:,}" if context else "no limit is known"
         lines.append(f"  tokens      {int(np.median(found.tokens)):,} (median) to "
                      f"{max(found.tokens):,} for clip, question and answer; {room}")
-    texts = found.texts
+    texts = [row.text for row in found.aligned]
     lines.append(f"  alignment   {len(texts):,} rows tell what happens in the order of time"
                  + (f', as "{textwrap.shorten(texts[0], 30, placeholder=" ...")}"' if texts else
                     '; add a "transcript"'))
@@ -126,11 +132,15 @@ def describe(found: Survey, context: int | None) -> list[str]:
     notes = {"ids belong to several rows": [k for k, n in labels.items() if n > 1],
              "questions stand twice, with one clip and answer":
              [f"{', '.join(key[0])}: {key[2]}" for key, n in asked.items() if n > 1],
-             "texts have more tokens than their clip has queries: no alignment": found.long_texts,
+             "texts have more tokens than their clip has queries: no alignment":
+             [row.text for row in found.long_texts],
+             "words are unknown to the language model's tokenizer, which cannot write them either":
+             [", ".join(word for word, _ in found.unknown.most_common(SHOWN))
+              for _ in found.unknown],
              "files are not at their path, but in the root": found.by_name}
     for what, which in notes.items():
         if which:
-            lines += textwrap.wrap(f"{len(which):,} {what}: {which[0]:.60}", WIDTH,
+            lines += textwrap.wrap(f"{len(which):,} {what}: {which[0]:.80}", WIDTH,
                                    initial_indent="  note        ", subsequent_indent=14 * " ")
     for kind, errors in found.problems.items():
         lines += listed(f"{kind}: {len(errors)}", [str(error) for error in errors])
@@ -154,7 +164,10 @@ def cost(found: Survey, root: Path, model, processor, *, steps: int, batch: int)
     from ..training.finetune import SHARES, seconds_per_step, steps_per_stage
 
     rng = np.random.default_rng(0)
-    few = [found.usable[i] for i in rng.permutation(len(found.usable))[:MEASURED]]
+    few = [found.usable[i] for i in rng.permutation(len(found.usable))]
+    told = {row.id for row in found.aligned}
+    first = [row.id for row in few if row.id in told][: MEASURED // 2]  # for that stage, too
+    few = sorted(few, key=lambda row: row.id not in first)[:MEASURED]
     film = sum(max(found.seconds[key].values()) for key in
                {(found.paths[row.id], row.span) for row in few})
     with tempfile.TemporaryDirectory() as folder:
@@ -166,13 +179,14 @@ def cost(found: Survey, root: Path, model, processor, *, steps: int, batch: int)
         seconds = {stage: seconds_per_step(stage, model, processor, rows, batch)
                    for stage in rows.stages}
     parts = steps_per_stage(steps, {stage: SHARES[stage] for stage in rows.stages})
+    items = {"align": len(found.aligned), "ask": len(found.usable)}
     share = sum(max(each.values()) for each in found.seconds.values()) / max(film, 0.5)
     return [f"training on {model.device.type}, measured on {len(rows.rows)} rows:",
             f"  encoding    {duration(encoding * share)} once for all media, "
             f"{max(1, round(size * share / 2**20)):,} MB of features on disk",
             *(f"  {stage:<12}{seconds[stage]:.2f} s for a step of {batch} clips: "
               f"{duration(seconds[stage] * count)} for {count:,} steps, "
-              f"{count * batch / len(found.texts if stage == 'align' else found.usable):.1f} epochs"
+              f"{count * batch / items[stage]:.1f} epochs"
               for stage, count in parts.items()),
             f"  memory      {_memory(model)} GB"]
 

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from ..aveb.run import Report, evaluate_file
 from ..card import LEARNED, WHOLE, write_card
 from ..data.encoded import EncodedRows
 from ..data.manifest import read_rows
+from ..data.spelling import unknown_words
 from ..evaluation.checkpoint import checkpoint_digest, find_checkpoint, load_checkpoint
 from ..evaluation.intervals import QUANTILES, cluster_bootstrap
 from ..keys import digest, file_digest
@@ -75,6 +77,11 @@ def encode(file, settings: FinetuneSettings, model, processor, progress: bool) -
     found, broken = read_rows(file)
     rows = EncodedRows(model, processor, found, settings.media_root, name=Path(file).name,
                        cache=Path(settings.cache), progress=progress)
+    if unknown := Counter(word for row in rows.rows for turn in row.turns for word in
+                          unknown_words(processor, " ".join((turn.question, *turn.answers)))):
+        words = ", ".join(word for word, _ in unknown.most_common(SHOWN))
+        print(f"{file}: {len(unknown)} words are unknown to the language model's tokenizer, so it "
+              f"can neither read nor write them: {words}", file=sys.stderr)
     for what, problems in (("cannot be used", [*broken, *rows.skipped]),
                            ("are not aligned", rows.unaligned)):
         if problems:

@@ -149,7 +149,7 @@ class EvaluateSettings:
     scenes: Annotated[Count | None, *Questions.__metadata__] = option(
         None, "this many validation scenes, written to MP4 and read back, by kind of question")
     file: Annotated[str | None, *Questions.__metadata__] = option(
-        None, "a published test-set file (JSON) of the paper's benchmark")
+        None, "rows of your own (JSON, JSON Lines, CSV), or a published test-set file")
     task: str | None = option(
         None, "only this task: asr, ac, ic, ocr, vqa, video_qa, avsr, avqa, isqa, avssd or avm; "
               "with --file: the task of the file, which decides the metric (default: accuracy)")
@@ -186,7 +186,7 @@ class DataSettings:
 
     media_root: str = option("media", "folder of the media; nothing outside it is opened")
     test: str | None = option(None, "a second data file, whose media must not be in the first")
-    steps: Count = option(2000, "training steps whose cost is estimated")
+    steps: Count = option(1000, "training steps whose cost is estimated")
     batch: Count = option(4, "clips per training step")
     quick: bool = option(False, "do not measure the cost of training")
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..data.row import DESCRIBE
 from ..evaluation.intervals import QUANTILES, cluster_bootstrap, cluster_interval
 from ..evaluation.metrics import METRICS, best_word_errors, cider, need, spider
 from ..world.tasks import TASKS
@@ -17,8 +18,8 @@ FORMS = {"CIDEr": "{:.2f}", "SPIDEr": "{:.2f}"}  # how a metric is printed; othe
 @dataclass(frozen=True)
 class Report:
     """The result on a file: the metric with its 95 % interval (None if no question was asked), the
-    reasons why questions were skipped, and the number of `undecided` questions: two candidates have
-    the same tokens."""
+    reasons why questions were skipped, the number of `undecided` questions: two candidates have
+    the same tokens, and of rows that have been `told` a text and ask nothing."""
 
     file: str
     asked: int
@@ -29,6 +30,7 @@ class Report:
     broken: tuple[str, ...]
     undecided: int
     doubtful: tuple[str, ...] = ()
+    told: int = 0
 
     def __str__(self) -> str:
         lines = [f"{self.file}: {self.asked} questions asked"]
@@ -42,6 +44,9 @@ class Report:
                                (self.unreadable[:1], f"{len(self.unreadable)} (media unreadable)"),
                                (self.broken, f"{len(self.broken)} (malformed rows or paths)")):
             lines += [f"skipped: {what}", *(f"  {p}" for p in problems)] if problems else []
+        if self.told:
+            lines.append(f"{self.told} rows have a text and no question; they are not part of the "
+                         'accuracy (--metric "word error rate" or CIDEr scores them)')
         if self.doubtful:
             lines += ["doubtful media:", *(f"  {note}" for note in self.doubtful)]
         return "\n".join(lines)
@@ -110,6 +115,11 @@ def evaluate_file(file, media_root, predictions, *, task: str | None = None,
         raise FileNotFoundError(f"no folder {media_root}. Fix: --media-root names the folder of "
                                 f"the media in {Path(file).name}")
     items, broken = read_items(file)
+    told = [item for item in items if metric == "accuracy" and item.question == DESCRIBE]
+    if 0 < len(told) < len(items):  # no model writes a whole text letter by letter
+        items = [item for item in items if item.question != DESCRIBE]
+    else:
+        told = []
     rows = Predictor(checkpoint).predict(file, items, media_root, predictions, progress=progress,
                                          streams=TASKS[task].streams if task else STREAMS)
     asked = [row for row in rows if "predicted" in row]
@@ -120,4 +130,4 @@ def evaluate_file(file, media_root, predictions, *, task: str | None = None,
                   missing, unreadable, (*map(str, broken), *outside),
                   sum("undecided" in row for row in asked),
                   tuple(dict.fromkeys(f"{', '.join(row['media'])}: {note}" for row in asked
-                                      for note in row.get("notes", ()))))
+                                      for note in row.get("notes", ()))), len(told))

@@ -189,7 +189,8 @@ class EncodedRows:
         if needed > queries:
             self.unaligned.append(row.error(
                 self.name, "text", f"it takes {needed} output queries, but the clip has {queries}. "
-                "Fix: shorten it, or use a larger num_queries"))
+                "Fix: shorten it, or start from a model with more queries in a window: `favor-mini "
+                "join --num-queries`, or label-free, which has 32"))
         return row.text if 0 < needed <= queries else None
 
 

@@ -85,7 +85,8 @@ def check_same_run(out: Path, run: dict, steps: int) -> None:
                          "settings, choose another folder, or remove that one")
     if last and (done := _step(last)) > steps:
         raise ValueError(f"found a run of {done} steps in {out}, expected at most {steps}. Fix: "
-                         "choose another folder, or remove that one")
+                         "give the same number of steps as before, choose another folder, or "
+                         "remove that one")
     if last and not run["data"]:
         raise ValueError(f"found a checkpoint of an earlier run in {out}, and data without "
                          "`identity`: whether they belong together is not known. Fix: give the "

@@ -48,7 +48,8 @@ class MuonAdamW(torch.optim.Optimizer):
              {"params": lora, "lr": lora_lr * lr}],
             lr=lr, betas=(0.9, 0.98), weight_decay=weight_decay)
         # The groups themselves, not copies: a scheduler sets the learning rate of both.
-        super().__init__([*self.muon.param_groups, *self.adamw.param_groups], {})
+        # AdamW's first, as the log has the learning rate of the first group.
+        super().__init__([*self.adamw.param_groups, *self.muon.param_groups], {})
 
     def step(self, closure=None):
         with nullcontext() if has_fast_bf16() else KeepFloat32():
@@ -62,4 +63,4 @@ class MuonAdamW(torch.optim.Optimizer):
     def load_state_dict(self, state_dict: dict) -> None:
         self.muon.load_state_dict(state_dict["muon"])
         self.adamw.load_state_dict(state_dict["adamw"])
-        self.param_groups = [*self.muon.param_groups, *self.adamw.param_groups]
+        self.param_groups = [*self.adamw.param_groups, *self.muon.param_groups]
