@@ -70,6 +70,15 @@ def lines(file):
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
+def test_a_text_without_a_question_is_no_part_of_the_accuracy(evaluated, benchmark):
+    """Finding: whole captions had to be right letter by letter, and no model could win them."""
+    (_, root), question = benchmark, ROWS[0]
+    told = [{"image": question["image"], "caption": "see bell"}] * 2
+    found = evaluated([question, *told])
+    assert found.asked == 1 and "2 rows have a text and no question" in str(found)
+    assert evaluated(told, root / "others.jsonl").asked == 2  # nothing else is asked
+
+
 @pytest.mark.slow
 def test_the_shipped_model_answers_a_file_and_skipped_rows_have_a_reason(benchmark, tmp_path):
     file, root = benchmark

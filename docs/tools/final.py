@@ -60,10 +60,10 @@ def ablations(model, processor, scenes: int) -> dict[str, list[Row]]:
     first, settings = SPLITS["test"].start + FIRST, processor.settings
     drawn = {str(seed): draw_scene(seed) for seed in range(first, first + scenes)}
     encoded = encode_clips(model, processor, {
-        name: scene_clip(scene, settings.image_size, settings.frame_rate)
+        name: scene_clip(scene, max(64, settings.image_size), settings.frame_rate)
         for name, scene in drawn.items()})
     asked = [(name, question) for name, scene in drawn.items() for question in
-             draw_questions(scene, stream("final questions", scene.seed), 10)]
+             draw_questions(scene, stream("evaluation questions", scene.seed), 10)]
     chance = single_modality_chance(drawn)
 
     def answers(clips: dict[str, dict]) -> list[Row]:

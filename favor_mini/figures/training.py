@@ -10,7 +10,8 @@ from .style import INK, LIGHT, MARK, SERIES, STRONG, Picture, inline, listed, pi
 
 @styled
 def loss_curves(log: list[dict]) -> Picture:
-    """The two parts of the loss over the steps of all stages, from `training.finetune`'s log."""
+    """The two parts of the loss over the steps of all stages, from `training.finetune`'s log. In a
+    stage "align" without labels, the first part is the loss of `training.alignment`."""
     stages, offset = {}, 0  # by name, first and last step and entries
     for name in dict.fromkeys(e["stage"] for e in log):
         entries = [e for e in log if e["stage"] == name]

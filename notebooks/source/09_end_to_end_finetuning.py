@@ -21,14 +21,16 @@ import torch
 from favor_mini import FavorForConditionalGeneration, checkpoint_path
 from favor_mini.lab.run import fresh_model
 
-model, processor = fresh_model(checkpoint_path(), 0, {"num_queries": 32})
+model, processor = fresh_model(checkpoint_path("label-free"), 0, {})
 
 # %% [markdown]
 # ## Trained and frozen parts
 #
-# `fresh_model` takes the frozen parts of the shipped model, and adds an untrained connector and
-# untrained LoRA. A window has 32 output queries here, as in the paper. What is frozen are the parts
-# that a real project downloads: a Whisper encoder, a visual encoder, an LLM.
+# `fresh_model` takes the frozen parts of a checkpoint, and adds an untrained connector and untrained
+# LoRA. Two checkpoints ship: *mini*, which the other notebooks use, and *label-free*, which was
+# trained as in this notebook. It has 32 output queries in a window, as in the paper, and a language
+# model that has read texts without punctuation and with gaps, as any large one has. What is frozen
+# are the parts that a real project downloads: a Whisper encoder, a visual encoder, an LLM.
 
 # %%
 import pandas as pd
@@ -260,9 +262,11 @@ spelled = check("spelled", spelled)
 #
 # The probabilities of a query come from the products of its vector with all word embeddings. With
 # CTC alone a vector could have any component in directions that no word uses. The language model
-# has never read such vectors. So 0.3 times the distance to the expected embedding is added, and the
-# diversity loss as before. The language model does not run. Three queries of two dimensions, and a
-# text of one token, with all eight sequences and by the package:
+# has never read such vectors. So 0.3 times a distance is added: that of a query from the mean of
+# all word embeddings, weighted by their probabilities. The diversity loss is there as before. The
+# language model does not run. Three queries of two dimensions, and a text of one token, with all
+# eight sequences and by the package (the scale makes a query that equals a word's embedding choose
+# this word):
 
 # %%
 from itertools import product
@@ -282,7 +286,7 @@ for ids in product((0, 1), repeat=3):
 ctc, distance = alignment_loss(
     vectors, torch.ones(1, 3, dtype=torch.bool), torch.tensor([[1]]), embeddings, 0
 )
-print(f"by hand {-total.log():.4f}, the package {ctc:.4f}")
+print(f"by hand {-total.log():.4f}, the package {ctc:.4f}; the distance {distance:.4f}")
 
 # %% [markdown]
 # `finetune` trains with transformers' `Trainer`, stage by stage. First the stage *align* alone:
@@ -353,9 +357,13 @@ both = measure(model)
 print(score_table(both))
 
 # %% [markdown]
-# Is the alignment necessary? Another fresh connector, trained for as long by questions alone. Its
-# learning rate is the full one: the small one of the stage *ask* is for a connector that has
-# learned something. **Predict** its accuracy.
+# In the stage *align* the first curve is the CTC loss. The diversity loss rises: queries that spell
+# the same word, above all the blank, are alike.
+#
+# Is the alignment necessary? Another fresh connector, trained by questions alone, for about as many
+# minutes: a step takes longer, as the language model runs. Its learning rate is the full one: the
+# small one of the stage *ask* is for a connector that has learned something. **Predict** its
+# accuracy.
 
 # %% tags=["varies", "long"]
 from dataclasses import replace
@@ -366,7 +374,7 @@ from favor_mini.training.finetune import Stage
 questions_only = {
     "ask": Stage(lambda model, processor: model, FavorProcessor.collate)
 }
-other, _ = fresh_model(checkpoint_path(), 0, {"num_queries": 32})
+other, _ = fresh_model(checkpoint_path("label-free"), 0, {})
 shutil.rmtree("../build/notebook-asked", ignore_errors=True)
 finetune(
     other,
@@ -427,7 +435,8 @@ explore(ask_mine, clip=list(by_name), first_question=(0, 20, 5))
 # The frozen tensors are equal to those of the shipped checkpoint, bit by bit.
 
 # %%
-shipped = FavorForConditionalGeneration.from_pretrained(checkpoint_path()).state_dict()
+folder_of_parts = checkpoint_path("label-free")
+shipped = FavorForConditionalGeneration.from_pretrained(folder_of_parts).state_dict()
 trainable = {
     name for name, parameter in model.named_parameters() if parameter.requires_grad
 }
@@ -518,15 +527,22 @@ print("same weights:", all(torch.equal(whole[name], resumed[name]) for name in w
 # ## Your own folder of videos
 #
 # The same in one command. You need a folder of media and a file of rows, as above; put some clips
-# into a second file for validation. `favor-mini data` checks the file first:
+# into a second file for validation. `favor-mini data` checks both files first:
 #
-#     favor-mini data rows.json --media-root media
-#     favor-mini finetune rows.json --media-root media --validation val.json --dry-run
-#     favor-mini finetune rows.json --media-root media --validation val.json --out build/own
-#     favor-mini ask clip.mp4 "what happens first?" --checkpoint build/own
+#     favor-mini data rows.json --test val.json --media-root media --checkpoint label-free
+#     favor-mini finetune rows.json --validation val.json --media-root media \
+#         --checkpoint label-free --dry-run
+#     favor-mini finetune rows.json --validation val.json --media-root media \
+#         --checkpoint label-free --out build/my-model
+#     favor-mini evaluate --file val.json --media-root media --checkpoint build/my-model
+#     favor-mini ask media/clip_0.mp4 "what was shown first?" --checkpoint build/my-model
 #
-# `--checkpoint` names the model to start from: the shipped one, or pretrained parts of your own
-# (notebook 12). Here is the first command for the ten clips, and what training would cost:
+# `--checkpoint` names the model to start from: a shipped one, or pretrained parts of your own
+# (notebook 12). Two limits depend on it. Its tokenizer has to know your words: the shipped models
+# know those of the mini world alone, and `favor-mini data` lists the others. And a text can be
+# aligned if it has at most as many tokens as its clip has queries, here 32 for each window of five
+# seconds. Here is the first command for the ten clips, and what training would cost. (A text
+# without a question counts as one, "describe the clip.")
 
 # %% tags=["varies"]
 from favor_mini.apps.cli import main
