@@ -78,7 +78,7 @@ EXPERIMENTS = [
     Experiment("voices", measure=new_voices),
     Experiment("forms", measure=new_forms),
     Experiment("tasks", _plan({"attention": "full"}, {"diversity_weight": 0.0}, WHOLE, **TASKS)),
-    Experiment("recipes", Plan([{"recipe": name} for name in ("aligned", "align", "ask", "named")],
+    Experiment("recipes", Plan([{"recipe": name} for name in ("aligned", "align", "ask")],
                                **{**COMMON, "seeds": 3, "steps": 160, "batch": 8}),
                checkpoint="label-free"),
     Experiment("sync", _plan({"sync": "interleave"}, {"sync": "add"}, {"sync": "append"},
