@@ -64,7 +64,7 @@ STAGES = {
                                    "of": ("avm", "avm", "avssd", "avssd", "isqa")}),
         "all": (700, 40, 0.4, {"moments": (3, 6), "tokens": 160, "hard": False, "drill": 0.15,
                                "retell": 0.03, "focus": LATE, "tasks": 0.3}),
-        "spelled": (900, 16, 0.6, {"moments": (2, 6), "tokens": 160, "hard": False, "drill": 0.15,
+        "spelled": (1500, 16, 0.6, {"moments": (2, 6), "tokens": 160, "hard": False, "drill": 0.15,
                                    "retell": 0.03, "named": 0.15, "spelled": 0.65, "focus": LATE,
                                    "tasks": 0.3})},
 }
