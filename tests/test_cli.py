@@ -170,7 +170,7 @@ def test_json(checkpoint, clip, capsys):
     assert isinstance(found["answer"], str) and 0 < found["confidence"] <= 1
     # not measured, and it says so
     assert found["familiar"] == {"video": None, "audio": None, "question": None}
-    assert any("familiarity" in note for note in found["notes"])
+    assert any("resembles the training data" in note for note in found["notes"])
     assert set(found["seconds"]) == {"import", "load", "read", "prepare", "encode", "answer"}
     assert all(s >= 0 for s in found["seconds"].values())
 
