@@ -12,7 +12,8 @@ def test_options_of_compare_are_the_fields_of_its_plan(capsys):
     text = " ".join(capsys.readouterr().out.split())
     for field in fields(Plan):
         if field.name not in ("arms", "fixed"):
-            assert f"--{field.name.replace("_", "-")}" in text and field.metadata["help"] in text, field.name
+            option = "--" + field.name.replace("_", "-")
+            assert option in text and field.metadata["help"] in text, option
 
 
 def test_compare_fills_its_plan(monkeypatch, capsys):
