@@ -133,7 +133,7 @@ def test_the_demo_runs_from_checkpoint_to_report_and_again(tmp_path, checkpoint,
     for name, question in dozen:
         assert question.text in told and question.answer in told and name in told
     assert told.count("[right]") + told.count("[WRONG") == len(dozen)
-    assert "1 steps of stage name,\n1 of stage align, 1 of stage ask" in told
+    assert "1 steps of stage name, 1 steps of stage align, 1 steps of stage ask" in told
     assert "report.html" in told
     facts = ["block_causal", "3 output queries", "favor-mini demo --out", "--steps 3",
              "peak memory"]
