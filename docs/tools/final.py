@@ -8,16 +8,16 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from docs.tools.limits import TITLE as LIMITS
 from favor_mini import checkpoint_path
-from favor_mini.evaluation.answering import encode_clips, evaluate
+from favor_mini.evaluation.answering import evaluate
 from favor_mini.evaluation.checkpoint import load_checkpoint
 from favor_mini.evaluation.scores import Row, Score, scores
 from favor_mini.language import reset_lora
-from favor_mini.pretraining.validation import task_rows
+from favor_mini.pretraining.validation import ask_scenes, task_rows
 from favor_mini.storage import atomic_write
-from favor_mini.world.questions import FAMILY_GROUPS, draw_questions, single_modality_chance
-from favor_mini.world.rows import scene_clip
-from favor_mini.world.scene import SPLITS, draw_scene, stream
+from favor_mini.world.questions import FAMILY_GROUPS
+from favor_mini.world.scene import SPLITS
 
 TITLE = "## Final scores"  # of a section of the model card, before that on its limits
 FIRST = 50_000  # position in the split of the first scene; the laboratory uses earlier ones
@@ -39,8 +39,8 @@ def write_final(checkpoint, scenes: int = 100, tasks: int = 24) -> str:
                      ("all",))]
     section = "\n".join([*tables, ""])
     card = Path(checkpoint) / "README.md"
-    before, *limits = card.read_text(encoding="utf-8").split("## What it knows about its limits")
-    limits = [f"\n## What it knows about its limits{text}" for text in limits]
+    before, *limits = card.read_text(encoding="utf-8").split(LIMITS)
+    limits = [f"\n{LIMITS}{text}" for text in limits]
     with atomic_write(card) as temporary:
         temporary.write_text(f"{before.split(TITLE)[0].rstrip()}\n\n{section}{''.join(limits)}",
                              encoding="utf-8")
@@ -57,14 +57,8 @@ def table(found: list[Score], kinds: tuple[str, ...] = ("family", "all")) -> lis
 def ablations(model, processor, scenes: int) -> dict[str, list[Row]]:
     """The same questions about the same scenes: to the model as it is, without one of the streams,
     about the clip of another scene, and without LoRA."""
-    first, settings = SPLITS["test"].start + FIRST, processor.settings
-    drawn = {str(seed): draw_scene(seed) for seed in range(first, first + scenes)}
-    encoded = encode_clips(model, processor, {
-        name: scene_clip(scene, max(64, settings.image_size), settings.frame_rate)
-        for name, scene in drawn.items()})
-    asked = [(name, question) for name, scene in drawn.items() for question in
-             draw_questions(scene, stream("evaluation questions", scene.seed), 10)]
-    chance = single_modality_chance(drawn)
+    first = SPLITS["test"].start + FIRST
+    encoded, asked, chance = ask_scenes(model, processor, range(first, first + scenes))
 
     def answers(clips: dict[str, dict]) -> list[Row]:
         return evaluate(model, processor, clips, asked, chance)

@@ -15,8 +15,9 @@ from ..data.encoded import EncodedRows, clip_seconds, turn_tokens
 from ..data.files import OutsideError, find_media
 from ..data.manifest import read_rows
 from ..data.row import Row, RowError
-from ..data.spelling import queries_needed, text_tokens, unknown_words
+from ..data.spelling import queries_needed, text_tokens
 from ..evaluation.checkpoint import find_checkpoint, load_checkpoint
+from ..evaluation.wording import unknown_words
 from ..families import SAMPLING_RATE
 from ..keys import file_digest
 from ..machine import peak_memory
@@ -99,9 +100,7 @@ def survey(file, root: Path, processor, context: int | None, progress: bool = Fa
                 continue
             found.usable.append(row)
             found.tokens.append(tokens)
-            for turn in row.turns:
-                found.unknown.update(unknown_words(processor, " ".join((turn.question,
-                                                                        *turn.answers))))
+            found.unknown.update(unknown_words(row.words, processor.tokenizer))
             if row.text:
                 fits = queries_needed(text_tokens(processor, row.text)) <= queries
                 (found.aligned if fits else found.long_texts).append(row)
@@ -135,8 +134,8 @@ def describe(found: Survey, context: int | None) -> list[str]:
              "texts have more tokens than their clip has queries: no alignment":
              [row.text for row in found.long_texts],
              "words are unknown to the language model's tokenizer, which cannot write them either":
-             [", ".join(word for word, _ in found.unknown.most_common(SHOWN))
-              for _ in found.unknown],
+             [", ".join(word for word, _ in found.unknown.most_common(SHOWN))]
+             * len(found.unknown),
              "files are not at their path, but in the root": found.by_name}
     for what, which in notes.items():
         if which:
@@ -165,8 +164,8 @@ def cost(found: Survey, root: Path, model, processor, *, steps: int, batch: int)
 
     rng = np.random.default_rng(0)
     few = [found.usable[i] for i in rng.permutation(len(found.usable))]
-    told = {row.id for row in found.aligned}
-    first = [row.id for row in few if row.id in told][: MEASURED // 2]  # for that stage, too
+    aligned = {row.id for row in found.aligned}
+    first = [row.id for row in few if row.id in aligned][: MEASURED // 2]  # for that stage, too
     few = sorted(few, key=lambda row: row.id not in first)[:MEASURED]
     film = sum(max(found.seconds[key].values()) for key in
                {(found.paths[row.id], row.span) for row in few})

@@ -14,9 +14,9 @@ from ..aveb.run import Report, evaluate_file
 from ..card import LEARNED, WHOLE, write_card
 from ..data.encoded import EncodedRows
 from ..data.manifest import read_rows
-from ..data.spelling import unknown_words
 from ..evaluation.checkpoint import checkpoint_digest, find_checkpoint, load_checkpoint
 from ..evaluation.intervals import QUANTILES, cluster_bootstrap
+from ..evaluation.wording import unknown_words
 from ..keys import digest, file_digest
 from ..learned import save_learned
 from ..storage import exclusive, write_json
@@ -77,8 +77,8 @@ def encode(file, settings: FinetuneSettings, model, processor, progress: bool) -
     found, broken = read_rows(file)
     rows = EncodedRows(model, processor, found, settings.media_root, name=Path(file).name,
                        cache=Path(settings.cache), progress=progress)
-    if unknown := Counter(word for row in rows.rows for turn in row.turns for word in
-                          unknown_words(processor, " ".join((turn.question, *turn.answers)))):
+    if unknown := Counter(word for row in rows.rows
+                          for word in unknown_words(row.words, processor.tokenizer)):
         words = ", ".join(word for word, _ in unknown.most_common(SHOWN))
         print(f"{file}: {len(unknown)} words are unknown to the language model's tokenizer, so it "
               f"can neither read nor write them: {words}", file=sys.stderr)

@@ -19,7 +19,7 @@ FORMS = {"CIDEr": "{:.2f}", "SPIDEr": "{:.2f}"}  # how a metric is printed; othe
 class Report:
     """The result on a file: the metric with its 95 % interval (None if no question was asked), the
     reasons why questions were skipped, the number of `undecided` questions: two candidates have
-    the same tokens, and of rows that have been `told` a text and ask nothing."""
+    the same tokens, and of `captions`: rows with a text and no question."""
 
     file: str
     asked: int
@@ -30,7 +30,7 @@ class Report:
     broken: tuple[str, ...]
     undecided: int
     doubtful: tuple[str, ...] = ()
-    told: int = 0
+    captions: int = 0
 
     def __str__(self) -> str:
         lines = [f"{self.file}: {self.asked} questions asked"]
@@ -44,9 +44,9 @@ class Report:
                                (self.unreadable[:1], f"{len(self.unreadable)} (media unreadable)"),
                                (self.broken, f"{len(self.broken)} (malformed rows or paths)")):
             lines += [f"skipped: {what}", *(f"  {p}" for p in problems)] if problems else []
-        if self.told:
-            lines.append(f"{self.told} rows have a text and no question; they are not part of the "
-                         'accuracy (--metric "word error rate" or CIDEr scores them)')
+        if self.captions:
+            lines.append(f"{self.captions} rows have a text and no question; they are not part of "
+                         'the accuracy (--metric "word error rate" or CIDEr scores them)')
         if self.doubtful:
             lines += ["doubtful media:", *(f"  {note}" for note in self.doubtful)]
         return "\n".join(lines)
@@ -115,11 +115,11 @@ def evaluate_file(file, media_root, predictions, *, task: str | None = None,
         raise FileNotFoundError(f"no folder {media_root}. Fix: --media-root names the folder of "
                                 f"the media in {Path(file).name}")
     items, broken = read_items(file)
-    told = [item for item in items if metric == "accuracy" and item.question == DESCRIBE]
-    if 0 < len(told) < len(items):  # no model writes a whole text letter by letter
+    captions = sum(metric == "accuracy" and item.question == DESCRIBE for item in items)
+    if captions == len(items):
+        captions = 0
+    if captions:  # no model writes a whole text letter by letter
         items = [item for item in items if item.question != DESCRIBE]
-    else:
-        told = []
     rows = Predictor(checkpoint).predict(file, items, media_root, predictions, progress=progress,
                                          streams=TASKS[task].streams if task else STREAMS)
     asked = [row for row in rows if "predicted" in row]
@@ -130,4 +130,4 @@ def evaluate_file(file, media_root, predictions, *, task: str | None = None,
                   missing, unreadable, (*map(str, broken), *outside),
                   sum("undecided" in row for row in asked),
                   tuple(dict.fromkeys(f"{', '.join(row['media'])}: {note}" for row in asked
-                                      for note in row.get("notes", ()))), len(told))
+                                      for note in row.get("notes", ()))), captions)

@@ -75,6 +75,11 @@ class Row:
         return RowError(file, int(self.id), field, problem, self.unit)
 
     @property
+    def words(self) -> str:
+        """All questions and answers."""
+        return " ".join(text for turn in self.turns for text in (turn.question, *turn.answers))
+
+    @property
     def text(self) -> str | None:
         """What happens in the clip, in the order of time; None if no answer tells it."""
         captions = [turn for turn in self.turns if turn.is_caption]

@@ -21,15 +21,6 @@ def text_tokens(processor: FavorProcessor, text: str) -> list[int]:
     return [i for i in ids if i != blank_token(processor)]
 
 
-def unknown_words(processor: FavorProcessor, text: str) -> list[str]:
-    """The words of a text that the language model's tokenizer does not know. It gives them all one
-    token, so the model can neither tell them apart nor write them. Most large models know all."""
-    unknown = processor.tokenizer.unk_token_id
-    return [] if unknown is None else [
-        word for word in re.findall(r"[\w'’-]+", text)
-        if unknown in processor.tokenizer(f" {word}", add_special_tokens=False).input_ids]
-
-
 def queries_needed(ids: list[int]) -> int:
     """The least number of queries that can spell a text: a blank parts equal neighbours."""
     return len(ids) + sum(a == b for a, b in zip(ids, ids[1:], strict=False))

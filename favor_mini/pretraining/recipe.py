@@ -22,10 +22,8 @@ from ..evaluation.scores import score_table, scores
 from ..model import FavorForConditionalGeneration
 from ..processor import FavorProcessor
 from ..storage import atomic_write, write_json
-from ..training.finetune import STAGES as FAVOR_STAGES
 from ..training.finetune import finetune
 from ..training.trainer import fit
-from ..world.lessons import SceneRows
 from ..world.mini import mini_config, mini_processor
 from ..world.questions import FAMILY_GROUPS, draw_questions
 from ..world.rows import training_clips
@@ -33,8 +31,8 @@ from ..world.scene import SPLITS, draw_scene, stream
 from ..world.transcript import transcript
 from .audio import AudioProbe
 from .language import FORMS, LanguageProbe, write_dialogue
+from .recipes import find_recipe
 from .scenes import Scenes, stack
-from .shortcut import NAMED_STAGES, NamedRows
 from .validation import question_rows
 from .vision import VisualProbe
 
@@ -207,8 +205,9 @@ def make_favor(parts, out, *, scenes: int = 12800, name_steps: int | None = None
     encoded = training_clips(model, processor, scenes, Path(out) / "features",
                              options.get("progress", True))
     start, folder = time.perf_counter(), Path(out) / "favor"
-    rows, stages = (NamedRows, NAMED_STAGES) if named else (SceneRows, FAVOR_STAGES)
-    log = finetune(model, processor, rows(encoded), folder / "run", steps=steps, stages=stages,
+    recipe = find_recipe("named" if named else "aligned")
+    log = finetune(model, processor, recipe.rows(encoded), folder / "run", steps=steps,
+                   stages=recipe.stages,
                    batch=batch, lr=lr, seed=seed, **options)
     minutes = round((time.perf_counter() - start) / 60, 1)
     model.eval().save_pretrained(folder)

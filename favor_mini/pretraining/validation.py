@@ -16,14 +16,19 @@ def question_rows(model, processor, scenes: int = 100, questions: int = 10, *,
         scenes, questions: number of scenes, and most questions about each.
         split: "validation" for choices, "test" for reported results.
     """
-    first, settings = SPLITS[split].start + 5000, processor.settings
-    drawn = {str(seed): draw_scene(seed) for seed in range(first, first + scenes)}
-    clips = {name: scene_clip(scene, settings.image_size, settings.frame_rate)
+    first = SPLITS[split].start + 5000
+    return evaluate(model, processor, *ask_scenes(model, processor, range(first, first + scenes),
+                                                  questions))
+
+
+def ask_scenes(model, processor, seeds, questions: int = 10) -> tuple[dict, list, dict]:
+    """The encoded clips of scenes, questions about them, and chances, for `evaluate`."""
+    settings, drawn = processor.settings, {str(seed): draw_scene(seed) for seed in seeds}
+    clips = {name: scene_clip(scene, max(64, settings.image_size), settings.frame_rate)
              for name, scene in drawn.items()}
     asked = [(name, question) for name, scene in drawn.items() for question in
              draw_questions(scene, stream("evaluation questions", scene.seed), questions)]
-    return evaluate(model, processor, encode_clips(model, processor, clips), asked,
-                    single_modality_chance(drawn))
+    return encode_clips(model, processor, clips), asked, single_modality_chance(drawn)
 
 
 def task_rows(model, processor, scenes: int = 12, *, split: str = "validation") -> list[Row]:
