@@ -267,8 +267,8 @@ def test_from_scratch_to_an_answer(tmp_path, monkeypatch):
         folder = recipe.make_part(part, tmp_path, steps=2, batch=2, progress=False)
         assert (folder / "model.safetensors").exists()
         assert "2 of 2 scenes" in (folder / "README.md").read_text()
-    folder = recipe.make_favor(tmp_path, tmp_path, scenes=3, name_steps=2, align_steps=2,
-                               ask_steps=2, batch=2, progress=False)
+    folder = recipe.make_favor(tmp_path, tmp_path, scenes=3, recipe="named", batch=2,
+                               steps={"name": 2, "align": 2, "ask": 2}, progress=False)
     model = FavorForConditionalGeneration.from_pretrained(folder)
     processor = FavorProcessor.from_pretrained(folder)
     made, _ = recipe.assemble(tmp_path)
@@ -282,7 +282,7 @@ def test_from_scratch_to_an_answer(tmp_path, monkeypatch):
     clip = scene_clip(draw_scene(SPLITS["validation"].start))
     assert np.shape(processor.decode(model.generate(**processor([clip],
                                                                 ["what was said?"])))) == (1,)
-    free = recipe.make_favor(tmp_path, tmp_path / "free", scenes=3, align_steps=2, ask_steps=1,
+    free = recipe.make_favor(folder, tmp_path / "free", scenes=3, steps={"align": 2, "ask": 1},
                              batch=2, progress=False)  # without a label for any query
     log = json.loads((free / "log.json").read_text())
     assert [e["stage"] for e in log if "loss" not in e] == ["align", "ask"]

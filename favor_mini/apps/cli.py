@@ -16,6 +16,7 @@ from .settings import (
     EvaluateSettings,
     FavorSettings,
     FinetuneSettings,
+    GymSettings,
     JoinSettings,
     Model,
     PartSettings,
@@ -167,6 +168,7 @@ app.command(train)
 
 
 def _train(parts: list[str], favor: bool, settings: TrainSettings) -> None:
+    from .. import CHECKPOINTS, checkpoint_path
     from ..pretraining.recipe import make_favor, make_part
 
     options = {name: value for name, value in vars(settings).items() if value is not None}
@@ -174,7 +176,10 @@ def _train(parts: list[str], favor: bool, settings: TrainSettings) -> None:
     for part in parts:
         print(make_part(part, out, **options))
     if favor:
-        print(make_favor(source or out, out, **options))
+        stages = {name: options.pop(f"{name}_steps") for name in ("name", "align", "ask")
+                  if f"{name}_steps" in options}
+        parts = checkpoint_path(source) if source in CHECKPOINTS else source or out
+        print(make_favor(parts, out, steps=stages, **options))
 
 
 def _train_part(part: str, summary: str) -> None:
@@ -296,6 +301,26 @@ def experiment(name: str | None = None, /, *, run: bool = False,
     same = str(found) == str(shipped)
     words = [experiments.describe(experiments.find_experiment(name))] if same else []
     print(found, *words, draw(name, out), sep="\n")
+
+
+GYM = GymSettings()
+
+
+@command("gym", "Train a connector alone, on streams of symbols, in seconds: where does it matter?",
+         """\
+  favor-mini gym
+  favor-mini gym sync
+  favor-mini gym --vary sync=concat,interleave,append --tasks recall --set steps=400
+  favor-mini gym --parts mine.py --vary attention=block_causal,mine --tasks state""")
+def gym(name: str | None = None, /, *,
+        settings: Annotated[GymSettings, FLAT] = GYM) -> None:
+    """
+    Args:
+        name: a study that ships (default: list them, or compare the arms that are given).
+    """
+    from .gym import run_gym
+
+    run_gym(name, settings)
 
 
 @command("diagnose", "Measure failure signatures: synchronisation, windows, diversity.",

@@ -82,12 +82,18 @@ class FavorSettings(TrainSettings):
 
     batch: Count | None = option(None, "clips per training step (default: the recipe's)")
     parts: Annotated[str | None, Parameter(name="--from")] = option(
-        None, "folder of the three trained parts (default: the folder of --out)")
+        None, "folder of the three trained parts, or a checkpoint, such as label-free, that has "
+              "them (default: the folder of --out)")
+    recipe: Literal["aligned", "named"] = option(
+        "aligned", "aligned: from clips and their texts. named: a shortcut with a label for each "
+                   "output query, which only the mini world has")
     scenes: Count | None = option(None, "training scenes to draw and encode")
-    name_steps: Count | None = option(
-        None, "shortcut with a label for each output query: training steps of the stage name")
+    name_steps: Count | None = option(None, "training steps of the stage name")
     align_steps: Count | None = option(None, "training steps of the stage align")
     ask_steps: Count | None = option(None, "training steps of the stage ask")
+    lr: float | None = option(None, "peak learning rate (default: the recipe's)")
+    decay: float | None = option(
+        None, "share of a stage's steps in which the learning rate falls (default: the recipe's)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,6 +195,26 @@ class DataSettings:
     steps: Count = option(1000, "training steps whose cost is estimated")
     batch: Count = option(4, "clips per training step")
     quick: bool = option(False, "do not measure the cost of training")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GymSettings:
+    """What `favor-mini gym` trains."""
+
+    vary: str | None = option(None, "FIELD=A,B,...: one field and its values, first the baseline")
+    arm: list[str] = field(default_factory=list, metadata={
+        "help": "FIELD=A,...: changes that go together; repeat for each arm, the baseline first"})
+    fixed: Annotated[str | None, Parameter(name="--set")] = option(
+        None, "FIELD=A,...: changes that all arms share")
+    tasks: str | None = option(None, "names joined by +: recall, before, after, motion, count, "
+                                     "state (default: recall+before)")
+    seeds: Count = option(5, "trainings of each arm")
+    jobs: Count | None = option(None, "processes of one thread each (default: 2, if there are two "
+                                      "cores)")
+    run: bool = option(False, "of a study: train what --out does not hold")
+    parts: str | None = option(None, "Python file that registers parts of your own; it is run")
+    out: str = option("build/gym", "folder for trainings, tables and figures")
+    verbose: bool = option(True, "a line on standard error after each training")
 
 
 @dataclass(frozen=True, kw_only=True)

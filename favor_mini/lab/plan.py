@@ -119,8 +119,10 @@ def scene_names(scene: Scene) -> set[str]:
     return visible | {m.heard.name for m in scene.moments if m.heard}
 
 
-def parse_changes(text: str) -> dict:
+def parse_changes(text: str, words: tuple[str, ...] = (*SLOTS, WITHOUT, RECIPE)) -> dict:
     """"window_frames=5,attention=full" -> {"window_frames": 5, "attention": "full"}.
+
+    words: fields whose values are text; those of all others are numbers.
 
     Raises:
         ValueError: the text does not have that form, or a field that is a number gets none.
@@ -131,7 +133,7 @@ def parse_changes(text: str) -> dict:
         if not (name and value):
             raise ValueError(f"found {item!r} in {text!r}, expected FIELD=VALUE")
         try:
-            changes[name] = (value if name in (*SLOTS, WITHOUT, RECIPE) else
+            changes[name] = (value if name in words else
                              int(value) if value.lstrip("-").isdigit() else float(value))
         except ValueError:
             raise ValueError(f"found {name}={value!r}, expected a number") from None

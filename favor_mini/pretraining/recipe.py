@@ -9,6 +9,7 @@ import json
 import os
 import time
 from collections import defaultdict
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -156,7 +157,8 @@ def assemble(parts, **changes) -> tuple[FavorForConditionalGeneration, FavorProc
     """The mini model with trained parts, an untrained connector and untrained LoRA.
 
     Args:
-        parts: the `out` of `make_part`.
+        parts: the `out` of `make_part`, or a checkpoint of the mini model, whose frozen parts are
+            used.
         changes: fields of the config.
 
     Raises:
@@ -164,6 +166,9 @@ def assemble(parts, **changes) -> tuple[FavorForConditionalGeneration, FavorProc
         ValueError: a part does not fit the model.
     """
     config = mini_config(**changes)
+    if (Path(parts) / "config.json").exists():
+        frozen = FavorForConditionalGeneration.from_pretrained(parts).frozen_modules()
+        return FavorForConditionalGeneration.from_frozen(config, frozen, 0), mini_processor(config)
     plain = mini_config(**{**changes, "lora_rank": 0})
     frozen = FavorForConditionalGeneration(plain).frozen_modules()
     for part, (*_, module) in PARTS.items():
@@ -178,37 +183,50 @@ def assemble(parts, **changes) -> tuple[FavorForConditionalGeneration, FavorProc
     return FavorForConditionalGeneration.from_frozen(config, frozen, 0), mini_processor(config)
 
 
-QUERIES = 32  # N, the paper's. Spelling the transcript of five seconds takes more than 16 queries.
-STEPS = {"align": 6000, "ask": 2000}
-NAMED_STEPS = {"name": 4600, "align": 60, "ask": 480}
+@dataclass(frozen=True)
+class Run:
+    """A training of connector and LoRA.
+
+    scenes: ordinary training scenes; more of the tasks come in proportion.
+    decay: share of a stage's steps in which the learning rate falls.
+    """
+
+    steps: dict[str, int]
+    scenes: int
+    batch: int
+    lr: float
+    decay: float
+    num_queries: int
 
 
-def make_favor(parts, out, *, scenes: int = 12800, name_steps: int | None = None,
-               align_steps: int | None = None, ask_steps: int | None = None, batch: int = 16,
-               lr: float = 7e-4, seed: int = 0, changes: dict | None = None, **options) -> Path:
+RUNS = {
+    # 32 queries as in the paper: spelling the transcript of five seconds takes more than 16. The
+    # loss of small batches falls only while the learning rate falls, so it falls for a long time.
+    "aligned": Run({"align": 3600, "ask": 300}, 4096, 8, 5e-4, 0.7, 32),
+    "named": Run({"name": 4600, "align": 60, "ask": 480}, 12800, 16, 7e-4, 0.25, 16),
+}
+
+
+def make_favor(parts, out, *, recipe: str = "aligned", steps: dict[str, int] | None = None,
+               seed: int = 0, changes: dict | None = None, progress: bool = True, **given) -> Path:
     """Train the connector and LoRA on the parts in `parts`; write the checkpoint to `out/favor`.
 
     Args:
-        scenes: ordinary training scenes; more of the tasks come in proportion.
-        name_steps: if given, the recipe with labels for each query (`shortcut`), which begins
-            with so many steps of the stage "name".
-        align_steps, ask_steps: None: as in `STEPS`, or in `NAMED_STEPS`.
+        recipe: a name in `RUNS`.
+        steps: of each stage, in place of the run's; a stage that is not named keeps them.
         changes: fields of the config.
+        given: fields of `Run` in place of the run's, and options for `training.trainer.fit`.
     """
-    named = name_steps is not None
-    given = {"name": name_steps, "align": align_steps, "ask": ask_steps}
-    steps = {stage: count if given[stage] is None else given[stage]
-             for stage, count in (NAMED_STEPS if named else STEPS).items()}
-    model, processor = assemble(parts, **({} if named else {"num_queries": QUERIES}),
-                                **(changes or {}))
+    run = RUNS[recipe]
+    fields = {name: given.pop(name) for name in ("scenes", "batch", "lr", "decay") if name in given}
+    run = replace(run, **fields, steps={**run.steps, **(steps or {})})
+    model, processor = assemble(parts, **{"num_queries": run.num_queries, **(changes or {})})
     model.reset_trained(seed)
-    encoded = training_clips(model, processor, scenes, Path(out) / "features",
-                             options.get("progress", True))
-    start, folder = time.perf_counter(), Path(out) / "favor"
-    recipe = find_recipe("named" if named else "aligned")
-    log = finetune(model, processor, recipe.rows(encoded), folder / "run", steps=steps,
-                   stages=recipe.stages,
-                   batch=batch, lr=lr, seed=seed, **options)
+    encoded = training_clips(model, processor, run.scenes, Path(out) / "features", progress)
+    start, folder, used = time.perf_counter(), Path(out) / "favor", find_recipe(recipe)
+    log = finetune(model, processor, used.rows(encoded), folder / "run", steps=run.steps,
+                   stages=used.stages, batch=run.batch, lr=run.lr, decay=run.decay, seed=seed,
+                   progress=progress, **given)
     minutes = round((time.perf_counter() - start) / 60, 1)
     model.eval().save_pretrained(folder)
     processor.save_pretrained(folder)
@@ -216,8 +234,10 @@ def make_favor(parts, out, *, scenes: int = 12800, name_steps: int | None = None
     found = scores(question_rows(model, processor), FAMILY_GROUPS)
     print(score_table(found))
     _write_card(folder, "favor-mini", {
-        "scenes": scenes, **{f"steps of stage {stage!r}": count for stage, count in steps.items()},
-        "clips per step": batch, "learning rate": lr, "seed": seed,
+        "recipe": f"{recipe}. {used.about}", "scenes": run.scenes, "clips": len(encoded),
+        **{f"steps of stage {stage!r}": count for stage, count in run.steps.items()},
+        "clips per step": run.batch, "learning rate": run.lr,
+        "share of the steps in which it falls": run.decay, "seed": seed,
         "minutes of training (last start)": minutes}, {s.name: s.accuracy for s in found}, usage())
     return folder
 

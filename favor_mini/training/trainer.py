@@ -133,8 +133,8 @@ def fit(model: nn.Module, data: Dataset, collate, out, *, steps: int, batch: int
         validation: Dataset | None = None, validate_steps: int | None = None, workers: int = 0,
         save_steps: int = 500,
         resume: bool = True, callbacks=(), report_to=(), bf16: bool | None = None,
-        warmup: float = 0.05, log_steps: int = 25, gradient_checkpointing: bool = False,
-        progress: bool = True) -> list[dict]:
+        warmup: float = 0.05, decay: float = 0.25, log_steps: int = 25,
+        gradient_checkpointing: bool = False, progress: bool = True) -> list[dict]:
     """Train with Trainer. Called again with the same arguments and the same starting weights, a
     stopped run continues from its last checkpoint under `out`.
 
@@ -154,7 +154,7 @@ def fit(model: nn.Module, data: Dataset, collate, out, *, steps: int, batch: int
             (None: `save_steps`) and after the last one. The training is the same without it.
         report_to: "csv" (writes `out/log.csv`) and the names that Trainer knows, such as
             "tensorboard" (writes `out/runs`) or "wandb"; their libraries have to be installed.
-        warmup: share of the steps in which the learning rate rises; it falls in the last quarter.
+        warmup, decay: shares of the steps in which the learning rate rises, and falls at the end.
         bf16: autocast to bfloat16; None: where that is fast.
         log_steps: steps in one entry of the log, at most; a divisor of `save_steps` is chosen.
         gradient_checkpointing: compute activations again in the backward pass to save memory.
@@ -185,7 +185,7 @@ def fit(model: nn.Module, data: Dataset, collate, out, *, steps: int, batch: int
         output_dir=str(out), max_steps=steps, per_device_train_batch_size=batch,
         per_device_eval_batch_size=batch, gradient_accumulation_steps=accumulate,
         lr_scheduler_type="warmup_stable_decay",
-        lr_scheduler_kwargs={"num_decay_steps": -(-steps // 4)}, warmup_steps=warmup,
+        lr_scheduler_kwargs={"num_decay_steps": math.ceil(decay * steps)}, warmup_steps=warmup,
         max_grad_norm=1.0, seed=seed, data_seed=seed, dataloader_num_workers=workers,
         dataloader_persistent_workers=workers > 0, save_steps=save_steps,
         logging_steps=log_steps, report_to=[name for name in loggers if name != "csv"],
@@ -196,7 +196,7 @@ def fit(model: nn.Module, data: Dataset, collate, out, *, steps: int, batch: int
     items = arguments.train_batch_size * accumulate * arguments.world_size
     run = {"model": model_digest(model), "weights": weights_digest(model), "batch": items, "lr": lr,
            "lora_lr": lora_lr,
-           "seed": seed, "data": getattr(data, "identity", "")}
+           "warmup": warmup, "decay": decay, "seed": seed, "data": getattr(data, "identity", "")}
     csv = [CsvLog(out / "log.csv")] if "csv" in loggers else []
     with ExitStack() as stack:
         with arguments.main_process_first(local=False):  # the others then find what it has decided

@@ -1,0 +1,77 @@
+"""Results of the gym: learning curves with intervals, and phase diagrams."""
+
+import numpy as np
+
+from ..lab.gym.results import REACHED, Curves
+from ..lab.gym.studies import Phases
+from .style import INK, LIGHT, MARK, STRONG, Picture, listed, panels, styled
+
+LINES = (STRONG, MARK, INK, "#7a6a00", "#5b5b5b", "#2a7f62")
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
+
+
+@styled
+def learning_curves(found: Curves) -> Picture:
+    """Accuracy by training step, a panel for each task: the mean over the seeds and its range."""
+    curves, table = found.curves, found.summary
+    details = listed({task: rows for task, rows in table.groupby("task", sort=False)},
+                     lambda rows: ", ".join(f"{r.arm} 90 % after {r._4} steps, final {r.final}"
+                                            for r in rows.itertuples()))
+    figure, shown = panels(
+        12, 4.6 * -(-len(found.tasks) // 2), f"Accuracy while learning in the gym. {details}.",
+        {task: curves[curves.task == task] for task in found.tasks}, columns=2, sharey=True)
+    for axis, task, rows in shown:
+        grid = np.linspace(0, rows.step.max(), 120)
+        for i, (arm, of_arm) in enumerate(rows.groupby("arm", sort=False)):
+            chance = found.table[found.table.task == task].chance.iloc[0]
+            lines = np.array([np.interp(grid, [0, *c.step], [chance, *c.accuracy])
+                              for _, c in of_arm.groupby("seed")])  # [seeds, 120]
+            style = {"color": LINES[i % 6], "linestyle": DASHES[i % 6]}
+            axis.plot(grid, 100 * lines.mean(0), label=arm, **style)
+            axis.fill_between(grid, *(100 * f(lines, 0) for f in (np.min, np.max)), alpha=0.15,
+                              color=LINES[i % 6], linewidth=0)
+        axis.axhline(100 * REACHED, color=LIGHT, zorder=0)
+        axis.set(title=task, xlabel="training step", ylim=(0, 102), xlim=(0, grid[-1]))
+        axis.grid(axis="y")
+    for axis, *_ in shown[::2]:
+        axis.set_ylabel(f"accuracy in %\n(mean and range of {len(found.seeds)} seeds)")
+    handles, labels = shown[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=min(4, len(labels)))
+    return figure
+
+
+@styled
+def phase_diagram(found: Phases) -> Picture:
+    """A panel for each arm but the baseline, a square for each cell of the grid: the difference
+    from the baseline in points, framed where it is significant after correction."""
+    rows = found.differences
+    (x, xs), (y, ys) = found.study.knobs.items()
+    base = found.cells[0].arms[0]
+    panel = {f"{arm}, {task}" if rows.questions.nunique() > 1 else arm: part
+             for (arm, task), part in rows.groupby(["arm", "questions"], sort=False)}
+    details = listed(panel, lambda part: ", ".join(
+        f"{x} {getattr(r, x)} {y} {getattr(r, y)}: {r.difference:+.0f}" for r in part.itertuples()))
+    columns = min(4, len(panel))
+    figure, shown = panels(
+        3.4 * columns + 1, (1.1 + 0.95 * len(ys)) * -(-len(panel) // columns) + 0.9,
+        f"Difference from {base} in points of {found.study.score} accuracy. {details}.", panel)
+    most = max(10.0, rows.difference.abs().max())
+    for axis, title, part in shown:
+        square = np.full((len(ys), len(xs)), np.nan)
+        for r in part.itertuples():
+            at = ys.index(getattr(r, y)), xs.index(getattr(r, x))
+            square[at] = r.difference
+            axis.text(*at[::-1], f"{r.difference:+.0f}", ha="center", va="center", fontsize=15,
+                      color="white" if abs(r.difference) > 0.55 * most else INK,
+                      weight="bold" if r.significant else "normal")
+            axis.text(at[1], at[0] + 0.33, f"{r.low:+.0f} to {r.high:+.0f}", ha="center",
+                      va="center", fontsize=10,
+                      color="white" if abs(r.difference) > 0.55 * most else INK)
+        image = axis.imshow(square, cmap="RdBu", vmin=-most, vmax=most)
+        axis.set(title=title, xticks=range(len(xs)), xticklabels=xs, yticks=range(len(ys)),
+                 yticklabels=ys, xlabel=x.replace("_", " "), ylabel=y.replace("_", " "))
+    figure.colorbar(image, ax=[axis for axis, *_ in shown], shrink=0.8).set_label(
+        f"points, minus {base}")
+    figure.suptitle(f"{found.study.score} accuracy minus that of {base} "
+                    "(bold: significant after correction)", fontsize=13)
+    return figure

@@ -1,0 +1,160 @@
+"""Phase diagrams: where, over two knobs, does a mechanism change what is learned, or how fast?
+
+    favor-mini gym                    # the list
+    favor-mini gym sync               # the results that ship, and their figure
+    favor-mini gym sync --run         # make the trainings that build/gym does not hold yet
+
+Each study has a page `results/NAME.md`: its question, a prediction that was written before the
+trainings, and what was found.
+"""
+
+import json
+import re
+import textwrap
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+
+import pandas as pd
+
+from ...storage import atomic_write
+from .results import Curves, GymPlan, corrected, gym
+
+PAGES = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Study:
+    """Arms at every point of a grid of two knobs.
+
+    Args:
+        arms, fixed, seeds: as in `GymPlan`.
+        knobs: two fields of `Gym` and their values.
+        score: of `Curves.differences`.
+    """
+
+    name: str
+    arms: list[dict]
+    knobs: dict[str, tuple]
+    fixed: dict = field(default_factory=dict)
+    seeds: int = 5
+    score: str = "mean"
+
+    @property
+    def cells(self) -> list[dict]:
+        return [dict(zip(self.knobs, values, strict=True))
+                for values in product(*self.knobs.values())]
+
+    def plan(self, cell: dict) -> GymPlan:
+        return GymPlan(self.arms, {**self.fixed, **cell}, self.seeds)
+
+    @property
+    def trainings(self) -> int:
+        return len(self.cells) * len(self.arms) * self.seeds
+
+    def section(self, title: str) -> str:
+        """A section of its page, such as "Question", as one line of text; "" if there is none."""
+        page = (PAGES / f"{self.name}.md").read_text(encoding="utf-8")
+        found = re.split(rf"^## {title}\n", page, flags=re.M)[1:]
+        return " ".join(re.split(r"^## ", found[0], flags=re.M)[0].split()) if found else ""
+
+
+class Phases:
+    """The results of a study: `Curves` for each cell of the grid."""
+
+    def __init__(self, study: Study, cells: list[Curves]):
+        self.study, self.cells = study, cells
+
+    @property
+    def differences(self) -> pd.DataFrame:
+        """`Curves.differences` of each cell, with its knobs. The verdicts are corrected for the
+        number of rows, all cells together."""
+        found = [c.differences(self.study.score).assign(**cell)
+                 for cell, c in zip(self.study.cells, self.cells, strict=True)]
+        return corrected(pd.concat(found, ignore_index=True))
+
+    @property
+    def summary(self) -> pd.DataFrame:
+        """`Curves.summary` of each cell, with its knobs."""
+        found = [c.summary.assign(**cell)
+                 for cell, c in zip(self.study.cells, self.cells, strict=True)]
+        table = pd.concat(found, ignore_index=True)
+        return table[[*self.study.knobs, *table.columns.drop(list(self.study.knobs))]]
+
+    def __str__(self) -> str:
+        lines = [f"  {self._cell(r)}  {r.arm:<30} {r.questions:<8} {r.difference:+6.1f}  "
+                 f"({r.low:+.1f} to {r.high:+.1f})  {r.verdict}"
+                 for r in self.differences.itertuples()]
+        base = self.cells[0].arms[0]
+        return "\n".join([self.summary.to_string(index=False), "",
+                          f"{self.study.score} accuracy minus that of {base!r}, in points, paired "
+                          f"by seed (95 % interval); verdicts corrected for {len(lines)} intervals",
+                          *lines])
+
+    def _cell(self, row) -> str:
+        return ", ".join(f"{knob}={getattr(row, knob)}" for knob in self.study.knobs)
+
+    def save(self, file) -> None:
+        """JSON: for each cell a list with one line per training."""
+        cells = ",\n".join("[\n" + ",\n".join(json.dumps(r, sort_keys=True) for r in c.results)
+                           + "\n]" for c in self.cells)
+        Path(file).write_text(f"[{cells}]\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, study: Study, file) -> "Phases":
+        cells = json.loads(Path(file).read_text(encoding="utf-8"))
+        return cls(study, [Curves(results) for results in cells])
+
+
+STUDIES = [
+    Study("sync", [{"sync": s} for s in ("concat", "interleave", "append")],
+          {"tokens": (1, 2), "frames": (4, 8)}, {"tasks": "recall", "steps": 350}),
+]
+
+
+def find_study(name: str) -> Study:
+    """The study of this name.
+
+    Raises:
+        ValueError: there is none; the message lists the names.
+    """
+    known = {s.name: s for s in STUDIES}
+    if name not in known:
+        raise ValueError(f"no study {name!r} in the gym. Fix: choose among {', '.join(known)}")
+    return known[name]
+
+
+def run_study(name: str, out="build/gym", *, jobs: int = 1, progress: bool = True) -> Phases:
+    """Make the trainings that `out` does not hold yet, and write `out/name/results.json`."""
+    study = find_study(name)
+    found = Phases(study, [gym(study.plan(cell), out, jobs=jobs, progress=progress)
+                           for cell in study.cells])
+    with atomic_write(Path(out) / name / "results.json") as unfinished:
+        found.save(unfinished)
+    return found
+
+
+def known_study(name: str, out="build/gym") -> Phases | None:
+    """Your own results in `out`; else those that ship; else None."""
+    study = find_study(name)
+    for file in (Path(out) / name / "results.json", PAGES / f"{name}.json"):
+        if file.is_file():
+            return Phases.load(study, file)
+    return None
+
+
+def describe(study: Study) -> str:
+    """The sections of its page."""
+    texts = {title: study.section(title) for title in ("Question", "Prediction", "Finding")}
+    return "\n".join(textwrap.fill(f"{title.lower()}: {text}", 100, subsequent_indent="    ")
+                     for title, text in texts.items() if text)
+
+
+def listing() -> str:
+    """All studies with their questions and cost."""
+    lines = []
+    for s in STUDIES:
+        knobs = " x ".join(s.knobs)
+        lines += [f"{s.name} ({s.trainings} trainings; {len(s.arms)} arms x {knobs} x {s.seeds} "
+                  "seeds)", textwrap.indent(describe(s), "  ")]
+    return "\n".join(lines)
