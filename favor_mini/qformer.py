@@ -125,9 +125,13 @@ class CausalQFormer(nn.Module):
             self.positions.copy_((frame[:, None] + place).flatten(0, 1))  # [K, P, D] -> [K * P, D]
         nn.init.normal_(self.queries, std=0.02)
 
-    def embed(self, windows: Tensor) -> Tensor:
-        """LayerNorm, then the learned positions are added: (B * W, K * P, D) to the same shape."""
-        return F.dropout(self.input_norm(windows) + self.positions, self.dropout, self.training)
+    def embed(self, tokens: Tensor, start: int = 0) -> Tensor:
+        """LayerNorm, then the learned positions are added: (B * W, L, D) to the same shape.
+
+        start: the position of the first token in its window.
+        """
+        positions = self.positions[start : start + tokens.shape[1]]
+        return F.dropout(self.input_norm(tokens) + positions, self.dropout, self.training)
 
     def forward(self, windows: Tensor, frame_mask: Tensor, return_maps: bool = False
                 ) -> tuple[Tensor, AttentionMaps | None]:

@@ -137,6 +137,31 @@ class PlainQFormer(CausalQFormer):
     layer_class = PlainLayer
 
 
+@register("connector", "bert_init", causal=True)
+class BertInitialised(CausalQFormer):
+    """The causal Q-Former with BERT's initialisation, all weights with a standard deviation of
+    0.02, as in the authors' released configuration."""
+
+    def reset_parameters(self) -> None:
+        for name, parameter in self.named_parameters():
+            if "norm" in name:
+                nn.init.constant_(parameter, float(name.endswith("weight")))
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)
+            else:
+                nn.init.normal_(parameter, std=0.02)
+
+
+@register("connector", "bert_init_bare_queries", causal=True)
+class BareQueries(BertInitialised):
+    """`bert_init` without the LayerNorm of the queries: small queries enter a post-norm network,
+    where what a layer adds to all of them exceeds their differences."""
+
+    def __init__(self, **sizes):
+        super().__init__(**sizes)
+        self.query_norm = nn.Identity()
+
+
 class WithoutAttention(nn.Module):
     """Base class of connectors without queries: LayerNorm and positions as in the Q-Former, and a
     position in the window for each output.
@@ -204,6 +229,25 @@ class StridedMLP(WithoutAttention):
         inputs, maps = self.embed(windows, frame_mask, return_maps)
         chosen = inputs[:, self.places(windows.shape[1], windows.device)]  # [B * W, N, D]
         return self.norm(self.map(chosen)), maps  # [B * W, N, width]
+
+
+@register("connector", "convolution", causal=True)
+class CausalConvolution(WithoutAttention):
+    """The mean over the tokens of a time step, a causal convolution over three steps, GELU, and a
+    linear map. With N > K, adjacent outputs share a step."""
+
+    @staticmethod
+    def make_map(input_width, hidden, width):
+        return nn.Sequential(nn.Linear(3 * input_width, hidden), nn.GELU(),
+                             nn.Linear(hidden, width))
+
+    def forward(self, windows, frame_mask, return_maps=False):
+        inputs, maps = self.embed(windows, frame_mask, return_maps)
+        steps = inputs.unflatten(1, (self.window_frames, -1)).mean(2)  # [B * W, K, D]
+        # Steps t - 2, t - 1 and t, zeros before the window.
+        three = F.pad(steps, (0, 0, 2, 0)).unfold(1, 3, 1).flatten(2)  # [B * W, K, 3 * D]
+        places = self.places(self.window_frames, windows.device)
+        return self.norm(self.map(three)[:, places]), maps  # [B * W, N, width]
 
 
 # Diversity losses. All are 0 for orthogonal queries of equal length.

@@ -109,6 +109,16 @@ class Phases:
 STUDIES = [
     Study("sync", [{"sync": s} for s in ("concat", "interleave", "append")],
           {"tokens": (1, 2), "frames": (4, 8)}, {"tasks": "recall", "steps": 350}),
+    Study("attention", [{"attention": a} for a in ("block_causal", "none", "full")],
+          {"num_queries": (2, 8), "layers": (1, 2)}, {"tasks": "before", "steps": 600}),
+    Study("diversity", [{"diversity_weight": w} for w in (0.0, 0.3)],
+          {"connector": ("causal_qformer", "bert_init", "bert_init_bare_queries"),
+           "num_queries": (4, 16)}, {"tasks": "recall", "steps": 350}),
+    Study("connectors", [{"connector": c} for c in (
+        "causal_qformer", "plain_qformer", "mean_pooling", "mlp", "convolution")],
+        {"num_queries": (4, 12), "tokens": (1, 3)}, {"tasks": "recall", "steps": 350}),
+    Study("windows", [{"window_frames": 6}, {"window_frames": 18, "num_queries": 24}],
+          {"frames": (6, 18), "test_frames": (6, 18)}, {"tasks": "recall", "steps": 350}),
 ]
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+SIGNALS = 3  # visual symbols that stand for a state in the task "state"
 PLACES = 4  # positions on a line; 0 means a picture without a position
 
 
@@ -141,12 +142,17 @@ def count_seen(count, frames, symbols, delay, generator) -> Episodes:
     return e
 
 
-@task("state", "What was the running state when x was heard?", classes=3)
+@task("state", "Which signal was the latest when x was heard?", classes=SIGNALS)
 def state(count, frames, symbols, delay, generator) -> Episodes:
-    """Each visual symbol adds 0, 1 or 2 to a state; the answer is their sum modulo 3 up to the step
-    in which x was heard. It needs all earlier frames."""
+    """The first visual symbols are signals. One is seen in the first frame, and in every third
+    frame on average; a signal holds until the next one."""
     e = _blank(generator, count, frames, symbols)
+    signal = torch.rand(count, frames, generator=generator) < 1 / 3
+    signal[:, 0] = True
+    other = SIGNALS + _whole(generator, symbols - SIGNALS, count, frames)
+    e.visual = torch.where(signal, e.visual % SIGNALS, other)
     when = _whole(generator, frames, count)
     e.sounds, e.key = _only(e.sounds, _at(when, frames), symbols, generator)
-    e.answer = (e.visual % 3).cumsum(1).gather(1, when[:, None])[:, 0] % 3
+    latest = torch.where(signal, torch.arange(frames), 0).cummax(1).values  # [B, T]
+    e.answer = e.visual.gather(1, latest).gather(1, when[:, None])[:, 0]
     return e
