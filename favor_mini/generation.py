@@ -39,7 +39,8 @@ class GenerativeModel(SdpaModel, GenerationMixin):
 
         Args:
             generation_config: what it sets replaces the model's own `generation_config`.
-            kwargs: media as for `forward`, and arguments of transformers' `generate` such as
+            kwargs: media as for `forward`, or `inputs_embeds` (B, L, width) from `embed` in place
+                of media, and arguments of transformers' `generate` such as
                 `max_new_tokens`, `num_beams` or `streamer`. They replace the config's.
 
         Raises:
@@ -50,7 +51,9 @@ class GenerativeModel(SdpaModel, GenerationMixin):
             raise ValueError(f"generate needs prompts padded on the left, found {found}; make them "
                              "with processor(clips, questions), without answers")
         media = {k: kwargs.pop(k) for k in MEDIA if k in kwargs}
-        embeds = self.prepare(input_ids, **media)[0]
+        embeds = kwargs.pop("inputs_embeds", None)
+        if embeds is None:
+            embeds = self.prepare(input_ids, **media)[0]
         attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         wanted = {**_given(generation_config), **kwargs}
         settings = {**_given(self.generation_config), **wanted}

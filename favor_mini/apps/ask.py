@@ -71,7 +71,7 @@ def _checked(question: str) -> str:
 def print_answers(answers: Iterable[Answer], as_json: bool) -> None:
     """Answers to stdout, notes to stderr; or one JSON object a line."""
     for found in answers:
-        where = " to ".join(map(_clock, found.part)) + ": " if found.part else ""
+        where = " to ".join(map(clock, found.part)) + ": " if found.part else ""
         if as_json:
             values = {k: v for k, v in vars(found).items() if k != "part" or v}
             print(json.dumps(values, ensure_ascii=False), flush=True)
@@ -81,7 +81,7 @@ def print_answers(answers: Iterable[Answer], as_json: bool) -> None:
         print(f"{where}{found.answer}", flush=True)
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
     """h:mm:ss, rounded to seconds."""
     minutes, second = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{second:02}"

@@ -120,6 +120,30 @@ def ask(clip: str | None = None, question: str | None = None, /, *, start: float
                   [asker.ask(clip, question, start, end)], as_json)
 
 
+@command("watch", "Answer a question again and again while a film arrives.", """\
+  favor-mini watch film.mkv "what was said?"
+  favor-mini watch recording.ts "what was said?" --patience 10
+  ffmpeg -i INPUT -f matroska - | favor-mini watch - "what was shown when the bell was heard?"
+
+One answer at the end of each window (5 s in the mini model), about the last windows. A file that is
+being written has to be of a form that can be read from its beginning: Matroska, MPEG-TS, or
+fragmented MP4.""")
+def watch(film: Annotated[str, Parameter(allow_leading_hyphen=True)], question: str, /, *,
+          patience: float = 0.0, seconds: float | None = None,
+          model: Annotated[Model, FLAT] = Model()) -> None:
+    """
+    Args:
+        film: a file, a named pipe, or - for standard input.
+        question: in the words of the mini world.
+        patience: seconds to wait for more, where the file ends.
+        seconds: how much of the past each answer is about (default: as much as the training clips
+            had).
+    """
+    from .watch import print_watch
+
+    print_watch(film, question, checkpoint=model.load_parts(), patience=patience, seconds=seconds)
+
+
 @command("convert", "Convert the weights that FAVOR's authors released.", """\
   favor-mini convert pytorch_model_1_101.pt --out build/released
   favor-mini convert pytorch_model_1_101.pt --out build/favor-7b --audio openai/whisper-large-v2 \

@@ -149,7 +149,7 @@ class Frames:
             by = max(1, min(picture.width, picture.height) // (4 * self.image_size))
             picture = picture.reformat(picture.width // by, picture.height // by, "rgb24",
                                        interpolation="AREA")
-        pixels = self._upright(_rgb(picture))
+        pixels = self._upright(rgb(picture))
         if not self.image_size and pixels.shape[:2] != self.shape:
             # Its pixels are not square, or its size changes on the way.
             pixels = _stretched(pixels, self.shape)
@@ -190,7 +190,7 @@ class Frames:
         return True
 
 
-def _rgb(picture) -> np.ndarray:
+def rgb(picture) -> np.ndarray:
     """(H, W, 3) uint8; over white where it is transparent, as still images are."""
     if not any(component.is_alpha for component in picture.format.components):
         return picture.to_ndarray(format="rgb24")

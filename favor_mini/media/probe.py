@@ -105,8 +105,8 @@ def probe(name: str) -> Probe:
     """
     with opened(name) as file:
         streams = main_streams(file)
-        _check_header(name, file, streams)
-        zero = _second_0(file, streams)
+        check_header(name, file, streams)
+        zero = second_0(file, streams)
         declared = None if file.duration is None else file.duration / av.time_base
         found = Probe(name, file.format.name, zero, {})
         packets, last = _packets(found, file)
@@ -122,7 +122,7 @@ def probe(name: str) -> Probe:
     return found
 
 
-def _second_0(file, streams: dict) -> float:
+def second_0(file, streams: dict) -> float:
     """The time of the first packet; that of the first picture, where the sound begins so little
     earlier that these are samples that its encoder put in front, or that the container shifted."""
     zero = 0 if file.start_time is None else file.start_time / av.time_base
@@ -135,7 +135,7 @@ def _second_0(file, streams: dict) -> float:
     return zero
 
 
-def _check_header(name: str, file, streams: dict) -> None:
+def check_header(name: str, file, streams: dict) -> None:
     """Refuse sizes that no decoder should allocate memory for."""
     if "video" in streams:
         context = streams["video"].codec_context
