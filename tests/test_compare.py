@@ -265,3 +265,22 @@ def test_a_file_that_cannot_be_used_is_explained(
         (tmp_path / "mine.py").write_text(content)
     with pytest.raises(error, match=match):
         load_parts(tmp_path / "mine.py")
+
+
+@pytest.mark.slow
+def test_two_processes_make_each_run_once_and_give_the_same_results(tmp_path, monkeypatch):
+    plan = Plan([{}, {"attention": "none"}], **{**QUICK, "seeds": 2})
+    alone = compare(plan, tmp_path / "one", progress=False)
+    together = compare(plan, tmp_path / "two", progress=False, jobs=2)
+    assert str(alone.differences()) == str(together.differences())
+    assert len(list((tmp_path / "two").rglob("result.json"))) == 4
+
+
+def test_a_part_of_a_notebook_is_compared_in_one_process(tmp_path, scratch):  # noqa: F811
+    def mine(num_frames, step_tokens, device=None):
+        return torch.ones(num_frames * step_tokens, num_frames * step_tokens, dtype=torch.bool)
+
+    mine.__module__ = "__main__"
+    registry.register("attention", "of_a_notebook")(mine)
+    with pytest.raises(ValueError, match="'of_a_notebook' of this notebook and 2 processes"):
+        compare(Plan([{}, {"attention": "of_a_notebook"}], **QUICK), tmp_path, jobs=2)

@@ -11,31 +11,43 @@ import json
 import sys
 import time
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
+import torch
 from transformers.utils.logging import disable_progress_bar
 
 from ..evaluation.checkpoint import checkpoint_digest, find_checkpoint
 from ..keys import digest
+from ..registry import SLOTS, find
 from ..storage import atomic_write, write_json
 from ..training.finetune import seconds_per_step
-from .plan import Plan, arm_name
+from .plan import Plan, arm_name, load_parts
 from .run import Data, connector_cost, fresh_model, is_done, run, run_folder, training_data
 from .statistics import Comparison
 
 
 def compare(plan: Plan, out="build/compare", *, checkpoint=None, progress: bool = True, cache=None,
-            keep: bool = False) -> Comparison:
+            keep: bool = False, jobs: int = 1, parts: str | None = None) -> Comparison:
     """Make all runs of the plan that are missing, and compare. Writes `out/results.json`.
 
     Args:
         cache: folder of the runs and features, by default `out`. Comparisons can share it.
         keep: keep the trained models, too; each folder is printed. A finished run whose model was
             not kept is repeated.
+        jobs: processes, of one thread each. They know parts of your own only from a file.
+        parts: Python file that registers parts.
 
     Raises:
         FileNotFoundError: there is no checkpoint.
+        ValueError: several processes, and a part that only this notebook knows.
     """
+    own = [part for arm in plan.arms for slot in SLOTS
+           if (part := {**plan.fixed, **arm}.get(slot))
+           and find(slot, part).__module__ == "__main__"]
+    if own and jobs > 1:
+        raise ValueError(f"found the part {own[0]!r} of this notebook and {jobs} processes, which "
+                         "cannot import it. Fix: jobs=1, or define it in a file and pass parts=")
     folder, out = find_checkpoint(checkpoint), Path(out)
     cache = out if cache is None else Path(cache)
     disable_progress_bar()  # of transformers, for files; the bar of the training stays
@@ -45,7 +57,16 @@ def compare(plan: Plan, out="build/compare", *, checkpoint=None, progress: bool 
     plan = _with_steps(plan, folder, data, cache)
     # Seed by seed, so that an interrupted comparison has complete pairs.
     wanted = [(seed, arm) for seed in range(plan.seeds) for arm in plan.arms]
-    results, took = [], []
+    results, took, helpers = [], [], []
+    for first in range(1, jobs):  # this process takes the runs in order, and waits for the helpers'
+        share = [run for run in wanted[first::jobs] if not is_done(
+            run_folder(cache, folder, plan, run[1], run[0]) / "result.json", keep)]
+        if share:
+            helpers.append(get_context("spawn").Process(
+                target=_help, args=(folder, plan, share, cache, keep, parts), daemon=True))
+            helpers[-1].start()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1 if helpers else threads)
     for number, (seed, arm) in enumerate(wanted, 1):
         start = time.perf_counter()
         file = run_folder(cache, folder, plan, arm, seed) / "result.json"
@@ -59,10 +80,25 @@ def compare(plan: Plan, out="build/compare", *, checkpoint=None, progress: bool 
         right = sum(row["right"] for row in result["rows"]) / len(result["rows"])
         print(f"run {number} of {len(wanted)}: {arm_name(arm)}, seed {seed}: {right:.1%} correct"
               + note, file=sys.stderr, flush=True)
+    for helper in helpers:
+        helper.join()
+    torch.set_num_threads(threads)
     comparison = Comparison(results)
     with atomic_write(out / "results.json") as unfinished:
         comparison.save(unfinished)
     return comparison
+
+
+def _help(folder: Path, plan: Plan, share: list, cache: Path, keep: bool, parts: str | None
+          ) -> None:
+    """Make a share of the runs, in a process of its own with one thread."""
+    torch.set_num_threads(1)
+    if parts:
+        load_parts(parts)
+    data = training_data(folder, plan, cache, False)
+    for seed, arm in share:
+        file = run_folder(cache, folder, plan, arm, seed) / "result.json"
+        run(folder, plan, arm, seed, data, file, False, keep)
 
 
 def dry_run(plan: Plan, out="build/compare", *, checkpoint=None, progress: bool = True) -> str:

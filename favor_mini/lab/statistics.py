@@ -114,6 +114,9 @@ class Comparison:
             gains: arrays [seeds, questions]; the difference is their sum over the weights' sum.
             weights: arrays [questions].
             words: for a positive and for a negative difference.
+
+        `spread` is the standard deviation over seeds; `of_clips` is half the width of the interval
+        that the choice of clips alone gives.
         """
         seeds = len(self.seeds)
         clips = [len(np.unique(self.clip[weight > 0])) for weight in weights]
@@ -122,7 +125,8 @@ class Comparison:
         rows = []
         for gain, weight, n in zip(gains, weights, clips, strict=True):
             by_seed = 100 * gain.sum(1) / weight.sum()
-            mean, error = by_seed.mean(), by_seed.std(ddof=min(1, seeds - 1)) / np.sqrt(seeds)
+            mean, spread = by_seed.mean(), by_seed.std(ddof=min(1, seeds - 1))
+            error = spread / np.sqrt(seeds)
             of_seeds = t.ppf(1 - tails, max(1, seeds - 1)) * error
             drawn = cluster_bootstrap(100 * gain.mean(0), self.clip, weight)
             of_clips = (np.quantile(drawn, QUANTILES) - mean) * (
@@ -137,6 +141,7 @@ class Comparison:
                 said = f"not significant after correction for {compared} intervals"
             rows.append({
                 "difference": mean, "low": lows[0], "high": highs[0], "seeds": seeds, "clips": n,
+                "spread": spread, "of_clips": np.diff(of_clips[0])[0] / 2,
                 "significant": enough and bool(corrected), "compared": compared, "verdict": said})
         return pd.DataFrame(rows)
 
