@@ -160,6 +160,14 @@ def describe(study: Study) -> str:
                      for title, text in texts.items() if text)
 
 
+def show_study(name: str) -> Phases | None:
+    """Print `describe(...)` of a study, and return the results that ship."""
+    study = find_study(name)
+    print(describe(study))
+    file = PAGES / f"{name}.json"
+    return Phases.load(study, file) if file.is_file() else None
+
+
 def listing() -> str:
     """All studies with their questions and cost."""
     lines = []
