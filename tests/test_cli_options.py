@@ -44,11 +44,11 @@ def test_train_hands_on_what_was_typed(monkeypatch, capsys):
     called.clear()
     assert cli.main(["train", "favor", "--from", "there", "--scenes", "9", "--name-steps", "4",
                      "--ask-steps", "2"]) == 0
-    assert called == [("there", "build/make",
-                       {"seed": 0, "scenes": 9, "name_steps": 4, "ask_steps": 2})]
+    assert called == [("there", "build/make", {"seed": 0, "scenes": 9, "recipe": "aligned",
+                                               "steps": {"name": 4, "ask": 2}})]
     called.clear()
     assert cli.main(["train", "all", "--out", "here"]) == 0
     assert [c[0] for c in called] == ["audio", "vision", "language", "here"]
-    assert called[-1][2] == {"seed": 0}
+    assert called[-1][2] == {"seed": 0, "steps": {}}
     assert capsys.readouterr().out.split() == ["audio", "favor", "audio", "vision", "language",
                                                "favor"]

@@ -8,15 +8,14 @@ from typing import Annotated, Literal
 from cyclopts import App, CycloptsError, Parameter
 
 from .. import __version__
+from .lab_commands import bench, diagnose, doctor, experiment, gym
 from .settings import (
-    BenchSettings,
-    Count,
+    FLAT,
     DataSettings,
     DemoSettings,
     EvaluateSettings,
     FavorSettings,
     FinetuneSettings,
-    GymSettings,
     JoinSettings,
     Model,
     PartSettings,
@@ -31,8 +30,6 @@ EXAMPLES = """examples:
 
 exit codes: 0 done, 1 a problem with the input or the machine, 2 wrong usage, 130 interrupted.
 FAVOR_MINI_DEBUG=1 shows the full traceback of an error."""
-WAIT_POLICY = os.environ.get("OMP_WAIT_POLICY")  # before `_quiet` sets it for this process
-FLAT = Parameter(name="*")  # the fields of a dataclass as options
 
 app = App(name="favor-mini", version=f"favor-mini {__version__}", help_epilogue=EXAMPLES,
           help="Ask an audio-visual language model about a clip, and train it yourself.",
@@ -299,87 +296,18 @@ app.command("favor_mini.apps.compare:compare", name="compare", help_epilogue="""
             help="Train variants of the connector in pairs, and test whether they differ.")
 
 
-@command("experiment", "Experiments on the paper's claims: show the results, or run one.", """\
+command("experiment", "Experiments on the paper's claims: show the results, or run one.", """\
   favor-mini experiment
   favor-mini experiment attention
-  favor-mini experiment offset --run""")
-def experiment(name: str | None = None, /, *, run: bool = False,
-               out: str = "build/experiments") -> None:
-    """
-    Args:
-        name: which experiment (default: list all).
-        run: run it; trainings that are in the folder are not repeated.
-        out: folder for figures and trainings.
-    """
-    from ..lab import experiments
-
-    if name is None:
-        print(experiments.listing())
-        return
-    from ..figures.lab import experiment as draw
-
-    if run:
-        experiments.run_experiment(name, out, progress=sys.stderr.isatty())
-    found, shipped = experiments.known_results(name, out), experiments.shipped_results(name)
-    # The finding in words is about the shipped numbers.
-    same = str(found) == str(shipped)
-    words = [experiments.describe(experiments.find_experiment(name))] if same else []
-    print(found, *words, draw(name, out), sep="\n")
-
-
-GYM = GymSettings()
-
-
-@command("gym", "Train a connector alone, on streams of symbols, in seconds: where does it matter?",
+  favor-mini experiment offset --run""")(experiment)
+command("gym", "Train a connector alone, on streams of symbols, in seconds: where does it matter?",
          """\
   favor-mini gym
   favor-mini gym sync
   favor-mini gym --vary sync=concat,interleave,append --tasks recall --set steps=400
-  favor-mini gym --parts mine.py --vary attention=block_causal,mine --tasks state""")
-def gym(name: str | None = None, /, *,
-        settings: Annotated[GymSettings, FLAT] = GYM) -> None:
-    """
-    Args:
-        name: a study that ships (default: list them, or compare the arms that are given).
-    """
-    from .gym import run_gym
-
-    run_gym(name, settings)
-
-
-@command("diagnose", "Measure failure signatures: synchronisation, windows, diversity.",
-         "  favor-mini diagnose\n  favor-mini diagnose build/make/favor")
-def diagnose(checkpoint: str | None = None, /, *, scenes: Count = 60,
-             parts: str | None = None) -> None:
-    """
-    Args:
-        checkpoint: folder of a checkpoint, or mini (the default) or label-free, which ship.
-        scenes: test clips to ask about.
-        parts: Python file that registers parts of your own; it is run.
-    """
-    from ..lab.diagnose import diagnose
-
-    signs = diagnose(Model(checkpoint=checkpoint, parts=parts).load_parts(), scenes)
-    print(*signs, sep="\n")
-    present = ", ".join(sign.points_to for sign in signs if sign.present)
-    print(f"look at: {present}" if present else "no signature found")
-
-
-@command("doctor", "Check libraries, codecs, device, checkpoint, samples, memory and disk.")
-def doctor(*, quick: bool = False, checkpoint: str | None = None) -> int:
-    """
-    Args:
-        quick: skip the checks that take seconds: codecs and the checkpoint.
-        checkpoint: folder of a checkpoint, or mini (the default) or label-free, which ship.
-    """
-    from .doctor import examine
-
-    return examine(checkpoint, quick, WAIT_POLICY)
-
-
-@command("bench", "Measure this machine: causal Q-Former, reading, asking, importing, training.",
-         "  favor-mini bench --quick\n  favor-mini bench --only qformer --json bench.json")
-def bench(*, settings: Annotated[BenchSettings, FLAT] = BenchSettings()) -> None:
-    from .bench import bench
-
-    bench(settings)
+  favor-mini gym --parts mine.py --vary attention=block_causal,mine --tasks state""")(gym)
+command("diagnose", "Measure failure signatures: synchronisation, windows, diversity.",
+         "  favor-mini diagnose\n  favor-mini diagnose build/make/favor")(diagnose)
+command("doctor", "Check libraries, codecs, device, checkpoint, samples, memory and disk.")(doctor)
+command("bench", "Measure this machine: causal Q-Former, reading, asking, importing, training.",
+         "  favor-mini bench --quick\n  favor-mini bench --only qformer --json bench.json")(bench)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Group, Parameter, validators
 
+FLAT = Parameter(name="*")  # the fields of a dataclass as options
 Count = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 Questions = Annotated[Any, Parameter(group=Group(
     "Questions (default: the eleven tasks)", validator=validators.MutuallyExclusive()))]
