@@ -17,7 +17,9 @@ from favor_mini.aveb.predict import MODELS
 from favor_mini.aveb.run import FORMS
 from favor_mini.evaluation.intervals import wilson
 from favor_mini.evaluation.scores import Row, Score, scores
+from favor_mini.lab.claims import claims
 from favor_mini.lab.experiments import EXPERIMENTS, shipped_results
+from favor_mini.lab.gym.studies import STUDIES, shipped_study
 from favor_mini.lab.offsets import Offsets
 from favor_mini.lab.signatures import Signatures
 from favor_mini.lab.statistics import Comparison, correction
@@ -38,6 +40,13 @@ EXPLAINED = (
     "show that a claim need not hold in general, or that an effect exists here. It cannot confirm "
     "a claim about a model that is a thousand times larger. Differences are in points of accuracy, "
     "paired by seed and question, from the first arm.")
+
+
+STUDIED = (
+    "A connector alone learns from answers about streams of symbols (`favor-mini gym`). Mean "
+    "accuracy is averaged over the steps of a training. Differences are in points, paired by seed, "
+    "from the first arm. Each prediction was written before the trainings. Verdicts are corrected "
+    "for the number of intervals of a study. `favor-mini gym NAME --run` repeats one.")
 
 
 def store(measured: Path) -> None:
@@ -93,7 +102,9 @@ def page() -> str:
              "confidence intervals. Answers about one clip are correlated, so clips are the "
              "independent units: an accuracy has Wilson's interval at its effective sample size, "
              "other scores have a bootstrap over clips (`favor_mini/evaluation/intervals.py`)."),
-        _samples(), _delays(), _tasks(), "## Experiments", text(EXPLAINED),
+        _samples(), _delays(), _tasks(), _claims(), "## Studies in the gym", text(STUDIED),
+        *(_study(study) for study in STUDIES if shipped_study(study.name)),
+        "## Experiments", text(EXPLAINED),
         *map(_experiment, EXPERIMENTS), _bench()]
     return "\n\n".join(parts) + "\n"
 
@@ -174,6 +185,36 @@ def _tasks() -> str:
              "`--metric SPIDEr`, with `--file`."),
         text("In an earlier version, intervals were over questions, and candidates were ranked "
              f"by the log probability of the whole answer: {before}.")])
+
+
+def _claims() -> str:
+    found = claims()
+    return "\n\n".join([
+        "## The paper's claims",
+        text("The paper removes one part at a time, at full size. Here each removal was compared "
+             "in the gym, where a connector learns from answers alone, and in the mini world, with "
+             "encoders, language model and the shortcut *named* (a label for each query), which "
+             "teaches much of what the parts are for. *Shown* and *contradicted*: a difference is "
+             "significant after correction. The sections below have every number. "
+             f"{found.comparisons.sum()} comparisons were made for this table."),
+        table("part|what the paper says|gym|mini world|verdict", [
+            (r.part, r.paper, r.gym, r.world, f"**{r.verdict}**") for r in found.itertuples()])])
+
+
+def _study(study) -> str:
+    found = shipped_study(study.name)
+    columns = [*study.knobs, "arm", "task", "chance", "steps to 90 %", "reached", "final", "mean",
+               "parameters", "MFLOP"]
+    rows = [(", ".join(f"{k} {getattr(r, k)}" for k in study.knobs), r.arm,
+             f"{r.difference:+.1f}", f"{r.low:+.1f} to {r.high:+.1f}", r.verdict)
+            for r in found.differences.itertuples()]
+    return "\n\n".join([
+        f"### {study.name}",
+        *(text(f"**{title}.**", study.section(title)) for title in ("Question", "Paper", "Setting",
+                                                                    "Prediction", "Finding")),
+        table("|".join(columns), [tuple(str(row[c]) for c in columns)
+                                  for row in found.summary.to_dict("records")]),
+        table("cell|arm|difference in points|95 % interval|verdict", rows)])
 
 
 def _experiment(experiment) -> str:

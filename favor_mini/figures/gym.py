@@ -1,5 +1,7 @@
 """Results of the gym: learning curves with intervals, and phase diagrams."""
 
+import textwrap
+
 import numpy as np
 
 from ..lab.gym.results import REACHED, Curves
@@ -34,7 +36,9 @@ def learning_curves(found: Curves) -> Picture:
         axis.set(title=task, xlabel="training step", ylim=(0, 102), xlim=(0, grid[-1]))
         axis.grid(axis="y")
     for axis, *_ in shown[::2]:
-        axis.set_ylabel(f"accuracy in %\n(mean and range of {len(found.seeds)} seeds)")
+        seeds = len(found.seeds)
+        axis.set_ylabel("accuracy in %\n" + (
+            f"(mean and range of {seeds} seeds)" if seeds > 1 else "(one seed)"))
     handles, labels = shown[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=min(4, len(labels)))
     return figure
@@ -53,7 +57,7 @@ def phase_diagram(found: Phases) -> Picture:
         f"{x} {getattr(r, x)} {y} {getattr(r, y)}: {r.difference:+.0f}" for r in part.itertuples()))
     columns = min(4, len(panel))
     figure, shown = panels(
-        3.4 * columns + 1, (1.1 + 0.95 * len(ys)) * -(-len(panel) // columns) + 0.9,
+        max(9.5, 3.2 * columns + 2), (1.1 + 0.95 * len(ys)) * -(-len(panel) // columns) + 0.9,
         f"Difference from {base} in points of {found.study.score} accuracy. {details}.", panel)
     most = max(10.0, rows.difference.abs().max())
     for axis, title, part in shown:
@@ -71,7 +75,8 @@ def phase_diagram(found: Phases) -> Picture:
         axis.set(title=title, xticks=range(len(xs)), xticklabels=xs, yticks=range(len(ys)),
                  yticklabels=ys, xlabel=x.replace("_", " "), ylabel=y.replace("_", " "))
     figure.colorbar(image, ax=[axis for axis, *_ in shown], shrink=0.8).set_label(
-        f"points, minus {base}")
-    figure.suptitle(f"{found.study.score} accuracy minus that of {base} "
-                    "(bold: significant after correction)", fontsize=13)
+        "points of accuracy")
+    figure.suptitle(textwrap.fill(
+        f"{found.study.score} accuracy minus that of {base}, with its 95 % interval; bold: "
+        "significant after correction", 80), fontsize=12, weight="normal")
     return figure

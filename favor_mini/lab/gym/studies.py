@@ -144,13 +144,16 @@ def run_study(name: str, out="build/gym", *, jobs: int = 1, progress: bool = Tru
     return found
 
 
+def shipped_study(name: str) -> Phases | None:
+    """The results that ship with this version; None if there are none."""
+    study, file = find_study(name), PAGES / f"{name}.json"
+    return Phases.load(study, file) if file.is_file() else None
+
+
 def known_study(name: str, out="build/gym") -> Phases | None:
     """Your own results in `out`; else those that ship; else None."""
-    study = find_study(name)
-    for file in (Path(out) / name / "results.json", PAGES / f"{name}.json"):
-        if file.is_file():
-            return Phases.load(study, file)
-    return None
+    file = Path(out) / name / "results.json"
+    return Phases.load(find_study(name), file) if file.is_file() else shipped_study(name)
 
 
 def describe(study: Study) -> str:
@@ -162,10 +165,8 @@ def describe(study: Study) -> str:
 
 def show_study(name: str) -> Phases | None:
     """Print `describe(...)` of a study, and return the results that ship."""
-    study = find_study(name)
-    print(describe(study))
-    file = PAGES / f"{name}.json"
-    return Phases.load(study, file) if file.is_file() else None
+    print(describe(find_study(name)))
+    return shipped_study(name)
 
 
 def listing() -> str:
