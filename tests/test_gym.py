@@ -90,6 +90,8 @@ def test_concatenated_streams_are_learned_first():
     ({"frames": 2.5}, "frames=2.5, expected int"),
     ({"attention": "sideways"}, "no attention 'sideways'"),
     ({"noise": -1.0}, "noise=-1.0, expected float, at least 0"),
+    ({"width": 10, "heads": 4}, "width=10 and heads=4, expected a multiple"),
+    ({"frames": 6, "test_frames": 300}, "found 300 frames in windows of 6, expected at most 32"),
 ])
 def test_impossible_settings_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):

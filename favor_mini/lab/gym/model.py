@@ -13,6 +13,7 @@ from ...sync import step_shape
 from ...windows import join_windows
 from .tasks import PLACES, TASKS, Episodes
 
+WINDOWS = 64  # positions that the reader knows
 MAY_BE_ZERO = ("noise", "delay", "missing", "test_frames", "window_frames", "diversity_weight",
                "lr")
 
@@ -75,6 +76,13 @@ class Gym:
             if f.type is not str and (not isinstance(value, f.type | int) or value < smallest):
                 raise ValueError(f"found {f.name}={value!r}, expected {f.type.__name__}, at least "
                                  f"{smallest}. Fix: choose another {f.name}")
+        if self.width % self.heads:
+            raise ValueError(f"found width={self.width} and heads={self.heads}, expected a multiple"
+                             ". Fix: choose another width or number of heads")
+        if self.most_windows > WINDOWS:
+            raise ValueError(f"found {max(self.frames, self.test_frames)} frames in windows of "
+                             f"{self.window}, expected at most {WINDOWS // 2} windows. Fix: longer "
+                             "windows, or fewer frames")
         for slot in SLOTS:
             part(slot, getattr(self, slot))  # an unknown name fails here
 
@@ -86,6 +94,11 @@ class Gym:
     def window(self) -> int:
         """K, frames of a window."""
         return self.window_frames or self.frames
+
+    @property
+    def most_windows(self) -> int:
+        """At least the number of windows of a clip, whatever the registered windows."""
+        return -(-max(self.frames, self.test_frames) // self.window) * 2
 
     @property
     def classes(self) -> int:
@@ -132,13 +145,11 @@ class Reader(nn.Module):
     other lengths can be asked about, too.
     """
 
-    FURTHEST = 64  # windows
-
     def __init__(self, gym: Gym):
         super().__init__()
         width, self.symbols = gym.width, gym.symbols
         self.question = nn.Embedding(len(gym.names) * gym.symbols, width)
-        self.window = nn.Embedding(self.FURTHEST, width)
+        self.window = nn.Embedding(WINDOWS, width)
         nn.init.normal_(self.window.weight, std=0.02)
         self.blocks = nn.ModuleList(AttentionBlock(width, gym.heads) for _ in range(
             gym.reader_layers))

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from .model import Gym, GymModel, Reader
+from .model import WINDOWS, Gym, GymModel
 from .tasks import TASKS
 
 POINTS = 30  # of a learning curve
@@ -88,7 +88,7 @@ def draw_batch(model: GymModel, size: int, clips: torch.Generator, noise: torch.
         parts.append((visual, audio, torch.full((count,), gym.names.index(name)), e.key, e.answer))
     visual, audio, task, key, answer = (torch.cat(x) for x in zip(*parts, strict=True))
     windows = -(-visual.shape[1] // gym.window) * 2  # enough for all registered windows
-    start = (torch.rand(len(task), generator=clips) * (Reader.FURTHEST - windows)).long()
+    start = (torch.rand(len(task), generator=clips) * (WINDOWS - windows)).long()
     return {"visual": visual, "audio": audio, "task": task, "key": key, "start": start}, answer
 
 
