@@ -95,16 +95,20 @@ class AttentionBlock(nn.Module):
         Returns:
             (B, L, width).
         """
-        return self.attend(x, *self.keys_values(x if memory is None else memory), mask, maps)
+        q = self._split(self.query(x))  # [B, heads, L, width / heads]
+        k, v = self.keys_values(x if memory is None else memory)
+        return self._attend(x, q, k, v, mask, maps)
 
     def keys_values(self, memory: Tensor) -> tuple[Tensor, Tensor]:
         """The keys and values of memory (B, M, memory_width), each (B, heads, M, width / heads)."""
         return self._split(self.key(memory)), self._split(self.value(memory))
 
-    def attend(self, x: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None,
-               maps: list[Tensor] | None = None) -> Tensor:
-        """Attend from x to keys and values; the rest as in `forward`."""
-        q = self._split(self.query(x))  # [B, heads, L, width / heads]
+    def attend(self, x: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Attend from x to keys and values that were kept; the rest as in `forward`."""
+        return self._attend(x, self._split(self.query(x)), k, v, mask)
+
+    def _attend(self, x: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None,
+                maps: list[Tensor] | None = None) -> Tensor:
         if maps is not None:
             scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
             scores = scores if mask is None else scores.masked_fill(~mask, -torch.inf)

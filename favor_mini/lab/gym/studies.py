@@ -116,7 +116,7 @@ STUDIES = [
            "num_queries": (4, 16)}, {"tasks": "recall", "steps": 350}),
     Study("connectors", [{"connector": c} for c in (
         "causal_qformer", "plain_qformer", "mean_pooling", "mlp", "convolution")],
-        {"num_queries": (4, 12), "tokens": (1, 3)}, {"tasks": "recall", "steps": 350}),
+        {"num_queries": (4, 12), "tokens": (1, 2)}, {"tasks": "recall", "steps": 300}),
     Study("windows", [{"window_frames": 6}, {"window_frames": 18, "num_queries": 24}],
           {"frames": (6, 18), "test_frames": (6, 18)}, {"tasks": "recall", "steps": 350}),
 ]
