@@ -63,6 +63,20 @@ def test_the_log_has_the_learning_rate_that_was_asked_for(tmp_path):
     assert log[0]["learning_rate"] == pytest.approx(1e-3)
 
 
+@pytest.mark.parametrize(("decay", "falls_from"), [(0.25, 6), (0.75, 2)])
+def test_the_learning_rate_falls_in_the_last_share_of_the_steps(tmp_path, decay, falls_from):
+    _, log = run(tmp_path, lr=1e-3, warmup=0.0, decay=decay, steps=8, save_steps=8)
+    rates = [entry["learning_rate"] for entry in log[:-1]]
+    assert rates[:falls_from] == pytest.approx([1e-3] * falls_from)
+    assert (np.diff(rates[falls_from:]) < 0).all() and rates[-1] <= 0.5e-3
+
+
+def test_a_run_with_another_decay_is_another_run(tmp_path):
+    run(tmp_path, decay=0.25)
+    with pytest.raises(ValueError, match="a run with other decay"):
+        run(tmp_path, decay=0.5)
+
+
 def test_an_accumulating_run_resumes_exactly(tmp_path):
     whole, log = run(tmp_path / "whole", batch=2, accumulate=2)
     run(tmp_path / "parts", batch=2, accumulate=2, callbacks=[StopAfter()])
