@@ -41,8 +41,8 @@ class StreamingConnector:
         self.cached = isinstance(self.connector, CausalQFormer) and all(
             type(layer).encode is CausalQFormerLayer.encode for layer in self.connector.layers)
         config = model.config
-        self.mask = self.cached and find("attention", config.attention)(
-            config.window_frames, config.step_tokens, model.device)  # [K * P, K * P]
+        self.mask = find("attention", config.attention)(  # [K * P, K * P]
+            config.window_frames, config.step_tokens, model.device)
         self.reset()
 
     def reset(self) -> None:
@@ -144,49 +144,66 @@ def _append(kept: tuple | None, new: tuple[Tensor, Tensor]) -> tuple[Tensor, Ten
 @torch.no_grad()
 def why_not(model: FavorForConditionalGeneration) -> str:
     """Why a model cannot be streamed, measured on random features; "" if it can."""
-    config, like = model.config, model.projection.weight
-    frames = config.window_frames
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        visual = torch.randn(1, frames, config.visual_tokens, config.visual_width).to(like)
-        audio = torch.randn(1, frames * config.audio_tokens, config.audio_width).to(like)
-        numbers = torch.arange(2.0 * frames + 1).to(like)[None, :, None, None]
-    here = {"dtype": torch.bool, "device": like.device}
-    ones = torch.ones(1, frames, **here), torch.ones(1, audio.shape[1], **here)
+        return _mixed_steps(model) or _repeated_frames(model) or _later_frames(model)
 
-    def steps(at: int | None = None) -> Tensor:
-        """The clip's time steps (1, K, P, D), with another frame and sound from step `at` on."""
-        seen, heard = visual.clone(), audio.clone()
-        if at is not None:
-            seen[:, at:], heard[:, at * config.audio_tokens :] = 1, 1
-        return find("sync", config.sync)(seen, heard, *ones, audio_tokens=config.audio_tokens)[0]
 
-    if any(differ(steps(at)[:, :at], steps()[:, :at]) for at in range(1, frames)):
-        return (f"sync {config.sync!r} puts tokens of later steps into earlier ones. Fix: train a "
-                "model with another sync, such as 'concat'")
+def _steps(model: FavorForConditionalGeneration, changed: int | None = None) -> Tensor:
+    """Synchronised steps (1, K, P, D) of one random window; from the step `changed` on, of another
+    picture and sound."""
+    config, like = model.config, model.projection.weight
+    frames, tokens = config.window_frames, config.audio_tokens
+    draw = torch.Generator().manual_seed(1)
+    visual = torch.randn(1, frames, config.visual_tokens, config.visual_width, generator=draw)
+    audio = torch.randn(1, frames * tokens, config.audio_width, generator=draw)
+    if changed is not None:
+        visual[:, changed:], audio[:, changed * tokens :] = 1, 1
+    masks = (torch.ones(x.shape[:2], dtype=torch.bool, device=like.device) for x in (visual, audio))
+    return find("sync", config.sync)(visual.to(like), audio.to(like), *masks,
+                                     audio_tokens=tokens)[0]
+
+
+def _mixed_steps(model: FavorForConditionalGeneration) -> str:
+    for at in range(1, model.config.window_frames):
+        if _differ(_steps(model, at)[:, :at], _steps(model)[:, :at]):
+            return (f"sync {model.config.sync!r} puts tokens of later steps into earlier ones. "
+                    "Fix: train a model with another sync, such as 'concat'")
+    return ""
+
+
+def _repeated_frames(model: FavorForConditionalGeneration) -> str:
+    config = model.config
+    length = 2 * config.window_frames + 1
+    numbers = torch.arange(float(length))[None, :, None, None]  # [1, T, 1, 1]
     windows, real = find("windows", config.windows)(
-        numbers, torch.ones(1, 2 * frames + 1, **here), frames)
-    if windows[real.repeat_interleave(windows.shape[1] // frames, 1)].flatten().tolist() != \
-            numbers.flatten().tolist():
-        return (f"windows {config.windows!r} hold a frame several times, or out of order. Fix: "
-                "train a model with 'sliding'")
+        numbers, torch.ones(1, length, dtype=torch.bool), config.window_frames)
+    if torch.equal(windows[..., 0][real], numbers.flatten()):
+        return ""
+    return (f"windows {config.windows!r} hold a frame several times, or out of order. Fix: train a "
+            "model with 'sliding'")
 
-    def encoded(at: int | None = None) -> list[Tensor]:
+
+def _later_frames(model: FavorForConditionalGeneration) -> str:
+    config = model.config
+    real = torch.ones(1, config.window_frames, dtype=torch.bool, device=model.device)
+
+    def encoded(changed: int | None = None) -> list[Tensor]:
         """Of each layer, the inputs (1, K, P * D) that the queries attend to."""
-        maps = model.qformer(steps(at).flatten(1, 2), ones[0], True)[1]
-        return [x.unflatten(1, (frames, -1)).flatten(2) for x in maps.encoded] if maps else []
+        maps = model.qformer(_steps(model, changed).flatten(1, 2), real, True)[1]
+        return [x.unflatten(1, (len(real[0]), -1)).flatten(2) for x in maps.encoded] if maps else []
 
-    if not encoded():
+    before = encoded()
+    if not before:
         return (f"connector {config.connector!r} does not show the inputs that its queries attend "
                 "to. Fix: return AttentionMaps with `encoded`")
-    for at in range(1, frames):
-        if any(differ(x[:, :at], y[:, :at]) for x, y in zip(encoded(), encoded(at), strict=True)):
+    for at in range(1, config.window_frames):
+        if any(_differ(x[:, :at], y[:, :at]) for x, y in zip(before, encoded(at), strict=True)):
             return (f"with attention {config.attention!r} in the connector {config.connector!r}, a "
                     "frame's encoding depends on later frames, so each new frame changes all of "
                     "them. Fix: train a model with a causal mask, such as 'block_causal'")
     return ""
 
 
-def differ(x: Tensor, y: Tensor) -> bool:
-    """Whether two tensors differ by more than rounding."""
+def _differ(x: Tensor, y: Tensor) -> bool:
     return bool((x - y).abs().max() > CHANGED)

@@ -1,15 +1,18 @@
 """Films that are still arriving: the time steps of a pipe and of a growing file, and `watch`."""
 
 import os
+import sys
 import threading
 import time
 from contextlib import suppress
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from media_files import CLICK_TIMES, RATE, clicks, numbers, onsets, shown, write_media
 
+from favor_mini.apps import cli
 from favor_mini.apps import watch as app
 from favor_mini.media.clip import MediaError
 from favor_mini.media.live import iter_steps
@@ -145,3 +148,21 @@ def test_watch_refuses_what_it_cannot_answer():
         next(app.watch(file, " ?"))
     with pytest.raises(ValueError, match="found 2 seconds, expected 5 to"):
         app.Watcher(seconds=2)
+
+
+def test_standard_input_is_a_film(tmp_path, monkeypatch):
+    write_media(tmp_path / "a.mkv", times=STEADY, waves=clicks(4, 16000), rate=16000, audio="flac")
+    with open(tmp_path / "a.mkv", "rb") as file:
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=file))
+        frames, sound = joined(iter_steps("-"))
+    assert numbers(frames) == shown(STEADY, np.arange(8) / 2)
+    assert np.allclose(onsets(sound), CLICK_TIMES, atol=0.01)
+
+
+def test_the_command_prints_a_line_for_each_window(tmp_path, capsys):
+    write_media(tmp_path / "a.mkv", times=np.arange(24) / 4)  # 6 s, without sound
+    assert cli.main(["watch", str(tmp_path / "a.mkv"), "what was shown first?"]) in (0, None)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(": ")[0] for line in lines] == ["0:00:00 to 0:00:05", "0:00:00 to 0:00:06"]
+    assert cli.main(["watch", str(tmp_path / "b.mkv"), "what was shown first?"]) == 1
+    assert "b.mkv: there is no such file or pipe" in capsys.readouterr().err

@@ -45,8 +45,9 @@ EXPLAINED = (
 STUDIED = (
     "A connector alone learns from answers about streams of symbols (`favor-mini gym`). Mean "
     "accuracy is averaged over the steps of a training. Differences are in points, paired by seed, "
-    "from the first arm. Each prediction was written before the trainings. Verdicts are corrected "
-    "for the number of intervals of a study. `favor-mini gym NAME --run` repeats one.")
+    "from the first arm; `cosine` is the mean over the pairs of queries of a window, at the end. "
+    "Each prediction was written before the trainings. Verdicts are corrected for the number of "
+    "intervals of a study. `favor-mini gym NAME --run` repeats one.")
 
 
 def store(measured: Path) -> None:
@@ -204,7 +205,7 @@ def _claims() -> str:
 def _study(study) -> str:
     found = shipped_study(study.name)
     columns = [*study.knobs, "arm", "task", "chance", "steps to 90 %", "reached", "final", "mean",
-               "parameters", "MFLOP"]
+               "parameters", "MFLOP", "cosine"]
     rows = [(", ".join(f"{k} {getattr(r, k)}" for k in study.knobs), r.arm,
              f"{r.difference:+.1f}", f"{r.low:+.1f} to {r.high:+.1f}", r.verdict)
             for r in found.differences.itertuples()]

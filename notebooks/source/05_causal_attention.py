@@ -479,8 +479,27 @@ bars(
 # ## Does training with the mask help?
 #
 # A fair comparison trains a fresh connector with each mask: the same initial weights, the same
-# clips in the same order, the same number of steps, several seeds. Then all of them answer the same
-# held-out questions. This takes most of an hour, so the results are part of the package:
+# clips in the same order, the same number of steps, several seeds. First in the gym (notebook 03),
+# where it learns from answers alone, with the question *what was heard just before x?* It relates
+# two time steps. **Predict.** With eight queries there is one for each of the six steps. With two,
+# a query has to combine several steps. Where does attention among the inputs help?
+
+# %%
+from favor_mini.figures.gym import phase_diagram
+from favor_mini.lab.gym.studies import show_study
+
+study = show_study("attention")
+phase_diagram(study) if study else None
+
+# %%
+if study:
+    columns = [*study.study.knobs, "arm", "steps to 90 %", "final"]
+    print(study.summary[columns].to_string(index=False))
+
+# %% [markdown]
+# GYM_TEXT
+#
+# Then the mini world, with encoders and language model:
 
 # %%
 from favor_mini.figures.lab import differences

@@ -218,7 +218,9 @@ class Curves:
 
     @property
     def summary(self) -> pd.DataFrame:
-        """One row per arm and task: medians over the seeds, and how many of them reached 90 %."""
+        """One row per arm and task: medians over the seeds, and how many of them reached 90 %.
+
+        `cosine`: mean over the pairs of queries of a window, at the end."""
         rows = []
         for (arm, task), c in self.table.groupby(["arm", "task"], sort=False):
             steps = c.reached.fillna(np.inf).median()
@@ -228,6 +230,7 @@ class Curves:
                 "reached": f"{c.reached.notna().sum()} of {len(c)}",
                 "final": f"{c.final.median():.0%}", "mean": f"{c['mean'].median():.0%}",
                 "parameters": int(c.parameters.median()), "MFLOP": round(c.mflop.median(), 2),
+                "cosine": f"{c.similarity.median():+.2f}",
                 "seconds": round(c.seconds.mean(), 1)})
         return pd.DataFrame(rows)
 
