@@ -284,3 +284,11 @@ def test_a_part_of_a_notebook_is_compared_in_one_process(tmp_path, scratch):  # 
     registry.register("attention", "of_a_notebook")(mine)
     with pytest.raises(ValueError, match="'of_a_notebook' of this notebook and 2 processes"):
         compare(Plan([{}, {"attention": "of_a_notebook"}], **QUICK), tmp_path, jobs=2)
+
+
+def test_the_arithmetic_of_a_connector_with_bare_queries_is_counted():
+    model, _ = fresh_model(checkpoint_path(), 0, {"connector": "bert_init_bare_queries"})
+    plain, _ = fresh_model(checkpoint_path(), 0, {})
+    bare, normed = (run_module.connector_cost(m) for m in (model, plain))
+    assert bare["gflop"] == normed["gflop"]
+    assert normed["parameters"] - bare["parameters"] == 2 * model.config.qformer_width

@@ -67,6 +67,13 @@ def test_the_streams_that_no_question_needs_can_be_missing():
     assert dark.tolist() == [t == 0 for t in batch["task"].tolist()]  # before: about sounds
 
 
+@pytest.mark.parametrize("name", ["bert_init_bare_queries", "convolution", "mlp"])
+def test_the_arithmetic_of_every_connector_is_counted(name):
+    """Finding: the counter failed where a parameter is the input of a module."""
+    found = train(Gym(**{**TINY, "steps": 1}, tasks="recall", connector=name), 0)
+    assert found["parameters"] > 0 and found["mflop"] > 0
+
+
 def test_a_training_is_repeatable_and_leaves_the_random_state_alone():
     before = torch.random.get_rng_state()
     one, two, other = (train(Gym(**TINY, tasks="recall"), seed) for seed in (0, 0, 1))

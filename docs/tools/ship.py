@@ -2,6 +2,8 @@
 
     make checkpoint                              # hours; writes build/make
     python -m docs.tools.ship build/make label-free
+
+Or with the frozen parts as they ship: `favor-mini train favor --from label-free --out build/make`.
 """
 
 import os
@@ -21,13 +23,15 @@ def ship(out, name: str = "label-free") -> Path:
     """Replace a checkpoint of the package by the one in `out`, with the cards of its parts.
 
     Stores the tensors in half precision. They are still loaded as float32, as the config says. Fits
-    the familiarity score and the confidence, and measures them.
+    the familiarity score and the confidence, and measures them. A part that `out` does not hold was
+    the shipped one: its card stays.
 
     Raises:
         FileNotFoundError: a file is missing in `out`; the old checkpoint is kept.
     """
     source, shipped = Path(out) / "favor", checkpoint_path(name)
-    cards = {part: Path(out) / part / "README.md" for part in PARTS}
+    cards = {part: Path(out) / part / "README.md" if (Path(out) / part).is_dir() else
+             shipped / f"{part}.md" for part in PARTS}
     for file in (source / "model.safetensors", *cards.values()):
         if not file.is_file():
             raise FileNotFoundError(f"{file} does not exist. Make it with `favor-mini train all "

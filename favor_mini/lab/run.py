@@ -185,7 +185,6 @@ def _device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-@torch.no_grad()
 def connector_cost(model, seconds: float = 10.0) -> dict[str, float]:
     """Parameters of the connector, and GFLOP (10^9 operations) of its forward pass over a clip."""
     config, frames = model.config, round(seconds * model.config.frame_rate)
@@ -193,7 +192,8 @@ def connector_cost(model, seconds: float = 10.0) -> dict[str, float]:
     clip = (torch.randn(1, frames, config.visual_tokens, config.visual_width, **like),
             torch.randn(1, frames * config.audio_tokens, config.audio_hidden, **like))
     masks = [torch.ones(c.shape[:2], dtype=torch.bool, device=model.device) for c in clip]
-    # On CPUs the counter leaves out fused attention.
+    # On CPUs the counter leaves out fused attention. It fails without gradients, where a parameter
+    # goes into a module as it is.
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         model.projection(model.connect(*clip, *masks)[0])
     parameters = sum(p.numel() for name in model.CONNECTOR

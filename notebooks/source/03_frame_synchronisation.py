@@ -745,11 +745,11 @@ groups = ["both modalities", "one modality, plain", "all"]
 differences(results.differences(groups), results.arms[0]) if results else None
 
 # %% [markdown]
-# The two disagree, and the training signal explains it. In the gym, answers alone have to teach the
-# pairing. In the mini world, the stage *name* told each query which words of which half second to
-# say, picture and sound together. It did the work of the synchronisation. So synchronisation saves
-# the model from learning the pairing. Where something else teaches the pairing, it is not needed,
-# and no difference was measurable. That is not the same as no difference.
+# The two disagree. A likely reason is the training signal. In the gym, answers alone have to teach
+# the pairing. In the mini world, the stage *name* told each query which words of which half second
+# to say, picture and sound together: it may have done the work of the synchronisation. So the gym
+# shows that synchronisation saves the model from learning the pairing. Where labels teach the
+# pairing, no difference was measurable. That is not the same as no difference.
 #
 # ## What to play with
 #

@@ -119,10 +119,10 @@ def similarity(model: GymModel, seed: int) -> float:
     return round(((pairs.sum((1, 2)) - n) / max(1, n * (n - 1))).mean().item(), 4)
 
 
-@torch.no_grad()
 def cost(model: GymModel) -> dict[str, float]:
     """Parameters of the connector, and MFLOP of its forward pass over a clip."""
-    # On CPUs the counter leaves out fused attention.
+    # On CPUs the counter leaves out fused attention. It fails without gradients, where a parameter
+    # goes into a module as it is.
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         model.connect(*_clip(model, len(model.gym.names)))
     return {"parameters": sum(p.numel() for p in model.connector.parameters()),
