@@ -159,8 +159,10 @@ def known_study(name: str, out="build/gym") -> Phases | None:
 def describe(study: Study) -> str:
     """The sections of its page."""
     texts = {title: study.section(title) for title in ("Question", "Prediction", "Finding")}
+    texts["Finding"] = texts["Finding"] or (
+        f"not run for this version yet. Run it: favor-mini gym {study.name} --run")
     return "\n".join(textwrap.fill(f"{title.lower()}: {text}", 100, subsequent_indent="    ")
-                     for title, text in texts.items() if text)
+                     for title, text in texts.items())
 
 
 def show_study(name: str) -> Phases | None:
