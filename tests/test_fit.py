@@ -71,6 +71,12 @@ def test_the_learning_rate_falls_in_the_last_share_of_the_steps(tmp_path, decay,
     assert (np.diff(rates[falls_from:]) < 0).all() and rates[-1] <= 0.5e-3
 
 
+@pytest.mark.parametrize("shares", [{"decay": 0.0}, {"decay": 0.97}, {"warmup": -0.1}])
+def test_shares_that_do_not_fit_into_the_run_are_refused(tmp_path, shares):
+    with pytest.raises(ValueError, match="expected shares of the steps"):
+        run(tmp_path, **shares)
+
+
 def test_a_run_with_another_decay_is_another_run(tmp_path):
     run(tmp_path, decay=0.25)
     with pytest.raises(ValueError, match="a run with other decay"):

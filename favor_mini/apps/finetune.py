@@ -49,7 +49,7 @@ def run(file, settings: FinetuneSettings, checkpoint, progress: bool) -> None:
         before = measure("before", settings, folder, progress) if first else None
         log = finetune(
             model, processor, rows["train"], out / "run", steps=steps, batch=settings.batch,
-            lr=lr, seed=settings.seed, accumulate=settings.accumulate,
+            lr=lr, decay=settings.decay, seed=settings.seed, accumulate=settings.accumulate,
             validation=rows.get("validation"), validate_steps=settings.validate_steps,
             save_steps=settings.save_steps, report_to=settings.report_to,
             gradient_checkpointing=settings.gradient_checkpointing, progress=progress and first)
@@ -65,7 +65,8 @@ def run(file, settings: FinetuneSettings, checkpoint, progress: bool) -> None:
         write_json(out / "log.json", log, indent=1)
         lines = [f"- trained on: {len(rows['train'].rows)} rows of {Path(file).name}",
                  f"- steps: {steps}, {settings.batch} clips x {settings.accumulate}",
-                 f"- learning rate: {lr:g}, seed: {settings.seed}",
+                 f"- learning rate: {lr:g}, falling in the last {settings.decay:.0%} of the steps",
+                 f"- seed: {settings.seed}",
                  *result(before, after)]
         write_card(out, "A fine-tuned FAVOR model", "\n".join(lines),
                    LEARNED if settings.learned_only else WHOLE)

@@ -112,6 +112,8 @@ class FinetuneSettings:
     accumulate: Count = option(1, "batches of each process in one step")
     lr: float | None = option(None, "peak learning rate (default: 7e-4 for a connector that was "
                                     "never trained, 7e-5 for others)")
+    decay: Annotated[float, Parameter(validator=validators.Number(gt=0, lte=0.95))] = option(
+        0.25, "share of the steps in which the learning rate falls")
     seed: int = option(0, "of the order of the data")
     validate_steps: Count = option(100, "steps between two looks at the validation rows")
     save_steps: Count = option(100, "steps between two checkpoints; a stopped run continues there")

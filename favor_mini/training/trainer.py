@@ -174,6 +174,9 @@ def fit(model: nn.Module, data: Dataset, collate, out, *, steps: int, batch: int
     out, validate_steps = Path(out), save_steps if validate_steps is None else validate_steps
     _check_numbers(lr, steps=steps, batch=batch, accumulate=accumulate, save_steps=save_steps,
                    log_steps=log_steps, validate_steps=validate_steps)
+    if not (decay > 0 and 0 <= warmup <= 1 - decay):
+        raise ValueError(f"found warmup={warmup} and decay={decay}, expected shares of the steps "
+                         "with a sum of at most 1, decay above 0. Fix: pass other shares")
     for name, items in (("data", data), ("validation", validation)):
         if items is not None and not len(items):
             raise ValueError(f"found no items in `{name}`, expected one or more. Fix: check the "
