@@ -65,7 +65,7 @@ learning_curves(gym(plan, "../build/notebook-gym", progress=False))
 # <details><summary>What this shows</summary>
 #
 # Side by side, the pair is in the input, and the question is soon answered. Apart, attention has to
-# find the pair among all tokens; so far the arm has only learned which symbols occur in the clip.
+# find the pair among all tokens; so far the arm is a little better than naming any symbol of the clip.
 # This is one seed and one setting. The end of this notebook has five seeds and other settings.
 #
 # </details>
@@ -368,7 +368,7 @@ for name, found in queries.items():
 
 # %% [markdown]
 # (b) equals (a): masked audio is zero after the projection, whatever its values. (c) is a different
-# clip: a clip with real silence.
+# clip: one whose sound is zeros.
 #
 # A **still image with sound** is repeated for each time step of the audio. Whisper adds another
 # kind of padding: it encodes chunks of fixed length. The tokens after the last real token of the
@@ -726,8 +726,8 @@ if results:
 # ## Does training with synchronisation help?
 #
 # Whether a model trained *without* synchronisation is worse is another question. First the gym: the
-# experiment of the first section with three ways to join, five seeds, and two knobs. The prediction
-# was written before the trainings.
+# experiment of the first section with three ways to join, five seeds, and a grid of two settings
+# (tokens of a time step, time steps of a clip). The prediction was written before the trainings.
 
 # %%
 study = show_study("sync")
@@ -772,10 +772,10 @@ differences(results.differences(groups), results.arms[0]) if results else None
 #   Padding after the clip is masked.
 # - A missing modality is zeros after the projection, not before it. A still image is repeated for
 #   each step of its sound.
-# - If the sound is shifted, a trained model answers for the shifted clip. This can recover an
+# - If the sound is shifted, a trained model often answers for the shifted clip. This can recover an
 #   unknown offset to about one time step.
-# - Learned from answers alone (gym), the pairing comes far sooner where it is given. Where labels
-#   taught it (mini world, naming), no difference was measurable.
+# - Learned from answers alone (gym), the pairing comes far sooner where it is given. In the mini
+#   world, trained with a label for each query, no difference was measurable.
 
 # %% [markdown]
 # ## Quiz
