@@ -733,30 +733,10 @@ if results:
 
 # %% [markdown]
 # What are the limits of this result? An interval that contains 0 means *no measurable difference*.
-# It does not mean that there is no difference. Clips here last 8 to 12 s, and the naming stage
-# trains the queries of every window to name its content. Windows are meant for clips that are
-# longer than those of the training.
-#
-# ## Longer clips than in training
-#
-# The gym (notebook 03) can ask that: a connector learns from answers about clips of 6 or of 18 time
-# steps, and is asked about clips of 6 or of 18. One arm has windows of 6 steps, the other a single
-# window of 18. **Predict** in which cell the single window fails.
-
-# %%
-from favor_mini.figures.gym import phase_diagram
-from favor_mini.lab.gym.studies import show_study
-
-study = show_study("windows")
-phase_diagram(study) if study else None
-
-# %%
-if study:
-    columns = [*study.study.knobs, "arm", "steps to 90 %", "final"]
-    print(study.summary[columns].to_string(index=False))
-
-# %% [markdown]
-# GYM_TEXT
+# It does not mean that there is no difference. Clips here last 8 to 12 s, so a window of 10 s is
+# nearly the whole clip, and the naming stage trains the queries of every window to name its
+# content. Windows are meant for clips of minutes, which the mini world does not have. That the cost
+# is linear in the length of the clip, you have counted above.
 #
 # ## What to play with
 #
