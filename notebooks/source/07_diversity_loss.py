@@ -673,8 +673,8 @@ print(
 # weights of layers that all queries share. So in this example the loss prevents a collapse, but
 # does not repair it.
 #
-# So a weight can be too low for a learning rate, or so high that the task suffers. Sixteen steps on
-# eight clips are a demonstration. A result needs several seeds and held-out questions.
+# Sixteen steps on eight clips are a demonstration. A result needs several seeds and held-out
+# questions.
 #
 # ## When do queries collapse, and does the loss then help?
 #
@@ -688,12 +688,10 @@ from favor_mini.figures.gym import phase_diagram
 from favor_mini.lab.gym.studies import show_study
 
 study = show_study("diversity")
-phase_diagram(study) if study else None
-
-# %%
 if study:
     columns = [*study.study.knobs, "arm", "steps to 90 %", "final", "cosine"]
     print(study.summary[columns].to_string(index=False))
+phase_diagram(study) if study else None
 
 # %% [markdown]
 # Here the loss helps: it is better in every cell, and significantly in all but one. And no arm has
@@ -743,8 +741,6 @@ if sweep:
 from favor_mini.figures.lab import signs
 
 counted = show_experiment("signatures")
-
-# %%
 signs(counted) if counted else None
 
 # %%
@@ -762,8 +758,7 @@ counted.signs.pivot(index="sign", columns="arm", values="per hundred")[
 # %% [markdown]
 # With a thousand times the shipped weight the accuracy over all questions falls, and the captions
 # contain 52 hallucinated names per hundred true ones. Judged alone, each difference is significant;
-# judged among the 36 intervals of the experiment, neither is. The mean cosine shows nothing: it is
-# the same at 10 and at 100.
+# judged among the 36 intervals of the experiment, neither is.
 #
 # A sign of a weight that is too low is that all queries are alike. `favor_mini.lab.diagnose` looks
 # for both signs in a model. It compares a description with the script as follows:
