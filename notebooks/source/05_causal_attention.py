@@ -568,8 +568,8 @@ for t in range(len(visual)):
     window = stream.push(visual[t], sound[A * t : A * (t + 1)])
     finished += [] if window is None else [window]  # (N, width) at the end of a window
 whole = up_to(len(visual) - 1)
-print(f"{len(visual)} time steps, {len(finished)} complete windows, queries so far:",
-      tuple(stream.so_far().shape), "of the window that is not complete")
+print(f"{len(visual)} time steps, {len(finished)} complete windows; "
+      f"of the incomplete one, queries so far {tuple(stream.so_far().shape)}")
 print(f"largest difference from the whole clip: "
       f"{(torch.stack(finished) - whole[: len(finished)]).abs().max():.0e}")
 
@@ -630,7 +630,7 @@ def milliseconds(run):
 stream.reset()
 kept = [mflop(lambda t=t: push(t)) for t in range(frames)]
 again = [mflop(lambda t=t: push_all(t)) for t in range(frames)]
-print(f"one more frame, on average: {milliseconds(push):.0f} ms where the frames are kept, "
+print(f"one more frame, on average: {milliseconds(push):.0f} ms where frames are kept, "
       f"{milliseconds(push_all):.0f} ms where all are encoded again")
 curves({"kept": (range(1, frames + 1), kept),
         "all encoded again": (range(1, frames + 1), again)},
