@@ -195,7 +195,7 @@ def _claims() -> str:
         text("The paper removes one part at a time, at full size. Here each removal was compared "
              "in the gym, where a connector learns from answers alone, and in the mini world, with "
              "encoders, language model and the shortcut *named* (a label for each query), which "
-             "teaches much of what the parts are for. *Shown* and *contradicted*: a difference is "
+             "may do part of their work. *Shown* and *contradicted*: a difference is "
              "significant after correction. The sections below have every number. "
              f"{found.comparisons.sum()} comparisons were made for this table."),
         table("part|what the paper says|gym|mini world|verdict", [

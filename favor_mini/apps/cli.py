@@ -189,7 +189,8 @@ app.command(train)
 
 
 def _train(parts: list[str], favor: bool, settings: TrainSettings) -> None:
-    from .. import CHECKPOINTS, checkpoint_path
+    from .. import CHECKPOINTS
+    from ..evaluation.checkpoint import find_checkpoint
     from ..pretraining.recipe import make_favor, make_part
 
     options = {name: value for name, value in vars(settings).items() if value is not None}
@@ -199,7 +200,7 @@ def _train(parts: list[str], favor: bool, settings: TrainSettings) -> None:
     if favor:
         stages = {name: options.pop(f"{name}_steps") for name in ("name", "align", "ask")
                   if f"{name}_steps" in options}
-        parts = checkpoint_path(source) if source in CHECKPOINTS else source or out
+        parts = find_checkpoint(source) if source in CHECKPOINTS else source or out
         print(make_favor(parts, out, steps=stages, **options))
 
 

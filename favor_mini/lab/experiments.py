@@ -9,7 +9,6 @@ at mini size can show that a claim need not hold in general, or that an effect e
 cannot confirm a claim about a model that is a thousand times larger.
 """
 
-import re
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from ..storage import atomic_write
 from .compare import Plan, compare
 from .novel import new_forms, new_voices
 from .offsets import Offsets, sound_offsets
+from .pages import section
 from .signatures import Signatures
 from .statistics import Comparison
 
@@ -41,8 +41,7 @@ class Experiment:
 
     def section(self, title: str) -> str:
         """A section of its page, "Question", "Paper" or "Finding", as one line of text."""
-        page = (RESULTS / f"{self.name}.md").read_text(encoding="utf-8")
-        return " ".join(re.split(r"^## ", page.split(f"## {title}\n")[1], flags=re.M)[0].split())
+        return section(RESULTS / f"{self.name}.md", title)
 
     @property
     def question(self) -> str:

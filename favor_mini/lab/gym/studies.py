@@ -9,7 +9,6 @@ trainings, and what was found.
 """
 
 import json
-import re
 import textwrap
 from dataclasses import dataclass, field
 from itertools import product
@@ -18,6 +17,7 @@ from pathlib import Path
 import pandas as pd
 
 from ...storage import atomic_write
+from ..pages import section
 from .results import Curves, GymPlan, corrected, gym
 
 PAGES = Path(__file__).parent / "results"
@@ -54,9 +54,7 @@ class Study:
 
     def section(self, title: str) -> str:
         """A section of its page, such as "Question", as one line of text; "" if there is none."""
-        page = (PAGES / f"{self.name}.md").read_text(encoding="utf-8")
-        found = re.split(rf"^## {title}\n", page, flags=re.M)[1:]
-        return " ".join(re.split(r"^## ", found[0], flags=re.M)[0].split()) if found else ""
+        return section(PAGES / f"{self.name}.md", title)
 
 
 class Phases:
