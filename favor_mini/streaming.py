@@ -155,26 +155,31 @@ def why_not(model: FavorForConditionalGeneration) -> str:
     return _mixed_steps(model) or _repeated_frames(model) or _later_frames(model)
 
 
-def _steps(model: FavorForConditionalGeneration, changed: int | None = None) -> Tensor:
+def _steps(model: FavorForConditionalGeneration, changed: int | None = None,
+           only: slice = slice(None)) -> Tensor:
     """Synchronised steps (1, K, P, D) of one random window; from the step `changed` on, of another
-    picture and sound."""
+    picture and sound. `only`: of these steps alone."""
     config, like = model.config, model.projection.weight
     frames, tokens = config.window_frames, config.audio_tokens
     draw = torch.Generator().manual_seed(1)
     visual = torch.randn(1, frames, config.visual_tokens, config.visual_width, generator=draw)
-    audio = torch.randn(1, frames * tokens, config.audio_width, generator=draw)
+    audio = torch.randn(1, frames, tokens, config.audio_width, generator=draw)
     if changed is not None:
-        visual[:, changed:], audio[:, changed * tokens :] = 1, 1
+        visual[:, changed:], audio[:, changed:] = 1, 1
+    visual, audio = visual[:, only], audio[:, only].flatten(1, 2)
     masks = (torch.ones(x.shape[:2], dtype=torch.bool, device=like.device) for x in (visual, audio))
     return find("sync", config.sync)(visual.to(like), audio.to(like), *masks,
                                      audio_tokens=tokens)[0]
 
 
 def _mixed_steps(model: FavorForConditionalGeneration) -> str:
-    for at in range(1, model.config.window_frames):
-        if _differ(_steps(model, at)[:, :at], _steps(model)[:, :at]):
-            return (f"sync {model.config.sync!r} puts tokens of later steps into earlier ones. "
-                    "Fix: train a model with another sync, such as 'concat'")
+    together = _steps(model)
+    for at in range(model.config.window_frames):
+        only = slice(at, at + 1)
+        if _differ(_steps(model, only=only), together[:, only]):
+            return (f"sync {model.config.sync!r} makes other tokens of a time step that comes "
+                    "alone, so they depend on other steps or on its number. Fix: train a model "
+                    "with another sync, such as 'concat'")
     return ""
 
 

@@ -51,8 +51,10 @@ def phase_diagram(found: Phases) -> Picture:
     rows = found.differences
     (x, xs), (y, ys) = found.study.knobs.items()
     base = found.cells[0].arms[0]
-    panel = {f"{arm}, {task}" if rows.questions.nunique() > 1 else arm: part
-             for (arm, task), part in rows.groupby(["arm", "questions"], sort=False)}
+    asked = rows.questions.nunique() > 1 and "tasks" not in found.study.knobs
+    panel = {f"{arm}, {task}" if asked else arm: part
+             for (arm, task), part in rows.assign(questions=rows.questions if asked else "").groupby(
+                 ["arm", "questions"], sort=False)}
     details = listed(panel, lambda part: ", ".join(
         f"{x} {getattr(r, x)} {y} {getattr(r, y)}: {r.difference:+.0f}" for r in part.itertuples()))
     columns = min(4, len(panel))

@@ -55,6 +55,29 @@ def add(visual, audio, frame_mask, audio_mask, *, audio_tokens):
     return sum(padded), real  # [B, T, P, D]
 
 
+@register("sync", "concat_rotated", causal=True)
+def concat_rotated(visual, audio, frame_mask, audio_mask, *, audio_tokens):
+    """As the paper's, but in step t the audio tokens begin with number t: which audio token meets
+    which visual token changes from step to step."""
+    visual, audio, real = _streams(visual, audio, frame_mask, audio_mask, audio_tokens)
+    first = torch.arange(real.shape[1], device=audio.device)[:, None]  # [T, 1]
+    order = (first + torch.arange(audio_tokens, device=audio.device)) % audio_tokens  # [T, A]
+    audio = audio.gather(2, order[None, :, :, None].expand_as(audio))  # [B, T, A, D_a]
+    tokens = max(visual.shape[2], audio_tokens)
+    both = (pad_steps(x, real.shape[1], tokens) for x in (visual, audio))
+    return torch.cat([*both], dim=-1), real  # [B, T, P, D_v + D_a]
+
+
+@register("sync", "concat_pairs", causal=True)
+def concat_pairs(visual, audio, frame_mask, audio_mask, *, audio_tokens):
+    """Each visual token of a step with each of its audio tokens: no pair is chosen, at V times A
+    tokens a step."""
+    visual, audio, real = _streams(visual, audio, frame_mask, audio_mask, audio_tokens)
+    seen = visual.repeat_interleave(audio_tokens, dim=2)  # [B, T, V * A, D_v]
+    heard = audio.repeat(1, 1, visual.shape[2], 1)  # [B, T, V * A, D_a]
+    return torch.cat([seen, heard], dim=-1), real  # [B, T, V * A, D_v + D_a]
+
+
 # Windows. `window_frames` sets their length; with at least the length of a clip there is only one.
 
 

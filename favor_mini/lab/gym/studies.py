@@ -104,19 +104,31 @@ class Phases:
         return cls(study, [Curves(results) for results in cells])
 
 
+CAUSAL = ("block_causal", "none", "full")
+CONNECTORS = ("causal_qformer", "plain_qformer", "mean_pooling", "mlp", "convolution")
 STUDIES = [
     Study("sync", [{"sync": s} for s in ("concat", "interleave", "append")],
           {"tokens": (1, 2), "frames": (4, 8)}, {"tasks": "recall", "steps": 350}),
-    Study("attention", [{"attention": a} for a in ("block_causal", "none", "full")],
+    Study("unsynchronised", [{"sync": s} for s in ("concat", "interleave", "append")],
+          {"tokens": (1, 2), "frames": (4,)}, {"tasks": "recall", "steps": 2500}),
+    Study("pairing", [{"sync": s} for s in ("concat", "concat_rotated", "concat_pairs")],
+          {"tokens": (2, 4), "frames": (4, 6)}, {"tasks": "recall", "steps": 350}),
+    Study("windows", [{"window_frames": 4, "num_queries": 4},
+                      {"window_frames": 24, "num_queries": 12}],
+          {"tasks": ("recall", "before"), "test_frames": (12, 24)}, {"frames": 12, "steps": 500}),
+    Study("attention", [{"attention": a} for a in CAUSAL],
           {"num_queries": (2, 8), "layers": (1, 2)}, {"tasks": "before", "steps": 600}),
+    Study("relations", [{"attention": a} for a in CAUSAL],
+          {"tasks": ("motion", "state"), "num_queries": (2, 8)}, {"layers": 1, "steps": 400}),
     Study("diversity", [{"diversity_weight": w} for w in (0.0, 0.3)],
           {"connector": ("causal_qformer", "bert_init", "bert_init_bare_queries"),
            "num_queries": (4, 16)}, {"tasks": "recall", "steps": 350}),
-    Study("connectors", [{"connector": c} for c in (
-        "causal_qformer", "plain_qformer", "mean_pooling", "mlp", "convolution")],
-        {"num_queries": (4, 12), "tokens": (1, 2)}, {"tasks": "recall", "steps": 300}),
-    Study("windows", [{"window_frames": 6}, {"window_frames": 18, "num_queries": 24}],
-          {"frames": (6, 18), "test_frames": (6, 18)}, {"tasks": "recall", "steps": 350}),
+    Study("weights", [{"diversity_weight": w} for w in (0.0, 0.3, 3.0, 30.0)],
+          {"lr": (2e-3, 6e-3), "num_queries": (4, 16)}, {"tasks": "recall", "steps": 350}),
+    Study("connectors", [{"connector": c} for c in CONNECTORS],
+          {"num_queries": (4, 12), "tokens": (1, 2)}, {"tasks": "recall", "steps": 300}),
+    Study("relating", [{"connector": c} for c in CONNECTORS],
+          {"tasks": ("before", "motion"), "num_queries": (2, 6)}, {"steps": 500}),
 ]
 
 
