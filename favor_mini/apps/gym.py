@@ -7,19 +7,22 @@ from pathlib import Path
 from ..figures.gym import learning_curves, phase_diagram
 from ..figures.style import save
 from ..lab.gym import studies
+from ..lab.gym.model import Gym
 from ..lab.gym.results import GymPlan, gym
+from ..lab.gym.world import World
 from ..lab.plan import load_parts, parse_changes
 from ..registry import SLOTS
 from ..storage import atomic_write
 from .settings import GymSettings
 
-WORDS = ("tasks", *SLOTS)
+WORDS = ("tasks", "checkpoint", *SLOTS)
 BASELINE = ["sync=concat", "sync=interleave", "sync=append"]
 
 
 def run_gym(name: str | None, settings: GymSettings) -> None:
     """A study by name; else the arms of the settings; else the list of studies."""
-    own = settings.vary or settings.arm or settings.fixed or settings.tasks
+    own = (settings.vary or settings.arm or settings.fixed or settings.tasks
+           or settings.world)
     if name and own:
         raise ValueError(f"found the study {name!r} and arms. Fix: name a study, or describe arms "
                          "by --vary, --arm, --set and --tasks")
@@ -49,9 +52,13 @@ def _own(settings: GymSettings, jobs: int) -> None:
     field, _, values = (settings.vary or "").partition("=")
     arms = [f"{field}={value}" for value in values.split(",")] if settings.vary else settings.arm
     fixed = parse_changes(settings.fixed or "", WORDS)
+    if settings.tasks and settings.world:
+        raise ValueError("found --tasks and --world, whose films have their own questions. Fix: "
+                         "leave one out")
     if settings.tasks:
         fixed["tasks"] = settings.tasks
-    plan = GymPlan([parse_changes(arm, WORDS) for arm in arms or [""]], fixed, settings.seeds)
+    plan = GymPlan([parse_changes(arm, WORDS) for arm in arms or [""]], fixed, settings.seeds,
+                   World if settings.world else Gym)
     found = gym(plan, settings.out, jobs=jobs, parts=settings.parts,
                 progress=sys.stderr.isatty() or settings.verbose)
     out = Path(settings.out)

@@ -211,6 +211,7 @@ class GymSettings:
         None, "FIELD=A,...: changes that all arms share")
     tasks: str | None = option(None, "names joined by +: recall, before, after, motion, count, "
                                      "state (default: recall+before)")
+    world: bool = option(False, "films and questions of the mini world in place of symbols")
     seeds: Count = option(5, "trainings of each arm")
     jobs: Count | None = option(None, "processes of one thread each (default: 2, if there are two "
                                       "cores)")

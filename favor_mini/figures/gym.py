@@ -44,17 +44,47 @@ def learning_curves(found: Curves) -> Picture:
     return figure
 
 
-@styled
 def phase_diagram(found: Phases) -> Picture:
+    """The differences from the baseline: over the grid of two knobs, or by group of questions."""
+    return _squares(found) if found.study.knobs else _intervals(found)
+
+
+@styled
+def _intervals(found: Phases) -> Picture:
+    """A panel for each group of questions, a line with its interval for each arm."""
+    rows, base = found.differences, found.cells[0].arms[0]
+    groups = dict([*rows.groupby("questions", sort=False)])
+    details = listed(groups, lambda part: ", ".join(
+        f"{r.arm} {r.difference:+.1f} ({r.low:+.1f} to {r.high:+.1f})" for r in part.itertuples()))
+    arms = found.cells[0].arms[1:]
+    figure, shown = panels(
+        12, 1.5 + 0.42 * len(arms), f"Difference from {base} in points of {found.study.score} "
+        f"accuracy. {details}.", groups, columns=len(groups), sharey=True, sharex=True)
+    for axis, title, part in shown:
+        for r in part.itertuples():
+            y, colour = arms.index(r.arm), STRONG if r.significant else INK
+            axis.plot([r.low, r.high], [y, y], color=colour, linewidth=3 if r.significant else 1.5)
+            axis.plot(r.difference, y, "o", color=colour, markersize=9 if r.significant else 6)
+        axis.axvline(0, color=LIGHT, zorder=0)
+        axis.set(title=textwrap.fill(title, 20), xlabel="points", yticks=range(len(arms)),
+                 yticklabels=[textwrap.fill(arm, 24) for arm in arms])
+        axis.invert_yaxis() if axis is shown[0][0] else None
+    figure.suptitle(textwrap.fill(
+        f"{found.study.score} accuracy minus that of {base}, with its 95 % interval; thick and "
+        "blue: significant after correction", 100), fontsize=12, weight="normal")
+    return figure
+
+
+@styled
+def _squares(found: Phases) -> Picture:
     """A panel for each arm but the baseline, a square for each cell of the grid: the difference
-    from the baseline in points, framed where it is significant after correction."""
+    from the baseline in points, bold where it is significant after correction."""
     rows = found.differences
     (x, xs), (y, ys) = found.study.knobs.items()
     base = found.cells[0].arms[0]
     asked = rows.questions.nunique() > 1 and "tasks" not in found.study.knobs
-    panel = {f"{arm}, {task}" if asked else arm: part
-             for (arm, task), part in rows.assign(questions=rows.questions if asked else "").groupby(
-                 ["arm", "questions"], sort=False)}
+    rows["panel"] = rows.arm + (", " + rows.questions if asked else "")
+    panel = dict([*rows.groupby("panel", sort=False)])
     details = listed(panel, lambda part: ", ".join(
         f"{x} {getattr(r, x)} {y} {getattr(r, y)}: {r.difference:+.0f}" for r in part.itertuples()))
     columns = min(4, len(panel))

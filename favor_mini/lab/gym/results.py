@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -18,10 +18,12 @@ from scipy.stats import t
 from ...keys import code_digest, digest, library_versions, part_digest
 from ...registry import SLOTS, find
 from ...storage import write_json
+from ...world.rows import scene_code
 from ..plan import arm_name, load_parts
 from ..statistics import FEW_SEEDS, TAIL, verdict
-from .model import GYM_FIELDS, Gym
+from .model import Gym
 from .train import train
+from .world import World, train_world
 
 REACHED = 0.9  # accuracy of "steps to 90 %"
 SCORES = {"mean": "mean accuracy while learning", "final": "accuracy at the end"}
@@ -32,14 +34,16 @@ class GymPlan:
     """Arms of the gym, in pairs by seed.
 
     Args:
-        arms: changes to `fixed`, fields of `Gym`, one dict per arm. The first is the baseline.
-        fixed: fields of `Gym` that all arms share.
+        arms: changes to `fixed`, fields of `kind`, one dict per arm. The first is the baseline.
+        fixed: fields that all arms share.
         seeds: trainings of each arm.
+        kind: `Gym`, clips of symbols, or `World`, films of the mini world.
     """
 
     arms: list[dict]
     fixed: dict = field(default_factory=dict)
     seeds: int = 5
+    kind: type = Gym
 
     def __post_init__(self):
         if self.seeds < 1:
@@ -49,14 +53,15 @@ class GymPlan:
             raise ValueError("the gym needs one or more arms, all different; found "
                              f"{list(map(arm_name, self.arms))}")
         for changes in merged:
-            if unknown := set(changes) - {*GYM_FIELDS}:
+            known = [f.name for f in fields(self.kind)]
+            if unknown := set(changes) - {*known}:
                 raise ValueError(f"{sorted(unknown)[0]} is no field of the gym. Fix: choose among "
-                                 f"{', '.join(GYM_FIELDS)}")
-            Gym(**changes)  # an impossible value fails here
+                                 f"{', '.join(known)}")
+            self.kind(**changes)  # an impossible value fails here
 
-    def runs(self) -> list[tuple[str, Gym, int]]:
+    def runs(self) -> list[tuple[str, Gym | World, int]]:
         """(name of the arm, settings, seed), seed by seed: what is done is always complete."""
-        return [(arm_name(arm), Gym(**{**self.fixed, **arm}), seed)
+        return [(arm_name(arm) if arm else "baseline", self.kind(**{**self.fixed, **arm}), seed)
                 for seed in range(self.seeds) for arm in self.arms]
 
 
@@ -102,22 +107,26 @@ def _start(parts: str | None) -> None:
         load_parts(parts)
 
 
-def _train(run: tuple[str, Gym, int], file: Path) -> None:
+def _train(run: tuple[str, Gym | World, int], file: Path) -> None:
     _, settings, seed = run
-    write_json(file, {"gym": asdict(settings), "seed": seed, **train(settings, seed)})
+    found = (train(settings, seed) if isinstance(settings, Gym) else
+             train_world(settings, seed, file.parent / "films"))
+    write_json(file, {"gym": asdict(settings), "seed": seed, **found})
 
 
-def _module(settings: Gym, slot: str) -> str:
+def _module(settings: Gym | World, slot: str) -> str:
     return find(slot, getattr(settings, slot)).__module__
 
 
-def _key(run: tuple[str, Gym, int]) -> str:
+def _key(run: tuple[str, Gym | World, int]) -> str:
     """All that decides a learning curve: settings, seed, code and versions."""
     _, settings, seed = run
     own = {slot: part_digest(find(slot, getattr(settings, slot))) for slot in SLOTS}
     return digest(json.dumps([asdict(settings), seed, own, library_versions("torch")],
                              sort_keys=True).encode(),
-                  code_digest("lab.gym.train").encode())
+                  code_digest("lab.gym.train").encode(),
+                  *([code_digest("lab.gym.world").encode(), *scene_code()]
+                    if isinstance(settings, World) else []))
 
 
 def _report(number: int, total: int, run: tuple, file: Path, progress: bool) -> None:
@@ -184,19 +193,19 @@ class Curves:
         """
         rows, curves = [], self.curves
         for r in self.results:
-            settings = Gym(**r["gym"])
             for task in r["curve"][0][1]:
                 c = curves[(curves.arm == r["arm"]) & (curves.seed == r["seed"])
                            & (curves.task == task)]
                 steps = np.concatenate([[0], c.step])
-                values = np.concatenate([[settings.chance(task)], c.accuracy])
+                chance = r["chance"][task] if "chance" in r else Gym(**r["gym"]).chance(task)
+                values = np.concatenate([[chance], c.accuracy])
                 above = c.step[c.accuracy >= REACHED]
                 rows.append({
                     "arm": r["arm"], "seed": r["seed"], "task": task,
-                    "chance": settings.chance(task),
+                    "chance": chance,
                     "mean": np.trapezoid(values, steps) / steps[-1],
                     "reached": float(above.iloc[0]) if len(above) else np.nan,
-                    "final": values[-1], "limit": settings.steps,
+                    "final": values[-1], "limit": r["gym"]["steps"],
                     **{k: r[k] for k in ("parameters", "mflop", "similarity", "seconds")}})
         return pd.DataFrame(rows)
 

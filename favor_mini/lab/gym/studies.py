@@ -18,27 +18,30 @@ import pandas as pd
 
 from ...storage import atomic_write
 from ..pages import section
+from .model import Gym
 from .results import Curves, GymPlan, corrected, gym
+from .world import World
 
 PAGES = Path(__file__).parent / "results"
 
 
 @dataclass(frozen=True)
 class Study:
-    """Arms at every point of a grid of two knobs.
+    """Arms at every point of a grid of two knobs, or at one point.
 
     Args:
-        arms, fixed, seeds: as in `GymPlan`.
-        knobs: two fields of `Gym` and their values.
+        arms, fixed, seeds, kind: as in `GymPlan`.
+        knobs: two fields of `kind` and their values, or none.
         score: of `Curves.differences`.
     """
 
     name: str
     arms: list[dict]
-    knobs: dict[str, tuple]
+    knobs: dict[str, tuple] = field(default_factory=dict)
     fixed: dict = field(default_factory=dict)
     seeds: int = 5
     score: str = "mean"
+    kind: type = Gym
 
     @property
     def cells(self) -> list[dict]:
@@ -46,7 +49,7 @@ class Study:
                 for values in product(*self.knobs.values())]
 
     def plan(self, cell: dict) -> GymPlan:
-        return GymPlan(self.arms, {**self.fixed, **cell}, self.seeds)
+        return GymPlan(self.arms, {**self.fixed, **cell}, self.seeds, self.kind)
 
     @property
     def trainings(self) -> int:
@@ -128,7 +131,11 @@ STUDIES = [
     Study("connectors", [{"connector": c} for c in CONNECTORS],
           {"num_queries": (4, 12), "tokens": (1, 2)}, {"tasks": "recall", "steps": 300}),
     Study("relating", [{"connector": c} for c in CONNECTORS],
-          {"tasks": ("before", "motion"), "num_queries": (2, 6)}, {"steps": 500}),
+           {"tasks": ("before", "motion"), "num_queries": (2, 6)}, {"steps": 500}),
+    Study("films", [{}, {"sync": "interleave"}, {"sync": "append"}, {"attention": "none"},
+                    {"attention": "full"}, {"window_frames": 24, "num_queries": 20},
+                    {"diversity_weight": 0.0}], kind=World),
+    Study("film-connectors", [{}, *({"connector": c} for c in CONNECTORS[1:])], kind=World),
 ]
 
 
