@@ -23,6 +23,7 @@ from ...evaluation.checkpoint import find_checkpoint, load_checkpoint
 from ...registry import PAPER, SLOTS, find, part
 from ...storage import exclusive
 from ...sync import step_shape, trim
+from ...training.optimizer import MuonAdamW
 from ...windows import join_windows
 from ...world.questions import (
     FAMILY_GROUPS,
@@ -52,8 +53,8 @@ class World:
             sizes as in `FavorConfig`.
         audio_pool: audio tokens whose mean is one token. reader_layers: of the reader.
         clips, test_clips: films to learn from, and to be asked about.
-        batch: clips in a step, with `questions` each. lr: peak learning rate of AdamW; it falls in
-            the second half. steps: of the training.
+        batch: clips in a step, with `questions` each. lr: peak learning rate of
+            `MuonAdamW`; it falls in the second half. steps: of the training.
         checkpoint: whose frozen encoders are used.
     """
 
@@ -63,7 +64,7 @@ class World:
     connector: str = PAPER["connector"]
     diversity: str = PAPER["diversity"]
     diversity_weight: float = 0.1
-    window_frames: int = 10
+    window_frames: int = 5
     num_queries: int = 8
     audio_pool: int = 5
     audio_width: int = 32
@@ -74,10 +75,10 @@ class World:
     reader_layers: int = 3
     clips: int = 1536
     test_clips: int = 128
-    batch: int = 12
+    batch: int = 16
     questions: int = 16
-    lr: float = 1e-3
-    steps: int = 800
+    lr: float = 7e-4
+    steps: int = 600
     checkpoint: str = "label-free"
 
     def __post_init__(self):
@@ -246,7 +247,7 @@ def train_world(world: World, seed: int, cache: str = "build/gym/films") -> dict
 def _train(world: World, learned: Films, asked: Films, seed: int) -> dict:
     model, began = WorldModel(world, learned, seed), time.perf_counter()
     draw = torch.Generator().manual_seed(4000 + seed)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=world.lr, weight_decay=0.01, fused=True)
+    optimizer = MuonAdamW(model, world.lr)
     warmup = max(1, world.steps // 20)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: min(
         1.0, (s + 1) / warmup, 2 * (1 - s / world.steps)))
