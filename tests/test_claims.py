@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 
 from favor_mini.lab import claims
-from favor_mini.lab.claims import CLAIMS, NOT_HERE, Claim, sides, verdict
-from favor_mini.lab.experiments import EXPERIMENTS
-from favor_mini.lab.gym.studies import STUDIES
+from favor_mini.lab.claims import CLAIMS, NOT_HERE, Asked, Claim, sides, verdict
+from favor_mini.lab.experiments import EXPERIMENTS, shipped_results
+from favor_mini.lab.gym.studies import STUDIES, shipped_study
 from favor_mini.lab.plan import arm_name
 
 
@@ -36,19 +36,32 @@ def test_a_claim_is_turned_where_the_baseline_lacks_the_part(monkeypatch):
         differences = rows((8, 2, True)).assign(arm="with", questions="recall")
 
     monkeypatch.setattr(claims, "shipped_study", lambda name: Found)
-    turned = claims.evidence(("any", ("with",), -1, "recall"), "gym").iloc[0]
+    asked = (Asked("any", ("with",), ("recall",), -1),)
+    turned = claims.evidence(asked, "gym").iloc[0]
     assert (turned.difference, turned.low, turned.high) == (-8, -10, -6)
-    monkeypatch.setattr(claims, "CLAIMS", [Claim("p", "", ("any", ("with",), -1, "recall"))])
+    monkeypatch.setattr(claims, "CLAIMS", [Claim("p", "", asked)])
     assert claims.claims().verdict[0] == "shown in the gym"
 
 
 def test_each_claim_names_arms_that_are_compared():
-    plans = {"gym": {s.name: s.arms for s in STUDIES},
+    studies = {s.name: s.arms for s in STUDIES}
+    plans = {"gym": studies, "films": studies,
              "world": {e.name: e.plan.arms for e in EXPERIMENTS if e.plan}}
     for claim in CLAIMS:
         for where, arms in plans.items():
-            if asked := getattr(claim, where):
-                assert set(asked[1]) <= {arm_name(arm) for arm in arms[asked[0]]}, claim.part
+            for asked in getattr(claim, where):
+                assert set(asked.arms) <= {arm_name(arm) for arm in arms[asked.name]}, claim.part
+
+
+def test_shipped_evidence_is_not_empty():
+    """A group of questions that a study does not have would vanish from the table in silence."""
+    for claim in CLAIMS:
+        for where in claims.PLACES:
+            for asked in getattr(claim, where):
+                ships = (shipped_results if where == "world" else shipped_study)(asked.name)
+                found = claims.evidence((asked,), where)
+                assert ships is None or {*found.questions} == {*asked.groups}, asked
+                assert ships is None or {*found.arm} == {*asked.arms}, asked
 
 
 def test_the_table_has_a_verdict_for_each_claim():

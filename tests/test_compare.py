@@ -107,8 +107,29 @@ def test_a_comparison_runs_and_can_be_repeated(tmp_path, capsys):
     assert capsys.readouterr().err.count("(already done)") == 2 and again.results == first.results
     other = compare(plan, tmp_path / "two", progress=False)  # from scratch
     for a, b in zip(first.results, other.results, strict=True):
-        assert (a["rows"], a["losses"]) == (b["rows"], b["losses"])
+        assert (a["rows"], a["curve"]) == (b["rows"], b["curve"])
     assert str(Comparison.load(tmp_path / "one" / "results.json")) == str(first)
+
+
+@pytest.mark.slow
+def test_the_trainings_of_a_comparison_are_logged(tmp_path, capsys):
+    arms = ["--arm", "recipe=aligned", "--arm", "recipe=aligned,attention=none,sync=append"]
+    options = [f"--{k}={v}" for k, v in {**QUICK, "steps": 8, "out": tmp_path}.items()]
+    assert cli.main(["compare", *arms, *options, "--loggers", "csv",
+                     "--checkpoint", str(checkpoint_path("label-free"))]) in (0, None)
+    found = Comparison.load(tmp_path / "results.json")
+    curves = found.curves
+    assert found.arms == ["recipe=aligned", "recipe=aligned, attention=none, sync=append"]
+    assert {"align", "ask"} == {*curves.stage} and len(curves) > 2 * 5
+    for result in found.results:  # what was known before is the end of each stage
+        mine = curves[(curves.arm == result["arm"]) & (curves.seed == result["seed"])]
+        for stage, loss in result["losses"].items():
+            assert mine[mine.stage == stage].cross_entropy.iloc[-1] == loss["cross_entropy"]
+    # Two parts at once, and what each training logged; no checkpoints of finished runs.
+    assert len([*tmp_path.glob("runs/*/run/*/log.csv")]) == 4
+    assert not [*tmp_path.glob("runs/*/run/*/checkpoint-*")]
+    assert (tmp_path / "curves.csv").read_text().startswith("arm,seed,stage,step,cross_entropy")
+    assert (tmp_path / "curves.png").stat().st_size > 5000
 
 
 @pytest.mark.slow

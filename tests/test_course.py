@@ -17,7 +17,7 @@ from notebooks.tools import contents
 NAMES = [source.stem for source in builder.sources(builder.FOLDER)]
 README = (builder.FOLDER / "README.md").read_text(encoding="utf-8")
 MOST_SECONDS, MOST_GIGABYTES = 90, 3.0
-LONGER = {"09_end_to_end_finetuning": 600}  # it trains
+LONGER = {"09_end_to_end_finetuning": 300}  # it trains
 # Two workers of pytest-xdist share two cores: one thread each.
 THREADS = {"OMP_NUM_THREADS": "1"} if "PYTEST_XDIST_WORKER" in os.environ else {}
 
@@ -48,9 +48,9 @@ LONGEST_FIRST = sorted(NAMES, key=lambda name: -builder.costs(source(name))[0])
 def shortened(notebook):
     """The notebook with a training of 10 steps in place of 400; its outputs are tagged `varies`."""
     for cell in notebook.cells:
-        for long, short in (('{"align": 240}', '{"align": 6}'), ('{"ask": 40}', '{"ask": 2}'),
-                            ('{"ask": 120}', '{"ask": 2}'), ("log_steps=10", "log_steps=1"),
-                            ("range(480)", "range(96)"), ("print(len(encoded)", "print(480")):
+        for long, short in (('{"align": 160}', '{"align": 6}'), ('{"ask": 30}', '{"ask": 2}'),
+                            ('{"ask": 60}', '{"ask": 2}'), ("log_steps=10", "log_steps=1"),
+                            ("range(320)", "range(96)"), ("print(len(encoded)", "print(320")):
             cell.source = cell.source.replace(long, short)
     return notebook
 

@@ -193,13 +193,15 @@ def _claims() -> str:
     return "\n\n".join([
         "## The paper's claims",
         text("The paper removes one part at a time, at full size. Here each removal was compared "
-             "in the gym, where a connector learns from answers alone, and in the mini world, with "
-             "encoders, language model and the shortcut *named* (a label for each query), which "
-             "may do part of their work. *Shown* and *contradicted*: a difference is "
-             "significant after correction. The sections below have every number. "
+             "in the gym, where a connector and a small reader learn from answers alone: with "
+             "symbols, and with encoded films of the mini world. And it was compared in the whole "
+             "model, with the shortcut *named* (a label for each query), which may do part of the "
+             "mechanism's work. *Shown* and *contradicted*: a difference is significant after "
+             "correction. The sections below have every number. "
              f"{found.comparisons.sum()} comparisons were made for this table."),
-        table("part|what the paper says|gym|mini world|verdict", [
-            (r.part, r.paper, r.gym, r.world, f"**{r.verdict}**") for r in found.itertuples()])])
+        table("part|what the paper says|gym|films, answers alone|whole model, labels|verdict", [
+            (r.part, r.paper, r.gym, r.films, r.world, f"**{r.verdict}**")
+            for r in found.itertuples()])])
 
 
 def _study(study) -> str:

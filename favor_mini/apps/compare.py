@@ -2,11 +2,13 @@
 
 import sys
 from dataclasses import field, fields, make_dataclass
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Group, Parameter, validators
 
 from ..lab.plan import Plan, parse_changes
+from ..storage import atomic_write
 from .settings import Count, Model
 
 ARMS = Group("Arms (one of the two)", validator=validators.LimitedChoice(1, 1))
@@ -23,7 +25,7 @@ def compare(*, vary: Annotated[str | None, Parameter(group=ARMS)] = None,
             fixed: Annotated[str | None, Parameter(name="--set")] = None,
             plan: Annotated[Options, Parameter(name="*")] = DEFAULTS,
             out: str = "build/compare", keep: bool = False, dry_run: bool = False,
-            bound: float | None = None, jobs: Count = 1,
+            bound: float | None = None, jobs: Count = 1, loggers: list[str] | None = None,
             model: Annotated[Model, Parameter(name="*")] = Model()) -> None:
     """
     Args:
@@ -37,7 +39,10 @@ def compare(*, vary: Annotated[str | None, Parameter(group=ARMS)] = None,
         bound: then print how many seeds and clips it takes to know each difference to so many
             points.
         jobs: processes, of one thread each; without a GPU, two are faster on two cores.
+        loggers: of each training: csv, and those that Trainer knows, as tensorboard or wandb.
     """
+    from ..figures.lab import training_curves
+    from ..figures.style import save
     from ..lab import compare, planning
 
     checkpoint = model.load_parts()
@@ -48,7 +53,13 @@ def compare(*, vary: Annotated[str | None, Parameter(group=ARMS)] = None,
     if dry_run:
         print(compare.dry_run(complete, out, **shown))
         return
-    found = compare.compare(complete, out, keep=keep, jobs=jobs, parts=model.parts, **shown)
+    found = compare.compare(complete, out, keep=keep, jobs=jobs, parts=model.parts,
+                            loggers=tuple(loggers or ()), **shown)
     print(found)
+    table, drawn = (Path(out) / f"curves.{kind}" for kind in ("csv", "png"))
+    with atomic_write(table) as unfinished:
+        found.curves.to_csv(unfinished, index=False)
+    save(training_curves(found), drawn)
+    print("", "learning curves:", table, drawn, sep="\n")
     if bound is not None:
         print("", planning.describe_plan(found, bound), sep="\n")

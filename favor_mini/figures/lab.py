@@ -4,13 +4,14 @@ import textwrap
 from pathlib import Path
 
 import numpy as np
+import seaborn as sns
 
 from ..lab.experiments import known_results
 from ..lab.offsets import Offsets
 from ..lab.signatures import Signatures
 from .plots import MARKERS, curves
 from .shapes import named_rows
-from .style import INK, MARK, STRONG, Picture, listed, picture, save, styled
+from .style import INK, MARK, STRONG, Picture, listed, panels, picture, save, styled
 from .sync import LATE
 
 
@@ -81,6 +82,25 @@ def pairs(results, group: str = "all") -> Picture:
     axis.set_xlabel(f"accuracy in %, {chosen.sum()} questions: {group}")
     axis.grid(axis="x")
     figure.legend(loc="outside upper center", ncols=len(results.seeds) + 1)
+    return figure
+
+
+@styled
+def training_curves(results) -> Picture:
+    """The cross-entropy while training, a panel for each stage: the mean over the seeds and its
+    range."""
+    curves = results.curves
+    stages = dict([*curves.groupby("stage", sort=False)])
+    last = {stage: ", ".join(f"{arm} {of_arm.cross_entropy.iloc[-1]:.2f}" for arm, of_arm in
+                             rows.groupby("arm", sort=False)) for stage, rows in stages.items()}
+    figure, shown = panels(12, 4.6 * -(-len(stages) // 2),
+                           f"Cross-entropy while training, at the end: {listed(last)}.", stages,
+                           columns=min(2, len(stages)))
+    for axis, stage, rows in shown:
+        sns.lineplot(rows, x="step", y="cross_entropy", hue="arm", style="arm", ax=axis,
+                     errorbar=("pi", 100), legend=axis is shown[0][0])
+        axis.set(title=f"stage {stage}", xlabel="training step", ylabel="cross-entropy")
+        axis.grid(axis="y")
     return figure
 
 

@@ -28,7 +28,8 @@ from .statistics import Comparison
 
 
 def compare(plan: Plan, out="build/compare", *, checkpoint=None, progress: bool = True, cache=None,
-            keep: bool = False, jobs: int = 1, parts: str | None = None) -> Comparison:
+            keep: bool = False, jobs: int = 1, parts: str | None = None, loggers=()
+            ) -> Comparison:
     """Make all runs of the plan that are missing, and compare. Writes `out/results.json`.
 
     Args:
@@ -37,6 +38,7 @@ def compare(plan: Plan, out="build/compare", *, checkpoint=None, progress: bool 
             not kept is repeated.
         jobs: processes, of one thread each. They know parts of your own only from a file.
         parts: Python file that registers parts.
+        loggers: of the trainings, as `report_to` of `training.trainer.fit`.
 
     Raises:
         FileNotFoundError: there is no checkpoint.
@@ -63,7 +65,7 @@ def compare(plan: Plan, out="build/compare", *, checkpoint=None, progress: bool 
             run_folder(cache, folder, plan, run[1], run[0]) / "result.json", keep)]
         if share:
             helpers.append(get_context("spawn").Process(
-                target=_help, args=(folder, plan, share, cache, keep, parts), daemon=True))
+                target=_help, args=(folder, plan, share, cache, keep, parts, loggers), daemon=True))
             helpers[-1].start()
     threads = torch.get_num_threads()
     torch.set_num_threads(1 if helpers else threads)
@@ -71,7 +73,7 @@ def compare(plan: Plan, out="build/compare", *, checkpoint=None, progress: bool 
         start = time.perf_counter()
         file = run_folder(cache, folder, plan, arm, seed) / "result.json"
         known = is_done(file, keep)
-        result = run(folder, plan, arm, seed, data, file, progress, keep)
+        result = run(folder, plan, arm, seed, data, file, progress, keep, loggers)
         results.append({**result, "arm": arm_name(arm)})  # another plan may name it differently
         took += [] if known else [time.perf_counter() - start]
         minutes = (len(wanted) - number) * sum(took) / max(1, len(took)) / 60
@@ -89,8 +91,8 @@ def compare(plan: Plan, out="build/compare", *, checkpoint=None, progress: bool 
     return comparison
 
 
-def _help(folder: Path, plan: Plan, share: list, cache: Path, keep: bool, parts: str | None
-          ) -> None:
+def _help(folder: Path, plan: Plan, share: list, cache: Path, keep: bool, parts: str | None,
+          loggers) -> None:
     """Make a share of the runs, in a process of its own with one thread."""
     torch.set_num_threads(1)
     if parts:
@@ -98,7 +100,7 @@ def _help(folder: Path, plan: Plan, share: list, cache: Path, keep: bool, parts:
     data = training_data(folder, plan, cache, False)
     for seed, arm in share:
         file = run_folder(cache, folder, plan, arm, seed) / "result.json"
-        run(folder, plan, arm, seed, data, file, False, keep)
+        run(folder, plan, arm, seed, data, file, False, keep, loggers)
 
 
 def dry_run(plan: Plan, out="build/compare", *, checkpoint=None, progress: bool = True) -> str:

@@ -35,12 +35,13 @@ from .plan import RECIPE, WITHOUT, Plan, arm_name, left_out, scene_names
 
 # (model, processor, changes of an arm) -> what `training.finetune` takes as rows
 Data = Callable[..., Any]
+POINTS = 20  # of a learning curve, at least
 SPLIT = "test"  # asked about; "validation" chose the training recipe
 FIRST = 4 * 10**7  # of the training scenes; the frozen parts were trained on earlier ones
 
 
 def run(folder: Path, plan: Plan, arm: dict, seed: int, data: Data, file: Path,
-        progress: bool, keep: bool = False) -> dict:
+        progress: bool, keep: bool = False, loggers=()) -> dict:
     """Train one arm with one seed, ask it questions, keep the results in `file`.
 
     If another process makes this run already, its results are waited for.
@@ -49,11 +50,15 @@ def run(folder: Path, plan: Plan, arm: dict, seed: int, data: Data, file: Path,
         folder: the checkpoint with the frozen parts.
         data: from `training_data`.
         keep: keep the trained model, too, in the folder `model` next to `file`.
+        loggers: as `report_to` of `training.trainer.fit`; what they write stays in the folder
+            `run` next to `file`.
     """
     with exclusive(file.parent / "busy.lock", wait=True):
         if not is_done(file, keep):
-            _run(folder, plan, arm, seed, data, file, progress, keep)
-        shutil.rmtree(file.parent / "run", ignore_errors=True)  # checkpoints of the finished run
+            _run(folder, plan, arm, seed, data, file, progress, keep, loggers)
+        finished = file.parent / "run"
+        for checkpoint in [*finished.glob("*/checkpoint-*")] if loggers else [finished]:
+            shutil.rmtree(checkpoint, ignore_errors=True)
         (file.parent / "seconds.json").unlink(missing_ok=True)
         return json.loads(file.read_text())
 
@@ -64,7 +69,7 @@ def is_done(file: Path, keep: bool) -> bool:
 
 
 def _run(folder: Path, plan: Plan, arm: dict, seed: int, data: Data, file: Path,
-         progress: bool, keep: bool) -> None:
+         progress: bool, keep: bool, loggers) -> None:
     changes = {**plan.fixed, **arm}
     model, processor = fresh_model(folder, seed, changes)
     recipe, clock = plan.recipe(changes), _Clock(file.parent / "seconds.json")
@@ -72,7 +77,8 @@ def _run(folder: Path, plan: Plan, arm: dict, seed: int, data: Data, file: Path,
     log = finetune(
         model, processor, data(model, processor, changes), file.parent / "run", steps=steps,
         stages=recipe.stages, batch=plan.batch, lr=plan.lr, seed=seed, save_steps=100,
-        log_steps=max(1, min(steps.values()) // 2), progress=progress, callbacks=[clock])
+        log_steps=max(1, min(min(steps.values()) // 2, plan.steps // POINTS)), progress=progress,
+        callbacks=[clock], report_to=loggers)
     model.eval()
     if keep:
         unfinished, kept = file.parent / "model.part", file.parent / "model"
@@ -82,13 +88,15 @@ def _run(folder: Path, plan: Plan, arm: dict, seed: int, data: Data, file: Path,
             part.save_pretrained(unfinished)
         os.replace(unfinished, kept)
     rows = answers(plan, model, processor, file.parent)
-    losses = {entry["stage"]: {k: entry[k] for k in ("cross_entropy", "diversity")}
-              for entry in log if "cross_entropy" in entry}
+    curve = [{k: entry[k] for k in ("stage", "step", "cross_entropy", "diversity")}
+             for entry in log if "cross_entropy" in entry]
+    losses = {e["stage"]: {k: e[k] for k in ("cross_entropy", "diversity")} for e in curve}
     write_json(file, {
         "arm": arm_name(arm), "changes": changes, "seed": seed,
         "split": plan.validation or SPLIT, "steps": steps,
         "batch": plan.batch, "lr": plan.lr, "clips": plan.clips, "seconds": round(clock.seconds),
-        "losses": losses, **connector_cost(model), "machine": machine(), "rows": rows})
+        "losses": losses, "curve": curve, **connector_cost(model), "machine": machine(),
+        "rows": rows})
 
 
 def answers(plan: Plan, model, processor, folder: Path) -> list[dict]:

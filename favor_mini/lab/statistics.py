@@ -91,6 +91,13 @@ class Comparison:
                         **costs})
         return pd.DataFrame(rows)
 
+    @property
+    def curves(self) -> pd.DataFrame:
+        """Tidy: arm, seed, stage, step, cross_entropy, diversity, as logged in training; empty for
+        results without learning curves."""
+        return pd.DataFrame([{"arm": r["arm"], "seed": r["seed"], **point}
+                             for r in self.results for point in r.get("curve", ())])
+
     def differences(self, groups=None) -> pd.DataFrame:
         """Each arm's accuracy minus the baseline's, in points, paired by seed and question.
 

@@ -748,6 +748,27 @@ if by_task:
 # experiment, `sync`, in notebook 03. Here every answer counts as right or wrong, also captions and
 # transcripts, so that all tasks are comparable in percentage points.)
 #
+# Why is there so little to see? In this recipe each query is told what to output, and that may do
+# the mechanisms' work. So the same claims were asked where a connector learns from answers alone:
+# in the gym with symbols, and in the gym with films. **Predict**: which of the paper's claims are
+# shown somewhere, and which are contradicted? One rule makes the verdict. *Shown* is a significant
+# loss without the part, *contradicted* a significant gain. Both count only after the correction for
+# the number of comparisons in their study.
+
+# %%
+from favor_mini.lab.claims import PLACES, claims
+
+for row in claims().itertuples():
+    print(f"{row.part}: {row.verdict.upper()}")
+    lines = [f"the paper: {row.paper}"]
+    lines += [f"{name}: {getattr(row, where)}" for where, name in PLACES.items()]
+    for line in lines:
+        print(textwrap.fill(line, 88, initial_indent="  ", subsequent_indent="    "))
+
+# %% [markdown]
+# An effect in the gym says that the mechanism *can* matter, and where. It does not say that it
+# matters in a large model. "Not shown", with its bound, is a result as well.
+#
 # A second question, which the paper does not answer: what happens to objects that are not in the
 # connector's training data?
 
@@ -836,6 +857,8 @@ for kind, checkpoint in (
 # - Compare on the same questions and take the difference per question. Resample clips, not
 #   questions. Treat seeds and clips separately.
 # - "No measurable difference" must come with the size of the difference that could be hidden.
+# - The training signal decides what an ablation can show: where labels tell each query what to
+#   output, a mechanism has little left to do.
 
 # %% [markdown]
 # ## Quiz

@@ -109,6 +109,8 @@ def _start(parts: str | None) -> None:
 
 def _train(run: tuple[str, Gym | World, int], file: Path) -> None:
     _, settings, seed = run
+    if file.is_file():
+        return  # another command has made it meanwhile
     found = (train(settings, seed) if isinstance(settings, Gym) else
              train_world(settings, seed, file.parent / "films"))
     write_json(file, {"gym": asdict(settings), "seed": seed, **found})
