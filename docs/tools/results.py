@@ -1,4 +1,5 @@
-"""Write `docs/results.md` from the measurements in `docs/results/` and `favor_mini/lab/results/`.
+"""Write `docs/results.md` from the measurements in `docs/results/` and `favor_mini/lab/`, and the
+picture of the four mechanisms.
 
     python -m docs.tools.results                            # write the page
     python -m docs.tools.results --measured build/results   # first store new measurements
@@ -17,6 +18,8 @@ from favor_mini.aveb.predict import MODELS
 from favor_mini.aveb.run import FORMS
 from favor_mini.evaluation.intervals import wilson
 from favor_mini.evaluation.scores import Row, Score, scores
+from favor_mini.figures.gym import four_mechanisms
+from favor_mini.figures.style import save
 from favor_mini.lab.claims import claims
 from favor_mini.lab.experiments import EXPERIMENTS, shipped_results
 from favor_mini.lab.gym.studies import STUDIES, shipped_study
@@ -277,6 +280,7 @@ def main() -> None:
         store(measured)
     with atomic_write(PAGE) as unfinished:
         unfinished.write_text(page(), encoding="utf-8")
+    save(four_mechanisms(), DOCS / "mechanisms.png", dpi=90)  # README shows it
 
 
 if __name__ == "__main__":

@@ -3,13 +3,29 @@
 import textwrap
 
 import numpy as np
+import pandas as pd
 
 from ..lab.gym.results import REACHED, Curves
-from ..lab.gym.studies import Phases
+from ..lab.gym.studies import Phases, find_study, shipped_study
 from .style import INK, LIGHT, MARK, STRONG, Picture, listed, panels, styled
 
 LINES = (STRONG, MARK, INK, "#7a6a00", "#5b5b5b", "#2a7f62")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
+
+
+def _lines(axis, rows: pd.DataFrame, chance: float) -> None:
+    """Accuracy by training step, a line for each arm: the mean over the seeds and its range."""
+    grid = np.linspace(0, rows.step.max(), 120)
+    for i, (arm, of_arm) in enumerate(rows.groupby("arm", sort=False)):
+        lines = np.array([np.interp(grid, [0, *c.step], [chance, *c.accuracy])
+                          for _, c in of_arm.groupby("seed")])  # [seeds, 120]
+        style = {"color": LINES[i % 6], "linestyle": DASHES[i % 6]}
+        axis.plot(grid, 100 * lines.mean(0), label=arm, **style)
+        axis.fill_between(grid, *(100 * f(lines, 0) for f in (np.min, np.max)), alpha=0.15,
+                          color=LINES[i % 6], linewidth=0)
+    axis.axhline(100 * REACHED, color=LIGHT, zorder=0)
+    axis.set(xlabel="training step", ylim=(0, 102), xlim=(0, grid[-1]))
+    axis.grid(axis="y")
 
 
 @styled
@@ -23,18 +39,8 @@ def learning_curves(found: Curves) -> Picture:
         12, 4.6 * -(-len(found.tasks) // 2), f"Accuracy while learning in the gym. {details}.",
         {task: curves[curves.task == task] for task in found.tasks}, columns=2, sharey=True)
     for axis, task, rows in shown:
-        grid = np.linspace(0, rows.step.max(), 120)
-        for i, (arm, of_arm) in enumerate(rows.groupby("arm", sort=False)):
-            chance = found.table[found.table.task == task].chance.iloc[0]
-            lines = np.array([np.interp(grid, [0, *c.step], [chance, *c.accuracy])
-                              for _, c in of_arm.groupby("seed")])  # [seeds, 120]
-            style = {"color": LINES[i % 6], "linestyle": DASHES[i % 6]}
-            axis.plot(grid, 100 * lines.mean(0), label=arm, **style)
-            axis.fill_between(grid, *(100 * f(lines, 0) for f in (np.min, np.max)), alpha=0.15,
-                              color=LINES[i % 6], linewidth=0)
-        axis.axhline(100 * REACHED, color=LIGHT, zorder=0)
-        axis.set(title=task, xlabel="training step", ylim=(0, 102), xlim=(0, grid[-1]))
-        axis.grid(axis="y")
+        _lines(axis, rows, found.table[found.table.task == task].chance.iloc[0])
+        axis.set(title=task)
     for axis, *_ in shown[::2]:
         seeds = len(found.seeds)
         axis.set_ylabel("accuracy in %\n" + (
@@ -47,6 +53,47 @@ def learning_curves(found: Curves) -> Picture:
 def phase_diagram(found: Phases) -> Picture:
     """The differences from the baseline: over the grid of two knobs, or by group of questions."""
     return _squares(found) if found.study.knobs else _intervals(found)
+
+
+# Of each study, one cell and one arm besides the paper's part: (study, what the part does, cell,
+# {arm: its name in the figure}).
+SHOWN = (
+    ("sync", "Synchronisation: picture and sound\nof a time step share a token",
+     {"tokens": 1, "frames": 8}, {"sync=concat": "with", "sync=append": "without"}),
+    ("windows", "Sliding windows: the same queries,\nfor three windows or for one",
+     {"tasks": "before", "test_frames": 12},
+     {"window_frames=4, num_queries=4": "with", "window_frames=24, num_queries=12": "without"}),
+    ("attention", "Causal attention: a token also holds\nwhat came before (2 queries, 1 layer)",
+     {"num_queries": 2, "layers": 1},
+     {"attention=block_causal": "with", "attention=none": "without"}),
+    ("diversity", "Diversity loss: queries that differ\n(4 queries, weight 0.3)",
+     {"connector": "bert_init_bare_queries", "num_queries": 4},
+     {"diversity_weight=0.3": "with", "diversity_weight=0.0": "without"}))
+
+
+@styled
+def four_mechanisms() -> Picture:
+    """What each of the paper's four parts does in the gym: learning curves with it and without, in
+    one cell of the study that ships; all cells are in docs/results.md."""
+    chosen = {}
+    for name, title, cell, arms in SHOWN:
+        found = shipped_study(name).cells[find_study(name).cells.index(cell)]
+        curves = found.curves[found.curves.arm.isin(arms)]
+        order = curves.arm.map({arm: i for i, arm in enumerate(arms)})
+        curves = curves.assign(arm=curves.arm.map(arms)).iloc[order.argsort(kind="stable")]
+        chosen[title] = curves, found.table.chance.iloc[0]
+    details = {title.replace("\n", " "): ", ".join(
+        f"{arm} {100 * c[c.step == c.step.max()].accuracy.mean():.0f} % at the end"
+        for arm, c in curves.groupby("arm", sort=False)) for title, (curves, _) in chosen.items()}
+    figure, shown = panels(12, 8, f"Accuracy while learning, with a mechanism and without: "
+                           f"{listed(details)}.", chosen, columns=2, sharey=True)
+    for axis, title, (curves, chance) in shown:
+        _lines(axis, curves, chance)
+        axis.set_title(title, fontsize=13)
+    for axis, *_ in shown[::2]:
+        axis.set_ylabel("accuracy in %\n(mean and range of 5 seeds)")
+    figure.legend(*shown[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    return figure
 
 
 @styled

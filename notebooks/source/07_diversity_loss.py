@@ -1,12 +1,11 @@
 # %% [markdown]
 # # 07 The diversity loss
 #
-# **You will** see queries collapse, write the loss that is meant to prevent it, derive its
+# **You will** see queries collapse, write the loss that is meant to prevent it, and its
 # gradient, compare it with four alternatives, and measure what it does *not* detect, in the shipped
 # model too.
 #
-# **You need** notebook 04 (queries and cross-attention) and 06 (windows). **Paper:** sections 3.3
-# and 3.4, the diversity loss and its weight $\lambda$.
+# **You need** notebooks 03 (the gym), 04 (queries) and 06 (windows). **Paper:** sections 3.3 and 3.4, the diversity loss and its weight $\lambda$.
 #
 # **Costs:** 40 minutes of reading, 50 minutes of exercises; 45 s of computing, 1.4 GB of memory.
 
@@ -93,7 +92,7 @@ matrices({letter: u @ u.T for letter, u in unit.items()},
 print("   ".join(f"{letter}: {name}" for letter, name in letters.items()))
 
 # %% [markdown]
-# It is the bright matrix. Before any training, its queries already have nearly the same direction.
+# It is the bright matrix. Before any training, its queries already have similar directions.
 #
 # ## Cosine similarity
 #
@@ -501,8 +500,8 @@ matrices({name: cosine_matrix(end[None])[0] for name, end in ends.items()},
 # %% [markdown]
 # The paper's loss reaches its minimum both times. From the round cluster it gives many directions.
 # From the long cluster it gives **two opposite clusters**: it has stretched the direction along
-# which the vectors already differed. The other losses do not. Does this matter in a real model,
-# where the task also has a gradient? We return to this question below.
+# which the vectors already differed. The other losses do not. No trained model here has
+# compared them, so whether this matters for answers is open.
 
 # %% [markdown]
 # ## The weight lambda
@@ -669,12 +668,11 @@ print(
 )
 
 # %% [markdown]
-# It does not recover. The free vectors did. But here the loss changes the queries only through the
-# weights of layers that all queries share. So in this example the loss prevents a collapse, but
-# does not repair it.
+# In sixteen steps it does not recover. Here the loss changes the queries only through the weights of
+# layers that all queries share. So in this example the loss prevents a collapse, but does not soon
+# repair it.
 #
-# Sixteen steps on eight clips are a demonstration. A result needs several seeds and held-out
-# questions.
+# Sixteen steps on eight clips are no result.
 #
 # ## When do queries collapse, and does the loss then help?
 #
@@ -694,9 +692,10 @@ if study:
 phase_diagram(study) if study else None
 
 # %% [markdown]
-# Here the loss helps: it is better in every cell, and significantly in all but one. And no arm has
-# collapsed, not even without the LayerNorm, against the prediction. So in the gym the loss does not
-# prevent a collapse. It spreads queries that differ already, and they learn sooner.
+# Here the loss helps: averaged over the training, it is better in every cell, and significantly in
+# all but one. At the end little of it is left: it makes learning quicker. No arm has collapsed, not
+# even without the LayerNorm, against the prediction. So this is not the rescue from a collapse. With
+# the loss queries differ more; that this is the reason is a guess.
 #
 # ## The sweep
 #
@@ -728,8 +727,8 @@ if sweep:
         print(f"mean cosine at the end of training, {arm}: {cosine:+.3f}")
 
 # %% [markdown]
-# Here the loss changes the mean cosine, but not the accuracy. The naming stage gives every query its
-# target words, so that queries differ for another reason. The gym and the paper have no such stage.
+# Here the loss changes the mean cosine, but no difference in accuracy is measurable. A possible
+# reason: the naming stage gives every query its target words.
 #
 # ## Failure signatures
 #
@@ -750,7 +749,7 @@ if counted:
         "mean cosine:",
         ", ".join(f"{arm} {value:+.2f}" for arm, value in counted.cosines.items()),
     )
-    print("signs, per hundred words said, or names in the clip:")
+    print("signs, per hundred true words or names:")
 counted.signs.pivot(index="sign", columns="arm", values="per hundred")[
     counted.arms
 ].round(1) if counted else None
@@ -891,7 +890,7 @@ matrices(
 
 # %% [markdown]
 # The middle matrix looks like the right one, not like the left one. Where two queries have the same
-# target, they *must* agree. The diversity loss ignores this: it is computed before the projection,
+# target, they agree. The diversity loss ignores this: it is computed before the projection,
 # and depends on the sum only.
 #
 # Now we change the queries inside the model. If the first two axes encode almost nothing about the
@@ -951,8 +950,8 @@ bars(
 # The two axes alone, which hold most of the queries' length, are no better than the chance level.
 # One vector per window is hardly better.
 #
-# So a collapse costs much accuracy, and a loss against it is reasonable. But its *value* says
-# little. A value near 0 can mean sixteen directions or two clusters, and with a value far above 0
+# So queries that are made alike cost this model much accuracy. (It was not trained with such
+# queries.) But the *value* of the loss says little. A value near 0 can mean sixteen directions or two clusters, and with a value far above 0
 # the answers can still be right. Look at the matrix and count the directions.
 #
 # ## What to play with
@@ -969,12 +968,13 @@ bars(
 # - It is 1 if all are equal, 0 if they are orthogonal, at least $-1/(N-1)$. It depends only on the
 #   sum of the unit vectors.
 # - Its gradient pushes every query away from that sum. At a complete collapse the gradient is zero.
-#   Free vectors near a collapse recover. The collapsed connector did not.
+#   Free vectors near a collapse recover. The collapsed connector did not, in sixteen steps.
 # - Two opposite clusters minimise it. The squared cosine and the Gram matrix do not have this
 #   minimum.
-# - With a low weight the queries may collapse. That depends on the initialisation, the learning
-#   rate and the task. A very high weight dominates the task.
-# - Learned from answers alone (gym), the loss made learning quicker, without any collapse.
+# - Whether queries collapse depends on the learning rate and more. A very high weight dominates the
+#   task.
+# - Learned from answers alone (gym), the loss made learning quicker, without any collapse. In the
+#   mini world, with labels, weights from 0 to 10 made no measurable difference.
 
 # %% [markdown]
 # ## Quiz
@@ -988,7 +988,7 @@ bars(
 # <details><summary>Answer</summary>
 #
 # **b.** From $|s|^2 = N + N(N-1)\mathcal{L}$ with a loss of 0. *a:* opposite clusters can also give
-# 0, as the shipped model shows. *c:* no, two clusters encode two things.
+# 0, as the shipped model shows. *c:* no, in a cluster they can be equal.
 #
 # </details>
 #
@@ -1021,7 +1021,7 @@ bars(
 #
 # **4.** Queries 1 and 2 should both encode "nothing was seen". What does a very high $\lambda$ do?
 #
-# - a) It forces them to differ, so that at least one is wrong
+# - a) It pushes them apart, so that at least one comes out wrong
 # - b) It makes both longer
 # - c) It makes training faster, since the loss is larger
 #
