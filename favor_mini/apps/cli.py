@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import App, CycloptsError, Parameter
 
 from .. import __version__
+from .class_commands import classes
 from .lab_commands import bench, diagnose, doctor, experiment, gym
 from .settings import (
     FLAT,
@@ -312,3 +313,4 @@ command("diagnose", "Measure failure signatures: synchronisation, windows, diver
 command("doctor", "Check libraries, codecs, device, checkpoint, samples, memory and disk.")(doctor)
 command("bench", "Measure this machine: causal Q-Former, reading, asking, importing, training.",
          "  favor-mini bench --quick\n  favor-mini bench --only qformer --json bench.json")(bench)
+app.command(classes)

@@ -15,7 +15,7 @@ import inspect
 import re
 import textwrap
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -43,8 +43,9 @@ class Exercise:
     minutes: int
     goal: str
     shapes: str
-    hints: tuple[str, str]
+    hints: tuple[str, ...]
     trial: Callable[[Trial], None]
+    solution: bool = True  # its card shows the package's own
 
     def __str__(self) -> str:
         return (f"Exercise {self.name} (difficulty {self.difficulty} of 5, about {self.minutes} "
@@ -66,8 +67,9 @@ class Exercise:
                           for text in (self.goal, self.shapes))
                 + "".join(folded(f"Hint {i}", f"<p>{_marked(hint)}</p>")
                           for i, hint in enumerate(self.hints, 1))
-                + folded(f"The package's answer: <code>{home}</code>",
-                         f"<pre>{html.escape(source(self.answer))}</pre>") + "</div>")
+                + (folded(f"The package's answer: <code>{home}</code>",
+                          f"<pre>{html.escape(source(self.answer))}</pre>")
+                   if self.solution else "") + "</div>")
 
 
 def exercise(answer: Callable) -> Callable:
@@ -126,9 +128,14 @@ def find(name: str) -> Exercise:
     return _EXERCISES[name]
 
 
-def card(name: str) -> Exercise:
-    """The card of an exercise, for the last line of a cell."""
-    return find(name)
+def card(name: str, hints: int = 2, answer: bool = True) -> Exercise:
+    """The card of an exercise, for the last line of a cell.
+
+    Args:
+        hints: how many it shows. answer: whether it shows the package's own.
+    """
+    found = find(name)
+    return replace(found, hints=found.hints[:hints], solution=answer)
 
 
 def answer(name: str) -> Callable:
@@ -141,14 +148,20 @@ def source(thing) -> str:
     return textwrap.dedent(inspect.getsource(thing)).rstrip()
 
 
-def check(name: str, attempt) -> Callable:
+def check(name: str, attempt, stand_in: bool = True) -> Callable | None:
     """Judge an attempt, print the verdict and save it as progress. Raises nothing.
 
+    Args:
+        stand_in: False where marks are given: the package's own never stands in.
+
     Returns:
-        the attempt if it is correct, else the package's own, so that the notebook can go on.
+        the attempt if it is correct, else the package's own, so that the notebook can go on; None
+        without a stand-in.
     """
     tested = find(name)
     verdict = judge(tested, attempt)
+    if not stand_in:
+        return _told(tested, verdict, attempt)
     if verdict is None:
         learner.note(name, solved=True, code=_code(attempt))
         print(f"[solved] {name}: correct on {TRIALS} trials with random sizes")
@@ -161,6 +174,17 @@ def check(name: str, attempt) -> Callable:
                         replace_whitespace=False))
     print("    (until it is correct, the notebook uses the package's own; hints are on the card)")
     return tested.answer
+
+
+def _told(tested: Exercise, verdict, attempt) -> None:
+    """Print and note a verdict where nothing stands in for the attempt."""
+    if not isinstance(verdict, NotTried):
+        learner.note(tested.name, solved=verdict is None, code="" if verdict else _code(attempt))
+    state = "solved" if verdict is None else "not tried yet" if isinstance(
+        verdict, NotTried) else "not yet"
+    said = {"solved": ": correct", "not yet": f": {verdict}"}.get(state, "")
+    print(textwrap.fill(f"[{state}] {tested.name}{said}", 110, subsequent_indent="    ",
+                        replace_whitespace=False))
 
 
 def judge(tested: Exercise, attempt) -> Mistake | NotTried | None:
@@ -190,8 +214,13 @@ def _load(tested: Exercise) -> None:
 
 
 def _try(tested: Exercise, attempt, trials: int = TRIALS) -> Mistake | NotTried | None:
+    return try_trials(tested, attempt, range(trials))
+
+
+def try_trials(tested: Exercise, attempt, seeds) -> Mistake | NotTried | None:
+    """What is wrong with an attempt in the trials with these seeds, or None; in this process."""
     try:
-        for seed in range(trials):
+        for seed in seeds:
             torch.manual_seed(seed)
             tested.trial(Trial(attempt, tested.answer, seed))
     except (Mistake, NotTried) as verdict:

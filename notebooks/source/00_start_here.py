@@ -383,6 +383,21 @@ print(
 )
 
 # %% [markdown]
+# ## What the mechanisms do
+#
+# Four of these parts are the paper's own ideas. Does each matter? In the *gym* (notebook 03) a small
+# connector learns from answers alone, with a part and without it. Each panel is one setting of one
+# study, five seeds each:
+
+# %%
+from favor_mini.figures.gym import four_mechanisms
+
+four_mechanisms()
+
+# %% [markdown]
+# These are settings where a part matters. Notebooks 03 and 05 to 07 also show where it does not:
+# the gym says *where* to look, and `docs/results.md` has every setting, with intervals.
+#
 # ## The notebooks
 #
 # | | notebook | you build |
@@ -395,7 +410,7 @@ print(
 # | 06 | [Sliding windows](06_sliding_windows.ipynb) | splitting into windows and joining |
 # | 07 | [Diversity loss](07_diversity_loss.ipynb) | the loss that makes queries differ |
 # | 08 | [Into the LLM](08_into_the_llm.ipynb) | prompt, labels, LoRA |
-# | 09 | [End-to-end fine-tuning](09_end_to_end_finetuning.ipynb) | a trained model, in four minutes |
+# | 09 | [End-to-end fine-tuning](09_end_to_end_finetuning.ipynb) | a trained model, in five minutes |
 # | 10 | [Mini-AVEB](10_mini_aveb.ipynb) | eleven tasks, intervals, a diagnosis |
 # | 11 | [Make your own variant](11_make_your_own_variant.ipynb) | your own mechanism in a fair comparison |
 # | 12 | [To full size](12_to_full_size.ipynb) | the sizes and costs of the full model |
