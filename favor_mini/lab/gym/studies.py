@@ -133,8 +133,7 @@ STUDIES = [
     Study("relating", [{"connector": c} for c in CONNECTORS],
            {"tasks": ("before", "motion"), "num_queries": (2, 6)}, {"steps": 500}),
     Study("films", [{}, {"sync": "interleave"}, {"sync": "append"}, {"attention": "none"},
-                    {"attention": "full"}, {"window_frames": 24, "num_queries": 40},
-                    {"diversity_weight": 0.0}], kind=World),
+                    {"window_frames": 24, "num_queries": 40}], kind=World),
     Study("film-connectors", [{}, *({"connector": c} for c in CONNECTORS[1:])], kind=World),
 ]
 
