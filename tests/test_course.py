@@ -10,7 +10,7 @@ import re
 import nbformat
 import pytest
 
-from favor_mini.course.exercise import exercises
+from favor_mini.course.exercise import card, exercises
 from notebooks.tools import build as builder
 from notebooks.tools import contents
 
@@ -64,6 +64,18 @@ def test_it_runs_with_the_committed_outputs_and_costs(name):
     seconds, gigabytes = builder.costs(source(name))
     assert not run.gigabytes > 2 * gigabytes and not run.gigabytes < 0.5 * gigabytes
     assert seconds / 5 < run.seconds < 60 + 5 * seconds or name in LONGER
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_cards_show_the_answers_of_today(name):
+    """An answer that was edited is found here, before the notebook is executed."""
+    shown = {}
+    for cell in kept(name).cells:
+        if cell.cell_type == "code":
+            for each in re.findall(r'^card\("(\w+)"\)', cell.source, re.MULTILINE):
+                shown[each] = "".join(o.data.get("text/html", "") for o in cell.outputs
+                                      if "data" in o)
+    assert shown == {each.name: card(each.name)._repr_html_() for each in of_notebook(name)}
 
 
 @pytest.mark.all
