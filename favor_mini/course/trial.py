@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .traces import kept
+
 
 class Mistake(Exception):
     """What is wrong with an attempt, in words for its author."""
@@ -59,7 +61,8 @@ class Trial:
         """As `run`, for an object that the attempt made, such as a module."""
         given, keywords = copy.deepcopy((args, kwargs))
         try:
-            found = thing(*given, **keywords)
+            with kept():
+                found = thing(*given, **keywords)
         except NotImplementedError as error:
             raise NotTried from error
         except (Exception, SystemExit) as error:
