@@ -1,6 +1,7 @@
 """One trial of an exercise: draw random inputs, run the attempt on copies, compare the results."""
 
 import copy
+import os.path
 import traceback
 
 import numpy as np
@@ -159,8 +160,27 @@ def _differ(expected, found, tolerance: float) -> str:
             return f"should be a dict with the keys {sorted(expected)}, found {_kind(found)}"
         return _first(((f"under {key!r}", one, found[key]) for key, one in expected.items()),
                       tolerance)
+    if isinstance(expected, str) and isinstance(found, str):
+        return _differ_texts(expected, found)
     same = type(found) is type(expected) or not isinstance(expected, bool | str | None)
     return "" if same and found == expected else f"should be {expected!r}, found {_kind(found)}"
+
+
+def _differ_texts(expected: str, found: str, around: int = 20) -> str:
+    """Where two texts differ first, with what is near that place."""
+    if found == expected:
+        return ""
+    if max(len(expected), len(found)) <= 60:
+        return f"should be {expected!r}, found {found!r}"
+    place = len(os.path.commonprefix([expected, found]))
+    start, end = max(0, place - around), place + around
+
+    def near(text: str) -> str:
+        shown = repr(text[start:end]) if place < len(text) else f"{text[start:end]!r}, its end"
+        return f"{'...' * (start > 0)}{shown}{'...' * (end < len(text))}"
+
+    return (f"is wrong from character {place + 1} on: should be {near(expected)}, found "
+            f"{near(found)}")
 
 
 def _first(entries, tolerance: float) -> str:
