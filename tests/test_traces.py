@@ -57,8 +57,12 @@ def zeros(x, *args, **kwargs):
     return x * 0
 
 
+@pytest.mark.parametrize("limited", [None, in_thread])
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_check_leaves_everything_as_it_was(name):
+def test_a_check_leaves_everything_as_it_was(name, limited, monkeypatch):
+    if limited:
+        monkeypatch.setattr(exercise, "limited", limited)
+
     def attempt(num_frames, step_tokens, device=None):
         CHANGES[name]()
         return torch.arange(num_frames).repeat_interleave(step_tokens)
@@ -127,7 +131,14 @@ def test_long_output_is_cut_off(limited, capsys):
 
 def test_a_long_line_is_cut_off(capsys):
     in_thread(lambda: print("x" * 10**6), 60)
-    assert len(capsys.readouterr().out) < 6000
+    found = capsys.readouterr().out
+    assert len(found) < 6000 and "rest of the line" in found
+
+
+def test_a_tensor_without_numbers_is_named():
+    verdict = judge(exercise.find("frame_index"), lambda frames, tokens: torch.arange(
+        frames, device="meta").repeat_interleave(tokens, output_size=frames * tokens))
+    assert "holds no numbers" in str(verdict)
 
 
 def test_code_in_a_thread_cannot_end_the_kernel(monkeypatch):

@@ -34,7 +34,9 @@ class Printed(io.TextIOBase):
 
     def write(self, text: str) -> int:
         if self._length < MOST_PRINTED and self._lines < MOST_LINES:
-            self._kept += text.splitlines(keepends=True)[: MOST_LINES - self._lines]
+            *lines, last = text.split("\n")  # not `splitlines`, which also splits at "\r"
+            lines = [*(line + "\n" for line in lines), last][: MOST_LINES - self._lines]
+            self._kept.append("".join(lines)[:MOST_PRINTED])
         self._length += len(text)
         self._lines += text.count("\n")
         return len(text)
@@ -44,8 +46,9 @@ class Printed(io.TextIOBase):
         shown = "".join(self._kept)[:MOST_PRINTED]
         if len(shown) == self._length:
             return shown
-        lines = self._lines - shown.count("\n")
-        return f"{shown.rstrip()}\n... ({lines:,} more lines are not shown; print less)\n"
+        lines = self._lines - shown.count("\n") - (not shown.endswith("\n"))
+        more = f"{lines:,} more lines are" if lines > 0 else "the rest of the line is"
+        return f"{shown.rstrip()}\n... ({more} not shown; print less)\n"
 
 
 def limited(work: Callable, seconds: float):

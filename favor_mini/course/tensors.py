@@ -10,17 +10,15 @@ LOST = ("the value is correct, but its gradient is lost: no training step could 
         "numpy or `no_grad`")
 
 
-def check_gradients(t: Trial, args: tuple, trained: dict[int, str], *, answer=None,
+def check_gradients(t: Trial, args: tuple, trained: dict[int, str],
                     suspects: dict | None = None) -> None:
     """Compare the gradients of the attempt's result with those of the package's answer.
 
     Args:
         trained: which arguments are trained, by place: {0: "the queries"}.
-        answer: instead of the package's.
         suspects: message -> a function that makes this mistake.
     """
-    answer = answer or t.answer
-    weights = t.randn(*answer(*args).shape)  # of the sum whose gradient is compared
+    weights = t.randn(*t.answer(*args).shape)  # of the sum whose gradient is compared
 
     for place, name in trained.items():
         def slope(function, *args, place=place):
@@ -44,7 +42,7 @@ def check_gradients(t: Trial, args: tuple, trained: dict[int, str], *, answer=No
                       f"where {name} need a gradient, the result is of another kind or shape")
             t.require(isinstance(found, Tensor), LOST.format(name))
             wrong = {text: slope(one, *args) for text, one in (suspects or {}).items()}
-            t.compare(found, slope(answer, *args), wrong,
+            t.compare(found, slope(t.answer, *args), wrong,
                       f"the value is correct, but its gradient with respect to {name}")
 
 
@@ -55,14 +53,13 @@ def check_layouts(t: Trial, *args, **kwargs) -> None:
                "expanded, so that its rows share their memory": _expanded}
     for name, change in layouts.items():
         given = tuple(change(x) if isinstance(x, Tensor) and x.ndim else x for x in args)
-        place = f"given a tensor that is {name}"
-        t.check(tuple(x.contiguous() if isinstance(x, Tensor) else x for x in given), **kwargs)
         try:
-            found = t.run(*given, **kwargs)
+            t.check(given, **kwargs)
         except Mistake as mistake:
-            raise Mistake(f"{place}: {mistake}. Use `reshape` or `flatten` instead of `view`, and "
-                          "do not rely on how the numbers lie in memory") from None
-        t.compare(found, t.answer(*given, **kwargs), what=f"{place}, the result")
+            t.check(tuple(x.contiguous() if isinstance(x, Tensor) else x for x in given), **kwargs)
+            raise Mistake(f"given a tensor that is {name}: {mistake}. Use `reshape` or `flatten` "
+                          "instead of `view`, and do not rely on how the numbers lie in memory"
+                          ) from None
 
 
 def _transposed(x: Tensor) -> Tensor:

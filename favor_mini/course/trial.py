@@ -205,6 +205,8 @@ def _differ_arrays(expected: np.ndarray | Tensor, found, tolerance: float) -> st
     kind = Tensor if isinstance(expected, Tensor) else np.ndarray
     if not isinstance(found, kind):
         return f"should be a {'tensor' if kind is Tensor else 'numpy array'}, found {_kind(found)}"
+    if kind is Tensor and found.is_meta:
+        return "is on the device `meta`, which holds no numbers; make it on the CPU"
     if tuple(found.shape) != tuple(expected.shape):
         return f"should have the shape {tuple(expected.shape)}, found {tuple(found.shape)}"
     one, other = (torch.as_tensor(t).detach().cpu() for t in (expected, found))
