@@ -23,6 +23,7 @@ import torch
 
 from . import learner
 from .limit import Died, TooLong, limited
+from .traces import usual
 from .trial import Mistake, NotTried, Trial
 
 TRIALS, SECONDS = 5, 20.0  # per check; the seconds are for all of its trials together
@@ -188,23 +189,20 @@ def _told(tested: Exercise, verdict, attempt) -> None:
 
 
 def judge(tested: Exercise, attempt) -> Mistake | NotTried | None:
-    """The mistake in an attempt, or None. The random state and the grad mode stay unchanged."""
+    """The mistake in an attempt, or None. Random states and settings stay unchanged."""
     if not callable(attempt):
         kind = "class" if inspect.isclass(tested.answer) else "function"
         return Mistake(f"expected a {kind}, found {type(attempt).__name__}; did you run the cell "
                        "above?")
-    random, grad = torch.random.get_rng_state(), torch.is_grad_enabled()
     try:
-        _load(tested)
-        return limited(lambda: _try(tested, attempt), SECONDS)
+        with usual():
+            _load(tested)
+            return limited(lambda: _try(tested, attempt), SECONDS)
     except TooLong:
         return Mistake(f"no result within {SECONDS:.0f} s; is there a loop that never ends?")
     except Died as error:
         return Mistake(f"the process that ran your code has ended ({error}); does it use too much "
                        "memory, or `os._exit`?")
-    finally:
-        torch.random.set_rng_state(random)
-        torch.set_grad_enabled(grad)
 
 
 @cache
@@ -220,9 +218,10 @@ def _try(tested: Exercise, attempt, trials: int = TRIALS) -> Mistake | NotTried 
 def try_trials(tested: Exercise, attempt, seeds) -> Mistake | NotTried | None:
     """What is wrong with an attempt in the trials with these seeds, or None; in this process."""
     try:
-        for seed in seeds:
-            torch.manual_seed(seed)
-            tested.trial(Trial(attempt, tested.answer, seed))
+        with usual():  # once more: in another thread some settings are its own
+            for seed in seeds:
+                torch.manual_seed(seed)
+                tested.trial(Trial(attempt, tested.answer, seed))
     except (Mistake, NotTried) as verdict:
         return verdict
     except Exception as error:  # a result of a strange type, which cannot even be compared

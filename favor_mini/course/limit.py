@@ -3,15 +3,16 @@
 import ctypes
 import io
 import multiprocessing
+import os
 import sys
 import threading
 import warnings
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 import torch
 
-MOST_PRINTED = 5_000  # characters of the code's output that are shown
+MOST_PRINTED, MOST_LINES = 5_000, 100  # characters and lines of the code's output that are shown
 
 
 class TooLong(BaseException):
@@ -20,6 +21,34 @@ class TooLong(BaseException):
 
 class Died(Exception):
     """The process that ran the code ended without a result."""
+
+
+class Printed(io.TextIOBase):
+    """The beginning of what was printed; the rest is only counted."""
+
+    def __init__(self):
+        self._kept, self._length, self._lines = [], 0, 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        if self._length < MOST_PRINTED and self._lines < MOST_LINES:
+            *lines, last = text.split("\n")  # not `splitlines`, which also splits at "\r"
+            lines = [*(line + "\n" for line in lines), last][: MOST_LINES - self._lines]
+            self._kept.append("".join(lines)[:MOST_PRINTED])
+        self._length += len(text)
+        self._lines += text.count("\n")
+        return len(text)
+
+    def text(self) -> str:
+        """What is shown of it, and how much is not."""
+        shown = "".join(self._kept)[:MOST_PRINTED]
+        if len(shown) == self._length:
+            return shown
+        lines = self._lines - shown.count("\n") - (not shown.endswith("\n"))
+        more = f"{lines:,} more lines are" if lines > 0 else "the rest of the line is"
+        return f"{shown.rstrip()}\n... ({more} not shown; print less)\n"
 
 
 def limited(work: Callable, seconds: float):
@@ -46,10 +75,10 @@ def in_process(work: Callable, seconds: float):
 
     def run() -> None:
         torch.set_num_threads(1)  # torch's threads do not survive a fork
-        printed = io.StringIO()
+        printed = Printed()
         with redirect_stdout(printed), redirect_stderr(printed):
             result = work()
-        sender.send((result, printed.getvalue()[: MOST_PRINTED + 1]))
+        sender.send((result, printed.text()))
 
     process = fork.Process(target=run, daemon=True)
     with warnings.catch_warnings():
@@ -67,13 +96,13 @@ def in_process(work: Callable, seconds: float):
         process.kill()
         process.join()
         receiver.close()
-    print(printed[:MOST_PRINTED], end="" if len(printed) <= MOST_PRINTED else " ... (cut off)\n")
+    print(printed, end="")
     return result
 
 
 def in_thread(work: Callable, seconds: float):
     """`limited` in a thread of this process."""
-    results, grad = [], torch.is_grad_enabled()
+    results, grad, printed = [], torch.is_grad_enabled(), Printed()
 
     def run() -> None:
         try:
@@ -83,8 +112,10 @@ def in_thread(work: Callable, seconds: float):
             pass
 
     thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(seconds)
+    with redirect_stdout(printed), redirect_stderr(printed), _no_exit():
+        thread.start()
+        thread.join(seconds)
+    print(printed.text(), end="")
     if thread.is_alive():
         ctypes.pythonapi.PyThreadState_SetAsyncExc(
             ctypes.c_ulong(thread.ident), ctypes.py_object(TooLong))
@@ -92,3 +123,26 @@ def in_thread(work: Callable, seconds: float):
     if not results:
         raise Died("its thread has ended")
     return results[0]
+
+
+@contextmanager
+def _no_exit():
+    """Here `os._exit` and `os.abort` raise SystemExit instead: they would end this process."""
+    process, names = os.getpid(), ("_exit", "abort")
+    real = {name: getattr(os, name) for name in names}
+
+    def refusing(name: str) -> Callable:
+        def leave(*args):
+            if os.getpid() != process:  # a forked one ends as it should
+                real[name](*args)
+            raise SystemExit(f"`os.{name}` would end the notebook's kernel at once; use `return`, "
+                             "or raise an error")
+        return leave
+
+    for name in names:
+        setattr(os, name, refusing(name))
+    try:
+        yield
+    finally:
+        for name in names:
+            setattr(os, name, real[name])

@@ -1,11 +1,14 @@
 """One trial of an exercise: draw random inputs, run the attempt on copies, compare the results."""
 
 import copy
+import os.path
 import traceback
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from .traces import kept
 
 
 class Mistake(Exception):
@@ -59,7 +62,8 @@ class Trial:
         """As `run`, for an object that the attempt made, such as a module."""
         given, keywords = copy.deepcopy((args, kwargs))
         try:
-            found = thing(*given, **keywords)
+            with kept():
+                found = thing(*given, **keywords)
         except NotImplementedError as error:
             raise NotTried from error
         except (Exception, SystemExit) as error:
@@ -156,8 +160,27 @@ def _differ(expected, found, tolerance: float) -> str:
             return f"should be a dict with the keys {sorted(expected)}, found {_kind(found)}"
         return _first(((f"under {key!r}", one, found[key]) for key, one in expected.items()),
                       tolerance)
+    if isinstance(expected, str) and isinstance(found, str):
+        return _differ_texts(expected, found)
     same = type(found) is type(expected) or not isinstance(expected, bool | str | None)
     return "" if same and found == expected else f"should be {expected!r}, found {_kind(found)}"
+
+
+def _differ_texts(expected: str, found: str, around: int = 20) -> str:
+    """Where two texts differ first, with what is near that place."""
+    if found == expected:
+        return ""
+    if max(len(expected), len(found)) <= 60:
+        return f"should be {expected!r}, found {found!r}"
+    place = len(os.path.commonprefix([expected, found]))
+    start, end = max(0, place - around), place + around
+
+    def near(text: str) -> str:
+        shown = repr(text[start:end]) if place < len(text) else f"{text[start:end]!r}, its end"
+        return f"{'...' * (start > 0)}{shown}{'...' * (end < len(text))}"
+
+    return (f"is wrong from character {place + 1} on: should be {near(expected)}, found "
+            f"{near(found)}")
 
 
 def _first(entries, tolerance: float) -> str:
@@ -182,6 +205,8 @@ def _differ_arrays(expected: np.ndarray | Tensor, found, tolerance: float) -> st
     kind = Tensor if isinstance(expected, Tensor) else np.ndarray
     if not isinstance(found, kind):
         return f"should be a {'tensor' if kind is Tensor else 'numpy array'}, found {_kind(found)}"
+    if kind is Tensor and found.is_meta:
+        return "is on the device `meta`, which holds no numbers; make it on the CPU"
     if tuple(found.shape) != tuple(expected.shape):
         return f"should have the shape {tuple(expected.shape)}, found {tuple(found.shape)}"
     one, other = (torch.as_tensor(t).detach().cpu() for t in (expected, found))

@@ -346,6 +346,36 @@ def scale_detached(queries, real=None):
     return _gram(held / scale).square().mean()
 
 
+def plain_zero(queries, real=None):
+    return 0.0
+
+
+def plain_zero_for_nothing(queries, real=None):
+    return 0.0 if _nothing(_kept(queries, real)) else _loss(queries, real)
+
+
+def absolute_mean(queries, real=None):
+    return _loss(queries, real).abs()
+
+
+def never_below_zero(queries, real=None):
+    return _loss(queries, real).relu()
+
+
+def through_view(queries):
+    unit = queries.view(-1, queries.shape[-1])
+    unit = (unit / unit.norm(dim=-1, keepdim=True)).view(queries.shape)
+    return unit @ unit.transpose(1, 2)
+
+
+def by_its_memory(queries):
+    return _push(torch.as_strided(queries, queries.shape, (queries.shape[1], 1)))
+
+
+def squared_number(queries, real=None):
+    return squares_detached(queries, real).item()
+
+
 WRONG = {
     "cosine_matrix": [(dot_products, "dot products"),
                       (one_length_of_rows, "only one of the two lengths"),
@@ -354,7 +384,8 @@ WRONG = {
                       (one_length_of_columns, "query j"),
                       (one_length_a_window, "for a whole window"),
                       (one_length_for_all, "of all windows"), (cosines_detached, "`.detach()`"),
-                      (by_numpy, "numpy or"), (lengths_detached, "lengths have lost")],
+                      (by_numpy, "numpy or"), (lengths_detached, "lengths have lost"),
+                      (through_view, "instead of `view`")],
     "diversity_loss": [(with_diagonal, "diagonal counts"), (padding_counts, "made from padding"),
                        (half_of_the_pairs, "both orders"), (summed, "divide by their number"),
                        (lengths_left, "dot products"), (turned, "sign is wrong"),
@@ -364,20 +395,24 @@ WRONG = {
                        (mean_of_nothing, "mean of nothing"), (single_query_is_nan, "no pairs"),
                        (loss_over_n_squared, "N * N"), (loss_of_absolute, "absolute values"),
                        (loss_of_squares, "squares"), (loss_as_a_number, "`.item()`"),
-                       (loss_without_grad, "`no_grad`")],
+                       (loss_without_grad, "`no_grad`"), (plain_zero, "depends on the queries"),
+                       (plain_zero_for_nothing, "such as `queries.sum() * 0.0`"),
+                       (absolute_mean, "absolute value of the mean"),
+                       (never_below_zero, "cut off at 0")],
     "push_apart": [(uphill, "uphill"), (straight_away, "is not subtracted"),
                    (without_lengths, "divide by |q|"), (times_lengths, "you multiply"),
                    (half, "factor 2"), (over_n_squared, "N * N"), (of_the_sum, "not of their mean"),
                    (sum_of_queries, "over unnormalised queries"), (along_raw, "both u_i"),
                    (last_raw, "one of the two u_i"), (divided_by_one_norm, "divide by one length"),
                    (units_by_one_norm, "vectors use one length"),
-                   (units_by_one_norm_only, "there, too")],
+                   (units_by_one_norm_only, "there, too"), (by_its_memory, "not contiguous")],
     "squared_cosine": [(square_of_mean, "after the mean"),
                        (squares_with_diagonal, "diagonal counts"), (absolute, "absolute values"),
                        (mean_of_nothing, "paper's loss"), (squares_of_padding, "no effect"),
                        (root, "square root"), (squares_of_nothing, "mean of nothing"),
                        (square_of_window_means, "mean over each window"),
-                       (squares_over_n_squared, "N * N"), (squares_detached, "gradient is lost")],
+                       (squares_over_n_squared, "N * N"), (squares_detached, "gradient is lost"),
+                       (squared_number, "a plain number")],
     "gram": [(directions_only, "use one scale"), (unscaled, "nothing is scaled"),
              (one_scale, "each window has its own"), (off_diagonal_only, "off the diagonal"),
              (no_identity, "identity"), (gram_summed, "not their mean"),

@@ -250,21 +250,128 @@ def into_the_weight(weight, A, B, alpha):
     return weight
 
 
+def cut_before_the_end(question, placeholders):
+    return f"USER: <Img>{'<av>' * placeholders}</Img> {question}\nASSISTANT"
+
+
+def small_letters(question, placeholders):
+    return f"User: <Img>{'<av>' * placeholders}</Img> {question}\nAssistant:"
+
+
+def vectors_detached(embeds, input_ids, vectors, placeholder_id):
+    place = (input_ids == placeholder_id)[..., None]
+    return embeds.masked_scatter(place, vectors.detach())
+
+
+def vectors_by_numpy(embeds, input_ids, vectors, placeholder_id):
+    made = embeds.detach().numpy().copy()
+    made[(input_ids == placeholder_id).numpy()] = vectors.detach().numpy()
+    return torch.from_numpy(made)
+
+
+def rows_of_a_copy(embeds, input_ids, vectors, placeholder_id):
+    made = embeds.clone()
+    made.reshape(-1, made.shape[-1])[(input_ids == placeholder_id).flatten()] = vectors
+    return made
+
+
+def never_stops(prompt_ids, answer_ids):
+    pairs = zip(prompt_ids, answer_ids, strict=True)
+    return _fill([[-100] * len(p) + a[:-1] + [-100] for p, a in pairs])
+
+
+def end_cut_off(prompt_ids, answer_ids):
+    pairs = zip(prompt_ids, answer_ids, strict=True)
+    return _fill([[-100] * len(p) + a[:-1] for p, a in pairs])
+
+
+def ends_twice(prompt_ids, answer_ids):
+    pairs = zip(prompt_ids, answer_ids, strict=True)
+    return _fill([[-100] * len(p) + a + [2] for p, a in pairs])
+
+
+def _right(logits, labels):
+    return F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+
+
+def loss_detached(logits, labels):
+    return _right(logits.detach(), labels)
+
+
+def joined_first(logits, labels):
+    return F.cross_entropy(logits.flatten(0, 1)[:-1], labels.flatten()[1:])
+
+
+def rolled(logits, labels):
+    return F.cross_entropy(logits.transpose(1, 2), labels.roll(-1, dims=1))
+
+
+def rolled_all(logits, labels):
+    return F.cross_entropy(logits.transpose(1, 2), labels.roll(-1))
+
+
+def loss_by_view(logits, labels):
+    logits = logits.view(-1, logits.shape[-1]).view(logits.shape)
+    return _right(logits, labels)
+
+
+def lora(x, weight, bias, A, B, alpha):
+    return F.linear(x, weight, bias) + alpha / len(A) * (x @ A.T @ B.T)
+
+
+def lora_detached(*args):
+    return lora(*args).detach()
+
+
+def one_of_them_detached(x, weight, bias, A, B, alpha):
+    return lora(x, weight, bias, A, B.detach(), alpha)
+
+
+def layers_before_cut_off(x, weight, bias, A, B, alpha):
+    return lora(x.detach(), weight, bias, A, B, alpha)
+
+
+def rows_of_b(x, weight, bias, A, B, alpha):
+    return F.linear(x, weight, bias) + alpha / len(B) * (x @ A.T @ B.T)
+
+
+def merged_columns(weight, A, B, alpha):
+    return weight + alpha / A.shape[1] * B @ A
+
+
+def merged_rows_of_b(weight, A, B, alpha):
+    return weight + alpha / len(B) * B @ A
+
+
+def merged_upside_down(weight, A, B, alpha):
+    return weight + len(A) / alpha * B @ A
+
+
 WRONG = {
     "write_prompt": [(one_placeholder, "each of the W * N"), (with_spaces, "spaces between"),
                      (question_first, "before the clip"), (one_line, "new line is missing"),
-                     (space_behind, "nothing comes after"), (unframed, "are missing: they mark")],
+                     (space_behind, "nothing comes after"), (unframed, "are missing: they mark"),
+                     (cut_before_the_end, "ASSISTANT', its end"),
+                     (small_letters, "from character 2 on")],
     "put_vectors": [(in_place, "in place"), (first_again, "go on where"), (added, "*replace*"),
                     (all_alike, "the same vector"), (forgets_the_rest, "were lost"),
-                    (one_too_far, "to the right"), (not_used, "nothing was replaced")],
+                    (one_too_far, "to the right"), (not_used, "nothing was replaced"),
+                    (vectors_detached, "reach the vectors"), (vectors_by_numpy, "numpy or"),
+                    (rows_of_a_copy, "not contiguous")],
     "answer_labels": [(padding_counts, "padding counts"),
                       (everything_counts, "learn to write questions"), (wrong_way, "are swapped"),
                       (padded_left, "on the left"), (moved_by_one, "shifted by one"),
-                      (zeros, "0, which is a token"), (ragged, "ValueError")],
+                      (zeros, "0, which is a token"), (ragged, "ValueError"),
+                      (never_stops, "is ignored: the model would never learn to stop"),
+                      (end_cut_off, "is cut off: the model"), (ends_twice, "second `</s>`")],
     "answer_loss": [(not_shifted, "*same* place"), (shifted_back, "*before*"),
                     (by_all_places, "divided by all places"), (mean_of_means, "clips' means"),
                     (summed, "this is the sum"), (sign, "sign is wrong"),
-                    (token_zero, "used as a token"), (vocabulary_last, "raised")],
+                    (token_zero, "used as a token"), (vocabulary_last, "raised"),
+                    (loss_detached, "reach the logits"), (joined_first, "joined before the shift"),
+                    (rolled, "wrapped to the row's end"),
+                    (rolled_all, "first token of the next row"),
+                    (loss_by_view, "instead of `view`")],
     "isolate_turns_mask": [
         (plain_causal, "see one another"), (without_the_clip, "do not see the clip"),
         (ahead, "must be causal"), (swapped, "are swapped"), (clip_only, "not itself"),
@@ -273,8 +380,12 @@ WRONG = {
     "lora_linear": [(no_factor, "is missing"), (alpha_alone, "alpha alone"),
                     (upside_down, "factor is inverted"), (root, "rsLoRA"),
                     (no_bias, "bias is missing"), (lora_only, "*added*"),
-                    (columns, "not of its columns")],
+                    (columns, "not of its columns"), (rows_of_b, "not of its rows"),
+                    (lora_detached, "reach A"), (one_of_them_detached, "reach B"),
+                    (layers_before_cut_off, "reach the layers before")],
     "merge_lora": [(merged_without_factor, "is missing"), (merged_alpha, "alpha alone"),
                    (change_only, "change alone"), (subtracted, "subtracted"),
-                   (transposed, "transposed"), (into_the_weight, "in place")]
+                   (transposed, "transposed"), (into_the_weight, "in place"),
+                   (merged_columns, "not of its columns"), (merged_rows_of_b, "not of its rows"),
+                   (merged_upside_down, "factor is inverted")]
 }

@@ -152,6 +152,18 @@ def mean_of_tokens(logits, labels):
                 / (wanted >= 0).sum(1)).argmax())
 
 
+def rolled(logits, labels):
+    wanted = labels.roll(-1, dims=1)
+    return int((_logp(logits, wanted) * (wanted >= 0)).sum(1).argmax())
+
+
+def through_view(logits, labels):
+    wanted = labels[:, 1:]
+    flat = logits.view(-1, logits.shape[-1]).log_softmax(-1).view(logits.shape)[:, :-1]
+    picked = flat.gather(-1, wanted.clamp(min=0)[..., None])[..., 0]
+    return int((picked * (wanted >= 0)).sum(1).argmax())
+
+
 def padding_counts(logits, labels):
     return int(_logp(logits[:, :-1], labels[:, 1:]).sum(1).argmax())
 
@@ -247,7 +259,8 @@ WRONG = {
         (unshifted, "not shifted"), (mean_of_tokens, "mean over"),
         (padding_counts, "prompt and padding"), (raw_scores, "these are logits"),
         (least_likely, "least"), (added_probabilities, "probabilities are added"),
-        (first_token, "first token"), (the_scores, "one integer")],
+        (first_token, "first token"), (the_scores, "one integer"),
+        (rolled, "wrapped"), (through_view, "instead of `view`")],
     "paired_difference": [
         (a_minus_b, "sign is wrong"), (shares, "these are shares"),
         (questions_drawn, "whole *clips*"), (drawn_apart, "drawn apart"), (ninety_percent, "90 %"),

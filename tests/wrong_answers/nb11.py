@@ -90,6 +90,25 @@ def frames_and_places_swapped(inputs, num_frames):
     return (steps.cumsum(1) / torch.arange(1, steps.shape[1] + 1)[:, None, None]).flatten(1, 2)
 
 
+def _running(inputs, num_frames):
+    steps, count = _steps(inputs, num_frames)
+    return (steps.cumsum(1) / count).flatten(1, 2)
+
+
+def without_gradient(inputs, num_frames):
+    return _running(inputs.detach(), num_frames)
+
+
+def own_frame_only_trained(inputs, num_frames):
+    before = _running(inputs, num_frames).detach()
+    return before + inputs - inputs.detach()
+
+
+def through_view(inputs, num_frames):
+    every_frame = inputs.view(len(inputs) * num_frames, -1, inputs.shape[-1])
+    return _running(every_frame.reshape(inputs.shape), num_frames)
+
+
 class Pooling(WithoutAttention):
     """The right one, to be spoiled."""
 
@@ -166,6 +185,23 @@ class WrongWay(Pooling):
         return nn.Linear(width, input_width)
 
 
+class Frozen(Pooling):
+    @torch.no_grad()
+    def forward(self, windows, frame_mask, return_maps=False):
+        return super().forward(windows, frame_mask, return_maps)
+
+
+class MapAlone(Pooling):
+    def pool(self, inputs):
+        return super().pool(inputs).detach()
+
+
+class PoolsByView(Pooling):
+    def embed(self, windows, frame_mask, return_maps):
+        every_token = windows.view(-1, windows.shape[-1])
+        return super().embed(every_token.reshape(windows.shape), frame_mask, return_maps)
+
+
 def sentence(early=None, hidden=None, equal=None, few=3, sizes=True):
     """`verdict` with one of its parts exchanged."""
     def verdict(difference, low, high, seeds):
@@ -233,13 +269,18 @@ WRONG = {
                      (over_tokens, "runs over *tokens*"), (backwards, "includes later ones"),
                      (without_own, "are missing; include"), (places_mixed, "mixed"),
                      (not_flattened, "flatten them again"),
-                     (frames_and_places_swapped, "not (-1, num_frames)")],
+                     (frames_and_places_swapped, "not (-1, num_frames)"),
+                     (without_gradient, "gradient is lost"),
+                     (own_frame_only_trained, "gradient with respect to"),
+                     (through_view, "instead of `view`")],
     "MeanPooling": [(NothingHidden, "not hidden"), (NoNorm, "LayerNorm at the end"),
                     (NoPositions, "positions are missing"), (RoundAndRound, "cycle through"),
                     (FirstToken, "first token"), (OverFrames, "place by place"),
                     (OneForEachFrame, "K outputs"), (QueriesAlone, "two results"),
                     (MapsAlways, "pass it on"), (TwoMaps, "it lacks"),
-                    (WrongWay, "from `input_width` to `width`")],
+                    (WrongWay, "from `input_width` to `width`"),
+                    (Frozen, "`no_grad`"), (MapAlone, "reach positions"),
+                    (PoolsByView, "instead of `view`")],
     "verdict": [(sentence(few=0), "number of seeds first"), (sentence(few=4), "exactly 3"),
                 (swapped, "swapped"), (sentence(sizes=False), "minus sign"),
                 (by_the_middle, "contains zero"),

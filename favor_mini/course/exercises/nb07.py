@@ -7,6 +7,7 @@ from torch import Tensor
 from ...lab.variants import gram, squared_cosine
 from ...losses import diversity_loss
 from ..exercise import Trial, exercise
+from ..tensors import check_gradients, check_layouts
 
 
 def cosine_matrix(queries: Tensor) -> Tensor:
@@ -40,36 +41,13 @@ def _products(queries: Tensor) -> Tensor:
     return queries @ queries.transpose(1, 2)
 
 
-def _check_gradient(t: Trial, queries: Tensor, *args, suspects: dict | None = None) -> None:
-    """Compare the gradient with respect to the queries with that of the package's answer."""
-    weights = torch.randn(t.answer(queries, *args).shape)
-
-    def slope(function, values):
-        values = values.clone().requires_grad_()
-        found = function(values, *args)
-        if not isinstance(found, Tensor) or found.shape != weights.shape or not found.requires_grad:
-            return "lost"
-        (found,) = torch.autograd.grad((found * weights).sum(), values, allow_unused=True)
-        return "lost" if found is None else found
-
-    def attempted(values):
-        return slope(t.attempt, values)
-
-    attempted.forward = t.attempt  # so that an error is reported with the learner's own line
-    with torch.enable_grad():
-        found = t.call(attempted, queries)
-        t.require(isinstance(found, Tensor),
-                  "the value is correct, but its gradient is lost: no training step could reach "
-                  "the queries. Use torch operations only, without `.item()`, "
-                  "`torch.tensor(...)`, `.detach()`, `.data`, numpy or `no_grad`")
-        t.compare(found, slope(t.answer, queries),
-                  {message: slope(wrong, queries) for message, wrong in (suspects or {}).items()},
-                  "the value is correct, but its gradient with respect to the queries")
-
-
 def _check_loss(t: Trial, queries: Tensor, real: Tensor, suspects: dict,
                 gradient: dict | None = None) -> None:
     """Check a loss with and without `real`, with nothing to compare, and its gradient."""
+    found = t.run(queries, real)
+    t.require(not isinstance(found, int | float),
+              f"it returns {found!r}, a plain number; return a scalar tensor that depends on the "
+              "queries: training needs its gradient")
     t.check((queries, real), suspects)
     t.check((queries,), what="without `real` (None: all windows count) the result")
     empty = {"where no window is real": (queries, torch.zeros_like(real))}
@@ -77,9 +55,12 @@ def _check_loss(t: Trial, queries: Tensor, real: Tensor, suspects: dict,
         empty["a window with a single query has no pairs:"] = queries[:, :1], real
     for where, given in empty.items():
         found = t.run(*given)
-        t.require(isinstance(found, Tensor) and found.ndim == 0 and found.item() == 0,
+        t.require(isinstance(found, Tensor),
+                  f"{where} it returns {found!r}, a plain number; return a scalar tensor, such as "
+                  "`queries.sum() * 0.0`")
+        t.require(found.ndim == 0 and found.item() == 0,
                   f"{where} the result should be 0, as a scalar tensor; the mean of nothing is nan")
-    _check_gradient(t, queries, real, suspects=gradient)
+    check_gradients(t, (queries, real), {0: "the queries"}, suspects=gradient)
 
 
 def _some_real(t: Trial, queries: Tensor) -> Tensor:
@@ -110,9 +91,10 @@ def _(t: Trial):
     def constant_lengths(queries):
         return _products(queries / queries.norm(dim=-1, keepdim=True).detach())
 
-    _check_gradient(t, queries, suspects={
+    check_gradients(t, (queries,), {0: "the queries"}, suspects={
         "the lengths have lost their gradient (a `detach`?): the cosines would change with the "
         "length": constant_lengths})
+    check_layouts(t, queries)
 
 
 @exercise(diversity_loss)
@@ -123,6 +105,8 @@ def _(t: Trial):
     kept = queries[real]
     pairs, expected = _pairs(kept), diversity_loss(queries, real)
     each = pairs.mean(1)
+    spread = queries - queries.mean(1, keepdim=True)  # cosines are negative on average
+    below = diversity_loss(spread)
     _check_loss(t, queries, real, {
         "the diagonal counts: each query is compared with itself, and the loss of orthogonal "
         "queries is 1 / N instead of 0": cosine_matrix(kept).mean(),
@@ -147,6 +131,12 @@ def _(t: Trial):
             each.sum() / windows,
         "queries of different windows are compared with one another":
             _pairs(kept.flatten(0, 1)[None]).mean()})
+    t.check((spread,), {
+        "this is the absolute value of the mean; queries that point away from one another lower "
+        "the loss below 0": below.abs(),
+        "the loss is cut off at 0; queries that point away from one another lower it below 0":
+            below.clamp(min=0)}, "where the mean cosine is negative, the result")
+    check_layouts(t, queries, real)
 
 
 @exercise(push_apart)
@@ -186,6 +176,7 @@ def _(t: Trial):
             expected / scale * 2,
         "the sum should be over unit vectors; yours is over unnormalised queries":
             push(queries.sum(0)) / lengths})
+    check_layouts(t, queries)
 
 
 @exercise(squared_cosine)
@@ -209,6 +200,7 @@ def _(t: Trial):
         "this is the square root of the mean square; do not take the root":
             pairs.square().mean().sqrt(),
         "the mean over windows and pairs is missing": pairs.square().sum(1).mean()})
+    check_layouts(t, queries, real)
 
 
 @exercise(gram)
@@ -252,3 +244,4 @@ def _(t: Trial):
             difference(kept, squares.mean(-1)).square().mean()},
         {"the scale has lost its gradient (a `detach`?): it depends on the queries":
             constant_scale})
+    check_layouts(t, queries, real)

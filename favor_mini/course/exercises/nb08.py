@@ -4,10 +4,12 @@ import torch
 import torch.nn.functional as F
 from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from ...language import isolate_turns_mask
 from ...processor import MEDIA_TOKEN, PROMPT, _pad
 from ..exercise import Trial, exercise
+from ..tensors import check_gradients, check_layouts
 
 
 def write_prompt(question: str, placeholders: int) -> str:
@@ -71,6 +73,8 @@ def _(t: Trial):
         "the vectors are in reverse order": filled(vectors.flip(0)),
         "all other embeddings were lost":
             torch.zeros_like(embeds).masked_scatter(place[..., None], vectors)})
+    check_gradients(t, (embeds, ids, vectors, token), {2: "the vectors"})
+    check_layouts(t, embeds, ids, vectors, token)
 
 
 def answer_labels(prompt_ids: list[list[int]], answer_ids: list[list[int]]) -> Tensor:
@@ -86,6 +90,7 @@ def _(t: Trial):
     prompts = [t.rng.integers(10, 90, n).tolist() for n in lengths]
     answers = [t.rng.integers(10, 90, t.integer(1, 3)).tolist() for _ in range(batch)]
     answers[int(lengths.argmax())] += [3]  # the longest prompt makes the longest row
+    answers = [[*answer, 2] for answer in answers]  # the end of the text, </s>
 
     def ignored(ids):
         return [-100] * len(ids)
@@ -105,6 +110,12 @@ def _(t: Trial):
             rows(lambda p: ignored(p[1:]), right=lambda a: [*a, -100]),
         "the first token of the answer is ignored: the model would never learn to begin one":
             rows(ignored, right=lambda a: [-100, *a[1:]]),
+        "the last token of the answer, `</s>`, is ignored: the model would never learn to stop":
+            rows(ignored, right=lambda a: [*a[:-1], -100]),
+        "the last token of the answer, `</s>`, is cut off: the model would never learn to stop":
+            rows(ignored, right=lambda a: a[:-1]),
+        "a second `</s>` is added; the answers end with one already":
+            rows(ignored, right=lambda a: [*a, 2]),
         "ignored places have the label 0, which is a token; cross-entropy ignores -100":
             rows(lambda p: [0] * len(p), value=0)}, "the tensor of labels")
 
@@ -122,6 +133,7 @@ def _(t: Trial):
     for row in range(batch):
         labels[row, : 2 + row % 3] = -100
     labels[0, -1] = -100
+    labels[1, 0] = t.integer(0, words - 1)  # no prediction comes before it
     following, before = labels[:, 1:], logits[:, :-1]
     nll = F.cross_entropy(before.transpose(1, 2), following, reduction="none", ignore_index=-100)
     t.check((logits, labels), {
@@ -137,7 +149,15 @@ def _(t: Trial):
         "this is the sum; take the mean": nll.sum(),
         "the sign is wrong: the loss is *minus* the log probability": -answer_loss(logits, labels),
         "-100 is used as a token; ignore places without a label":
-            F.cross_entropy(before.flatten(0, 1), following.clamp(min=0).flatten())}, "the loss")
+            F.cross_entropy(before.flatten(0, 1), following.clamp(min=0).flatten()),
+        "the rows are joined before the shift, so that the last place of a row predicts the first "
+        "token of the next row; shift each row: `logits[:, :-1]`, `labels[:, 1:]`":
+            F.cross_entropy(logits.flatten(0, 1)[:-1], labels.flatten()[1:]),
+        "the first label of each row has wrapped to the row's end (`roll`); drop it":
+            F.cross_entropy(logits.flatten(0, 1), labels.roll(-1, 1).flatten())},
+        "the loss")
+    check_gradients(t, (logits, labels), {0: "the logits"})
+    check_layouts(t, logits, labels)
 
 
 @exercise(isolate_turns_mask)
@@ -175,23 +195,25 @@ def _(t: Trial):
         "all clips are assumed to be as long as the first one":
             torch.where(turn_ids == 0, place, lengths[0] + place - started)},
         "the tensor of positions")
+    check_layouts(t, turn_ids)
 
 
-def _layer(weight: Tensor, bias: Tensor | None, A: Tensor, B: Tensor, alpha: float) -> nn.Module:
-    """peft's LoRA layer around a linear map with these weights."""
-    base = nn.Linear(*weight.T.shape, bias=bias is not None)
-    model = nn.Sequential(base)
+def _layer(weight: Tensor, A: Tensor, alpha: float, bias: bool) -> nn.Module:
+    """peft's LoRA layer for maps of these shapes."""
+    model = nn.Sequential(nn.Linear(*weight.T.shape, bias=bias))
     inject_adapter_in_model(LoraConfig(r=len(A), lora_alpha=alpha, target_modules=["0"]), model)
-    made = {"base_layer.weight": weight, "lora_A.default.weight": A, "lora_B.default.weight": B}
-    model[0].load_state_dict(made | ({} if bias is None else {"base_layer.bias": bias}))
     return model[0].eval()
 
 
-@torch.no_grad()
+def _named(weight: Tensor, A: Tensor, B: Tensor) -> dict[str, Tensor]:
+    return {"base_layer.weight": weight, "lora_A.default.weight": A, "lora_B.default.weight": B}
+
+
 def lora_linear(x: Tensor, weight: Tensor, bias: Tensor, A: Tensor, B: Tensor,
                 alpha: float) -> Tensor:
     """peft's LoRA layer: `x @ weight.T + bias + alpha / r * (x @ A.T) @ B.T`."""
-    return _layer(weight, bias, A, B, alpha)(x)
+    parameters = {"base_layer.bias": bias} | _named(weight, A, B)
+    return functional_call(_layer(weight, A, alpha, bias=True), parameters, (x,))
 
 
 @exercise(lora_linear)
@@ -199,7 +221,7 @@ def _(t: Trial):
     rows, inside, out, rank = t.shuffled(3, 4, 5, 6)
     x, weight, bias = t.randn(rows, inside), t.randn(out, inside), t.randn(out)
     A, B = t.randn(rank, inside), t.randn(out, rank)
-    alpha = float(rank + t.integer(2, 5))
+    alpha = rank + t.integer(2, 5) + 0.5  # no ratio of it and a size is 1
     frozen, update = x @ weight.T + bias, x @ A.T @ B.T
     t.check((x, weight, bias, A, B, alpha), {
         "the factor alpha / r is missing": frozen + update,
@@ -208,15 +230,20 @@ def _(t: Trial):
         "alpha is divided by the root of r (that is another method, rsLoRA)":
             frozen + alpha / rank**0.5 * update,
         "r is the number of A's rows, not of its columns": frozen + alpha / inside * update,
+        "r is the number of B's columns, not of its rows": frozen + alpha / out * update,
         "the bias is missing": frozen - bias + alpha / rank * update,
         "LoRA is missing: this is the frozen map alone": frozen,
         "the frozen map is missing; LoRA is *added* to it": alpha / rank * update})
+    check_gradients(t, (x, weight, bias, A, B, alpha),
+                    {3: "A, which is trained", 4: "B, which is trained", 0: "the layers before"})
+    check_layouts(t, x, weight, bias, A, B, alpha)
 
 
 @torch.no_grad()
 def merge_lora(weight: Tensor, A: Tensor, B: Tensor, alpha: float) -> Tensor:
     """peft's `merge`: `weight + alpha / r * B @ A`."""
-    layer = _layer(weight, None, A, B, alpha)
+    layer = _layer(weight, A, alpha, bias=False)
+    layer.load_state_dict(_named(weight, A, B))
     layer.merge()
     return layer.base_layer.weight.detach()
 
@@ -224,17 +251,20 @@ def merge_lora(weight: Tensor, A: Tensor, B: Tensor, alpha: float) -> Tensor:
 @exercise(merge_lora)
 def _(t: Trial):
     side, rank = t.integer(5, 6), t.integer(2, 4)
-    inside, out = (side, side) if t.integer(0, 1) else (side, side + 2)  # square: transposed
-    weight, A, B = t.randn(out, inside), t.randn(rank, inside), t.randn(out, rank)
-    alpha = float(rank + t.integer(2, 5))
-    change = B @ A
-    suspects = {
-        "the factor alpha / r is missing": weight + change,
-        "the factor is alpha alone; divide by r": weight + alpha * change,
-        "this is the change alone; add it to the weight": alpha / rank * change,
-        "the change is subtracted": weight - alpha / rank * change,
-        "r is the number of A's rows, not of its columns": weight + alpha / inside * change}
-    if inside == out:
-        suspects["the change is transposed: `B @ A`, not `(B @ A).T` or `A.T @ B.T`"] = (
-            weight + alpha / rank * change.T)
-    t.check((weight, A, B, alpha), suspects, "the weight")
+    for inside, out in ((side, side + 2), (side, side)):
+        weight, A, B = t.randn(out, inside), t.randn(rank, inside), t.randn(out, rank)
+        alpha = rank + t.integer(2, 5) + 0.5  # no ratio of it and a size is 1
+        change = B @ A
+        suspects = {
+            "the factor alpha / r is missing": weight + change,
+            "the factor is alpha alone; divide by r": weight + alpha * change,
+            "the factor is inverted: alpha / r": weight + rank / alpha * change,
+            "this is the change alone; add it to the weight": alpha / rank * change,
+            "the change is subtracted": weight - alpha / rank * change,
+            "r is the number of A's rows, not of its columns": weight + alpha / inside * change,
+            "r is the number of B's columns, not of its rows": weight + alpha / out * change}
+        if inside == out:
+            suspects["the change is transposed: `B @ A`, not `(B @ A).T` or `A.T @ B.T`"] = (
+                weight + alpha / rank * change.T)
+        t.check((weight, A, B, alpha), suspects, "the weight")
+    check_layouts(t, weight, A, B, alpha)

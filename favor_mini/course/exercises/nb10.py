@@ -12,6 +12,7 @@ from ...evaluation.intervals import wilson as wilson_interval
 from ...evaluation.metrics import word_errors
 from ...lab.diagnose import skill
 from ..exercise import Trial, exercise
+from ..tensors import check_layouts
 
 Z = 1.959963984540054  # 95 % of a normal distribution lie within so many standard deviations
 
@@ -165,6 +166,7 @@ def _(t: Trial):
         for row in labels:
             start, tokens = length - 5, t.integer(1, 4)
             row[start : start + tokens] = t.randint(0, words, tokens)
+        labels[:, 0] = t.randint(0, words, count)  # no prediction comes before it
         logits = logits * (0.5 + torch.from_numpy(t.rng.random((count, length, 1))).float())
         cases.append((logits, labels))
         expected.append(choose_candidate(logits, labels))
@@ -179,6 +181,9 @@ def _(t: Trial):
         for message, score in {
                 "logits and labels are not shifted: the logits at place t predict the token at t + "
                 "1": (of(logits.log_softmax(-1), labels) * (labels >= 0)).sum(1),
+                "the first label of each row has wrapped to the row's end (`roll`); drop it":
+                    (of(logits.log_softmax(-1), labels.roll(-1, 1))
+                     * (labels.roll(-1, 1) >= 0)).sum(1),
                 "this is the mean over a candidate's tokens, as the package takes it; here whole "
                 "answers are compared, so add them up": total / counts.sum(1),
                 "prompt and padding count as well (their label -100 is used as a token); only "
@@ -199,6 +204,7 @@ def _(t: Trial):
                   "expected one integer, the index of a candidate (`int(...argmax())`)")
         found.append(int(one))
     t.compare(found, expected, mistakes, "the list of indices over eight cases")
+    check_layouts(t, *cases[0])
 
 
 @exercise(paired_difference)

@@ -11,6 +11,7 @@ from ...attention import block_causal, frame_index
 from ...lab.statistics import FEW_SEEDS, verdict
 from ...lab.variants import MeanPooling
 from ..exercise import Trial, exercise
+from ..tensors import LOST, check_gradients, check_layouts
 
 
 def first_and_own(num_frames, step_tokens, device=None):
@@ -90,6 +91,18 @@ def _(t: Trial):
     t.check((inputs, frames), {
         **{message: value.flatten(1, 2) for message, value in wrong.items()},
         "frames and places are two axes; flatten them again to (B * W, K * P, D)": running(steps)})
+    check_gradients(t, (inputs, frames), {0: "the layers before"})
+    check_layouts(t, inputs, frames)
+
+
+def _gradients(queries, module) -> dict:
+    """Of each parameter, by name: of a weighted sum of the queries; None where it is lost."""
+    names, parameters = zip(*module.named_parameters(), strict=True)
+    if not queries.requires_grad:
+        return dict.fromkeys(names)
+    weights = torch.linspace(-1, 1, queries.numel()).reshape(queries.shape)
+    total = (queries * weights).sum()
+    return dict(zip(names, torch.autograd.grad(total, parameters, allow_unused=True), strict=True))
 
 
 @exercise(MeanPooling)
@@ -154,6 +167,18 @@ def _(t: Trial):
             "this is the sum of a frame's tokens, not their mean": finish(steps.sum(2)),
             "there are K outputs, one a frame; choose N of them with `self.places`":
                 finish(steps.mean(2), slice(None))}, "the tensor of queries")
+    def of_mine(*args):
+        return mine(*args)[0]
+
+    of_mine.forward = mine.forward  # so that an error is reported with the learner's own line
+    check_layouts(Trial(of_mine, lambda *args: package(*args)[0], 0), inputs, mask)
+    with torch.enable_grad():
+        gradients = _gradients(t.call(of_mine, inputs, mask), mine)
+        wanted = _gradients(package(inputs, mask)[0], package)
+    for name, gradient in gradients.items():
+        t.require(gradient is not None, LOST.format(name))
+        t.compare(gradient, wanted[name],
+                  what=f"the queries are correct, but the gradient of {name}")
     maps = t.call(mine, inputs, mask, True)[1]
     t.require(hasattr(maps, "encoded") and len(maps.encoded) == 1,
               "with return_maps=True the second result should be the maps that `embed` returned")
