@@ -46,7 +46,8 @@ EXPLAINED = (
 
 
 STUDIED = (
-    "A connector alone learns from answers about streams of symbols (`favor-mini gym`). Mean "
+    "A connector and a small reader learn from answers alone (`favor-mini gym`): about streams of "
+    "symbols, or, where the name begins with `film`, about encoded films of the mini world. Mean "
     "accuracy is averaged over the steps of a training. Differences are in points, paired by seed, "
     "from the first arm; `cosine` is the mean over the pairs of queries of a window, at the end. "
     "Each prediction was written before the trainings. Verdicts are corrected for the number of "
@@ -211,16 +212,17 @@ def _study(study) -> str:
     found = shipped_study(study.name)
     columns = [*study.knobs, "arm", "task", "chance", "steps to 90 %", "reached", "final", "mean",
                "parameters", "MFLOP", "cosine"]
-    rows = [(", ".join(f"{k} {getattr(r, k)}" for k in study.knobs), r.arm,
+    rows = [(", ".join(f"{k} {getattr(r, k)}" for k in study.knobs) or r.questions, r.arm,
              f"{r.difference:+.1f}", f"{r.low:+.1f} to {r.high:+.1f}", r.verdict)
             for r in found.differences.itertuples()]
+    cell = "cell" if study.knobs else "questions"
     return "\n\n".join([
         f"### {study.name}",
         *(text(f"**{title}.**", study.section(title)) for title in ("Question", "Paper", "Setting",
                                                                     "Prediction", "Finding")),
         table("|".join(columns), [tuple(str(row[c]) for c in columns)
                                   for row in found.summary.to_dict("records")]),
-        table("cell|arm|difference in points|95 % interval|verdict", rows)])
+        table(f"{cell}|arm|difference in points|95 % interval|verdict", rows)])
 
 
 def _experiment(experiment) -> str:
