@@ -10,6 +10,7 @@ from transformers import InstructBlipQFormerConfig, InstructBlipVisionConfig, Wh
 from ...compat import WhisperEncoder
 from ...encoders import VisualEncoder, encode_audio
 from ..exercise import Trial, exercise
+from ..trial import Mistake
 
 
 def cut_patches(frames: Tensor, size: int) -> Tensor:
@@ -39,6 +40,7 @@ def _(t: Trial):
         "pixels within a patch are read down its columns": order(2, 4, 1, 5, 3),
         "rows and columns of patches are still two axes; flatten them to one axis of patches":
             parts.permute(0, 2, 4, 1, 3, 5).flatten(3)})
+    t.check_views(frames, size)
 
 
 @exercise(encode_audio)
@@ -47,11 +49,14 @@ def _(t: Trial):
     encoder = WhisperEncoder(WhisperConfig(
         d_model=16, encoder_layers=1, encoder_attention_heads=2, encoder_ffn_dim=8,
         num_mel_bins=mels, max_source_positions=length, init_std=0.3)).eval()
-    audio = t.randn(batch, chunks, mels, 2 * length)
+    audio, calls = t.randn(batch, chunks, mels, 2 * length), []
+    encoder.conv1.register_forward_hook(lambda *_: calls.append(1))
     with torch.no_grad():
         flat = encoder(audio.flatten(0, 1)).last_hidden_state
         expected = encode_audio(encoder, audio)
+        calls.clear()
         found = t.run(encoder, audio)
+        count = len(calls)
     cut = flat.unflatten(0, (batch, chunks))  # [B, C, S, D]
     t.require(isinstance(found, Tensor),
               "expected a tensor (B, C * S, D); `encoder(...)` returns an object, use its "
@@ -67,6 +72,10 @@ def _(t: Trial):
             cut.transpose(1, 2).flatten(2),
         "the clips' chunks are mixed up: split the axis into (B, C), in this order":
             flat.unflatten(0, (chunks, batch)).transpose(0, 1).flatten(1, 2)}, "the encoding")
+    t.require(count == 1, f"the encoder is called {count} times; encode all chunks of all clips in "
+                          "one call: `encoder(x.flatten(0, 1))`")
+    with torch.no_grad():
+        t.check_views(encoder, audio)
 
 
 query_patches = VisualEncoder.query_patches
@@ -125,10 +134,11 @@ def _(t: Trial):
             "the mask hides the whole question: its real tokens count": masked(ones, 0 * real),
             "the question's mask is inverted: real words are hidden, padding is not":
                 masked(ones, 1 - real)}, "with a question, the result")
+        t.check_views(encoder, patches, ids, real)
 
 
 def fit_probe(features: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """torch's `lstsq`, from features and ones to one-hot labels."""
+    """torch's `lstsq`, from features and ones to one-hot labels: the smallest such weights."""
     inputs = F.pad(features.double(), (0, 1), value=1.0)  # [n, D + 1]
     targets = F.one_hot(labels, classes).double()
     return torch.linalg.lstsq(inputs, targets, driver="gelsd").solution.float()
@@ -160,6 +170,22 @@ def _(t: Trial):
         "is this ridge regression, or gradient descent? Return the exact least-squares solution":
             torch.linalg.solve(both.T @ both + torch.eye(width + 1), both.T @ hot).float()},
         "the weight matrix", tolerance=1e-3)
+    for absent in (classes - 1, 0):
+        seen = torch.where(labels == absent, 1, labels)
+        shorter = F.one_hot(seen if absent else seen - 1).double()  # no column for the absent one
+        t.check((features, seen, classes), {
+            "a class without an example has lost its column: pass `classes` to `one_hot`":
+                solve(both, shorter)},
+            f"where class {absent} does not occur the weight matrix", tolerance=1e-3)
+    features[:, 0], features[:, 2] = features[:, 1], 0  # now many W are equally good
+    advice = ("where features depend on one another `X.T @ X` has no inverse; `torch.linalg.lstsq` "
+              "and `pinv` give the smallest W")
+    expected = fit_probe(features, labels, classes)
+    try:
+        found = t.run(features, labels, classes)
+        t.compare(found, expected, tolerance=1e-3)
+    except Mistake:
+        raise Mistake(advice) from None
 
 
 def balanced_accuracy(found, truth) -> float:
