@@ -27,7 +27,7 @@ from .limit import Died, TooLong, limited
 from .trial import Mistake, NotTried, Trial
 
 FEWEST, MOST = 5, 60  # trials of a check; an error in 5 % of 60 trials shows in 95 % of checks
-ENOUGH, SECONDS = 0.4, 20.0  # after which no further trial begins, and after which a check stops
+ENOUGH, SECONDS = 0.5, 20.0  # after which no further trial begins, and after which a check stops
 _EXERCISES: dict[str, Exercise] = {}
 FOLDER = Path(__file__).parent / "exercises"
 _CARD = re.compile(r"## (\w+)\n\nDifficulty (\d) of 5, about (\d+) minutes\.\n\n(.*?)\n\n"

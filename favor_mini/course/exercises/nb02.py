@@ -1,5 +1,7 @@
 """Exercises of notebook 02: patches, audio chunks, the visual Q-Former, linear probes."""
 
+from functools import cache
+
 import numpy as np
 import pandas as pd
 import torch
@@ -43,20 +45,23 @@ def _(t: Trial):
     t.check_views(frames, size)
 
 
+@cache
+def _audio_encoder(mels: int, length: int) -> WhisperEncoder:
+    return WhisperEncoder(WhisperConfig(
+        d_model=16, encoder_layers=1, encoder_attention_heads=2, encoder_ffn_dim=8,
+        num_mel_bins=mels, max_source_positions=length, init_std=0.3)).eval()
+
+
 @exercise(encode_audio)
 def _(t: Trial):
     batch, chunks, mels, length = t.integer(2, 3), 4, t.integer(5, 6), t.integer(7, 9)
-    encoder = WhisperEncoder(WhisperConfig(
-        d_model=16, encoder_layers=1, encoder_attention_heads=2, encoder_ffn_dim=8,
-        num_mel_bins=mels, max_source_positions=length, init_std=0.3)).eval()
+    encoder = _audio_encoder(mels, length)
     audio, calls = t.randn(batch, chunks, mels, 2 * length), []
-    encoder.conv1.register_forward_hook(lambda *_: calls.append(1))
     with torch.no_grad():
         flat = encoder(audio.flatten(0, 1)).last_hidden_state
         expected = encode_audio(encoder, audio)
-        calls.clear()
-        found = t.run(encoder, audio)
-        count = len(calls)
+        with encoder.conv1.register_forward_hook(lambda *_: calls.append(1)):
+            found = t.run(encoder, audio)
     cut = flat.unflatten(0, (batch, chunks))  # [B, C, S, D]
     t.require(isinstance(found, Tensor),
               "expected a tensor (B, C * S, D); `encoder(...)` returns an object, use its "
@@ -72,8 +77,8 @@ def _(t: Trial):
             cut.transpose(1, 2).flatten(2),
         "the clips' chunks are mixed up: split the axis into (B, C), in this order":
             flat.unflatten(0, (chunks, batch)).transpose(0, 1).flatten(1, 2)}, "the encoding")
-    t.require(count == 1, f"the encoder is called {count} times; encode all chunks of all clips in "
-                          "one call: `encoder(x.flatten(0, 1))`")
+    t.require(len(calls) == 1, f"the encoder is called {len(calls)} times; encode all chunks of "
+                               "all clips in one call: `encoder(x.flatten(0, 1))`")
     with torch.no_grad():
         t.check_views(encoder, audio)
 
@@ -81,10 +86,8 @@ def _(t: Trial):
 query_patches = VisualEncoder.query_patches
 
 
-@exercise(query_patches)
-def _(t: Trial):
-    frames, tokens, count = t.integer(3, 4), t.integer(5, 6), t.integer(7, 9)
-    asked = t.integer(4, 5)
+@cache
+def _visual_encoder(tokens: int) -> VisualEncoder:
     shared = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1,
               "num_attention_heads": 2}
     qformer = InstructBlipQFormerConfig(
@@ -92,7 +95,14 @@ def _(t: Trial):
         max_position_embeddings=16, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
         initializer_range=0.5, **shared)
     vision = InstructBlipVisionConfig(image_size=32, patch_size=16, **shared)
-    encoder = VisualEncoder(vision, qformer, tokens).eval()
+    return VisualEncoder(vision, qformer, tokens).eval()
+
+
+@exercise(query_patches)
+def _(t: Trial):
+    frames, tokens, count = t.integer(3, 4), t.integer(5, 6), t.integer(7, 9)
+    asked = t.integer(4, 5)
+    encoder = _visual_encoder(tokens)
     with torch.no_grad():
         encoder.query_tokens.copy_(t.randn(1, tokens, 8))
     patches = t.randn(frames, count, 8)

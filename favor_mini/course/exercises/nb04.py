@@ -220,6 +220,9 @@ def _(t: Trial):
                 own.feed_forward(mixed),
             "one residual too many: every part adds its own": queries + expected}
     t.compare(t.call(made, *given), expected, wrong, "the result (queries)")
+    for _ in range(2):
+        given = 2 * t.randn(windows, count, width), 2 * t.randn(*inputs.shape), *given[2:]
+        t.compare(t.call(made, *given), own(*given), what="the result (queries)")
 
 
 def qformer_parameters(*, input_width: int, window_frames: int, step_tokens: int, num_queries: int,
@@ -294,3 +297,6 @@ def _(t: Trial):
         "the number of parameters", tolerance=1e-9)
     t.require_integer(found, f"the number is right, but of type {type(found).__name__}; a number "
                              "of parameters is an integer")
+    for _ in range(20):
+        sizes = {name: t.integer(2, 40) for name in sizes}
+        t.compare(t.run(**sizes), _size(**sizes), what="the number of parameters", tolerance=1e-9)
