@@ -297,6 +297,6 @@ def _(t: Trial):
         "the number of parameters", tolerance=1e-9)
     t.require_integer(found, f"the number is right, but of type {type(found).__name__}; a number "
                              "of parameters is an integer")
-    for _ in range(20):
-        sizes = {name: t.integer(2, 40) for name in sizes}
+    for _ in range(4):  # few, as an answer may build the module
+        sizes = {name: t.integer(2, 40) for name in sizes} | {"layers": t.integer(1, 3)}
         t.compare(t.run(**sizes), _size(**sizes), what="the number of parameters", tolerance=1e-9)
