@@ -181,6 +181,10 @@ def normal_equations(features, labels, classes):
     return torch.linalg.inv(inputs.T @ inputs) @ inputs.T @ F.one_hot(labels, classes).float()
 
 
+def default_driver(features, labels, classes):
+    return _solve(_with_ones(features), F.one_hot(labels, classes))
+
+
 def largest_label_decides(features, labels, classes):
     return _solve(_with_ones(features), F.one_hot(labels))
 
@@ -224,6 +228,7 @@ WRONG = {
     "fit_probe": [(no_bias, "no bias"), (bias_first, "*last* row"), (numbers_as_targets, "one-hot"),
                   (turned, "swapped"), (plus_and_minus, "-1 and 1"), (outputs, "not the weights"),
                   (ridge, "exact least-squares"), (normal_equations, "has no inverse"),
+                  (default_driver, "default driver"),
                   (largest_label_decides, "pass `classes`")],
     "balanced_accuracy": [
         (plain, "plain accuracy"), (precision, "precision"), (absent_is_zero, "never occurs"),
