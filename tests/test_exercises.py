@@ -6,12 +6,14 @@ import itertools
 import json
 import os
 import pkgutil
+import random
 import re
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import wrong_answers
@@ -20,6 +22,7 @@ from favor_mini.course import exercise, learner
 from favor_mini.course.exercise import exercises, judge
 from favor_mini.course.limit import Died, TooLong, in_process, in_thread
 from favor_mini.course.trial import NotTried
+from favor_mini.registry import find
 from notebooks.tools import build as builder
 
 ROOT = Path(__file__).parents[1]
@@ -84,6 +87,82 @@ def test_there_are_wrong_answers_to_each():
     assert not [name for name, wrong in BANK.items() if len(wrong) < 3]
     for wrong in BANK.values():  # no two have the same message, else it points at neither
         assert len({words for _, words in wrong}) == len(wrong)
+
+
+def reversed_view(times, duration, frame_rate=2.0):
+    return exercise.answer("grid_frames")(times, duration, frame_rate)[::-1].copy()[::-1]
+
+
+def read_only(waveform):
+    mel = exercise.answer("log_mel")(waveform)
+    mel.flags.writeable = False
+    return mel
+
+
+def pseudo_inverse(features, labels, classes):
+    inputs = np.pad(features.double().numpy(), ((0, 0), (0, 1)), constant_values=1.0)
+    return torch.from_numpy(np.linalg.pinv(inputs) @ np.eye(classes)[labels.numpy()]).float()
+
+
+def whole_frame_of_padding(name, frame_mask, step_tokens):
+    frame = exercise.answer("frame_index")(frame_mask.shape[1], step_tokens)
+    real = frame_mask.repeat_interleave(step_tokens, dim=1)
+    own = (frame[:, None] == frame) & ~real[:, None, None, :]
+    allowed = find("attention", name)(frame_mask.shape[1], step_tokens)
+    return (allowed & real[:, None, None, :]) | own
+
+
+def padding_sees_itself_alone(name, frame_mask, step_tokens):
+    real = frame_mask.repeat_interleave(step_tokens, dim=1)
+    allowed = find("attention", name)(frame_mask.shape[1], step_tokens) & real[:, None, None, :]
+    return torch.where(real[:, None, :, None], allowed, torch.eye(real.shape[1]).bool())
+
+
+def from_a_list(num_frames, step_tokens, device=None):
+    return torch.tensor([k for k in range(num_frames) for _ in range(step_tokens)], device=device)
+
+
+def pair_by_pair(num_frames, step_tokens, device=None):
+    frame = from_a_list(num_frames, step_tokens, device)
+    mask = torch.zeros(len(frame), len(frame), dtype=torch.bool, device=device)
+    for i, j in itertools.product(range(len(frame)), repeat=2):
+        if frame[i] >= frame[j]:  # which the device "meta" cannot tell
+            mask[i, j] = True
+    return mask
+
+
+def rounded_up(num_frames, window_frames):
+    return np.int64(np.ceil(num_frames / window_frames))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name, attempt", [
+    ("grid_frames", reversed_view), ("log_mel", read_only), ("fit_probe", pseudo_inverse),
+    ("window_mask", whole_frame_of_padding), ("window_mask", padding_sees_itself_alone),
+    ("frame_index", from_a_list), ("block_causal", pair_by_pair), ("num_windows", rounded_up)])
+def test_another_right_way_is_accepted(name, attempt, same_process):
+    assert judge(exercise.find(name), attempt) is None
+
+
+def test_an_answer_that_is_sometimes_wrong_is_rejected(same_process, monkeypatch):
+    """Once in 20 calls. Five trials accepted it two times in three."""
+    monkeypatch.setattr(exercise, "ENOUGH", 60)  # also on a slow machine
+    own, draw = exercise.answer("num_windows"), random.Random(0)
+
+    def attempt(num_frames, window_frames):
+        return own(num_frames, window_frames) + (draw.random() < 0.05)
+
+    accepted = [judge(exercise.find("num_windows"), attempt) for _ in range(40)].count(None)
+    assert accepted <= 2
+
+
+def test_the_number_of_trials_is_told(capsys, monkeypatch):
+    monkeypatch.setattr(exercise, "ENOUGH", 60)
+    exercise.check("num_windows", exercise.answer("num_windows"))
+    assert f"correct on {exercise.MOST} trials" in capsys.readouterr().out
+    monkeypatch.setattr(exercise, "ENOUGH", 0)
+    exercise.check("num_windows", exercise.answer("num_windows"))
+    assert f"correct on {exercise.FEWEST} trials" in capsys.readouterr().out
 
 
 def nothing(*args, **kwargs):
@@ -251,7 +330,7 @@ def test_cards_are_whole(name):
 
 def test_there_are_enough_of_them():
     assert len(exercises()) >= 64
-    assert sum(map(len, BANK.values())) >= 532
+    assert sum(map(len, BANK.values())) >= 578
 
 
 def test_the_course_has_no_circle():

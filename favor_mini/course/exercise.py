@@ -14,6 +14,7 @@ import importlib
 import inspect
 import re
 import textwrap
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -26,7 +27,8 @@ from .limit import Died, TooLong, limited
 from .traces import usual
 from .trial import Mistake, NotTried, Trial
 
-TRIALS, SECONDS = 5, 20.0  # per check; the seconds are for all of its trials together
+FEWEST, MOST = 5, 60  # trials of a check; an error in 5 % of 60 trials shows in 95 % of checks
+ENOUGH, SECONDS = 0.5, 20.0  # after which no further trial begins, and after which a check stops
 _EXERCISES: dict[str, Exercise] = {}
 FOLDER = Path(__file__).parent / "exercises"
 _CARD = re.compile(r"## (\w+)\n\nDifficulty (\d) of 5, about (\d+) minutes\.\n\n(.*?)\n\n"
@@ -160,12 +162,12 @@ def check(name: str, attempt, stand_in: bool = True) -> Callable | None:
         without a stand-in.
     """
     tested = find(name)
-    verdict = judge(tested, attempt)
+    verdict, trials = _judge(tested, attempt)
     if not stand_in:
         return _told(tested, verdict, attempt)
     if verdict is None:
         learner.note(name, solved=True, code=_code(attempt))
-        print(f"[solved] {name}: correct on {TRIALS} trials with random sizes")
+        print(f"[solved] {name}: correct on {trials} trials with random sizes")
         return attempt
     if isinstance(verdict, NotTried):
         print(f"[not tried yet] {name}: the notebook goes on with the package's own")
@@ -190,44 +192,55 @@ def _told(tested: Exercise, verdict, attempt) -> None:
 
 def judge(tested: Exercise, attempt) -> Mistake | NotTried | None:
     """The mistake in an attempt, or None. Random states and settings stay unchanged."""
+    return _judge(tested, attempt)[0]
+
+
+def _judge(tested: Exercise, attempt) -> tuple[Mistake | NotTried | None, int]:
+    """As `judge`, with the number of trials that were right."""
     if not callable(attempt):
         kind = "class" if inspect.isclass(tested.answer) else "function"
         return Mistake(f"expected a {kind}, found {type(attempt).__name__}; did you run the cell "
-                       "above?")
+                       "above?"), 0
     try:
         with usual():
             _load(tested)
-            return limited(lambda: _try(tested, attempt), SECONDS)
+            return limited(lambda: try_trials(tested, attempt), SECONDS)
     except TooLong:
-        return Mistake(f"no result within {SECONDS:.0f} s; is there a loop that never ends?")
+        return Mistake(f"no result within {SECONDS:.0f} s; is there a loop that never ends?"), 0
     except Died as error:
         return Mistake(f"the process that ran your code has ended ({error}); does it use too much "
-                       "memory, or `os._exit`?")
+                       "memory, or `os._exit`?"), 0
 
 
 @cache
 def _load(tested: Exercise) -> None:
     """Run a trial once, so that forked processes find its imports and caches ready."""
-    _try(tested, tested.answer, trials=1)
+    try_trials(tested, tested.answer, seeds=[0])
 
 
-def _try(tested: Exercise, attempt, trials: int = TRIALS) -> Mistake | NotTried | None:
-    return try_trials(tested, attempt, range(trials))
+def try_trials(tested: Exercise, attempt, seeds=range(MOST), enough: float = ENOUGH
+               ) -> tuple[Mistake | NotTried | None, int]:
+    """The verdict, and the number of trials that were right; in this process.
 
-
-def try_trials(tested: Exercise, attempt, seeds) -> Mistake | NotTried | None:
-    """What is wrong with an attempt in the trials with these seeds, or None; in this process."""
+    Args:
+        seeds: of the trials. enough: seconds after which no further one begins, once `FEWEST` are
+            done.
+    """
+    passed, start = 0, time.monotonic()
     try:
         with usual():  # once more: in another thread some settings are its own
             for seed in seeds:
+                if passed >= FEWEST and time.monotonic() - start > enough:
+                    break
                 torch.manual_seed(seed)
                 tested.trial(Trial(attempt, tested.answer, seed))
+                passed += 1
     except (Mistake, NotTried) as verdict:
-        return verdict
+        return verdict, passed
     except Exception as error:  # a result of a strange type, which cannot even be compared
         return Mistake(f"the result could not be compared ({type(error).__name__}: {error}); see "
-                       "the shapes on the card")
-    return None
+                       "the shapes on the card"), passed
+    return None, passed
 
 
 def _code(attempt) -> str:

@@ -92,18 +92,29 @@ class Trial:
         self.require(isinstance(found, tuple | list) and len(found) == length, message)
 
     def require_integer(self, found, message: str) -> None:
-        """Raise Mistake(message) where `found` is not an int; a bool is none."""
-        self.require(isinstance(found, int) and not isinstance(found, bool), message)
+        """Raise Mistake(message) where `found` is not an int, also numpy's; a bool is none."""
+        self.require(isinstance(found, int | np.integer) and not isinstance(found, bool), message)
 
     def check(self, args: tuple, suspects: dict | None = None, what: str = "the result", *,
-              tolerance: float = 1e-4, where: str = "", **kwargs) -> None:
+              tolerance: float = 1e-4, where: str = "", **kwargs):
         """Compare the attempt with the package's answer on the same arguments; see `compare`.
 
         Args:
             where: put in front of the message where the attempt fails, such as "without audio".
+
+        Returns:
+            what the attempt has returned.
         """
         found = self._run(where, *args, **kwargs)
         self.compare(found, self.answer(*args, **kwargs), suspects, what, tolerance=tolerance)
+        return found
+
+    def check_views(self, *args, **kwargs) -> None:
+        """Check with tensors whose numbers are not in order in memory, and with expanded ones."""
+        for where, view in (("given a transposed tensor", _transposed),
+                            ("given an expanded tensor", _expanded)):
+            given = [view(a) if isinstance(a, Tensor) and a.ndim > 1 else a for a in args]
+            self.check(given, where=where, what=f"{where}, the result", **kwargs)
 
     def _run(self, where: str, *args, **kwargs):
         try:
@@ -140,6 +151,17 @@ class Trial:
                 raise Mistake(message)
         if difference := _differ(expected, found, tolerance):
             raise Mistake(f"{what} {difference}")
+
+
+def _transposed(x: Tensor) -> Tensor:
+    """The same tensor, in memory with its axes in reverse order."""
+    axes = tuple(reversed(range(x.ndim)))
+    return x.permute(axes).contiguous().permute(axes)
+
+
+def _expanded(x: Tensor) -> Tensor:
+    """The first entry in all places of axis 0, without a copy."""
+    return x[:1].expand_as(x)
 
 
 def _differ(expected, found, tolerance: float) -> str:
@@ -209,7 +231,7 @@ def _differ_arrays(expected: np.ndarray | Tensor, found, tolerance: float) -> st
         return "is on the device `meta`, which holds no numbers; make it on the CPU"
     if tuple(found.shape) != tuple(expected.shape):
         return f"should have the shape {tuple(expected.shape)}, found {tuple(found.shape)}"
-    one, other = (torch.as_tensor(t).detach().cpu() for t in (expected, found))
+    one, other = map(_tensor, (expected, found))
     booleans = one.dtype == torch.bool, other.dtype == torch.bool
     if booleans[0] != booleans[1] or one.is_floating_point() < other.is_floating_point():
         return f"should be of dtype {expected.dtype}, found {found.dtype}"
@@ -224,6 +246,13 @@ def _differ_arrays(expected: np.ndarray | Tensor, found, tolerance: float) -> st
     where = f" at {list(place)}" if place else ""
     return (f"has the right shape, but {int(wrong.sum())} of {wrong.numel()} values are wrong. The "
             f"first{where}: found {_short(other[place])}, expected {_short(one[place])}")
+
+
+def _tensor(values: np.ndarray | Tensor) -> Tensor:
+    """On the CPU; a copy of an array, as torch takes no reversed or read-only ones."""
+    if isinstance(values, np.ndarray):
+        return torch.from_numpy(np.array(values, order="C"))
+    return values.detach().cpu()
 
 
 def _short(number) -> str:
@@ -260,4 +289,7 @@ def _failure(error: BaseException, thing) -> str:
     lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == name]
     where = f" in your line `{lines[-1].line}`" if lines and lines[-1].line else ""
     text = str(error).strip().split("\n")[0][:200]
+    if text.startswith("view size is not compatible"):
+        text = ("`.view` cannot join axes whose numbers are not neighbours in memory; use "
+                "`.reshape` or `.flatten`")
     return f"it raised {type(error).__name__}{where}" + (f": {text}" if text else "")

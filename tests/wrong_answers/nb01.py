@@ -123,6 +123,10 @@ def silent_without_shift(clip, seconds):
     return replace(clip, waveform=moved)
 
 
+def the_same_clip_without_shift(clip, seconds):
+    return _placed(clip, round(seconds * clip.sampling_rate)) if seconds else clip
+
+
 def _mel(waveform, **changes):
     settings = {"sr": 16000, "n_fft": 400, "hop_length": 160, "n_mels": 80, "pad_mode": "reflect",
                 **changes}
@@ -280,6 +284,11 @@ def time_in_front(mel, kernels):
     return F.conv1d(mel[None], kernels, stride=2, padding=1)[0].T
 
 
+def by_view(mel, kernels):
+    three = F.pad(mel, (1, 1)).unfold(1, 3, 2).transpose(0, 1).flatten(1)
+    return (three @ kernels.view(len(kernels), -1).T).T
+
+
 def _counts(clip, tokens, frames=None, steps=None):
     if frames is None:
         frames = -(-tokens // 25) if len(clip.frames) == 1 and tokens else len(clip.frames)
@@ -342,7 +351,8 @@ WRONG = {
                     (silent_without_shift, "`wave[:-0]` is empty"),
                     (silent_altogether, "only a shift longer than the clip"),
                     (at_a_rate_of_its_own, "you assume 16,000"),
-                    (cut_to_samples, "`int` truncates"), (in_double_precision, "now is float64")],
+                    (cut_to_samples, "`int` truncates"), (in_double_precision, "now is float64"),
+                    (the_same_clip_without_shift, "return a *new* one")],
     "log_mel": [(natural_log, "natural"), (magnitudes, "magnitudes"),
                 (no_floor, "there is no floor"), (no_scale, "scale is missing"),
                 (one_more_column, "one column too many"),
@@ -361,7 +371,7 @@ WRONG = {
                    (channels_kept, "no sum over channels"), (time_in_front, "time comes last"),
                    (zeros_in_front, "both columns of zeros"), (pairs_only, "last output is lost"),
                    (one_kernel_for_all, "one channel's weights"),
-                   (first_channel, "only the first channel")],
+                   (first_channel, "only the first channel"), (by_view, "`.reshape`")],
     "count_tokens": [(tokens_rounded_down, "last audio token"), (steps_rounded_down, "last step"),
                      (still_once, "repeated in every step"), (shorter_counts, "*shorter* stream"),
                      (frames_count, "only the frames"), (sound_counts, "only the audio"),

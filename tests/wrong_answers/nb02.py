@@ -30,6 +30,12 @@ def still_two_axes(frames, size):
     return _squares(frames, size).permute(0, 2, 4, 1, 3, 5).flatten(3)
 
 
+def cut_by_view(frames, size):
+    count, colours, height, width = frames.shape
+    frames = frames.view(count * colours, height, width).unflatten(0, (count, colours))
+    return F.unfold(frames, size, stride=size).transpose(1, 2)
+
+
 def _heard(encoder, x):
     return encoder(x.flatten(0, 1)).last_hidden_state.unflatten(0, x.shape[:2])
 
@@ -63,6 +69,21 @@ def others_chunks(encoder, input_features):
     batch, chunks = input_features.shape[:2]
     heard = encoder(input_features.flatten(0, 1)).last_hidden_state
     return heard.unflatten(0, (chunks, batch)).transpose(0, 1).flatten(1, 2)
+
+
+def a_call_a_chunk(encoder, input_features):
+    chunks = [encoder(chunk).last_hidden_state for chunk in input_features.unbind(1)]
+    return torch.cat(chunks, dim=1)
+
+
+def a_call_a_clip(encoder, input_features):
+    return torch.stack([encoder(clip).last_hidden_state.flatten(0, 1) for clip in input_features])
+
+
+def flattened_by_view(encoder, input_features):
+    batch, chunks, mels, length = input_features.shape
+    heard = encoder(input_features.view(-1, mels, length)).last_hidden_state
+    return heard.unflatten(0, (batch, chunks)).flatten(1, 2)
 
 
 def the_object(encoder, input_features):
@@ -155,6 +176,19 @@ def ridge(features, labels, classes):
                               inputs.T @ F.one_hot(labels, classes).float())
 
 
+def normal_equations(features, labels, classes):
+    inputs = _with_ones(features)
+    return torch.linalg.inv(inputs.T @ inputs) @ inputs.T @ F.one_hot(labels, classes).float()
+
+
+def default_driver(features, labels, classes):
+    return _solve(_with_ones(features), F.one_hot(labels, classes))
+
+
+def largest_label_decides(features, labels, classes):
+    return _solve(_with_ones(features), F.one_hot(labels))
+
+
 def plain(found, truth):
     return float((found == truth).mean())
 
@@ -180,18 +214,22 @@ def percent(found, truth):
 WRONG = {
     "cut_patches": [(down_the_columns, "down the columns"), (unfold_as_it_is, "are swapped"),
                     (pixel_by_pixel, "are together"), (strips, "strips"),
-                    (still_two_axes, "still two axes")],
+                    (still_two_axes, "still two axes"), (cut_by_view, "`.reshape`")],
     "encode_audio": [(not_joined, "not joined"), (batch_lost, "split it into B and C"),
                      (first_chunk, "only the first chunk"), (mean_of_chunks, "averaged"),
                      (interleaved, "interleaved"), (side_by_side, "along the features"),
-                     (others_chunks, "mixed up"), (the_object, "returns an object")],
+                     (others_chunks, "mixed up"), (the_object, "returns an object"),
+                     (a_call_a_chunk, "called 4 times"), (a_call_a_clip, "times; encode all"),
+                     (flattened_by_view, "`.reshape`")],
     "query_patches": [(never_looked, "before the Q-Former"), (question_ignored, "no effect"),
                       (padding_seen, "padding of the question is attended to"),
                       (question_returned, "keep the first V"), (last_tokens, "*last* V"),
                       (mask_in_wrong_order, "put the queries first"), (mask_reversed, "inverted")],
     "fit_probe": [(no_bias, "no bias"), (bias_first, "*last* row"), (numbers_as_targets, "one-hot"),
                   (turned, "swapped"), (plus_and_minus, "-1 and 1"), (outputs, "not the weights"),
-                  (ridge, "exact least-squares")],
+                  (ridge, "exact least-squares"), (normal_equations, "has no inverse"),
+                  (default_driver, "default driver"),
+                  (largest_label_decides, "pass `classes`")],
     "balanced_accuracy": [
         (plain, "plain accuracy"), (precision, "precision"), (absent_is_zero, "never occurs"),
         (silence_left_out, "left out"), (percent, "percent")]

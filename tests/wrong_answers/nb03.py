@@ -57,6 +57,13 @@ def joined_with_float32(audio, audio_tokens):  # float64 stays, bfloat16 does no
     return torch.cat([audio, missing], dim=1).unflatten(1, (-1, audio_tokens))
 
 
+def steps_by_view(audio, audio_tokens):
+    if audio.shape[1] % audio_tokens:
+        audio = F.pad(audio, (0, 0, 0, -audio.shape[1] % audio_tokens)).contiguous()
+    return audio.view(audio.shape[0], -1, audio_tokens * audio.shape[2]).unflatten(
+        2, (audio_tokens, -1))
+
+
 def stacked(audio, audio_tokens):  # right, but for a clip without sound
     padded = F.pad(audio, (0, 0, 0, -audio.shape[1] % audio_tokens))
     return torch.stack(padded.split(audio_tokens, dim=1), dim=1)
@@ -64,6 +71,14 @@ def stacked(audio, audio_tokens):  # right, but for a clip without sound
 
 def padded_in_front(stream, num_frames, step_tokens):
     return F.pad(stream, (0, 0, step_tokens - stream.shape[2], 0, num_frames - stream.shape[1], 0))
+
+
+def new_steps_in_front(stream, num_frames, step_tokens):
+    return F.pad(stream, (0, 0, 0, step_tokens - stream.shape[2], num_frames - stream.shape[1], 0))
+
+
+def tokens_in_front(stream, num_frames, step_tokens):
+    return F.pad(stream, (0, 0, step_tokens - stream.shape[2], 0, 0, num_frames - stream.shape[1]))
 
 
 def features_padded(stream, num_frames, step_tokens):
@@ -367,6 +382,11 @@ def without_logs(rows):
                     lambda part: math.prod(math.exp(r["logp"]) for r in part))
 
 
+def added_without_logs(rows):
+    return _by_clip([r for r in rows if _needs_both(r)],
+                    lambda part: sum(math.exp(r["logp"]) for r in part))
+
+
 def turned_round(rows):
     asked = [r for r in rows if _needs_both(r)]
     found = _by_clip(asked, lambda part: sum(r["logp"] for r in part))
@@ -395,6 +415,8 @@ WRONG = {
                     (joined_with_float32, "given bfloat16 it returns float32"),
                     (stacked, "0 steps of A tokens each")],
     "pad_steps": [(padded_in_front, "zeros come first"),
+                  (new_steps_in_front, "new steps come first"),
+                  (tokens_in_front, "after its last token"),
                   (features_padded, "counts axes from the last"),
                   (time_only, "each step needs P"), (tokens_only, "only the steps have grown"),
                   (too_much, "what is *missing*"), (copies, "copies of the last step and token"),
@@ -428,5 +450,6 @@ WRONG = {
                        (turned_round, "sign is wrong"), (place_in_list, "index of the shift"),
                        (one_for_all, "each clip has its own"),
                        (least_sure_question, "*least* sure"),
-                       (middle_question, "its median answer")]
+                       (middle_question, "its median answer"),
+                       (added_without_logs, "probabilities were added")]
 }

@@ -15,6 +15,18 @@ def scaled_by_d(q, k, v):
     return torch.softmax(q @ k.T / q.shape[1], dim=-1) @ v
 
 
+def scaled_by_e(q, k, v):
+    return torch.softmax(q @ k.T / v.shape[1] ** 0.5, dim=-1) @ v
+
+
+def scaled_by_keys(q, k, v):
+    return torch.softmax(q @ k.T / len(k) ** 0.5, dim=-1) @ v
+
+
+def scaled_by_queries(q, k, v):
+    return torch.softmax(q @ k.T / len(q) ** 0.5, dim=-1) @ v
+
+
 def over_queries(q, k, v):
     return torch.softmax(q @ k.T / q.shape[1] ** 0.5, dim=0) @ v
 
@@ -50,6 +62,11 @@ def keys_like(x, heads):
     return x.view(batch, length, heads, width // heads).permute(0, 2, 3, 1)
 
 
+def heads_by_view(x, heads):
+    rows = x.view(x.shape[0] * x.shape[1], x.shape[2])
+    return rows.unflatten(0, x.shape[:2]).unflatten(2, (heads, -1)).transpose(1, 2)
+
+
 def heads_as_width(x, heads):
     return torch.stack(x.split(heads, dim=-1), dim=1)
 
@@ -80,6 +97,11 @@ def over_tokens(x, eps=1e-12):
 
 def no_eps(x, eps=1e-12):
     return (x - x.mean(-1, keepdim=True)) / x.var(-1, keepdim=True, unbiased=False).sqrt()
+
+
+def eps_outside(x, eps=1e-12):
+    centred = x - x.mean(-1, keepdim=True)
+    return centred / (centred.square().mean(-1, keepdim=True).sqrt() + eps)
 
 
 def in_place(x, eps=1e-12):
@@ -142,6 +164,11 @@ class WholeWidth(Block):
                                               scale=(self.heads * q.shape[-1]) ** -0.5)
 
 
+class KeysForValues(Block):
+    def attend(self, q, k, v, mask):
+        return F.scaled_dot_product_attention(q, v, k, attn_mask=mask)
+
+
 class OneHead(Block):
     def cut(self, x):
         return x[:, None]
@@ -193,6 +220,16 @@ class SeesPadding(CausalQFormerLayer):
         queries = self.self_attention(queries)
         encoded = self.causal_attention(inputs, mask=causal_mask)
         return self.feed_forward(self.cross_attention(queries, encoded))
+
+
+class RealReversed(CausalQFormerLayer):
+    def forward(self, queries, inputs, causal_mask, real, maps):
+        return super().forward(queries, inputs, causal_mask, ~real, maps)
+
+
+class CausalReversed(CausalQFormerLayer):
+    def forward(self, queries, inputs, causal_mask, real, maps):
+        return super().forward(queries, inputs, ~causal_mask, real, maps)
 
 
 class NoSelf(CausalQFormerLayer):
@@ -258,34 +295,77 @@ def no_queries(**sizes):
     return count(**{**sizes, "num_queries": 0})
 
 
+def _less(missing):
+    def counted(**sizes):
+        return count(**sizes) - missing(**sizes)
+
+    return counted
+
+
+def _blocks(part):
+    def missing(input_width, width, layers, hidden, **_):
+        return layers * part(input_width, width, hidden)
+
+    return _less(missing)
+
+
+def outside_in_every_layer(**sizes):
+    return sizes["layers"] * count(**{**sizes, "layers": 1})
+
+
+def position_per_token(**sizes):
+    return count(**sizes, places=sizes["step_tokens"])
+
+
+def wide_queries(**sizes):
+    return count(**sizes) + sizes["num_queries"] * (sizes["input_width"] - sizes["width"])
+
+
+def a_float(**sizes):
+    return float(count(**sizes))
+
+
 def other_names(d, k, p, n, width, layers, hidden):
     return count(d, k, p, n, width, layers, hidden)
 
 
 WRONG = {
     "one_head": [(unscaled, "not divided"), (scaled_by_d, "divided by d;"),
-                 (over_queries, "over the queries"), (no_softmax, "used as weights"),
-                 (weights_only, "these are the weights"), (forgotten, "returned None")],
+                 (scaled_by_e, "root of e"), (scaled_by_keys, "the number of keys"),
+                 (scaled_by_queries, "the number of queries"), (over_queries, "over the queries"),
+                 (no_softmax, "used as weights"), (weights_only, "these are the weights"),
+                 (forgotten, "returned None")],
     "split_heads": [(reshaped, "mixes them"), (not_moved, "behind the tokens"),
                     (dealt_out, "every n-th feature"), (keys_like, "last two axes"),
-                    (heads_as_width, "width of a head")],
+                    (heads_as_width, "width of a head"), (heads_by_view, "`.reshape`")],
     "layer_norm": [(unbiased, "width - 1"), (by_variance, "by the variance"),
                    (no_mean, "mean is not subtracted"), (no_spread, "variance is unchanged"),
                    (whole, "whole tensor"), (over_tokens, "over the tokens"),
-                   (no_eps, "before* the root"), (in_place, "in place")],
+                   (no_eps, "has no effect"), (eps_outside, "is added to the root"),
+                   (in_place, "in place")],
     "AttentionBlock": [(NoResidual, "residual is missing"), (NoNorm, "at the end is missing"),
                        (NormFirst, "post-norm"), (NoOutput, "not projected"),
                        (JoinedByReshape, "by a reshape"), (WholeWidth, "one head*"),
-                       (OneHead, "just one head"), (NoMask, "no effect"),
+                       (KeysForValues, "keys and values"), (OneHead, "just one head"),
+                       (NoMask, "no effect"),
                        (MaskReversed, "mask is inverted"), (MaskLate, "after the softmax"),
                        (AlwaysMemory, "TypeError"), (OwnParts, "part `query`")],
     "CausalQFormerLayer": [
         (RawInputs, "raw inputs"), (SeesAhead, "sees later frames"), (SeesPadding, "padded frames"),
+        (RealReversed, "`real` is inverted"), (CausalReversed, "`causal_mask` is inverted"),
         (NoSelf, "`self_attention`"), (NoFeedForward, "feed-forward is missing"),
         (CrossFirst, "order"), (TwiceResidual, "residual too many")],
     "qformer_parameters": [
         (no_biases, "biases"), (no_norms, "LayerNorms are missing"),
         (keys_from_queries, "not from queries"), (position_per_frame, "each of the K frames"),
         (one_layer, "one layer"), (no_queries, "N queries are parameters"),
-        (other_names, "as on the card")]
+        (other_names, "as on the card"), (outside_in_every_layer, "not once a layer"),
+        (position_per_token, "P tokens of a frame"), (wide_queries, "not D"),
+        (_blocks(lambda d, w, h: block(w, w)), "queries' self-attention is missing"),
+        (_blocks(lambda d, w, h: block(w, d)), "cross-attention is missing"),
+        (_blocks(lambda d, w, h: block(d, d)), "causal attention is missing"),
+        (_blocks(lambda d, w, h: d * (d + 1) + 2 * w * (w + 1)), "output maps are missing"),
+        (_blocks(lambda d, w, h: 2 * w), "LayerNorm of the feed-forward"),
+        (_blocks(lambda d, w, h: 2 * w * h + 3 * w + h), "the feed-forward is missing"),
+        (a_float, "of type float")]
 }

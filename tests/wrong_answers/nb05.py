@@ -23,6 +23,27 @@ def frames_only(num_frames, step_tokens):
     return torch.arange(num_frames)
 
 
+def always_on_the_cpu(num_frames, step_tokens, device=None):
+    return torch.arange(num_frames).repeat_interleave(step_tokens)
+
+
+def no_device(num_frames, step_tokens):
+    return torch.arange(num_frames).repeat_interleave(step_tokens)
+
+
+def causal_on_the_cpu(num_frames, step_tokens, device=None):
+    frame = frame_index(num_frames, step_tokens)
+    return frame[:, None] >= frame[None, :]
+
+
+def causal_without_device(num_frames, step_tokens):
+    return causal_on_the_cpu(num_frames, step_tokens)
+
+
+def band_on_the_cpu(num_frames, step_tokens, device=None):
+    return band(0, 1)(num_frames, step_tokens)
+
+
 def released(num_frames, step_tokens):
     frame = frame_index(num_frames, step_tokens)
     return frame[:, None] <= frame[None, :]
@@ -87,6 +108,26 @@ def empty_rows(name, frame_mask, step_tokens):
 def rows_cut(name, frame_mask, step_tokens):
     allowed, own, real = _parts(name, frame_mask, step_tokens)
     return allowed & (real[:, None, :, None] | own)
+
+
+def own_frame_always(name, frame_mask, step_tokens):
+    allowed, own, real = _parts(name, frame_mask, step_tokens)
+    return (allowed & real[:, None, None, :]) | own
+
+
+def padding_sees_padding(name, frame_mask, step_tokens):
+    allowed, _, real = _parts(name, frame_mask, step_tokens)
+    return allowed & (real[:, None, None, :] | ~real[:, None, :, None])
+
+
+def real_rows_see_all(name, frame_mask, step_tokens):
+    allowed, own, real = _parts(name, frame_mask, step_tokens)
+    return allowed & (real[:, None, None, :] | real[:, None, :, None] | own)
+
+
+def repeated_whole(name, frame_mask, step_tokens):
+    allowed, own, _ = _parts(name, frame_mask, step_tokens)
+    return allowed & (frame_mask.repeat(1, step_tokens)[:, None, None, :] | own)
 
 
 def no_heads(name, frame_mask, step_tokens):
@@ -172,6 +213,24 @@ def constant_added(encode, steps):
     return _reach(encode, steps, change)
 
 
+def set_to_zero(encode, steps):
+    def change(steps, j):
+        changed = steps.clone()
+        changed[:, j] = 0
+        return changed
+
+    return _reach(encode, steps, change)
+
+
+def doubled(encode, steps):
+    def change(steps, j):
+        changed = steps.clone()
+        changed[:, j] *= 2
+        return changed
+
+    return _reach(encode, steps, change)
+
+
 def coarse(encode, steps):
     before, columns = encode(steps)[0].flatten(1), []
     for j in range(steps.shape[1]):
@@ -183,19 +242,27 @@ def coarse(encode, steps):
 
 WRONG = {
     "frame_index": [(round_and_round, "repeat as a whole"), (swapped, "swapped"),
-                    (from_one, "from 1"), (frames_only, "one number a frame")],
+                    (from_one, "from 1"), (frames_only, "one number a frame"),
+                    (always_on_the_cpu, "not on the device"), (no_device, "keep the argument")],
     "block_causal": [(released, "released code"), (over_tokens, "must be over frames"),
                      (off_by_one, "own frame"), (own_only, "earlier frames are missing"),
-                     (forbidden, "True should mean"), (as_numbers, "booleans")],
+                     (forbidden, "True should mean"), (as_numbers, "booleans"),
+                     (causal_on_the_cpu, "not on the device"),
+                     (causal_without_device, "keep the argument")],
     "local_causal": [(band(-1, 1), "leaks"), (band(0, 2), "two earlier frames"),
                      (band(1, 1), "own is missing"), (band(0, 99), "whole block-causal"),
                      (no_end, "no limit on the right"), (band_of_tokens, "not one token"),
-                     (band(-1, 0), "wrong side")],
-    "window_mask": [(padding_ignored, "not hidden"), (empty_rows, "nan"),
-                    (rows_cut, "keys must be hidden"), (no_heads, "heads"),
+                     (band(-1, 0), "wrong side"), (band_on_the_cpu, "not on the device"),
+                     (band(0, 1), "keep the argument")],
+    "window_mask": [(padding_ignored, "has no effect"), (empty_rows, "nan"),
+                    (rows_cut, "keys must be hidden"), (own_frame_always, "all of itself"),
+                    (padding_sees_padding, "*other* padded frames"),
+                    (real_rows_see_all, "not the rows"), (repeated_whole, "`repeat_interleave`"),
+                    (no_heads, "heads"),
                     (always_causal, "name is not used"), (changes_its_argument, "in place")],
     "measure_receptive_field": [
         (one_token, "all of a frame's tokens"), (transposed, "swapped"),
         (stays, "which ones change"), (assumed_causal, "assume causality"), (in_place, "in place"),
-        (piled_up, "accumulate"), (constant_added, "LayerNorm"), (coarse, "small changes")]
+        (piled_up, "accumulate"), (constant_added, "LayerNorm"), (coarse, "small changes"),
+        (set_to_zero, "a frame of zeros"), (doubled, "*random* content")]
 }

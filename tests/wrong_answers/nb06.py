@@ -1,5 +1,6 @@
 """Wrong answers to the exercises of notebook 06."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -16,6 +17,14 @@ def always_one_more(num_frames, window_frames):
 
 def not_rounded(num_frames, window_frames):
     return num_frames / window_frames
+
+
+def rounded_up_as_a_float(num_frames, window_frames):
+    return float(np.ceil(num_frames / window_frames))
+
+
+def always_one(num_frames, window_frames):
+    return max(1, -(-num_frames // window_frames))
 
 
 def swapped(num_frames, window_frames):
@@ -93,6 +102,16 @@ def no_mask(steps, frame_mask, window_frames):
 
 def clips_mixed(queries, batch):
     return queries.unflatten(0, (-1, batch)).transpose(0, 1).flatten(1, 2)
+
+
+def joined_by_view(queries, batch):
+    return queries.view(batch, -1, queries.shape[2])
+
+
+def split_by_view(steps, frame_mask, window_frames):
+    cut, mask = _cut(steps, frame_mask, window_frames)
+    mask = mask.reshape(-1, window_frames)
+    return cut.view(len(mask), -1, steps.shape[3]), mask
 
 
 def query_by_query(queries, batch):
@@ -199,7 +218,8 @@ def not_padded(steps, frame_mask, window_frames):
 
 WRONG = {
     "num_windows": [(floor, "is lost"), (always_one_more, "one too many"),
-                    (not_rounded, "an integer"), (swapped, "swapped")],
+                    (not_rounded, "an integer"), (swapped, "swapped"),
+                    (rounded_up_as_a_float, "of type float"), (always_one, "`max(1, ...)`")],
     "split_windows": [(rest_lost, "is lost"), (padded_in_front, "before the clip"),
                       (dealt_out, "every W-th frame"), (clips_apart, "clips and windows"),
                       (frames_apart, "frames and tokens are still"),
@@ -209,7 +229,7 @@ WRONG = {
                       (no_mask, "return windows, mask")],
     "join_windows": [(clips_mixed, "clips are mixed"), (query_by_query, "query by query"),
                      (still_two_axes, "two axes"), (averaged, "averaged"),
-                     (along_features, "along the features")],
+                     (along_features, "along the features"), (joined_by_view, "`.reshape`")],
     "overlapping": [(split_windows, "do not overlap"), (stops_early, "you stop when"),
                     (full_ones_only, "only full windows"), (scrambled, "movedim"),
                     (overlapping_mixed, "alternate"), (every_frame, "at every frame"),

@@ -65,6 +65,9 @@ def _(t: Trial):
     for samples in (shift + 0.7, -shift - 0.7, 0, length + 30, -length - 30):
         clip = Clip(np.zeros((2, 3, 4, 3), np.uint8), np.arange(2) / 2, wave.copy(), rate,
                     length / rate)
+        if samples < -length:  # as read from a file with two channels
+            clip.waveform = np.repeat(wave, 2)[::2]
+            clip.waveform.flags.writeable = False
         mine, seconds = clip.waveform, samples / rate
         given = partial(t.attempt, clip, seconds)  # itself, no copy, so that a change shows
         given.forward = t.attempt
@@ -73,6 +76,8 @@ def _(t: Trial):
                   "`dataclasses.replace(clip, waveform=...)`, not the waveform alone")
         t.require(clip.waveform is mine and np.array_equal(mine, wave) and not clip.frames.any(),
                   "the given clip has changed, but others use its waveform: write into a new array")
+        t.require(found is not clip, "you return the clip that was given; return a *new* one, also "
+                  "for a shift of 0 (`dataclasses.replace`)")
         t.require(isinstance(found.waveform, np.ndarray), "the waveform should be a numpy array")
         frames, gap = round(seconds * 2), np.zeros(abs(round(samples)), np.float32)
 
@@ -227,6 +232,7 @@ def _(t: Trial):
             "only the first channel is used; sum over all of them":
                 halve_rate(mel[:1], kernels[:, :1]),
             "time comes last: (D, ceil(M / 2))": expected.T})
+    t.check_views(mel, kernels)
 
 
 @cache

@@ -1,5 +1,7 @@
 """Exercises of notebook 02: patches, audio chunks, the visual Q-Former, linear probes."""
 
+from functools import cache
+
 import numpy as np
 import pandas as pd
 import torch
@@ -10,6 +12,7 @@ from transformers import InstructBlipQFormerConfig, InstructBlipVisionConfig, Wh
 from ...compat import WhisperEncoder
 from ...encoders import VisualEncoder, encode_audio
 from ..exercise import Trial, exercise
+from ..trial import Mistake
 
 
 def cut_patches(frames: Tensor, size: int) -> Tensor:
@@ -39,19 +42,26 @@ def _(t: Trial):
         "pixels within a patch are read down its columns": order(2, 4, 1, 5, 3),
         "rows and columns of patches are still two axes; flatten them to one axis of patches":
             parts.permute(0, 2, 4, 1, 3, 5).flatten(3)})
+    t.check_views(frames, size)
+
+
+@cache
+def _audio_encoder(mels: int, length: int) -> WhisperEncoder:
+    return WhisperEncoder(WhisperConfig(
+        d_model=16, encoder_layers=1, encoder_attention_heads=2, encoder_ffn_dim=8,
+        num_mel_bins=mels, max_source_positions=length, init_std=0.3)).eval()
 
 
 @exercise(encode_audio)
 def _(t: Trial):
     batch, chunks, mels, length = t.integer(2, 3), 4, t.integer(5, 6), t.integer(7, 9)
-    encoder = WhisperEncoder(WhisperConfig(
-        d_model=16, encoder_layers=1, encoder_attention_heads=2, encoder_ffn_dim=8,
-        num_mel_bins=mels, max_source_positions=length, init_std=0.3)).eval()
-    audio = t.randn(batch, chunks, mels, 2 * length)
+    encoder = _audio_encoder(mels, length)
+    audio, calls = t.randn(batch, chunks, mels, 2 * length), []
     with torch.no_grad():
         flat = encoder(audio.flatten(0, 1)).last_hidden_state
         expected = encode_audio(encoder, audio)
-        found = t.run(encoder, audio)
+        with encoder.conv1.register_forward_hook(lambda *_: calls.append(1)):
+            found = t.run(encoder, audio)
     cut = flat.unflatten(0, (batch, chunks))  # [B, C, S, D]
     t.require(isinstance(found, Tensor),
               "expected a tensor (B, C * S, D); `encoder(...)` returns an object, use its "
@@ -67,15 +77,17 @@ def _(t: Trial):
             cut.transpose(1, 2).flatten(2),
         "the clips' chunks are mixed up: split the axis into (B, C), in this order":
             flat.unflatten(0, (chunks, batch)).transpose(0, 1).flatten(1, 2)}, "the encoding")
+    t.require(len(calls) == 1, f"the encoder is called {len(calls)} times; encode all chunks of "
+                               "all clips in one call: `encoder(x.flatten(0, 1))`")
+    with torch.no_grad():
+        t.check_views(encoder, audio)
 
 
 query_patches = VisualEncoder.query_patches
 
 
-@exercise(query_patches)
-def _(t: Trial):
-    frames, tokens, count = t.integer(3, 4), t.integer(5, 6), t.integer(7, 9)
-    asked = t.integer(4, 5)
+@cache
+def _visual_encoder(tokens: int) -> VisualEncoder:
     shared = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1,
               "num_attention_heads": 2}
     qformer = InstructBlipQFormerConfig(
@@ -83,7 +95,14 @@ def _(t: Trial):
         max_position_embeddings=16, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
         initializer_range=0.5, **shared)
     vision = InstructBlipVisionConfig(image_size=32, patch_size=16, **shared)
-    encoder = VisualEncoder(vision, qformer, tokens).eval()
+    return VisualEncoder(vision, qformer, tokens).eval()
+
+
+@exercise(query_patches)
+def _(t: Trial):
+    frames, tokens, count = t.integer(3, 4), t.integer(5, 6), t.integer(7, 9)
+    asked = t.integer(4, 5)
+    encoder = _visual_encoder(tokens)
     with torch.no_grad():
         encoder.query_tokens.copy_(t.randn(1, tokens, 8))
     patches = t.randn(frames, count, 8)
@@ -125,10 +144,11 @@ def _(t: Trial):
             "the mask hides the whole question: its real tokens count": masked(ones, 0 * real),
             "the question's mask is inverted: real words are hidden, padding is not":
                 masked(ones, 1 - real)}, "with a question, the result")
+        t.check_views(encoder, patches, ids, real)
 
 
 def fit_probe(features: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """torch's `lstsq`, from features and ones to one-hot labels."""
+    """torch's `lstsq`, from features and ones to one-hot labels: the smallest such weights."""
     inputs = F.pad(features.double(), (0, 1), value=1.0)  # [n, D + 1]
     targets = F.one_hot(labels, classes).double()
     return torch.linalg.lstsq(inputs, targets, driver="gelsd").solution.float()
@@ -160,6 +180,25 @@ def _(t: Trial):
         "is this ridge regression, or gradient descent? Return the exact least-squares solution":
             torch.linalg.solve(both.T @ both + torch.eye(width + 1), both.T @ hot).float()},
         "the weight matrix", tolerance=1e-3)
+    for absent in (classes - 1, 0):
+        seen = torch.where(labels == absent, 1, labels)
+        shorter = F.one_hot(seen if absent else seen - 1).double()  # no column for the absent one
+        t.check((features, seen, classes), {
+            "a class without an example has lost its column: pass `classes` to `one_hot`":
+                solve(both, shorter)},
+            f"where class {absent} does not occur the weight matrix", tolerance=1e-3)
+    features[:, 0], features[:, 2] = features[:, 1], 0  # now many W are equally good
+    hot = F.one_hot(labels, classes).double()
+    both = torch.cat([features.double(), ones], 1)
+    smallest = "`torch.linalg.lstsq(..., driver=\"gelsd\")` and `pinv` give the smallest W"
+    try:
+        t.check((features, labels, classes), {
+            "where features depend on one another the default driver of torch's `lstsq` fails: use "
+            "`driver=\"gelsd\"`": solve(both, hot)}, tolerance=1e-3)
+    except Mistake as mistake:
+        t.require("default driver" in str(mistake), "where features depend on one another "
+                  f"`X.T @ X` has no inverse, and several W are equally good: {smallest}")
+        raise
 
 
 def balanced_accuracy(found, truth) -> float:

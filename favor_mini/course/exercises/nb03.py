@@ -42,6 +42,8 @@ def _(t: Trial):
     t.check((audio[:, :0], tokens), where="without audio (L = 0)",
             what="without audio (L = 0) there are 0 steps of A tokens each; the result")
     t.check_dtypes([audio[:, 1:]], tokens, more=(torch.int64, torch.bool))
+    t.check_views(audio, tokens)
+    t.check_views(audio[:, 1:], tokens)
 
 
 @exercise(pad_steps)
@@ -55,6 +57,10 @@ def _(t: Trial):
     t.check((stream, *grown), {
         "the zeros come first: everything moves to a later step and token":
             F.pad(stream, (0, 0, longer, 0, more, 0)),
+        "the new steps come first, so that everything moves to a later step; put them at the end":
+            F.pad(stream, (0, 0, 0, longer, more, 0)),
+        "a step's zeros come before its tokens; put them after its last token":
+            F.pad(stream, (0, 0, longer, 0, 0, more)),
         "`F.pad` counts axes from the last one: you have padded the features, one axis too far "
         "right": F.pad(stream, (0, longer, 0, more)),
         "only the time axis has grown; each step needs P tokens as well":
@@ -76,6 +82,7 @@ def _(t: Trial):
     t.check((stream, frames, tokens),
             what="where nothing is missing the result should be the stream itself; it")
     t.check_dtypes([stream], *grown, more=(torch.bool,))
+    t.check_views(stream, *grown)
 
 
 @exercise(synchronise)
@@ -123,6 +130,7 @@ def _(t: Trial):
                           ("without audio (L = 0)", visual, audio[:, :0])):
         t.check(given, where=where, what=f"{where} the result", audio_tokens=A)
     t.check_dtypes([visual, audio], audio_tokens=A)
+    t.check_views(visual, audio, audio_tokens=A)
 
 
 @exercise(step_mask)
@@ -186,6 +194,7 @@ def _(t: Trial):
     for where, *given in (("without video (T_v = 0)", frame_mask[:, :0], audio_mask),
                           ("without audio (L = 0)", frame_mask, audio_mask[:, :0])):
         t.check(given, where=where, what=f"{where} the mask", audio_tokens=A)
+    t.check_views(frame_mask, audio_mask, audio_tokens=A)
 
 
 @exercise(interleave)
@@ -238,6 +247,7 @@ def _(t: Trial):
         suspects["the mask of real steps is missing: return (steps, real)"] = expected
         t.check(given, suspects, "of (steps, real),", audio_tokens=A,
                 where=f"with V = {V}, A = {A}, D_v = {D_v}, D_a = {D_a}")
+    t.check_views(*given, audio_tokens=A)
 
 
 @exercise(recover_offset)
@@ -266,6 +276,21 @@ def _(t: Trial):
 
         return {c: pick(shifts, key=lambda s: scored(c, s)) for c in truth}
 
+    # The sum of logs is highest at `few[0]`, that of probabilities at `added`, one at `few[1]`.
+    few_rows = []
+    for _ in range(6):
+        added = float(t.rng.choice(shifts[:3]))
+        others = [s for s in shifts if abs(s) != -added]
+        few = [float(s) for s in t.rng.choice(others, 2, replace=False)]
+        logps = {few[0]: [-2.0] * 4, added: [-0.6, -2.2, -9, -9], few[1]: [-0.5, -9, -9, -9]}
+        few_rows.append(([{"clip": "clip_a", "family": both[q % 3], "shift": s,
+                           "logp": logps[s][q]} for s in logps for q in range(4)],
+                         {"clip_a": few[0]}, {"clip_a": added}))
+    for likely, _, added in few_rows:
+        found = t.run(likely)
+        t.require(not isinstance(found, dict) or found != added,
+                  "probabilities were added; add up the *log* probabilities, as the probability "
+                  "that all answers are true is a product")
     expected = recover_offset(rows)
     together = max(shifts, key=lambda s: sum(r["logp"] for r in asked if r["shift"] == s))
     found = t.run(rows)
@@ -288,3 +313,5 @@ def _(t: Trial):
             {c: shifts.index(s) for c, s in expected.items()},
         "one shift for all clips together; each clip has its own": dict.fromkeys(truth, together)},
         "the dict")
+    for likely, expected, _ in few_rows:
+        t.compare(t.run(likely), expected, what="the dict of one clip")

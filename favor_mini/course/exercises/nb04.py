@@ -25,11 +25,18 @@ def _(t: Trial):
         "the scores are not divided by the square root of d, the width of a query":
             (q @ k.T).softmax(-1) @ v,
         "the scores are divided by d; divide by its square root": (q @ k.T / width).softmax(-1) @ v,
+        "the scores are divided by the square root of e, the width of a value; use d, the width of "
+        "a query": (q @ k.T / wide**0.5).softmax(-1) @ v,
+        "the scores are divided by the square root of the number of keys; use d, the width of a "
+        "query": (q @ k.T / memory**0.5).softmax(-1) @ v,
+        "the scores are divided by the square root of the number of queries; use d, their width":
+            (q @ k.T / length**0.5).softmax(-1) @ v,
         "the softmax is over the queries; it should be over the keys, the last axis":
             scores.softmax(0) @ v,
         "the scores are used as weights; a softmax makes them positive, with the sum 1": scores @ v,
         "these are the weights; return their weighted mean of the values": weights,
         "all values count equally; the weights have no effect": v.mean(0).expand(length, wide)})
+    t.check_views(q, k, v)
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
@@ -51,6 +58,7 @@ def _(t: Trial):
         "the last two axes are swapped; a head's tokens are (L, d)": cut.permute(0, 2, 3, 1),
         "`heads` is used as the width of a head; it is the number of heads":
             swapped.transpose(1, 2)})
+    t.check_views(x, heads)
 
 
 def layer_norm(x: Tensor, eps: float = 1e-12) -> Tensor:
@@ -76,9 +84,13 @@ def _(t: Trial):
         "you normalise over the tokens (axis 1); normalise over the features, the last axis":
             (x - x.mean(1, keepdim=True)) / over_tokens})
     small = 1e-3 * t.randn(batch, length, width)
+    spread = small.var(-1, keepdim=True, unbiased=False).sqrt()
+    outside = (small - small.mean(-1, keepdim=True)) / (spread + 1e-6)
     t.check((small, 1e-6), {
-        "with tiny features `eps` matters: add it to the variance, *before* the root":
-            layer_norm(small)})
+        "`eps` has no effect: add it to the variance, *before* the root": layer_norm(small),
+        "`eps` is added to the root; it belongs to the variance, inside the root": outside},
+        "of tiny features the result")
+    t.check_views(x)
 
 
 def _loaded(t: Trial, made, own: nn.Module) -> nn.Module:
@@ -108,9 +120,10 @@ def _randomised(module: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def _block(own: AttentionBlock, x, memory, mask, *, scale=None, join=True, project=True,
-           residual=True, norm=True, late=False) -> Tensor:
+           residual=True, norm=True, late=False, swap=False) -> Tensor:
     """An attention block, with one thing wrong."""
     q, k, v = (own._split(part) for part in (own.query(x), own.key(memory), own.value(memory)))
+    k, v = (v, k) if swap else (k, v)
     scores = q @ k.transpose(-1, -2) / (scale or q.shape[-1] ** 0.5)
     allowed = scores if late else scores.masked_fill(~mask, -torch.inf)
     attended = (allowed.softmax(-1) * mask) @ v
@@ -150,6 +163,8 @@ def _(t: Trial):
         "flatten": wrong(join=False),
         "scores are divided by the root of the whole width; use the width of *one head*":
             wrong(scale=width**0.5),
+        "keys and values are swapped: queries are compared with `self.key(memory)`, and the mean "
+        "is of `self.value(memory)`": wrong(swap=True),
         "there is just one head: split queries, keys and values before the scores": single})
     t.compare(t.call(made, x, memory, mask), masked, {
         "the mask has no effect": expected,
@@ -166,13 +181,13 @@ def _(t: Trial):
 def _(t: Trial):
     heads = 2
     width, wide, hidden = 2 * t.integer(2, 3), 2 * t.integer(4, 5), t.integer(11, 13)
-    windows, count, frames, tokens = 2, t.integer(3, 4), t.integer(2, 3), t.integer(2, 3)
+    windows, count, frames, tokens = 2, t.integer(3, 4), t.integer(3, 4), t.integer(2, 3)
     own = _randomised(CausalQFormerLayer(wide, width, heads, hidden, 0.0))
     made = _loaded(t, t.run(wide, width, heads, hidden, 0.0), own)
     queries = 2 * t.randn(windows, count, width)
     inputs = 2 * t.randn(windows, frames * tokens, wide)
     mask = block_causal(frames, tokens)[None, None]
-    lengths = torch.tensor([frames, frames - 1])[:, None, None, None] * tokens
+    lengths = torch.tensor([1, frames - 1])[:, None, None, None] * tokens
     real = torch.arange(frames * tokens)[None, None, None] < lengths
     given = queries, inputs, mask, real, AttentionMaps(None, None, None, None)
     with torch.no_grad():
@@ -191,6 +206,10 @@ def _(t: Trial):
                 rest(mixed, own.causal_attention(inputs)),
             "`real` is not used: the queries attend to padded frames, too":
                 rest(mixed, encoded, None),
+            "`real` is inverted: True already means that attention is allowed":
+                rest(mixed, encoded, ~real),
+            "`causal_mask` is inverted: True already means that attention is allowed":
+                rest(mixed, own.causal_attention(inputs, mask=~mask)),
             "the queries do not attend to one another: `self_attention` is not used":
                 rest(queries, encoded),
             "the feed-forward is missing, or its result is not returned":
@@ -201,6 +220,9 @@ def _(t: Trial):
                 own.feed_forward(mixed),
             "one residual too many: every part adds its own": queries + expected}
     t.compare(t.call(made, *given), expected, wrong, "the result (queries)")
+    for _ in range(2):
+        given = 2 * t.randn(windows, count, width), 2 * t.randn(*inputs.shape), *given[2:]
+        t.compare(t.call(made, *given), own(*given), what="the result (queries)")
 
 
 def qformer_parameters(*, input_width: int, window_frames: int, step_tokens: int, num_queries: int,
@@ -252,12 +274,29 @@ def _(t: Trial):
             expected - frames * tokens * wide,
         "a position belongs to each of the K * P places, not to each of the K frames":
             expected - frames * (tokens - 1) * wide,
+        "a position belongs to each of the K * P places, not to each of the P tokens of a frame":
+            expected - (frames - 1) * tokens * wide,
         "the N queries are parameters, too": expected - count * width,
+        "a query has `width` features, not D": expected + count * (wide - width),
         "the LayerNorm on the queries is missing": expected - 2 * width,
         "the LayerNorm on the inputs is missing": expected - 2 * wide,
+        "positions, queries and their LayerNorms are there once, not once a layer":
+            expected + (layers - 1) * outside,
         "only one layer is counted": outside + (expected - outside) // layers,
         "the causal attention is missing; every layer has its own":
             expected - layers * (4 * wide * (wide + 1) + 2 * wide),
+        "the queries' self-attention is missing; every layer has one":
+            expected - layers * (4 * width * (width + 1) + 2 * width),
+        "the cross-attention is missing; every layer has one":
+            expected - layers * 2 * width * (width + wide + 3),
+        "the output maps are missing: an attention has four linear maps, not three":
+            expected - layers * (wide * (wide + 1) + 2 * width * (width + 1)),
+        "the LayerNorm of the feed-forward is missing": expected - layers * 2 * width,
         "the feed-forward is missing":
             expected - layers * (hidden * (width + 1) + width * (hidden + 1) + 2 * width)},
         "the number of parameters", tolerance=1e-9)
+    t.require_integer(found, f"the number is right, but of type {type(found).__name__}; a number "
+                             "of parameters is an integer")
+    for _ in range(4):  # few, as an answer may build the module
+        sizes = {name: t.integer(2, 40) for name in sizes} | {"layers": t.integer(1, 3)}
+        t.compare(t.run(**sizes), _size(**sizes), what="the number of parameters", tolerance=1e-9)

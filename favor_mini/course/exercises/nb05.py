@@ -7,8 +7,22 @@ import torch.nn.functional as F
 from ...attention import block_causal, frame_index, window_mask
 from ...lab.measure import measure_receptive_field
 from ...lab.variants import local_causal
-from ...registry import find
+from ...registry import find, names, part
 from ..exercise import Trial, exercise
+from ..trial import Mistake
+
+
+def _check_device(t: Trial, *sizes: int) -> None:
+    """Check `device` on torch's device without numbers, "meta", which every machine has."""
+    try:
+        place = t.attempt(*sizes, device="meta").device.type
+    except Exception as error:  # of "meta" itself, which knows no numbers, or about `device`
+        if "'device'" not in str(error) and "same device" not in str(error):
+            return
+        raise Mistake("with `device` given it fails: keep the argument `device=None` and pass it "
+                      "on to every new tensor") from None
+    t.require(place == "meta", "the result is not on the device asked for: pass `device` on to "
+                               "every new tensor, as in `torch.arange(..., device=device)`")
 
 
 @exercise(frame_index)
@@ -22,6 +36,7 @@ def _(t: Trial):
             frame_index(tokens, frames),
         "you count frames from 1, the first one is frame 0": frame_index(frames, tokens) + 1,
         "one number a frame; each of its P tokens needs one": numbers})
+    _check_device(t, frames, tokens)
 
 
 @exercise(block_causal)
@@ -42,6 +57,7 @@ def _(t: Trial):
             torch.ones(frames, frames).tril().bool(),
         "it should be a mask of booleans; yours holds numbers (compare, or call .bool())":
             expected.float()})
+    _check_device(t, frames, tokens)
 
 
 @exercise(local_causal)
@@ -62,46 +78,63 @@ def _(t: Trial):
         "one *frame* back, not one token": (in_tokens >= 0) & (in_tokens <= 1),
         "the band is on the wrong side: own frame and the one *after* it":
             (apart <= 0) & (apart >= -1)})
+    _check_device(t, frames, tokens)
+
+
+def _masks() -> list[str]:
+    """The package's masks; these three first, as they show whether the name is used."""
+    first = ["block_anticausal", "full", "local_causal"]
+    return first + [name for name in names("attention") if name not in first
+                    and part("attention", name).make.__module__.startswith("favor_mini.")]
 
 
 @exercise(window_mask)
 def _(t: Trial):
     windows, frames, tokens = t.integer(2, 3), t.integer(3, 5), t.integer(2, 3)
-    lengths = torch.tensor([t.integer(1, frames - 1) for _ in range(windows)])[:, None]
-    real = torch.arange(frames)[None] < lengths
+    lengths = [frames - 1, *(t.integer(1, frames - 1) for _ in range(windows - 1))]
+    real = torch.arange(frames)[None] < torch.tensor(lengths)[:, None]
     frame, shape = frame_index(frames, tokens), (windows, 1, frames * tokens, frames * tokens)
     column = real.repeat_interleave(tokens, dim=1)[:, None, None, :]
     row, own = column.transpose(-1, -2), frame[:, None] == frame
+    others = ~row & ~column & ~own  # from a padded frame to the other padded ones
 
     def comparable(mask):
         return isinstance(mask, torch.Tensor) and mask.shape == shape and mask.dtype == torch.bool
 
-    for name in ("block_anticausal", "full", "local_causal"):
+    for name in _masks():
         plain, expected = find("attention", name)(frames, tokens), window_mask(name, real, tokens)
-        found = t.run(name, real, tokens)
 
         def settled(mask, expected=expected):
-            """Without the padded rows, which may be anything but empty."""
-            return torch.where(row, mask, expected) if comparable(mask) else mask
+            """Without the padded rows' own and real frames, which are free as long as one stays."""
+            return torch.where(row | others, mask, expected) if comparable(mask) else mask
 
+        found = t.run(name, real, tokens)
         if comparable(found):
-            rows = plain & (row | own)
-            t.require(torch.equal(rows, plain.expand(shape)) or not torch.equal(found, rows),
-                      "padded *rows* are masked, padded columns are still seen; the keys must be "
-                      "hidden")
+            seen = found & row, plain & row  # by real frames
+            t.require(torch.equal(found, expected) or not torch.equal(found, plain.expand(shape)),
+                      "padded frames are not hidden: `frame_mask` has no effect")
+            t.require(not torch.equal(*seen) or torch.equal(seen[0], expected & row),
+                      "real frames still see padded ones: mask the padded *columns*, not the rows; "
+                      "the keys must be hidden")
             t.require(found.any(-1).all(),
                       "a row has not a single True: the softmax of such a row is nan; let a "
                       "padded frame see itself")
+            rest = torch.where(others, expected, settled(found))
+            t.require(not torch.equal(rest, expected) or not (found & others).any(),
+                      "a padded frame sees *other* padded frames; they are hidden from all but "
+                      "themselves")
         suspects = {
+            "every frame sees all of itself, which not every mask allows; only a *padded* key "
+            "needs that: `allowed & (real | own)`": (plain & column) | own,
             "the mask's name is not used; yours is always block-causal":
                 block_causal(frames, tokens) & (column | own),
-            "padded frames are not hidden: `frame_mask` has no effect": plain.expand(shape),
             "the axis of the heads is missing: (B * W, 1, K * P, K * P)":
                 (plain & (column | own))[:, 0],
             "padding is repeated frame by frame (`repeat`), not token by token: use "
             "`repeat_interleave`": plain & (real.repeat(1, tokens)[:, None, None, :] | own)}
         t.compare(settled(found), settled(expected),
-                  {message: settled(wrong) for message, wrong in suspects.items()})
+                  {message: settled(wrong) for message, wrong in suspects.items()},
+                  f"with the mask {name!r} the result")
 
 
 @exercise(measure_receptive_field)
@@ -141,10 +174,16 @@ def _(t: Trial):
     def faint(steps):
         return 1e-4 * encode(steps)
 
+    blank = steps.clone()
+    blank[:, 1], blank[:, 2] = 0, 1
+    found = np.asarray(t.run(encode, blank))
+    t.require(np.array_equal(found, expected), "a frame of zeros or ones may stay as it is if you "
+              "set it to a constant or multiply it: replace every frame by *random* content")
     for other, message in (
             (last_token, "with an encoder that uses only the *last* token of a frame your reach is "
                          "wrong: change all of a frame's tokens, and compare all of them"),
             (normed, "with an encoder that begins with a LayerNorm your reach is wrong: it removes "
-                     "a constant added to all features; change them by random numbers"),
+                     "a constant added to all features, and a factor; change them by random "
+                     "numbers"),
             (faint, "small changes count, too: in float64 rounding errors are below 1e-9")):
         t.require(np.array_equal(np.asarray(t.run(other, steps)), expected), message)

@@ -38,13 +38,17 @@ def _(t: Trial):
     K = t.integer(3, 9)
     whole = t.integer(1, 5)
     for frames in (whole * K + t.integer(1, K - 1), whole * K, t.integer(1, K - 1), 0):
-        t.check((frames, K), {
+        found = t.check((frames, K), {
             "the last window, which is not full, is lost: round up": frames // K,
-            "one too many where K divides T (and without frames): T // K + 1 is not rounding up":
-                frames // K + 1,
+            "one too many where K divides T: T // K + 1 is not rounding up":
+                frames // K + (frames > 0),
             "it should be an integer": frames / K,
+            "a clip without frames has no window; `max(1, ...)` gives it one":
+                1 if frames == 0 else -(-frames // K),
             "T and K are swapped: T frames are cut into windows of K": -(-K // max(frames, 1))},
             f"for {frames} frames in windows of {K} the result")
+        t.require_integer(found, f"the number is right, but of type {type(found).__name__}: "
+                          "`np.ceil` and `/` return floats, `-(-T // K)` and `math.ceil` integers")
 
 
 @exercise(split_windows)
@@ -85,6 +89,7 @@ def _(t: Trial):
             expected_mask.repeat_interleave(tokens, dim=1),
         None: real.unflatten(1, (-1, K)).transpose(0, 1).flatten(0, 1)})
     t.check((steps, mask, frames), what="with a window as long as the clip, of (windows, mask),")
+    t.check_views(*clips)
 
 
 @exercise(join_windows)
@@ -102,6 +107,7 @@ def _(t: Trial):
         "the windows are averaged; keep every query of every window": cut.mean(1),
         "the windows are joined along the features; join them in time":
             cut.transpose(1, 2).flatten(2, 3)})
+    t.check_views(queries, batch)
 
 
 @exercise(overlapping)
@@ -134,6 +140,7 @@ def _(t: Trial):
         "the mask is all True; shorter clips and the last windows have padding":
             torch.ones(real.flatten(0, 1).shape, dtype=torch.bool),
         None: real.transpose(0, 1).flatten(0, 1)})
+    t.check_views(*clips)
 
 
 @exercise(two_resolutions)
@@ -164,3 +171,4 @@ def _(t: Trial):
         "the mask is all True; shorter clips and padded windows have padding":
             torch.ones_like(joined()[1]),
         None: joined(clips=False)[1]})
+    t.check_views(*clips)
