@@ -130,7 +130,8 @@ def claims() -> pd.DataFrame:
                  if any(word in sides(part) for part in found.values())]
         asked = claim.gym or claim.films or claim.world
         rows.append({"part": claim.part, "paper": claim.paper,
-                     **{w: verdict(part) for w, part in found.items()},
+                     **{w: "not measured yet" if part.empty and getattr(claim, w) else
+                        verdict(part) for w, part in found.items()},
                      "verdict": "; ".join(final) or ("not shown" if asked else NOT_HERE),
                      "comparisons": sum(map(len, found.values()))})
     return pd.DataFrame(rows)

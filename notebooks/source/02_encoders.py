@@ -448,7 +448,7 @@ print(f"first object of the frame, one of {len(NAMES)} names:",
 # expected: the mini encoder was trained to name it from the mean of the tokens
 # (`favor_mini.pretraining`). The test shows that this also holds for new clips. For an encoder with
 # a different training, the same probe would be a discovery. (The columns of $X$ may be linearly
-# dependent, so use `lstsq`, not an inverse.)
+# dependent, so use `lstsq` with `driver="gelsd"`, not an inverse.)
 #
 # ### Two common mistakes with probes
 #

@@ -762,7 +762,7 @@ phase_diagram(study) if study else None
 
 # %% [markdown]
 # Within a time step no difference is measurable. Where the answer relates two steps, short windows
-# are far ahead, on long clips as well, although a quarter of these questions cross a border. So
+# are far ahead, on long clips as well, although a fifth of these questions cross a border. So
 # splitting helps the connector to learn relations between neighbours, at the same number of queries.
 # Whether it is the shorter list to choose from, or another reason, was not tested.
 #
