@@ -218,15 +218,16 @@ def _load(tested: Exercise) -> None:
     try_trials(tested, tested.answer, seeds=[0])
 
 
-def try_trials(tested: Exercise, attempt, seeds=range(MOST), enough: float = ENOUGH
+def try_trials(tested: Exercise, attempt, seeds=range(MOST), enough: float | None = None
                ) -> tuple[Mistake | NotTried | None, int]:
     """The verdict, and the number of trials that were right; in this process.
 
     Args:
         seeds: of the trials. enough: seconds after which no further one begins, once `FEWEST` are
-            done.
+            done; None: `ENOUGH`.
     """
     passed, start = 0, time.monotonic()
+    enough = ENOUGH if enough is None else enough
     try:
         with usual():  # once more: in another thread some settings are its own
             for seed in seeds:

@@ -8,7 +8,7 @@
 # **You need** notebooks 03 (time steps and their mask) and 04 (queries); 05 for the causal mask.
 # **Paper:** section 3.2, the sliding windows of the causal Q-Former.
 #
-# **Costs:** 35 minutes of reading, 60 minutes of exercises; 30 s of computing, 1.2 GB of memory.
+# **Costs:** 35 minutes of reading, 60 minutes of exercises; 60 s of computing, 1.2 GB of memory.
 
 # %%
 import numpy as np

@@ -8,7 +8,7 @@
 # **You need** notebook 05 (masks, temporal receptive field); 04 and 06 help. **Paper:** its
 # ablations, which remove one part at a time.
 #
-# **Costs:** 40 minutes of reading, 62 minutes of exercises; 35 s of computing, 1.5 GB of memory.
+# **Costs:** 40 minutes of reading, 62 minutes of exercises; 60 s of computing, 1.5 GB of memory.
 
 # %%
 import inspect
