@@ -476,8 +476,8 @@ shipped = FavorForConditionalGeneration.from_pretrained(folder_of_parts).state_d
 trainable = {
     name for name, parameter in model.named_parameters() if parameter.requires_grad
 }
-frozen = [name for name in shipped if name not in trainable]
 now = model.state_dict()
+frozen = [name for name in now if name not in trainable]
 print(
     len(frozen),
     "frozen tensors, all equal:",
