@@ -60,7 +60,8 @@ def test_nothing_is_executed_or_loaded_from_elsewhere():
 
 
 def test_the_contents_have_every_page_once(collected):
-    entries = [line for block in re.findall(r"```\{toctree\}\n(.*?)```", INDEX, re.DOTALL)
+    blocks = re.findall(r"```\{toctree\}\n(.*?)```", INDEX, re.DOTALL)
+    entries = [line.rpartition("<")[2].rstrip(">") for block in blocks
                for line in block.split("\n") if line and not line.startswith(":")]
     pages = {p.relative_to(collected).with_suffix("").as_posix() for p in collected.rglob("*")
              if p.suffix in (".md", ".ipynb")} - {"index", "README"}

@@ -24,6 +24,7 @@ html_theme = "sphinx_book_theme"
 html_static_path = ["static", "../../build/mathjax"]
 html_css_files = ["site.css"]
 html_copy_source = False
+html_context = {"default_mode": "auto"}  # light or dark, as the browser wishes
 html_theme_options = {
     "use_download_button": False,
     "use_fullscreen_button": False,
