@@ -12,6 +12,8 @@ RUN := $(VENV)/bin
 READY := $(VENV)/.ready
 TORCH_VERSION := $(shell sed -n 's/^torch==\([^ ]*\).*/\1/p' requirements.lock)
 UV_PIN := uv==0.13.9
+MATHJAX_PIN := mathjax@3.2.2
+SITE := .venv-site
 PARALLEL := -n 2 --dist worksteal
 LOWEST := .venv-lowest
 LOWEST_TESTS := $(addprefix tests/test_,$(addsuffix .py,sync windows attention qformer losses model processor from_parts \
@@ -23,8 +25,8 @@ export TOKENIZERS_PARALLELISM := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-fast test-lowest lab notebooks results walk lint graph samples checkpoint bench \
-	clean
+.PHONY: help setup demo test test-all test-fast test-lowest lab notebooks results walk site lint graph samples checkpoint \
+	bench clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -99,6 +101,26 @@ results: $(READY) ## write docs/results.md from the measurements in docs/results
 walk: $(READY) ## open every notebook in JupyterLab in a browser, run it, move its widgets; pictures in build/walk
 	$(RUN)/python -m notebooks.tools.walk $(if $(ONLY),--only $(ONLY))
 
+# MathJax draws the formulas. It comes from npm and lies beside the pages, which load nothing from elsewhere.
+build/mathjax/tex-svg.js:
+	@command -v npm >/dev/null || { echo "npm is missing: install Node.js (Debian and Ubuntu: the package npm). make site needs it once, for MathJax"; exit 1; }
+	@mkdir -p build/mathjax
+	@echo "fetching $(MATHJAX_PIN) (once)"
+	@npm pack --silent --pack-destination build $(MATHJAX_PIN) >/dev/null
+	@tar -xzf build/$(subst @,-,$(MATHJAX_PIN)).tgz -C build/mathjax --strip-components=2 package/es5/tex-svg.js
+
+$(SITE)/.ready: docs/site/requirements.txt
+	@rm -rf $(SITE) && $(PYTHON) -m venv $(SITE)
+	@echo "installing Sphinx into $(SITE) (once; a minute)"
+	@$(SITE)/bin/pip install --quiet -r docs/site/requirements.txt
+	@touch $@
+
+site: $(SITE)/.ready build/mathjax/tex-svg.js ## the course as a website, build/site/index.html (STUDENT=1: without answers)
+	@rm -rf build/site build/site-doctrees
+	$(SITE)/bin/python -m docs.tools.site $(if $(STUDENT),--student)
+	$(SITE)/bin/sphinx-build -q -W --keep-going -c docs/site -d build/site-doctrees build/site-source build/site
+	$(SITE)/bin/python -m docs.tools.site_check build/site
+
 lint: $(READY) ## check the code with ruff, and the imports between the wings
 	$(RUN)/ruff check .
 	$(RUN)/lint-imports --no-cache
@@ -116,4 +138,4 @@ bench: $(READY) ## measure this machine
 	$(RUN)/favor-mini bench
 
 clean: ## remove the environments and build/, with all that was trained there
-	rm -rf $(VENV) $(LOWEST) build
+	rm -rf $(VENV) $(LOWEST) $(SITE) build

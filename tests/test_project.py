@@ -18,9 +18,11 @@ CONDA = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
 LOCK_LINES = [line for line in (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
               if line and not line.startswith("#")]
 LOCK = {canonicalize_name(Requirement(line).name): Requirement(line) for line in LOCK_LINES}
+# The website has an environment of its own, see test_site.py.
+EXTRAS = {name: extra for name, extra in PROJECT["project"]["optional-dependencies"].items()
+          if name != "site"}
 DECLARED = [Requirement(text) for text in [*PROJECT["project"]["dependencies"],
-            *(text for extra in PROJECT["project"]["optional-dependencies"].values()
-              for text in extra)]]
+            *(text for extra in EXTRAS.values() for text in extra)]]
 TOP_LEVEL = {
     ".ci", ".gitattributes", ".gitignore", "CHANGELOG.md", "CITATION.cff", "LICENSE", "Makefile",
     "README.md", "data_samples", "docs", "environment.yml", "favor_mini", "notebooks",
@@ -78,8 +80,7 @@ def test_conda_describes_the_same_environment():
     (pip,) = [entry["pip"] for entry in CONDA["dependencies"] if isinstance(entry, dict)]
     named = dict((entry.split("=") + [""])[:2] for entry in CONDA["dependencies"]
                  if isinstance(entry, str))
-    extras = ",".join(PROJECT["project"]["optional-dependencies"])
-    assert pip == ["-r requirements.lock", f"-e .[{extras}]"]
+    assert pip == ["-r requirements.lock", f"-e .[{','.join(EXTRAS)}]"]
     # All else comes from the lock, in one version.
     assert set(named) == {"python", "pip", "pytorch-cpu"}
     assert Version(named["pytorch-cpu"]) == pinned("torch")
