@@ -60,8 +60,8 @@ def test_padded_words_say_nothing(asked):
     words = asked.words[0][:4]
     longer = torch.nn.functional.pad(words, (0, 3), value=-1)
     with torch.no_grad():
-        assert torch.equal(model(asked.clips([0]), words[None])[0],
-                           model(asked.clips([0]), longer[None])[0])
+        short, long = (model(asked.clips([0]), w[None])[0] for w in (words, longer))
+    assert torch.allclose(short, long, atol=1e-5)  # the sum has another order
 
 
 def test_arms_share_the_reader_and_the_same_seed_gives_the_same_curve(asked, folder):
