@@ -23,7 +23,7 @@ DECLARED = [Requirement(text) for text in [*PROJECT["project"]["dependencies"],
               for text in extra)]]
 TOP_LEVEL = {
     ".ci", ".gitattributes", ".gitignore", "CHANGELOG.md", "CITATION.cff", "LICENSE", "Makefile",
-    "README.md", "data_samples", "docs", "environment.yml", "favor_mini", "notebooks",
+    "README.md", "data_samples", "deploy", "docs", "environment.yml", "favor_mini", "notebooks",
     "pyproject.toml", "requirements.lock", "tests",
 }
 MACHINES = {  # what a marker sees there -> the decord that has a wheel for it

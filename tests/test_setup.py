@@ -1,5 +1,7 @@
 """The course in a learner's folder: what it holds, what stays, where the samples are found."""
 
+import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -83,7 +85,8 @@ def test_a_learners_work_stays_and_is_named(course, capsys):
     lines = printed.splitlines()
     assert [line for line in lines if line.startswith("  ")] == [f"  {course / FIRST}"]
     assert "rename yours and run this command again" in printed
-    assert lines[-1] == f"Start: cd {shlex.quote(str(course))} && jupyter lab notebooks/00_start_here.ipynb"
+    assert lines[-1] == (f"Start: cd {shlex.quote(str(course))} && "
+                         "jupyter lab notebooks/00_start_here.ipynb")
 
     (course / FIRST).rename(course / "notebooks/00_mine.ipynb")
     assert setup(course) == []
@@ -142,3 +145,20 @@ def test_the_build_copies_the_course_into_the_wheel(tmp_path):
             "command.packages = command.py_modules = None; command.finalized = 1; command.run()")
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
     assert sorted(contents(tmp_path / "favor_mini" / "_course")) == course_files(ROOT)
+
+
+def test_the_images_files_are_there_and_its_versions_are_those_of_the_lock():
+    text = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
+    copied = re.findall(r"^COPY (\S+) ", text, re.MULTILINE)
+    assert copied == ["requirements.lock", "."] and all((ROOT / name).exists() for name in copied)
+    assert re.findall(r"torch==(\S+)", text) == [str(test_project.pinned("torch"))]
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert re.findall(r"uv==\S+", text) == re.findall(r"uv==\S+", makefile)
+    assert text.index("USER learner") < text.index("favor-mini class setup") < text.index("CMD")
+    assert (ROOT / re.search(r"notebooks/\w+\.ipynb", text)[0]).is_file()
+
+    container = json.loads((ROOT / "deploy/devcontainer.json").read_text(encoding="utf-8"))
+    assert (ROOT / "deploy" / container["build"]["dockerfile"]).is_file()
+    assert container["remoteUser"] == "learner"
+    assert f"favor_mini-{favor_mini.__version__}-" in (
+        ROOT / "deploy/colab.md").read_text(encoding="utf-8")
