@@ -22,7 +22,8 @@ DECLARED = [Requirement(text) for text in [*PROJECT["project"]["dependencies"],
             *(text for extra in PROJECT["project"]["optional-dependencies"].values()
               for text in extra)]]
 TOP_LEVEL = {
-    ".ci", ".gitattributes", ".gitignore", "CHANGELOG.md", "CITATION.cff", "LICENSE", "Makefile",
+    ".ci", ".devcontainer", ".gitattributes", ".github", ".gitignore", "CHANGELOG.md",
+    "CITATION.cff", "LICENSE", "Makefile",
     "README.md", "data_samples", "deploy", "docs", "environment.yml", "favor_mini", "notebooks",
     "pyproject.toml", "requirements.lock", "tests",
 }

@@ -157,8 +157,8 @@ def test_the_images_files_are_there_and_its_versions_are_those_of_the_lock():
     assert text.index("USER learner") < text.index("favor-mini class setup") < text.index("CMD")
     assert (ROOT / re.search(r"notebooks/\w+\.ipynb", text)[0]).is_file()
 
-    container = json.loads((ROOT / "deploy/devcontainer.json").read_text(encoding="utf-8"))
-    assert (ROOT / "deploy" / container["build"]["dockerfile"]).is_file()
+    container = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text(encoding="utf-8"))
+    assert (ROOT / ".devcontainer" / container["build"]["dockerfile"]).is_file()
     assert container["remoteUser"] == "learner"
     assert f"favor_mini-{favor_mini.__version__}-" in (
         ROOT / "deploy/colab.md").read_text(encoding="utf-8")
