@@ -66,15 +66,31 @@ def checkpoint_path(name: str = "mini") -> Path:
 
 
 def data_path(*parts: str) -> Path:
-    """A path in `data_samples`, a folder of the repository; FAVOR_MINI_DATA can name another one.
+    """A path in `data_samples`, which the repository and the wheel hold.
+
+    The first of these that is there: the folder that FAVOR_MINI_DATA names, and then no other; that
+    of the clone; that beside `notebooks` in the working folder or above it; that of the wheel.
 
     Raises:
         FileNotFoundError: there is no such folder.
     """
-    samples = Path(__file__).parent.parent / "data_samples"
-    folder = Path(os.environ.get("FAVOR_MINI_DATA") or samples)
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"no folder {folder}; the sample clips and spoken words are part of the repository: "
-            "install it with `pip install -e .`, or set FAVOR_MINI_DATA to its data_samples")
-    return folder.joinpath(*parts)
+    for folder in _sample_folders():
+        if folder.is_dir():
+            return folder.joinpath(*parts)
+    raise FileNotFoundError(
+        f"no folder {folder}; the sample clips and spoken words are part of the course: unpack it "
+        "with `favor-mini class setup DIR` and work in DIR, or set FAVOR_MINI_DATA to its "
+        "data_samples")
+
+
+def _sample_folders():
+    if named := os.environ.get("FAVOR_MINI_DATA"):
+        yield Path(named)
+        return
+    package = Path(__file__).parent
+    yield package.parent / "data_samples"
+    here = Path.cwd()
+    for above in (here, *here.parents):
+        if (above / "notebooks").is_dir():
+            yield above / "data_samples"
+    yield package / "_course" / "data_samples"

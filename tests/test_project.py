@@ -24,8 +24,9 @@ EXTRAS = {name: extra for name, extra in PROJECT["project"]["optional-dependenci
 DECLARED = [Requirement(text) for text in [*PROJECT["project"]["dependencies"],
             *(text for extra in EXTRAS.values() for text in extra)]]
 TOP_LEVEL = {
-    ".ci", ".gitattributes", ".gitignore", "CHANGELOG.md", "CITATION.cff", "LICENSE", "Makefile",
-    "README.md", "data_samples", "docs", "environment.yml", "favor_mini", "notebooks",
+    ".ci", ".devcontainer", ".gitattributes", ".github", ".gitignore", "CHANGELOG.md",
+    "CITATION.cff", "LICENSE", "Makefile",
+    "README.md", "data_samples", "deploy", "docs", "environment.yml", "favor_mini", "notebooks",
     "pyproject.toml", "requirements.lock", "tests",
 }
 MACHINES = {  # what a marker sees there -> the decord that has a wheel for it

@@ -1,10 +1,13 @@
-"""`favor-mini class`: assignments, marks, quizzes and a table of progress; `cli` registers it."""
+"""`favor-mini class`: the course, assignments, marks, quizzes, progress; `cli` registers it."""
 
+import shlex
+from pathlib import Path
 from typing import Literal
 
 from cyclopts import App
 
 EXAMPLE = """\
+  favor-mini class setup course
   favor-mini class release attention --out handout
   favor-mini class grade attention submissions --out marks
 
@@ -21,8 +24,27 @@ class.toml, in the folder where you work:
 A file class.secret beside it decides the inputs of the grading: keep it to yourself. The grading
 runs each answer in a process of its own. That stops accidents and the usual tricks, not an attack
 on your machine: use a container where you expect one."""
-classes = App(name="class", help="Teach a class: hand out notebooks, mark submissions.",
+classes = App(name="class", help="Unpack the course; hand out notebooks, mark submissions.",
               help_epilogue=f"examples:\n{EXAMPLE}")
+
+
+@classes.command(help="Unpack the course into a folder: its notebooks and its sample clips.",
+                 help_epilogue="")
+def setup(folder: str, /) -> None:
+    """
+    Args:
+        folder: a new one, or one that has the course: what you changed there stays as it is.
+    """
+    from ..classroom.setup import FIRST, setup
+
+    left = setup(folder)
+    print(f"the course is in {folder}: notebooks and data_samples")
+    if left:
+        print("left as they are, because they differ from this release's (your work, or another "
+              "release):")
+        print(*(f"  {Path(folder, name)}" for name in left), sep="\n")
+        print("For a fresh copy of a file, rename yours and run this command again.")
+    print(f"Start: cd {shlex.quote(folder)} && jupyter lab {FIRST}")
 
 
 @classes.command(help="Write a zip with a notebook for students, without any answer.",

@@ -233,11 +233,12 @@ def _samples_folder() -> Path | None:
 
 def check_samples() -> Finding:
     folder = _samples_folder()
-    fix = "restore them with `git checkout -- data_samples`, or make them: `make samples`"
+    fix = ("restore them with `git checkout -- data_samples`, or delete them and run `favor-mini "
+           "class setup` again")
     if folder is None:
-        return Finding("FAIL", "no folder data_samples next to the package",
-                       "work in a checkout (`pip install -e .`), or set FAVOR_MINI_DATA to its "
-                       "folder data_samples")
+        return Finding("FAIL", "no folder data_samples",
+                       "unpack it with `favor-mini class setup DIR` and work in DIR, or set "
+                       "FAVOR_MINI_DATA to such a folder")
     from ..world.samples import verify
 
     wrong = [line for line in verify(folder) if not line.endswith("is not listed")]

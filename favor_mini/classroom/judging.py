@@ -8,7 +8,6 @@ container.
 
 import ast
 import os
-import resource
 import socket
 import sys
 import tempfile
@@ -102,8 +101,7 @@ def _isolated(tested: Exercise, cells: list, known: dict, seeds: list[int]) -> s
     with tempfile.TemporaryDirectory() as home:
         os.chdir(home)
         os.environ["HOME"] = home
-        for limit, most in ((resource.RLIMIT_FSIZE, 10**8), (resource.RLIMIT_CORE, 0)):
-            resource.setrlimit(limit, (most, most))
+        _limit_files()
         socket.socket = _no_network
         with guarded(tested):
             space = dict(known)
@@ -122,6 +120,16 @@ def _isolated(tested: Exercise, cells: list, known: dict, seeds: list[int]) -> s
     os.chdir("/")
     return ("" if verdict is None else "not tried" if isinstance(verdict, NotTried)
             else str(verdict))
+
+
+def _limit_files() -> None:
+    """No large files and no memory dumps, where the system has such limits: not on Windows."""
+    try:
+        import resource
+    except ImportError:
+        return
+    for limit, most in ((resource.RLIMIT_FSIZE, 10**8), (resource.RLIMIT_CORE, 0)):
+        resource.setrlimit(limit, (most, most))
 
 
 def _no_network(*args, **kwargs):

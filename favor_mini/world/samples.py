@@ -134,4 +134,5 @@ def _sample(folder: Path, line: str, number: int) -> Sample:
 
 def _missing(file: Path) -> FileNotFoundError:
     return FileNotFoundError(f"{file} does not exist. Restore it with `git checkout -- "
-                             "data_samples`, or make all samples with `make samples`")
+                             "data_samples`, make all samples with `make samples`, or, without a "
+                             "clone, run `favor-mini class setup`")
