@@ -592,7 +592,7 @@ model.config.attention = model.qformer.attention = "block_causal"
 # arithmetic for one more frame grow with the number of frames before it: where the frames are kept,
 # and where they are encoded again?
 
-# %%
+# %% tags=["varies"]
 import time
 
 from torch.nn.attention import SDPBackend, sdpa_kernel
