@@ -69,7 +69,7 @@ def data_path(*parts: str) -> Path:
     """A path in `data_samples`, which the repository and the wheel hold.
 
     The first of these that is there: the folder that FAVOR_MINI_DATA names, and then no other; that
-    of the clone; that beside `notebooks` in the working folder or above it; that of the wheel.
+    of the clone; that next to `notebooks` in the working folder or above it; that of the wheel.
 
     Raises:
         FileNotFoundError: there is no such folder.

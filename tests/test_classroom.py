@@ -119,6 +119,18 @@ def test_every_submission_gets_its_marks(course, released, tmp_path, monkeypatch
     assert "frame_index" not in shared  # two lines are often written alike
 
 
+def test_an_answer_may_call_what_is_not_graded_in_any_order_of_the_marks(tmp_path):
+    first, last = CLASS.split("marks")[0], "marks = {local_causal = 4, block_causal = 4}\n"
+    (tmp_path / "class.toml").write_text(first + last)
+    course = read_class(tmp_path / "class.toml")
+    notebook = nbformat.read(builder.FOLDER / "05_causal_attention.ipynb", as_version=4)
+    after = LOCAL.replace("(apart == 0)", "block_causal(num_frames, step_tokens) & (apart == 0)")
+    hand_in(student_edition(notebook, course.assignment("masks")), tmp_path / "handed", "ann",
+            block_causal=BLOCK, local_causal=after)
+    [ann] = grade(course, "masks", tmp_path / "handed", tmp_path / "marks", tell=lambda line: None)
+    assert ann.verdicts == {"block_causal": "", "local_causal": ""}
+
+
 def test_the_released_notebook_holds_no_answer(released, course):
     code = "\n".join(c.source for c in released.cells if c.cell_type == "code")
     text = "\n".join(c.source for c in released.cells)

@@ -21,7 +21,7 @@ class.toml, in the folder where you work:
   hints = 1
   marks = {frame_index = 2, block_causal = 4, local_causal = 4}
 
-A file class.secret beside it decides the inputs of the grading: keep it to yourself. The grading
+A file class.secret next to it decides the inputs of the grading: keep it to yourself. The grading
 runs each answer in a process of its own. That stops accidents and the usual tricks, not an attack
 on your machine: use a container where you expect one."""
 classes = App(name="class", help="Unpack the course; hand out notebooks, mark submissions.",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nbformat
 
+from ..course.exercise import exercises
 from ..storage import atomic_write
 from .judging import judge_cells, prelude
 from .plan import Assignment, Course
@@ -61,7 +62,7 @@ def grade_file(course: Course, assignment: Assignment, student: str, file: Path,
         cells = {tagged(c): c.source for c in notebook.cells if c.cell_type == "code"}
     except Exception as error:  # nbformat raises many kinds
         return Graded(student, {}, {}, f"{file.name} cannot be read: {type(error).__name__}")
-    code = {name: cells[name] for name in assignment.marks if name in cells}
+    code = {name: cell for name, cell in cells.items() if name in assignment.marks}
     verdicts = judge_cells(code, known, course.seeds)
     gone = {name: "the cell with the answer is missing, or has lost its tag"
             for name in assignment.marks if name not in code}
@@ -84,6 +85,9 @@ def grade(course: Course, name: str, folder, out, notebooks="notebooks", tell=pr
                                 "folder of the notebooks by --notebooks")
     known = prelude([c.source for c in nbformat.read(source[0], as_version=4).cells
                      if c.cell_type == "code"])
+    # Where nothing is graded, the notebook goes on with the package's own: answers may call it.
+    known |= {e.name: e.answer for e in exercises().values()
+              if e.notebook == assignment.notebook and e.name not in assignment.marks}
     graded = []
     for student, file in submissions(folder).items():
         graded.append(grade_file(course, assignment, student, file, known))

@@ -8,8 +8,8 @@
     hints = 1                                  # of the two on a card; 0 to 2
     marks = {frame_index = 2, block_causal = 4, local_causal = 4}
 
-A file `class.secret` beside it decides the random inputs of the grading. It is made when it is
-first needed. Keep it, and give it to nobody.
+A file `class.secret` in the same folder decides the random inputs of the grading. It is made when
+it is first needed. Keep it, and give it to nobody.
 """
 
 import hashlib

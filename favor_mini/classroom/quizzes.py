@@ -56,12 +56,12 @@ def read_quizzes(notebooks="notebooks", notebook: str | None = None) -> list[Qui
 
 
 def _read(notebook: str, number: int, part: str) -> Quiz:
-    told, _, rest = part.partition("<details>")
-    choices = {letter: " ".join(text.split()) for letter, text in CHOICE.findall(told)}
+    asked, _, rest = part.partition("<details>")
+    choices = {letter: " ".join(text.split()) for letter, text in CHOICE.findall(asked)}
     _, *said = SAID.split(ANSWER.search(f"<details>{rest}")[1])
     why = {letter: " ".join(text.split())
            for letter, text in zip(said[::2], said[1::2], strict=True)}
-    question = " ".join(told[: CHOICE.search(told).start()].split())
+    question = " ".join(asked[: CHOICE.search(asked).start()].split())
     return Quiz(notebook, number, question, choices, next(iter(why)), why)
 
 

@@ -532,7 +532,7 @@ if results:
 # %% [markdown]
 # What are the limits of this result? "As shipped" means the shipped *recipe*, trained for two
 # minutes: about 78 %, not the 95 % of the shipped model (five seeds, 600 questions each). And each
-# query was told what to output: that may do the mask's work. The result holds for clips of 8 to 12 s, windows of 5 s, a language
+# query had a label that says what to output: that may do the mask's work. The result holds for clips of 8 to 12 s, windows of 5 s, a language
 # model that was already trained on timelines, and two minutes of training. A result at mini size
 # can show that a claim does not always hold, or that an effect can be measured with this code. It
 # cannot predict the behaviour of a model that is a thousand times larger.

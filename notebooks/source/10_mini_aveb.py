@@ -748,7 +748,7 @@ if by_task:
 # experiment, `sync`, in notebook 03. Here every answer counts as right or wrong, also captions and
 # transcripts, so that all tasks are comparable in percentage points.)
 #
-# Why is there so little to see? In this recipe each query is told what to output, and that may do
+# Why is there so little to see? In this recipe each query has a label for its output, and that may do
 # the mechanisms' work. So the same claims were asked where a connector learns from answers alone:
 # in the gym with symbols, and in the gym with films. **Predict**: which of the paper's claims are
 # shown somewhere, and which are contradicted? One rule makes the verdict. *Shown* is a significant
