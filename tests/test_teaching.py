@@ -1,0 +1,90 @@
+"""The teaching pages: what they name exists, and what they quote is what the package says."""
+
+import importlib
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import t
+
+from favor_mini.course.exercise import answer, exercises, find, judge
+from favor_mini.lab.contract import check
+from favor_mini.lab.plan import load_parts
+from favor_mini.lab.statistics import verdict
+from notebooks.tools.build import FOLDER, read_source, sources
+
+ROOT = Path(__file__).parents[1]
+PAGES = {p.stem: p.read_text(encoding="utf-8") for p in (ROOT / "docs/teaching").glob("*.md")}
+
+
+# The marked example.
+
+def row(name: str) -> np.ndarray:
+    """Numbers of a row of the example's table."""
+    [found] = re.findall(rf"^\| {name} \|(.*)\|$", PAGES["project"], re.MULTILINE)
+    return np.array(found.split("|"), float)
+
+
+def test_the_part_of_the_example_registers_and_keeps_its_contract():
+    load_parts(str(ROOT / "docs/teaching/example_part.py"))
+    report = check("attention", "every_other", show=False)
+    assert report.ok, report.broken
+    wanted = [[i >= j and (i - j) % 2 == 0 for j in range(4)] for i in range(4)]
+    assert report.receptive_field.tolist() == wanted
+
+
+def test_the_example_s_interval_follows_from_its_table():
+    by_seed = row("every_other") - row("block_causal")
+    mean, spread = by_seed.mean(), by_seed.std(ddof=1)
+    half = t.ppf(0.975, 4) * spread / 5**0.5
+    said = f"{mean:+.1f} points ({mean - half:+.1f} to {mean + half:+.1f})"
+    assert f"The difference is {said}" in PAGES["project"]
+    assert verdict(mean, mean - half, mean + half, 5) in PAGES["project"]
+    assert f"standard deviation of {spread:.1f} points" in PAGES["project"]
+    assert f"takes {answer('seeds_needed')(spread, 0.0, 2.0)} seeds" in PAGES["project"]
+
+
+def test_the_marks_add_up():
+    rubric = dict(re.findall(r"^\| (\w+) \| (\d) \|", PAGES["project"], re.MULTILINE))
+    marks = re.findall(r"^\| (\w+) \| (\d+) of (\d+) \|", PAGES["project"], re.MULTILINE)
+    *parts, (_, total, most) = marks
+    assert {name: of for name, _, of in parts} == rubric
+    assert sum(int(p) for _, p, _ in parts) == int(total)
+    assert sum(map(int, rubric.values())) == int(most) == 20
+
+
+# The mistakes.
+
+QUOTED = re.findall(r"^`(\w+)`: (.*)$", "\n".join(
+    " ".join(line.removeprefix("> ") for line in block.split("\n"))
+    for block in re.findall(r"(?:^> .*\n)+", PAGES["mistakes"], re.MULTILINE)
+    for block in [block.strip()]), re.MULTILINE)
+
+
+def bank(name: str) -> list:
+    """The wrong answers to an exercise, with words of their messages."""
+    return importlib.import_module(f"wrong_answers.nb{find(name).notebook}").WRONG[name]
+
+
+@pytest.mark.parametrize(("name", "message"), QUOTED)
+def test_the_check_says_what_is_quoted(name, message, monkeypatch):
+    monkeypatch.setattr("favor_mini.course.exercise.limited", lambda work, seconds: work())
+    meant = [attempt for attempt, words in bank(name) if words in message]
+    assert meant, "no wrong answer in the bank has this message"
+    assert any(message in " ".join(str(judge(find(name), attempt)).split()) for attempt in meant)
+
+
+def test_the_mistakes_are_those_of_each_notebook():
+    parts = re.split(r"^## (\d\d) .*\n", PAGES["mistakes"], flags=re.MULTILINE)
+    assert len(QUOTED) >= 35 and parts[1::2] == [f"{n:02}" for n in range(13)]
+    for number, text in zip(parts[1::2], parts[2::2], strict=True):
+        named = re.findall(r"^> `(\w+)`:", text, re.MULTILINE)
+        assert len(named) >= 2 and {find(n).notebook for n in named} == {number}
+        assert text.count("*Ask:*") == len(named) == len(re.findall(r"^\*\*", text, re.MULTILINE))
+
+
+def test_every_exercise_that_a_page_names_exists():
+    table = PAGES["mistakes"].split("## Kinds that return")[1].split("\n## ")[0]
+    assert len(names := re.findall(r"`(\w+)`", table)) > 30 and set(names) <= set(exercises())
+    assert sum(len(bank(name)) for name in exercises()) > 600
