@@ -88,3 +88,38 @@ def test_every_exercise_that_a_page_names_exists():
     table = PAGES["mistakes"].split("## Kinds that return")[1].split("\n## ")[0]
     assert len(names := re.findall(r"`(\w+)`", table)) > 30 and set(names) <= set(exercises())
     assert sum(len(bank(name)) for name in exercises()) > 600
+
+
+# The plan.
+
+def headings(number: str) -> list[str]:
+    [source] = sources(FOLDER, number)
+    text = "\n".join(c.source for c in read_source(source).cells if c.cell_type == "markdown")
+    return re.findall(r"^###? (.*)$", text, re.MULTILINE)
+
+
+def test_the_sections_that_the_plan_shows_exist():
+    shown = set(re.findall(r"(\d\d) \*([^*]+)\*", PAGES["plan"]))
+    assert len(shown) > 50 and {number for number, _ in shown} == {f"{n:02}" for n in range(13)}
+    for number, title in shown:
+        assert [h for h in headings(number) if h.split(":")[0] == title], (number, title)
+
+
+@pytest.mark.parametrize(("title", "minutes"), [
+    ("Lecture 1", 90), ("Lecture 2", 90), ("Lecture 3", 90), ("One hour", 60)])
+def test_the_minutes_of_a_lecture_follow_one_another(title, minutes):
+    part = PAGES["plan"].split(f"## {title}")[1].split("\n## ")[0]
+    spans = [tuple(map(int, s)) for s in re.findall(r"^\| (\d+)-(\d+) \|", part, re.MULTILINE)]
+    assert spans[0][0] == 0 and spans[-1][1] == minutes
+    assert all(one[1] == two[0] and one[0] < one[1]
+               for one, two in zip(spans, spans[1:], strict=False))
+
+
+def test_the_exercises_of_a_lab_fit_into_it():
+    notebooks = []
+    for part in PAGES["plan"].split("**Lab ")[1:]:
+        own = [find(n) for n in re.findall(r"`(\w+)`", part.split("Those who are early")[0])]
+        assert 70 <= sum(each.minutes for each in own) <= 90
+        assert find(re.findall(r"`(\w+)`", part.split("Those who are early")[1])[0])
+        notebooks += [each.notebook for each in own]
+    assert notebooks == sorted(notebooks)  # in the order of the course
