@@ -14,7 +14,8 @@ import pytest
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-STEP = re.compile(r"(Append to|Save as|Run)(?:\s+`([^`]+)`)?:\n\n( *)```\w+\n(.*?)\n\3```", re.DOTALL)
+STEP = re.compile(r"(Append to|Save as|Run)(?:\s+`([^`]+)`)?:\n\n( *)```\w+\n(.*?)\n\3```",
+                  re.DOTALL)
 
 
 def steps(recipe: str) -> list[tuple[str, str, str]]:

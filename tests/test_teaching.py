@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
+from docs.tools.capacity import STUDENTS, needed
 from favor_mini.course.exercise import answer, exercises, find, judge
 from favor_mini.lab.contract import check
 from favor_mini.lab.plan import load_parts
 from favor_mini.lab.statistics import verdict
-from notebooks.tools.build import FOLDER, read_source, sources
+from notebooks.tools.build import FOLDER, costs, read_source, sources
 
 ROOT = Path(__file__).parents[1]
 PAGES = {p.stem: p.read_text(encoding="utf-8") for p in (ROOT / "docs/teaching").glob("*.md")}
@@ -123,3 +124,27 @@ def test_the_exercises_of_a_lab_fit_into_it():
         assert find(re.findall(r"`(\w+)`", part.split("Those who are early")[1])[0])
         notebooks += [each.notebook for each in own]
     assert notebooks == sorted(notebooks)  # in the order of the course
+
+
+# Capacity.
+
+def test_the_memory_of_a_class_follows_from_its_kernels():
+    measured = re.findall(r"^\| (\d\d) \| (\d\.\d) \| (\d\.\d) \|", PAGES["capacity"],
+                          re.MULTILINE)
+    rows = re.findall(r"^\| (\d+) \|((?: \d+ \|)+)$", PAGES["capacity"], re.MULTILINE)
+    assert tuple(int(students) for students, _ in rows) == STUDENTS and len(measured) == 3
+    for students, cells in rows:
+        for (_, peak, shared), cell in zip(measured, cells.split("|"), strict=False):
+            found = needed(int(students), float(peak), float(shared))
+            assert abs(found - int(cell)) <= 0.5 + 0.1 * int(students)  # both are rounded
+    assert needed(10, 2.3, 0.3) == pytest.approx(20.3)
+
+
+def test_the_minutes_of_a_class_follow_from_the_headers():
+    seconds, _ = costs(read_source(sources(FOLDER, "09")[0]))
+    minutes = f"({seconds} s) on 16 cores: {30 * seconds * 2 / 16 / 60:.0f} minutes"
+    assert minutes in " ".join(PAGES["capacity"].split())
+    others = [costs(read_source(s)) for s in sources(FOLDER) if not s.stem.startswith("09")]
+    assert max(s for s, _ in others) <= 60
+    low, high = min(gb for _, gb in others), max(gb for _, gb in others)
+    assert f"{low:.1f} to {high:.1f} GB" in PAGES["capacity"]
