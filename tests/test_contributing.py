@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 STEP = re.compile(r"(Append to|Save as|Run)(?:\s+`([^`]+)`)?:\n\n( *)```\w+\n(.*?)\n\3```",
@@ -57,6 +56,7 @@ def copy(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_recipe_of_an_exercise_works(copy):
     [printed] = follow("Add an exercise", copy)
     passed = int(re.search(r"(\d+) passed", printed)[1])
@@ -64,6 +64,7 @@ def test_the_recipe_of_an_exercise_works(copy):
     assert passed == 1 + 3 + 8 + 1 + 1 + 1
 
 
+@pytest.mark.slow
 def test_the_recipe_of_a_variant_works(tmp_path):
     shutil.copytree(ROOT / "favor_mini", tmp_path / "favor_mini",
                     ignore=shutil.ignore_patterns("checkpoints", "__pycache__"))
@@ -72,3 +73,16 @@ def test_the_recipe_of_a_variant_works(tmp_path):
     assert "[FAIL]" not in contract
     assert re.search(r"attention=two_back +recall", gym)
     assert (tmp_path / "build/trial/curves.csv").is_file()
+
+
+def test_the_targets_of_make_exist():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"make ([a-z-]+)", TEXT))
+    assert len(targets) > 5 and all(f"\n{target}: " in makefile for target in targets)
+
+
+def test_the_computing_of_all_notebooks_is_that_of_their_table():
+    table = (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8")
+    minutes = re.search(r"(\d+) minutes of computing\.", table)[1]
+    for page in (TEXT, (ROOT / "docs/teaching/capacity.md").read_text(encoding="utf-8")):
+        assert f"{minutes} minutes" in " ".join(page.split())
