@@ -2,6 +2,7 @@
 
 import importlib
 import re
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,7 @@ def test_every_exercise_that_a_page_names_exists():
 
 # The plan.
 
+@cache
 def headings(number: str) -> list[str]:
     [source] = sources(FOLDER, number)
     text = "\n".join(c.source for c in read_source(source).cells if c.cell_type == "markdown")
