@@ -11,8 +11,8 @@
 #
 # **Costs:** 30 minutes of reading, 35 minutes of exercises; 300 s of computing, 1.6 GB of memory.
 #
-# This notebook trains a real model on two CPU cores. Where bfloat16 is fast (see `favor-mini
-# doctor`), it takes about half of the time.
+# This notebook trains a real model on two CPU cores. Where bfloat16 is fast
+# (see `favor-mini doctor`), it takes about half of the time.
 
 # %%
 import numpy as np
