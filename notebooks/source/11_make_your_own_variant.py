@@ -570,8 +570,8 @@ print(
 # ## From an interval to a verdict
 #
 # For every seed $s$ and question $q$ there is a gain $g_{sq}$: right for the arm minus right for
-# the baseline, in percentage points. The interval of its mean includes two sources of variance,
-# **seeds** and **clips** (notebook 10):
+# the baseline, in percentage points. Its mean $\bar g$ is the difference. The interval includes two
+# sources of variance, **seeds** and **clips** (notebook 10):
 #
 # $$\bar g \;\pm\; \sqrt{\Big(t_{0.975,\,n-1}\, \frac{\mathrm{sd}_s}{\sqrt{n}}\Big)^2 + c^2}$$
 #
