@@ -336,7 +336,8 @@ aligned = measure(model)
 print(score_table(aligned[-4:]))
 
 # %% [markdown]
-# LoRA is still zero, and the language model was not trained here: it has read spelled texts before.
+# The accuracy rises, although LoRA is still zero and the language model was not trained here: it
+# has read spelled texts before.
 #
 # ## Asking
 #
@@ -594,7 +595,7 @@ _ = main(["finetune", *files, *start, "--steps", "100", "--dry-run"])
 # %% [markdown]
 # `--dry-run` trains nothing. Without it, the command asks the validation questions before and
 # after, and writes the new checkpoint to `--out`. Training on ten clips fits those ten clips. The
-# validation rows show how it answers about others.
+# validation rows show how the model answers about others.
 
 # %% [markdown]
 # ## What to play with

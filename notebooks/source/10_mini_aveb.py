@@ -126,8 +126,8 @@ for name in ("avssd", "video_qa"):
 # \frac{\text{substitutions} + \text{deletions} + \text{insertions}}
 # {\text{words in the reference}}$$
 #
-# To find it, fill a table. Entry $(i, j)$ is the smallest number of errors between the first $i$
-# words of the reference and the first $j$ words of the hypothesis:
+# To find this number, fill a table. Entry $(i, j)$ is the smallest number of errors between the
+# first $i$ words of the reference and the first $j$ words of the hypothesis:
 #
 # $$E_{ij} = \min\big(E_{i-1,j} + 1,\;\; E_{i,j-1} + 1,\;\;
 # E_{i-1,j-1} + [\,\text{ref}_i \ne \text{hyp}_j\,]\big)$$
@@ -322,7 +322,7 @@ def choose_candidate(logits, labels):
 choose_candidate = check("choose_candidate", choose_candidate)
 
 # %% [markdown]
-# Here for a question of the test set, with the shipped model. (A `Predictor` holds a model and
+# Use it for a question of the test set, with the shipped model. (A `Predictor` holds a model and
 # writes its predictions to a file.)
 
 # %%
@@ -368,8 +368,8 @@ bars(
 
 # %% [markdown]
 # The difference between the first and the second candidate shows how certain the model is. Each
-# further token lowers a candidate's sum, so the sum prefers short candidates. The package ranks by
-# the mean log probability per token instead (`likelihood(..., per_token=True)`).
+# further token lowers a candidate's sum, so your function prefers short candidates. The package
+# ranks by the mean log probability per token instead (`likelihood(..., per_token=True)`).
 #
 # ## A small evaluation
 #
@@ -507,7 +507,7 @@ bars(per_object, percent=True, mark={"image alone": 0.5},
 # of eight afterwards is not.
 #
 # The same for speech: speech alone, speech in noise with two of three words written in the video,
-# and the same without the video. **Predict** the order.
+# and the same without the video. **Predict** the order of the error rates.
 
 # %%
 noisy = items["avsr"][:: len(items["avsr"]) // SIX][:SIX]
@@ -592,7 +592,8 @@ bars(
 
 # %% [markdown]
 # The difference is the same, but the interval is about a third narrower, at no cost. There is still
-# *no measurable difference*. The more the two models agree, the more pairing helps.
+# *no measurable difference* (-15 to +8 points). The more the two models agree, the more pairing
+# helps.
 #
 # ## How many seeds, how many clips?
 #
