@@ -426,7 +426,7 @@ matrices(shown,
          ticks=range(1, frames + 1), numbers=False, limits=(0, 1))
 
 # %% [markdown]
-# Above the diagonal the attention is zero in both layers, as it must be.
+# Above the diagonal the attention is zero in both layers.
 #
 # ## Change the mask of a trained model
 #
@@ -659,7 +659,7 @@ curves({name: (lengths, values) for name, values in pairs.items()},
 # - In "Change the mask of a trained model", ask only questions of the families `seen_after` and
 #   `heard_after`. Which mask costs most there?
 # - `favor-mini compare --vary attention=block_causal,none --seeds 3 --minutes 1` trains a
-#   comparison with your own settings (notebook 11).
+#   comparison (notebook 11).
 #
 # ## Recap
 #
