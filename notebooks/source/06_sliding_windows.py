@@ -166,8 +166,8 @@ matrices(
 )
 
 # %% [markdown]
-# 31 is token 1 of frame 3. Frame 3 is in window $\lfloor 3 / 2 \rfloor = 1$ at position $3 \bmod 2
-# = 1$, counted from 0 as in the formula. (Titles and printed text count windows from 1.)
+# 31 is token 1 of frame 3. Frame 3 is in window $\lfloor 3 / 2 \rfloor = 1$ at position
+# $3 \bmod 2 = 1$, counted from 0 as in the formula. (Titles and printed text count windows from 1.)
 #
 # ## Join the windows
 #

@@ -45,9 +45,9 @@ flow([("split", "windows of K frames", "(W, K * P, D)"),
 
 # %% [markdown]
 # Why can queries be alike? Each query takes a weighted mean of the *same* tokens. If the attention
-# weights are nearly uniform, all queries get the same mean. Here are two untrained connectors on
-# one real clip: one with initial weights of variance 1 / width, the textbook choice, and one with
-# the package's initialisation, which has sharp cross-attention and small outputs.
+# weights are nearly uniform, all queries get the same mean. Here are two untrained connectors: one
+# with initial weights of variance 1 / width, the textbook choice, and one with the package's
+# initialisation, which has sharp cross-attention and small outputs.
 #
 # Each matrix shows the cosine similarity of every pair of queries. Which matrix is the textbook
 # initialisation?
@@ -185,8 +185,8 @@ explore(turn, angle_of_3=(30, 360, 15), angle_of_2=[120, 0, 60, 90, 180])
 # ## What must be excluded
 #
 # Two things must not count. The **diagonal**: a query has cosine 1 with itself, so 16 orthogonal
-# queries would have a loss of 1/16. And **windows of padding**, without a real frame (notebook 06):
-# their queries have no meaning.
+# queries would have a loss of 1/16. And **windows of padding**, without a real frame: their queries
+# have no meaning.
 #
 # The loss is used in training, so every operation from the queries to the scalar must be PyTorch's.
 
@@ -939,8 +939,8 @@ bars(
 #
 # - Start `descend` from eight equal vectors and eight opposite ones, with noise of 0.01: they stay.
 #   After how many steps do they separate with `squared_cosine`?
-# - `favor-mini compare --vary diversity=mean_cosine,squared_cosine,gram,none --seeds 3 --minutes
-#   1`: does it change the accuracy? (Notebook 11.)
+# - Does the loss change the accuracy? (Notebook 11.)
+#   `favor-mini compare --vary diversity=mean_cosine,squared_cosine,gram,none --seeds 3 --minutes 1`
 #
 # ## Recap
 #
