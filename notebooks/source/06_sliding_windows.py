@@ -335,9 +335,9 @@ receptive_field(
 # The language model reads the vectors of all windows. It can combine the parts if both windows give
 # enough information.
 #
-# Where are the borders in a real script? Red dashed lines are borders. Dark moments are divided by
-# a border, at least half a second from their ends. Change K. Then move the borders: `skip` leaves
-# out the beginning of the clip.
+# Where are the borders in a real script? Red dashed lines are borders. A *moment* is one event of
+# the script. Dark ones are divided by a border, at least half a second from their ends. Change K.
+# Then move the borders: `skip` leaves out the beginning of the clip.
 
 # %%
 from favor_mini.world.samples import read_samples

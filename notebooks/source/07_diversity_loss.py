@@ -677,9 +677,9 @@ phase_diagram(study) if study else None
 
 # %% [markdown]
 # Here the loss helps: averaged over the training, it is better in every cell, and significantly in
-# all but one. It makes learning quicker. At the end, 0 to 2 points are left with sixteen queries, 3
-# to 11 with four. No arm has collapsed, against the prediction. So this is no rescue from a
-# collapse. With the loss the mean cosine is lower; that this is the reason is a guess.
+# all but one. It makes learning quicker. At the end, 1 to 2 points are left with sixteen queries, 3
+# to 11 with four (no intervals). No arm has collapsed, against the prediction. So this is no rescue
+# from a collapse. With the loss the mean cosine is lower; that this is the reason is a guess.
 #
 # ## The sweep
 #
@@ -952,8 +952,7 @@ bars(
 #   Free vectors near a collapse recover. The collapsed connector did not, in sixteen steps.
 # - Two opposite clusters minimise it. The squared cosine and the Gram matrix do not have this
 #   minimum.
-# - Whether queries collapse depends on the learning rate and more. A very high weight dominates the
-#   task.
+# - Queries collapsed at a learning rate that was too high. A very high weight dominates the task.
 # - Learned from answers alone (gym), the loss made learning quicker, without any collapse. In the
 #   mini world, with labels, weights from 0 to 10 made no measurable difference.
 
