@@ -68,8 +68,7 @@ write_prompt = check("write_prompt", write_prompt)
 print(write_prompt("what was heard first?", 4))
 
 # %% [markdown]
-# A clip of 22 frames has three windows (the last one is not full), so it needs 3 * 16 = 48
-# placeholders.
+# A clip of 22 frames has three windows, so it needs 3 * 16 = 48 placeholders.
 
 # %%
 from favor_mini import (
