@@ -51,7 +51,7 @@ def _(t: Trial):
         "tokens of one frame do not all see one another: the triangle must be over frames, not "
         "tokens": torch.ones(expected.shape).tril().bool(),
         "a token does not see its own frame: check the comparison for equality": query > key,
-        "a token sees its own frame only; the earlier frames are missing": query == key,
+        "a token attends to its own frame only; the earlier frames are missing": query == key,
         "the mask is inverted: True should mean that attention is allowed": ~expected,
         "the mask is over frames (K, K); each frame is a block of P x P tokens":
             torch.ones(frames, frames).tril().bool(),
@@ -115,17 +115,17 @@ def _(t: Trial):
                       "padded frames are not hidden: `frame_mask` has no effect")
             t.require(not torch.equal(*seen) or torch.equal(seen[0], expected & row),
                       "real frames still see padded ones: mask the padded *columns*, not the rows; "
-                      "the keys must be hidden")
+                      "the keys must be masked")
             t.require(found.any(-1).all(),
                       "a row has not a single True: the softmax of such a row is nan; let a "
-                      "padded frame see itself")
+                      "padded frame attend to itself")
             rest = torch.where(others, expected, settled(found))
             t.require(not torch.equal(rest, expected) or not (found & others).any(),
-                      "a padded frame sees *other* padded frames; they are hidden from all but "
-                      "themselves")
+                      "a padded frame attends to *other* padded frames; each is masked for all but "
+                      "itself")
         suspects = {
-            "every frame sees all of itself, which not every mask allows; only a *padded* key "
-            "needs that: `allowed & (real | own)`": (plain & column) | own,
+            "every frame attends to all of itself, which not every mask allows; only a *padded* "
+            "key needs that: `allowed & (real | own)`": (plain & column) | own,
             "the mask's name is not used; yours is always block-causal":
                 block_causal(frames, tokens) & (column | own),
             "the axis of the heads is missing: (B * W, 1, K * P, K * P)":
@@ -145,7 +145,7 @@ def _(t: Trial):
     reach[0, -1], reach[-1, 0] = True, False  # some later frame is seen, and it is never symmetric
 
     def encode(steps):
-        """Frame i's encoding is a sum over the frames that it sees; its tokens weigh unequally."""
+        """Frame i's encoding: a sum over the frames that it attends to, of unequal weights."""
         mixed = torch.einsum("ij,bjpd->bipd", reach.to(steps.dtype), steps.tanh())
         return mixed.cumsum(2)
 
