@@ -20,9 +20,11 @@ def trained(model) -> set[str]:
             for name, p in model.named_parameters() if p.requires_grad}
 
 
+CONNECTOR, LORA = {"audio_projection", "qformer", "projection"}, {"language_model.lora"}
+
+
 @pytest.mark.parametrize("rank, connector, parts", [
-    (None, True, {"audio_projection", "qformer", "projection"}), (2, False, {"language_model.lora"}),
-    (2, True, {"audio_projection", "qformer", "projection", "language_model.lora"})])
+    (None, True, CONNECTOR), (2, False, LORA), (2, True, CONNECTOR | LORA)])
 def test_an_arm_trains_its_parts_alone_and_starts_where_the_model_is(model, rank, connector, parts):
     llm, ids = model.language_model, torch.arange(5, 25)[None]
     with torch.no_grad():
