@@ -108,7 +108,7 @@ def test_every_submission_gets_its_marks(course, released, tmp_path, monkeypatch
     assert "loop that never ends" in found["endless"].verdicts["local_causal"]
     assert found["empty"].verdicts["frame_index"] == "not tried"
     assert found["broken"].note.startswith("broken.ipynb cannot be read")
-    with open(tmp_path / "marks" / "marks.csv", newline="") as file:
+    with open(tmp_path / "marks" / "marks.csv", encoding="utf-8", newline="") as file:
         rows = {row["student_id"]: row for row in csv.DictReader(file)}
     assert float(rows["half"]["score"]) == 6 and float(rows["half"]["max_score"]) == 10
     page = (tmp_path / "marks" / "pages" / "half.html").read_text()

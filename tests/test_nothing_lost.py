@@ -107,7 +107,7 @@ def _close_pipe():
     raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
 
-@pytest.mark.parametrize("fail", [_close_pipe, lambda: open("/none/clip.mp4"),
+@pytest.mark.parametrize("fail", [_close_pipe, lambda: open("/none/clip.mp4", "rb"),
                                   lambda: os.listdir(__file__)])
 def test_other_errors_are_not_taken_for_errors_of_writing(tmp_path, fail):
     with pytest.raises(OSError) as plain:

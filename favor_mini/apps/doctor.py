@@ -86,7 +86,8 @@ def requirements() -> list:
     from packaging.requirements import Requirement
 
     if (ROOT / "pyproject.toml").exists():
-        wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        wanted = project["dependencies"]
     else:
         wanted = [r for r in metadata.requires("favor-mini") or [] if "extra ==" not in r]
     found = [Requirement(text) for text in wanted]
@@ -98,7 +99,7 @@ def tested_version(name: str) -> str | None:
     lock = ROOT / "requirements.lock"
     if not lock.exists():
         return None
-    found = re.search(rf"(?im)^{re.escape(name)}==([^\s;]+)", lock.read_text())
+    found = re.search(rf"(?im)^{re.escape(name)}==([^\s;]+)", lock.read_text(encoding="utf-8"))
     return found and found[1]
 
 
@@ -248,21 +249,11 @@ def check_samples() -> Finding:
 
 
 def check_memory() -> Finding:
-    free = _free_memory()
-    if free is None:
-        return Finding("WARN", "the free memory is unknown on this system", "free about 4 GiB")
+    import psutil
+
+    free = psutil.virtual_memory().available / 2**30
     return Finding("OK" if free >= 4 else "WARN", f"{free:.1f} GiB free",
                    "fine-tuning needs about 4 GiB: close other programs")
-
-
-def _free_memory() -> float | None:
-    """GiB available without swapping; None: unknown."""
-    if (meminfo := Path("/proc/meminfo")).exists():
-        return int(re.search(r"MemAvailable:\s+(\d+)", meminfo.read_text())[1]) / 2**20
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    except (ValueError, AttributeError, OSError):
-        return None
 
 
 def check_disk() -> Finding:
