@@ -25,7 +25,7 @@ def move_caches() -> None:
     """
     home = os.path.expanduser("~")
     caches = os.environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")
-    closed = not (can_write(home) and can_write(caches))
+    closed = not (os.path.isabs(home) and can_write(home) and can_write(caches))
     lost = [name for name in ("NUMBA_CACHE_DIR", "MPLCONFIGDIR", "HF_HOME")
             if (not can_write(os.environ[name]) if os.environ.get(name) else closed)]
     if os.path.isdir(os.environ.get("HF_HOME") or os.path.join(caches, "huggingface")):

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from favor_mini import places
+from favor_mini.apps import doctor
+from favor_mini.course import learner
 from favor_mini.places import can_write, own_folder, work_path
 
 ROOT = Path(__file__).parent.parent
@@ -124,13 +126,61 @@ def test_caches_move_where_the_home_folder_cannot_be_written(tmp_path, nowhere):
 
 
 def test_caches_that_can_be_used_stay(tmp_path, nowhere):
-    """A hub cache may be shared, and read-only."""
+    """A hub cache may be shared, and read-only: hub models are found in it."""
     code = f"import favor_mini, os\nprint(*(os.environ.get(n) or 'none' for n in {CACHES}))"
-    hub, numba = nowhere.parent.parent / "hub", tmp_path / "numba"
-    hub.mkdir()
-    kept = environment(nowhere) | {"HF_HOME": hub, "NUMBA_CACHE_DIR": numba}
+    (tmp_path / "caches" / "huggingface").mkdir(parents=True)
+    kept = environment(nowhere) | {"XDG_CACHE_HOME": tmp_path / "caches",
+                                   "NUMBA_CACHE_DIR": tmp_path / "numba"}
     found = run(code, **kept).stdout.split()
-    assert [found[0], found[2]] == [str(numba), str(hub)] and found[1] != "none"
+    assert [found[0], found[2]] == [str(tmp_path / "numba"), "none"] and found[1] != "none"
     lost = environment(tmp_path) | {"NUMBA_CACHE_DIR": nowhere, "MPLCONFIGDIR": "", "HF_HOME": ""}
     found = run(code, **lost).stdout.split()
     assert found[0] not in ("none", str(nowhere)) and found[1:] == ["none", "none"]
+
+
+# No home folder: a line says what is not kept, and all else works.
+
+LESSON = """
+from favor_mini.course import card, check
+from favor_mini.course.exercise import answer
+from favor_mini.figures.plots import flow
+from favor_mini.places import work_path
+assert "frame_index" in card("frame_index")._repr_html_()
+for _ in range(2):
+    check("frame_index", answer("frame_index"))
+flow([("a", "b", "c")], here="a", title="one")
+(work_path("runs")).mkdir()
+"""
+
+
+@pytest.mark.slow
+def test_without_a_home_folder_the_lesson_goes_on(nowhere, here):
+    code = f"import os; os.chdir({str(here)!r})\n{LESSON}"
+    done = run(code, PYTHONPATH=ROOT, FAVOR_MINI_PROGRESS=None, **environment(nowhere))
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["(progress", "[solved]", "[solved]"], lines
+    assert str(nowhere) in lines[0] and "FAVOR_MINI_PROGRESS" in lines[0] and not done.stderr
+
+
+def test_the_doctor_names_what_is_not_kept(nowhere, here, monkeypatch):
+    monkeypatch.delenv("FAVOR_MINI_PROGRESS", raising=False)
+    monkeypatch.setattr("favor_mini.apps.settings.WORK", "build")
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(here))
+    found = doctor.check_folders()
+    assert found.status == "OK" and str(here / ".favor-mini") in found.text
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(nowhere))
+    found = doctor.check_folders()
+    assert found.status == "WARN" and "FAVOR_MINI_PROGRESS" in found.fix
+    assert "FAVOR_MINI_WORK" not in found.fix
+    (here / "build").write_text("a file in the way")
+    assert "FAVOR_MINI_WORK to a folder" in doctor.check_folders().fix
+
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(learner, "file", no_home)
+    assert "progress in the home folder, results in" in doctor.check_folders().text
+    learner._warn.cache_clear()
+    learner.note("frame_index", solved=True)  # does not raise

@@ -79,6 +79,7 @@ def checks(checkpoint=None, quick: bool = False, wait_policy: str | None = None
     yield "data_samples", check_samples
     yield "memory", check_memory
     yield "disk", check_disk
+    yield "folders", check_folders
 
 
 def requirements() -> list:
@@ -260,3 +261,23 @@ def check_disk() -> Finding:
     free = shutil.disk_usage(Path.cwd()).free / 2**30
     return Finding("OK" if free >= 2 else "WARN", f"{free:.1f} GiB free in {Path.cwd()}",
                    "the demo and the caches of a training need about 2 GiB")
+
+
+def check_folders() -> Finding:
+    """Whether a learner's progress and results can be kept."""
+    from ..course import learner
+    from ..places import can_write
+    from .settings import WORK
+
+    try:
+        progress = learner.file().parent
+    except RuntimeError:  # there is no home folder
+        progress = None
+    lost = {fix: f"{what} in {folder or 'the home folder'}" for what, folder, fix in (
+        ("progress", progress, "FAVOR_MINI_PROGRESS to a file"),
+        ("results", Path(WORK).absolute(), "FAVOR_MINI_WORK to a folder"))
+        if folder is None or not can_write(folder)}
+    if lost:
+        return Finding("WARN", f"cannot be kept: {', '.join(lost.values())}",
+                       f"all else works; set {' and '.join(lost)} that can be written")
+    return Finding("OK", f"progress is kept in {progress}, results in {Path(WORK).absolute()}")

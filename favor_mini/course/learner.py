@@ -22,7 +22,11 @@ RENAMED = {"sum_up": "query_patches", "measure_reach": "measure_receptive_field"
 
 
 def file() -> Path:
-    """The progress file."""
+    """The progress file.
+
+    Raises:
+        RuntimeError: there is no home folder, and FAVOR_MINI_PROGRESS is not set.
+    """
     named = os.environ.get("FAVOR_MINI_PROGRESS")
     return Path(named or Path.home() / ".favor-mini" / "progress.json")
 
@@ -59,9 +63,11 @@ def note(name: str, *, solved: bool, code: str = "") -> None:
                 entry["solved"] = entry["solved"] or time.strftime("%Y-%m-%d")
                 entry["code"] = code or entry["code"]
             _write(path, {**known, name: entry})
-    except (OSError, RuntimeError) as error:
+    except OSError as error:
         reason = error.__cause__ or error  # without the advice of `atomic_write`
-        _warn(f"{file()}: {getattr(reason, 'strerror', None) or reason}")
+        _warn(f"{path}: {getattr(reason, 'strerror', None) or reason}")
+    except RuntimeError as error:  # there is no home folder
+        _warn(str(error))
 
 
 @contextmanager
@@ -70,8 +76,8 @@ def _locked(path: Path) -> Iterator[None]:
     lock = FileLock(f"{path}.lock", timeout=10)
     try:
         lock.acquire()
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
+    except (OSError, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno not in NO_LOCKS:
             raise
         lock = SoftFileLock(f"{path}.soft.lock", timeout=10)
         lock.acquire()
