@@ -299,13 +299,36 @@ def test_progress_is_kept_and_a_broken_file_is_set_aside():
     assert "repeat_interleave" in learner.mine("frame_index")
 
 
-def test_two_kernels_lose_no_note():
+NO_LOCKS = """
+class NoLocks(learner.FileLock):
+    def _acquire(self):
+        raise OSError(errno.ENOLCK, "No locks available")
+learner.FileLock = NoLocks
+"""
+
+
+@pytest.mark.parametrize("folder", ["", NO_LOCKS], ids=["locks", "no locks"])
+def test_two_kernels_lose_no_note(folder):
     """Each reads the file, changes it and writes it: without a lock one undoes the other's."""
-    code = ("import sys; from favor_mini.course import learner\n"
+    code = (f"import errno, sys; from favor_mini.course import learner\n{folder}"
             "for i in range(100): learner.note(sys.argv[1] + str(i), solved=True)")
     started = [subprocess.Popen([sys.executable, "-c", code, name], cwd=ROOT) for name in "ab"]
     assert [process.wait(120) for process in started] == [0, 0]
     assert len(learner.read()) == 200
+
+
+def test_a_note_waits_where_windows_refuses_to_replace_a_file_that_is_read(monkeypatch):
+    real, left = os.replace, [PermissionError(13, "Access is denied")] * 2
+
+    def replace(*paths):
+        if left:
+            raise left.pop()
+        real(*paths)
+
+    monkeypatch.setattr(os, "replace", replace)
+    monkeypatch.setattr(learner.sys, "platform", "win32")
+    learner.note("frame_index", solved=True)
+    assert not left and learner.read()["frame_index"]["solved"]
 
 
 def test_where_progress_cannot_be_kept_the_lesson_goes_on(tmp_path, monkeypatch, capsys):

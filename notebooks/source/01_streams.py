@@ -11,6 +11,7 @@
 # **Costs:** 35 minutes of reading, 62 minutes of exercises; 25 s of computing, 1.1 GB of memory.
 
 # %%
+import os
 import textwrap
 from dataclasses import replace
 
@@ -119,14 +120,14 @@ print(
 # every two seconds. How many of the grid's frames will decord return wrongly?
 
 # %%
-import tempfile
-from pathlib import Path
-
 import av
 from favor_mini.figures.streams import readers
+from favor_mini.places import own_folder
 
+# a new folder, deleted when the kernel ends
+folder = own_folder("01")
 whole = reader.get_batch(range(len(reader))).asnumpy()
-path = Path(tempfile.mkdtemp()) / "open_gop.mkv"
+path = folder / "open_gop.mkv"
 with av.open(str(path), "w") as file:
     x265 = {"x265-params": "keyint=48:log-level=none"}
     stream = file.add_stream("libx265", rate=24, options=x265)
@@ -527,14 +528,6 @@ data_rates(
 # omit some.
 
 # %%
-from pathlib import Path
-
-import av
-
-folder = Path("../build/01_streams")
-folder.mkdir(parents=True, exist_ok=True)
-
-
 def copy_part(
     name, kinds=("video", "audio"), sound_from=0.0, sound_until=99.0, video_until=99.0
 ):
@@ -625,8 +618,7 @@ def attempt(name, **settings):
     try:
         read_clip(folder / name, **settings)
     except MediaError as error:
-        message = str(error).replace(str(folder.resolve()), str(folder))
-        message = message.replace("../build/01_streams/", "")
+        message = str(error).replace(f"{folder}{os.sep}", "")
         print(textwrap.fill(message, 100, subsequent_indent="    "), "\n")
 
 

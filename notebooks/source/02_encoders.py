@@ -374,6 +374,7 @@ model.eval();
 # The labels come from the scripts of new clips, which are in no training set.
 
 # %%
+from favor_mini.places import work_path
 from favor_mini.world.rows import encode_scenes, scene_of
 from favor_mini.pretraining.vision import NAMES, visual_labels
 from favor_mini.pretraining.audio import audio_labels
@@ -383,7 +384,12 @@ from favor_mini.world.scene import COLOURS, SPLITS, THINGS, WORDS
 first = SPLITS["validation"].start + 500_000
 seeds = range(first, first + 130)
 encoded = encode_scenes(
-    model, processor, seeds, cache="../build/notebook-features", batch=4, progress=False
+    model,
+    processor,
+    seeds,
+    cache=work_path("notebook-features"),
+    batch=4,
+    progress=False,
 )
 SOUNDS = ("nothing", *THINGS, *WORDS)
 

@@ -55,11 +55,12 @@ flow([("encode", "frozen encoders", "(T, V, D_v)  (L, D_a)"),
 from favor_mini.figures.gym import learning_curves, phase_diagram
 from favor_mini.lab.gym.results import GymPlan, gym
 from favor_mini.lab.gym.studies import show_study
+from favor_mini.places import work_path
 
 plan = GymPlan(
     [{"sync": "concat"}, {"sync": "append"}], {"tasks": "recall", "steps": 220}, seeds=1
 )
-learning_curves(gym(plan, "../build/notebook-gym", progress=False))
+learning_curves(gym(plan, work_path("notebook-gym"), progress=False))
 
 # %% [markdown]
 # <details><summary>What this shows</summary>

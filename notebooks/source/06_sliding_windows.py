@@ -60,13 +60,14 @@ flow([("synchronise", "concatenate the features", "(B, T, P, D)"),
 from favor_mini.figures.gym import learning_curves, phase_diagram
 from favor_mini.lab.gym.results import GymPlan, gym
 from favor_mini.lab.gym.studies import show_study
+from favor_mini.places import work_path
 
 plan = GymPlan(
     [{"window_frames": 4, "num_queries": 4}, {"window_frames": 8, "num_queries": 8}],
     {"tasks": "before", "frames": 8, "steps": 220},
     seeds=1,
 )
-learning_curves(gym(plan, "../build/notebook-gym", progress=False))
+learning_curves(gym(plan, work_path("notebook-gym"), progress=False))
 
 # %% [markdown]
 # <details><summary>What this shows</summary>

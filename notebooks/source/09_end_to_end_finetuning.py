@@ -67,8 +67,8 @@ bars(
 
 # %%
 import json
-from pathlib import Path
 
+from favor_mini.places import own_folder, work_path
 from favor_mini.world.questions import (
     FAMILY_GROUPS,
     draw_questions,
@@ -78,7 +78,8 @@ from favor_mini.world.scene import SPLITS, draw_scene
 from favor_mini.world.transcript import transcript
 from favor_mini.world.video import write_scene
 
-folder, entries = Path("../build/own"), []
+# a new folder, deleted when the kernel ends
+folder, entries = own_folder("09"), []
 (folder / "media").mkdir(parents=True, exist_ok=True)
 for number in range(10):
     scene = draw_scene(SPLITS["train"].start + 6 * 10**7 + number)
@@ -132,7 +133,7 @@ from favor_mini.world.rows import encode_scenes
 # no scenes of the pretraining
 seeds = [SPLITS["train"].start + 2 * 10**7 + i for i in range(320)]
 encoded = encode_scenes(
-    model, processor, seeds, cache="../build/notebook-features", progress=False
+    model, processor, seeds, cache=work_path("notebook-features"), progress=False
 )
 item = SceneRows(encoded).dataset("ask", 320, processor)[0]
 print(len(encoded), "clips; the first:", item["text"])
@@ -301,12 +302,12 @@ for name, stage in STAGES.items():
 
 
 def train(learner, run, steps):
-    shutil.rmtree(f"../build/{run}", ignore_errors=True)  # it would be resumed
+    shutil.rmtree(folder / run, ignore_errors=True)  # it would be resumed
     return finetune(
         learner,
         processor,
         SceneRows(encoded),
-        f"../build/{run}",
+        folder / run,
         steps=steps,
         batch=8,
         lr=7e-4,
@@ -316,7 +317,7 @@ def train(learner, run, steps):
 
 
 # %% tags=["varies", "long"]
-log = train(model, "notebook-run", {"align": 160})
+log = train(model, "run", {"align": 160})
 
 # %% [markdown]
 # What do the queries of a held-out clip spell now?
@@ -346,7 +347,7 @@ print(score_table(aligned[-4:]))
 # two-part loss.
 
 # %% tags=["varies", "long"]
-log += train(model, "notebook-run", {"ask": 30})
+log += train(model, "run", {"ask": 30})
 
 # %% tags=["varies", "long"]
 from favor_mini.figures.training import loss_curves
@@ -375,12 +376,12 @@ questions_only = {
     "ask": Stage(lambda model, processor: model, FavorProcessor.collate)
 }
 other, _ = fresh_model(checkpoint_path("label-free"), 0, small)
-shutil.rmtree("../build/notebook-asked", ignore_errors=True)
+shutil.rmtree(folder / "asked", ignore_errors=True)
 finetune(
     other,
     processor,
     SceneRows(encoded),
-    "../build/notebook-asked",
+    folder / "asked",
     steps={"ask": 60},
     stages=questions_only,
     batch=8,
@@ -502,7 +503,7 @@ def last_checkpoint(out):
 
 # %%
 last_checkpoint = check("last_checkpoint", last_checkpoint)
-killed = Path("../build/notebook-killed")  # interrupted while writing checkpoint-6
+killed = folder / "killed"  # interrupted while writing checkpoint-6
 for checkpoint in ("checkpoint-3", "checkpoint-6"):
     (killed / checkpoint).mkdir(parents=True, exist_ok=True)
 (killed / "checkpoint-3" / "trainer_state.json").write_text("{}")
@@ -527,15 +528,15 @@ class StopAfter(TrainerCallback):
         control.should_training_stop = state.global_step >= self.steps
 
 
-def short_run(folder, callbacks=(), fresh=True):
+def short_run(name, callbacks=(), fresh=True):
     if fresh:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder / name, ignore_errors=True)
     other.reset_trained(seed=1)
     finetune(
         other,
         processor,
         SceneRows(encoded[:32]),
-        folder,
+        folder / name,
         steps={"ask": 6},
         batch=4,
         seed=1,
@@ -550,9 +551,9 @@ def short_run(folder, callbacks=(), fresh=True):
     }
 
 
-whole = short_run("../build/notebook-whole")
-short_run("../build/notebook-parts", callbacks=[StopAfter(3)])
-resumed = short_run("../build/notebook-parts", fresh=False)
+whole = short_run("whole")
+short_run("parts", callbacks=[StopAfter(3)])
+resumed = short_run("parts", fresh=False)
 print("same weights:", all(torch.equal(whole[name], resumed[name]) for name in whole))
 
 # %% [markdown]

@@ -419,10 +419,11 @@ bars(
 from favor_mini.figures.gym import learning_curves, phase_diagram
 from favor_mini.lab.gym.results import GymPlan, gym
 from favor_mini.lab.gym.studies import show_study
+from favor_mini.places import work_path
 
 arms = [{"connector": "causal_qformer"}, {"connector": "my_pooling"}]
 quick = GymPlan(arms, {"tasks": "recall", "num_queries": 12, "steps": 150}, seeds=2)
-learning_curves(gym(quick, "../build/notebook-gym", progress=False))
+learning_curves(gym(quick, work_path("notebook-gym"), progress=False))
 
 # %%
 study = show_study("connectors")
@@ -505,7 +506,7 @@ small = {
 }
 tiny = Plan([{"connector": "causal_qformer"}, {"connector": "my_pooling"}], fixed=small,
             seeds=2, steps=6, clips=16, batch=4, lr=2e-3, scenes=5, questions=7)
-out = "../build/notebook-compare"
+out = work_path("notebook-compare")
 for line in dry_run(tiny, out, progress=False).split("\n")[:-1]:
     print(line[:66])
 
@@ -534,7 +535,7 @@ pairs(results)
 #
 # ```python
 # arms = [{"connector": "causal_qformer"}, {"connector": "my_pooling"}]
-# compare(Plan(arms, seeds=5, minutes=3), "../build/compare")
+# compare(Plan(arms, seeds=5, minutes=3), work_path("compare"))
 # ```
 #
 # or, with your part in a file `mine.py`:
