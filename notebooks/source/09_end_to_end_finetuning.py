@@ -113,14 +113,15 @@ for name, value in item.items():
     print(f"{name:<16}", tuple(value.shape) if torch.is_tensor(value) else value)
 
 # %% [markdown]
-# In a batch, labels are -100 for all tokens that do not count (notebook 08). Here are the last
-# thirty tokens of the first row, all from its answer:
+# In a batch, labels are -100 for all tokens that do not count (notebook 08). Here is the second
+# row, from the end of the clip's placeholders on. Only the answers count:
 
 # %%
 batch = processor.collate([own.dataset("ask", 4)[i] for i in range(2)])
-ids, labels = batch["input_ids"][0], batch["labels"][0]
+until = batch["attention_mask"][1].sum()  # after it, padding
+ids, labels = batch["input_ids"][1, :until], batch["labels"][1, :until]
 text = processor.tokenizer.convert_ids_to_tokens(ids.tolist())
-for token, label in list(zip(text, labels.tolist(), strict=True))[-30:]:
+for token, label in list(zip(text, labels.tolist(), strict=True))[text.index("</Img>") :]:
     print(f"{token:<12}", "counts" if label != -100 else ".")
 
 # %% [markdown]
