@@ -48,9 +48,9 @@ def _(t: Trial):
     t.check((frames, tokens), {
         "this is the mask of the released code: own frame and *later* ones. Rows are queries, "
         "columns are keys": expected.T,
-        "tokens of one frame do not all see one another: the triangle must be over frames, not "
-        "tokens": torch.ones(expected.shape).tril().bool(),
-        "a token does not see its own frame: check the comparison for equality": query > key,
+        "tokens of one frame do not all attend to one another: the triangle must be over frames, "
+        "not tokens": torch.ones(expected.shape).tril().bool(),
+        "a token does not attend to its own frame: check the comparison for equality": query > key,
         "a token attends to its own frame only; the earlier frames are missing": query == key,
         "the mask is inverted: True should mean that attention is allowed": ~expected,
         "the mask is over frames (K, K); each frame is a block of P x P tokens":
@@ -74,7 +74,7 @@ def _(t: Trial):
         "the band includes two earlier frames": (apart >= 0) & (apart <= 2),
         "the frame before is there, the token's own is missing": apart == 1,
         "there is no limit on the left: this is the whole block-causal mask": apart >= 0,
-        "the band has no limit on the right: later frames are seen, too": apart <= 1,
+        "the band has no limit on the right: later frames are allowed, too": apart <= 1,
         "one *frame* back, not one token": (in_tokens >= 0) & (in_tokens <= 1),
         "the band is on the wrong side: own frame and the one *after* it":
             (apart <= 0) & (apart >= -1)})
@@ -112,10 +112,10 @@ def _(t: Trial):
         if comparable(found):
             seen = found & row, plain & row  # by real frames
             t.require(torch.equal(found, expected) or not torch.equal(found, plain.expand(shape)),
-                      "padded frames are not hidden: `frame_mask` has no effect")
+                      "padded frames are not masked: `frame_mask` has no effect")
             t.require(not torch.equal(*seen) or torch.equal(seen[0], expected & row),
-                      "real frames still see padded ones: mask the padded *columns*, not the rows; "
-                      "the keys must be masked")
+                      "real frames still attend to padded ones: mask the padded *columns*, not the "
+                      "rows; the keys must be masked")
             t.require(found.any(-1).all(),
                       "a row has not a single True: the softmax of such a row is nan; let a "
                       "padded frame attend to itself")

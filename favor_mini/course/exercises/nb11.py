@@ -50,16 +50,16 @@ def _(t: Trial):
     t.check((frames, tokens), {
         "rows and columns are swapped: now the first frame attends to everything. Compare the "
         "frame of the *key* (a column) with 0": own | (query == 0),
-        "the first *token* is seen, not the whole first frame": own | (place == 0)[None, :],
-        "the first frame is seen, but tokens no longer see their own frame":
+        "the first *token* is allowed, not the whole first frame": own | (place == 0)[None, :],
+        "the first frame is allowed, but tokens no longer attend to their own":
             (key == 0).expand(len(frame), -1),
-        "only the token itself is seen of its own frame; it should see the whole frame":
+        "of its own frame only the token itself is allowed; it should be the whole frame":
             torch.eye(len(frame)).bool() | (key == 0),
         "the two conditions are joined by *and*: only the first frame attends to itself":
             own & (key == 0),
-        "frames between the first and the own one are seen as well: that is block_causal":
+        "frames between the first and the own one are allowed as well: that is block_causal":
             block_causal(frames, tokens),
-        "all tokens see the *last* frame: this leaks": own | (key == frames - 1)})
+        "all tokens attend to the *last* frame: this leaks": own | (key == frames - 1)})
 
 
 @exercise(running_mean)
