@@ -411,7 +411,7 @@ four_mechanisms()
 #
 # ## What to play with
 #
-# - Change `clip_name`, for instance to `clip_07`.
+# - Change `clip_name`, for instance to `clip_07`, and run all cells.
 # - Ask about your own file: `asker.ask("my_film.mp4", "what was heard first?")`.
 # - Delay the sound by *minus* one second (`delay_sound(clip, -1)`). Is early sound as bad as late
 #   sound?
