@@ -175,10 +175,10 @@ print(matches("The red circle.", ("red circle",)), matches("circle", ("red circl
 # %% [markdown]
 # ## Right and wrong
 #
-# Now we ask all questions about six clips and count. Each line is a family of questions. The last
-# four lines are totals. A *modality* is video or audio. *Both modalities* are the families that
-# need video and audio together. The others need one stream: *plain* families ask about one event,
-# *order or cause* families compare several.
+# We ask all questions about six clips. Each line is a family of questions. The last four lines are
+# totals. A *modality* is video or audio. *Both modalities* are the families that need video and
+# audio together. The others need one stream: *plain* families ask about one event, *order or cause*
+# families compare several.
 #
 # The **chance level** is one divided by the number of possible answers. For both modalities it is
 # higher: the accuracy of the better of two guessers, one with the complete video and one with the
@@ -299,7 +299,7 @@ explore(ask_delayed, question=choice, delay=(0.0, 3.0, 0.25))
 # %% [markdown]
 # ## Overview
 #
-# The steps of the model, in order.
+# The steps of the model:
 
 # %%
 from favor_mini.figures.plots import flow
@@ -411,7 +411,7 @@ four_mechanisms()
 #
 # ## What to play with
 #
-# - Change `clip_name`, for instance to `clip_07`.
+# - Change `clip_name`, for instance to `clip_07`, and run all cells.
 # - Ask about your own file: `asker.ask("my_film.mp4", "what was heard first?")`.
 # - Delay the sound by *minus* one second (`delay_sound(clip, -1)`). Is early sound as bad as late
 #   sound?

@@ -190,8 +190,7 @@ matrices(
 # $$\mathrm{LN}(x) = g \odot \frac{x - \mathrm{mean}(x)}{\sqrt{\mathrm{var}(x) + \varepsilon}} + b
 # \qquad y = \mathrm{LN}\big(x + \mathrm{attention}(x)\big)$$
 #
-# LayerNorm *after* the sum is called **post-norm**. BERT and FAVOR's Q-Former use it. (Most newer
-# language models normalise before the attention.)
+# LayerNorm *after* the sum is called **post-norm**. BERT and FAVOR's Q-Former use it.
 
 # %%
 card("layer_norm")
@@ -765,7 +764,8 @@ bars({"reversed, same position": agree(forward, backward),
 #
 # ### The LayerNorm of the queries
 #
-# What happens if the LayerNorm of the queries is removed from the trained model?
+# What happens if the LayerNorm of the queries is removed from the trained model? (This shows how
+# much the model *relies* on it, not how it would train without.)
 
 # %%
 cosines = {}
