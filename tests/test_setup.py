@@ -173,7 +173,14 @@ def test_the_images_files_are_there_and_its_versions_are_those_of_the_lock():
     assert re.findall(r"torch==(\S+)", text) == [str(test_project.pinned("torch"))]
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert re.findall(r"uv==\S+", text) == re.findall(r"uv==\S+", makefile)
-    assert text.index("USER learner") < text.index("favor-mini class setup") < text.index("CMD")
+    # Root unpacks what nobody changes; the learner's copy is made at the start.
+    places = [text.index(part) for part in (
+        "class setup $COURSE", "USER learner", "CMD", "class setup course")]
+    assert places == sorted(places)
+    assert "FAVOR_MINI_DATA=$COURSE/data_samples FAVOR_MINI_WORK=$HOME/course/build" in text
+    used = {name for file in (ROOT / "favor_mini").rglob("*.py")
+            for name in re.findall(r"FAVOR_MINI_[A-Z]+", file.read_text(encoding="utf-8"))}
+    assert set(re.findall(r"FAVOR_MINI_[A-Z]+", text)) <= used
     assert (ROOT / re.search(r"notebooks/\w+\.ipynb", text)[0]).is_file()
 
     container = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text(encoding="utf-8"))
