@@ -4,6 +4,7 @@ import hashlib
 
 import psutil
 import pytest
+from conftest import needs
 from packaging.requirements import Requirement
 
 from favor_mini.apps import doctor
@@ -75,6 +76,7 @@ def test_codec_there_and_back():
     assert doctor.check_codec("PyAV").status == "OK"
 
 
+@needs("signals")
 def test_a_codec_that_crashes_is_a_finding(monkeypatch):
     monkeypatch.setitem(doctor._READ, "PyAV", "import os; os.abort()")
     finding = doctor.check_codec("PyAV")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import needs
 from filelock import FileLock
 from test_aveb_run import benchmark, checkpoint, evaluated  # noqa: F401 (fixtures)
 from test_training import fresh, train
@@ -23,7 +24,7 @@ from favor_mini.storage import atomic_write, exclusive, explain_write_errors, wr
 from favor_mini.training.trainer import last_checkpoint
 
 FOLDER = Path(__file__).parent / "nothing_lost"
-linux = pytest.mark.skipif(sys.platform != "linux", reason="it forks, and uses Linux's limits")
+linux = needs("limits")
 
 
 def rows(script: str, *arguments, **environment) -> list[dict]:
