@@ -25,7 +25,7 @@ DECLARED = [Requirement(text) for text in [*PROJECT["project"]["dependencies"],
             *(text for extra in EXTRAS.values() for text in extra)]]
 TOP_LEVEL = {
     ".ci", ".devcontainer", ".gitattributes", ".github", ".gitignore", "CHANGELOG.md",
-    "CITATION.cff", "LICENSE", "Makefile",
+    "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "Makefile",
     "README.md", "data_samples", "deploy", "docs", "environment.yml", "favor_mini", "notebooks",
     "pyproject.toml", "requirements.lock", "tests",
 }
@@ -152,3 +152,22 @@ def test_no_committed_text_names_a_machine_or_a_registry():
         text = re.sub(r'"image/png": "[^"]*"', "", text)
         found += [f"{name}: {match.group()}" for match in pattern.finditer(text)]
     assert not found
+
+
+FORMS = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*_*.yml")) + [
+    ROOT / ".github" / "ISSUE_TEMPLATE" / "bug.yml"]
+
+
+@pytest.mark.parametrize("file", FORMS, ids=lambda file: file.stem)
+def test_an_issue_form_has_what_github_wants_and_asks_for_what_is_needed(file):
+    """A form with an unknown type, or without an id, is not shown at all."""
+    form = yaml.safe_load(file.read_text(encoding="utf-8"))
+    assert set(form) == {"name", "description", "title", "labels", "body"} and len(FORMS) == 4
+    ids = [field["id"] for field in form["body"]]
+    assert len(ids) == len(set(ids))
+    for field in form["body"]:
+        assert field["type"] in ("input", "textarea", "dropdown")
+        assert field["attributes"]["label"] and set(field) <= {
+            "type", "id", "attributes", "validations"}
+        assert ("options" in field["attributes"]) == (field["type"] == "dropdown")
+    assert len([f for f in form["body"] if f.get("validations", {}).get("required") is True]) >= 2

@@ -1,11 +1,15 @@
 """The page of results says what the stored measurements say."""
 
 import json
+import re
+from pathlib import Path
 
 from docs.tools import results
 from favor_mini.evaluation.intervals import wilson
 from favor_mini.world.questions import FAMILIES
 from favor_mini.world.tasks import TASKS
+
+ROOT = Path(__file__).parent.parent
 
 
 def test_the_page_is_the_one_that_the_command_writes():
@@ -43,3 +47,13 @@ def test_measurements_are_reduced_by_clip_and_family(tmp_path, monkeypatch):
 
 def test_a_table_is_markdown():
     assert results.table("a|b", [("x", "1")]) == "| a | b |\n| :-- | --: |\n| x | 1 |"
+
+
+def test_the_figures_of_the_errata_are_on_the_pages_that_they_name():
+    text = (ROOT / "docs" / "errata.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\|[^|]+\| \[[^\]]+\]\(([^)]+)\) \|(.*)\|$", text, re.MULTILINE)
+    assert len(rows) >= 5
+    for link, cells in rows:
+        page = (ROOT / "docs" / link).read_text(encoding="utf-8")
+        figures = re.findall(r"\d+\.\d+", cells)
+        assert len(figures) >= 2 and not [f for f in figures if f not in page], (link, figures)

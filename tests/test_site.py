@@ -116,6 +116,14 @@ def test_links_to_source_files_lead_to_the_reference(collected):
     assert "../docs/glossary.md'" not in outputs(collected)
 
 
+def test_links_between_pages_lead_to_a_file_of_the_site(collected):
+    """Sphinx finds the others, but only `make site` runs it."""
+    for file in collected.rglob("*.md"):
+        for link in re.findall(r"\]\(([^)#\s:]+)(?:#[^)]*)?\)", file.read_text(encoding="utf-8")):
+            generated = (collected / "api").resolve() in (file.parent / link).resolve().parents
+            assert generated or (file.parent / link).is_file(), (file.name, link)
+
+
 def test_the_reference_has_the_mechanism_from_its_docstrings(tmp_path):
     assert {"favor_mini.sync.synchronise", "favor_mini.qformer.CausalQFormer.forward",
             "favor_mini.model.FavorForConditionalGeneration"} <= set(api_pages.known_names())

@@ -16,9 +16,9 @@ from docs.tools import api_pages
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "build" / "site-source"
-PAGES = ("README.md", "CITATION.cff", "docs/*.md", "docs/*.png", "notebooks/*.ipynb",
-         "notebooks/README.md", "notebooks/images/*", "data_samples/README.md",
-         "favor_mini/checkpoints/*/README.md")
+PAGES = ("README.md", "CITATION.cff", "CHANGELOG.md", "CONTRIBUTING.md", "docs/*.md", "docs/*.png",
+         "docs/teaching/*.md", "docs/teaching/*.py", "notebooks/*.ipynb", "notebooks/README.md",
+         "notebooks/images/*", "data_samples/README.md", "favor_mini/checkpoints/*/README.md")
 PLACES = {"docs/site/index.md": "index.md",
           "docs/site/paper_to_code.md": "notebooks/paper_to_code.md"}
 # As in favor_mini.classroom.release, which needs torch; the site's environment has none.
