@@ -182,8 +182,8 @@ print(matches("The red circle.", ("red circle",)), matches("circle", ("red circl
 #
 # The **chance level** is one divided by the number of possible answers. For both modalities it is
 # higher: the accuracy of the better of two guessers, one with the complete video and one with the
-# complete audio. The 95 % interval shows how uncertain the accuracy is. One right answer out of one
-# question says almost nothing.
+# complete audio. The 95 % interval shows how uncertain the accuracy is. Answers about one clip depend
+# on one another, so each clip counts once: six clips give wide intervals, however many questions.
 
 # %%
 from favor_mini.evaluation.answering import encode_clips, evaluate
@@ -387,8 +387,10 @@ from favor_mini.figures.gym import four_mechanisms
 four_mechanisms()
 
 # %% [markdown]
-# In these settings the mechanisms matter. Notebooks 03 and 05 to 07 also show where they do not,
-# and `docs/results.md` has every setting, with intervals.
+# In these settings the task is learned sooner, or only, with the mechanism. That is not all that the
+# paper claims: in the third panel, attention in *both* directions does better still (notebook 05).
+# Notebooks 03 and 05 to 07 also show where a mechanism makes no difference. `docs/results.md` has
+# every setting, with intervals; its tables have medians over the seeds, the figure means.
 #
 # ## The notebooks
 #

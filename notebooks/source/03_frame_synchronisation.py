@@ -717,8 +717,10 @@ study = show_study("sync")
 phase_diagram(study) if study else None
 
 # %% [markdown]
-# Then the mini world, with encoders and language model. Here one window holds the whole clip, so
-# that `append` can also reach every token.
+# Then the mini world, with encoders and language model. Each arm is trained for two minutes. The
+# baseline, *as shipped*, has the paper's synchronisation; it is not the shipped model, which was
+# trained for hours. Here one window holds the whole clip, so that `append` can also reach every
+# token.
 
 # %%
 results = show_experiment("sync")
@@ -734,6 +736,20 @@ differences(results.differences(groups), results.arms[0]) if results else None
 # done the work of the synchronisation. So the gym shows that synchronisation saves the model from
 # learning the pairing. Where labels teach the pairing, no difference was measurable. That is not
 # the same as no difference.
+#
+# ## Which token with which?
+#
+# The tokens of a step are paired by their index: visual token 0 with audio token 0. But the index
+# means nothing. **Predict**: what is lost if the pairs change from step to step (`concat_rotated`
+# turns the audio tokens by one position more in each step)? And what is gained if each visual token
+# gets each audio token (`concat_pairs`)?
+
+# %%
+study = show_study("pairing")
+phase_diagram(study) if study else None
+
+# %% [markdown]
+# Which tokens form a pair hardly matters. It matters that the pairs stay the same.
 #
 # ## What to play with
 #

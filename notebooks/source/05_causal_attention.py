@@ -498,7 +498,8 @@ if study:
 #
 # So attention among the inputs can help. The gym does not show that it has to be causal: with one
 # layer and two queries, full attention is better. In the other cells this difference is not
-# significant.
+# significant. Two more tasks, a change between frames and a running state, show no use for attention
+# at all, but they were hardly learned (study *relations*, `docs/results.md`).
 #
 # Then the mini world, with encoders and language model:
 

@@ -548,7 +548,13 @@ explore(
 # The shipped model was first trained with a shortcut, *naming* (notebook 04). The sixteen queries
 # of a window form groups of four along its five seconds, each for one moment of the clip. (Only a
 # scripted world has such labels.) The targets of the four are words for what is **seen**, what it
-# **does**, what is **beside** it, and what is **heard**.
+# **does**, what is **beside** it, and what is **heard**. The course has three ways of training:
+#
+# | what | it learns from |
+# |---|---|
+# | *mini*, the shipped model; experiments with the whole model | *name*: a label for each query; then transcripts and answers |
+# | *label-free*, notebook 09 | *align*: the text of a clip, without labels for queries; then answers |
+# | the gym | answers alone |
 #
 # We train a fresh connector on eight clips of one window for sixteen steps, with a learning rate
 # that is deliberately too high ("fast") and with a third of it ("slow").

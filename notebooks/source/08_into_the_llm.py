@@ -303,8 +303,9 @@ for (text, _), *logs in zip(asks, alone, isolated, plain, strict=True):
 #
 # ## LoRA
 #
-# The language model is frozen: training all of it on little data could damage it. But it should
-# adapt to reading vectors instead of words. LoRA changes a weight matrix, but only with low rank.
+# The language model is frozen: training all of it on little data could damage it. (This small one
+# was pretrained here, on transcripts of scenes with questions and answers.) But it should adapt to
+# reading vectors instead of words. LoRA changes a weight matrix, but only with low rank.
 # Two small maps are added to the frozen one, $A$ down to $r$ features and $B$ up again:
 #
 # $$y = Wx + b + \frac{\alpha}{r}\, B A x \qquad A: r \times \text{in}, \quad B: \text{out} \times r$$
@@ -533,7 +534,7 @@ curves(
 # **No measurable difference** between 0 and 1. Here LoRA changes the weights by less than 1 %. (A
 # factor of 16 does harm, but noise of that size may do the same.) This is a result about this
 # recipe, not about LoRA: most training steps teach the connector to *name* the content of the clip
-# in the word embeddings of the language model (notebook 09).
+# in the word embeddings of the language model (notebook 07).
 #
 # ## What does the language model read?
 #

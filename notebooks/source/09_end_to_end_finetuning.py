@@ -338,8 +338,8 @@ aligned = measure(model)
 print(score_table(aligned[-4:]))
 
 # %% [markdown]
-# The accuracy rises, although LoRA is still zero and the language model was not trained here: it
-# has read spelled texts before.
+# The accuracy rises, although the language model was not trained here: it has read spelled texts
+# before. LoRA is still zero, because the language model does not run in the stage *align*.
 #
 # ## Asking
 #

@@ -761,6 +761,9 @@ for row in claims().itertuples():
         print(textwrap.fill(line, 88, initial_indent="  ", subsequent_indent="    "))
 
 # %% [markdown]
+# (For windows, the evidence from the whole model is the experiment of notebook 06, with questions of
+# all kinds. The 36 intervals above are about the eleven tasks.)
+#
 # An effect in the gym says that the mechanism *can* matter, and where. It does not say that it
 # matters in a large model. "Not shown", with its bound, is a result as well.
 #

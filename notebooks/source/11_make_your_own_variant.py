@@ -612,7 +612,8 @@ for case in cases:
 # %% [markdown]
 # Lines three and four are both null results. But the fourth excludes differences of more than about
 # one point, while the third does not exclude a large gain. **A null result without its interval is
-# not a result.**
+# not a result.** (Your function judges one interval alone. The package's also counts them: see
+# *Multiple comparisons* below.)
 #
 # ## How many seeds?
 #

@@ -157,8 +157,9 @@ plans["the same, frozen parts in bfloat16"] = in_parts(full)
 stacked_bars(plans, x="GB, without activations", mark={"a GPU with 80 GB": 80.0})
 
 # %% [markdown]
-# Two GPUs for everything, and one with frozen parts. (In the package's `MuonAdamW` the matrices of
-# the Q-Former have one state. Here this makes little difference.)
+# Two GPUs for everything, and one with frozen parts. (AdamW keeps two
+# states for each weight. Muon, which the package uses for the matrices of the Q-Former, keeps one.
+# Here this makes little difference.)
 #
 # ## Frozen layers need a backward pass
 #
