@@ -13,6 +13,7 @@ READY := $(VENV)/.ready
 TORCH_VERSION := $(shell sed -n 's/^torch==\([^ ]*\).*/\1/p' requirements.lock)
 UV_PIN := uv==0.13.9
 MATHJAX_PIN := mathjax@3.2.2
+REVEAL_PIN := reveal.js@6.0.2
 SITE := .venv-site
 PARALLEL := -n 2 --dist worksteal
 LOWEST := .venv-lowest
@@ -25,7 +26,7 @@ export TOKENIZERS_PARALLELISM := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-fast test-lowest lab notebooks results walk site lint graph samples checkpoint \
+.PHONY: help setup demo test test-all test-fast test-lowest lab notebooks results walk site slides lint graph samples checkpoint \
 	bench clean
 
 help: ## show this list
@@ -101,13 +102,22 @@ results: $(READY) ## write docs/results.md from the measurements in docs/results
 walk: $(READY) ## open every notebook in JupyterLab in a browser, run it, move its widgets; pictures in build/walk
 	$(RUN)/python -m notebooks.tools.walk $(if $(ONLY),--only $(ONLY))
 
-# MathJax draws the formulas. It comes from npm and lies beside the pages, which load nothing from elsewhere.
+# Files of packages that come from npm, once. They lie next to the pages, which load nothing from elsewhere.
+# $(1): name@version. $(2): folder in build/. $(3): files of the package, without its first folder
+define from_npm
+	@command -v npm >/dev/null || { echo "npm is missing: install Node.js (Debian and Ubuntu: the package npm). It is needed once, for $(1)"; exit 1; }
+	@mkdir -p build/$(2)
+	@echo "fetching $(1) (once)"
+	@npm pack --silent --pack-destination build $(1) >/dev/null
+	@tar -xzf build/$(subst @,-,$(1)).tgz -C build/$(2) --strip-components=2 $(addprefix package/,$(3))
+endef
+
+# MathJax draws the formulas, reveal.js shows the slides.
 build/mathjax/tex-svg.js:
-	@command -v npm >/dev/null || { echo "npm is missing: install Node.js (Debian and Ubuntu: the package npm). make site needs it once, for MathJax"; exit 1; }
-	@mkdir -p build/mathjax
-	@echo "fetching $(MATHJAX_PIN) (once)"
-	@npm pack --silent --pack-destination build $(MATHJAX_PIN) >/dev/null
-	@tar -xzf build/$(subst @,-,$(MATHJAX_PIN)).tgz -C build/mathjax --strip-components=2 package/es5/tex-svg.js
+	$(call from_npm,$(MATHJAX_PIN),mathjax,es5/tex-svg.js)
+
+build/reveal/reveal.js:
+	$(call from_npm,$(REVEAL_PIN),reveal,dist/reveal.js dist/reveal.css dist/plugin/notes.js)
 
 $(SITE)/.ready: docs/site/requirements.txt
 	@rm -rf $(SITE) && $(PYTHON) -m venv $(SITE)
@@ -120,6 +130,10 @@ site: $(SITE)/.ready build/mathjax/tex-svg.js ## the course as a website, build/
 	$(SITE)/bin/python -m docs.tools.site $(if $(STUDENT),--student)
 	$(SITE)/bin/sphinx-build -q -W --keep-going -c docs/site -d build/site-doctrees build/site-source build/site
 	$(SITE)/bin/python -m docs.tools.site_check build/site
+
+slides: $(READY) build/reveal/reveal.js build/mathjax/tex-svg.js ## three decks for lectures, build/slides/*.html, and PDF where Chromium is installed
+	$(RUN)/python -m docs.tools.slides
+	$(RUN)/python -m docs.tools.slides_check build/slides
 
 lint: $(READY) ## check the code with ruff, and the imports between the wings
 	$(RUN)/ruff check .

@@ -2,7 +2,8 @@
 
 A file imports only from its own row or from earlier rows:
 
-    auto storage keys machine card      files, cache keys, the machine, model cards
+    auto storage places keys machine card
+                                        files and where they go, cache keys, the machine, cards
     compat registry shapes config context hub prompts processor encoders sync windows attention
         qformer losses language output pretrained generation model learned released
                                         the mechanism, in the order of the data
@@ -18,7 +19,7 @@ import importlib
 import os
 from pathlib import Path
 
-from . import auto
+from . import auto, places
 
 __version__ = "0.1.0"
 
@@ -35,6 +36,7 @@ __all__ = [*_MODULES, *_ALIASES, "checkpoint_path", "data_path"]
 
 
 auto.register_with_transformers()
+places.move_caches()
 
 
 def __getattr__(name: str):

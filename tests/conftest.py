@@ -9,6 +9,25 @@ import pytest
 # else threads spin, 100 times slower where other work runs
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+POSIX = os.name == "posix"
+SYSTEMS = {  # what a test needs of the system -> whether it has it, and why not
+    "forks": (sys.platform == "linux", "answers are judged in a forked process on Linux only"),
+    "limits": (sys.platform == "linux", "it forks, and uses Linux's limits on memory and files"),
+    "peak": (os.path.exists("/proc/self/status"), "the peak of memory is in Linux's /proc"),
+    "signals": (POSIX, "Windows does not say which signal ended a process"),
+    "pipes": (POSIX, "Windows has no named pipes in folders"),
+    "links": (POSIX, "on Windows, making a link needs a privilege"),
+    "torchrun": (POSIX, "torchrun needs a rendezvous that torch's builds for Windows lack"),
+    "permissions": (POSIX and os.geteuid() != 0, "root and Windows list a closed folder"),
+}
+
+
+def needs(what):
+    """A mark that skips a test where the system lacks `what`, a key of `SYSTEMS`."""
+    there, reason = SYSTEMS[what]
+    return pytest.mark.skipif(not there, reason=reason)
+
+
 FRAME_RATE = 10.0  # five audio tokens a step: small windows
 
 

@@ -2,8 +2,12 @@
 
 import csv
 import io
+import os
 import re
+import socket
 import zipfile
+from contextlib import suppress
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -16,6 +20,7 @@ from favor_mini.classroom.progress import progress_table
 from favor_mini.classroom.quizzes import read_quizzes, written
 from favor_mini.classroom.release import release, student_edition, tagged
 from favor_mini.course.exercise import card, exercises, source
+from favor_mini.course.limit import in_thread
 from notebooks.tools import build as builder
 
 CLASS = """
@@ -108,7 +113,7 @@ def test_every_submission_gets_its_marks(course, released, tmp_path, monkeypatch
     assert "loop that never ends" in found["endless"].verdicts["local_causal"]
     assert found["empty"].verdicts["frame_index"] == "not tried"
     assert found["broken"].note.startswith("broken.ipynb cannot be read")
-    with open(tmp_path / "marks" / "marks.csv", newline="") as file:
+    with open(tmp_path / "marks" / "marks.csv", encoding="utf-8", newline="") as file:
         rows = {row["student_id"]: row for row in csv.DictReader(file)}
     assert float(rows["half"]["score"]) == 6 and float(rows["half"]["max_score"]) == 10
     page = (tmp_path / "marks" / "pages" / "half.html").read_text()
@@ -117,6 +122,29 @@ def test_every_submission_gets_its_marks(course, released, tmp_path, monkeypatch
         assert source(exercises()[name].answer) not in page
     shared = (tmp_path / "marks" / "suspicions.csv").read_text()
     assert "frame_index" not in shared  # two lines are often written alike
+
+
+def test_grading_in_a_thread_leaves_the_process_as_it_was(course, released, tmp_path, monkeypatch):
+    """Where nothing can be forked: macOS, Windows, a GPU. The working folder became "/"."""
+    monkeypatch.setattr("favor_mini.classroom.judging.limited", in_thread)
+    monkeypatch.setattr("favor_mini.classroom.judging.SECONDS", 2.0)
+    monkeypatch.chdir(tmp_path)
+    hand_in(released, tmp_path / "handed", "perfect", **PERFECT)
+    hand_in(released, tmp_path / "handed", "endless", **{**PERFECT, "local_causal": ENDLESS})
+
+    def shared():
+        limits = []
+        with suppress(ImportError):
+            import resource
+
+            limits = [resource.getrlimit(x) for x in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE)]
+        return Path.cwd(), dict(os.environ), socket.socket, limits
+
+    before = shared()
+    graded = grade(course, "masks", "handed", "marks", builder.FOLDER, tell=lambda line: None)
+    assert {g.student: g.score(course.assignment("masks")) for g in graded} == {
+        "perfect": 10, "endless": 6}
+    assert shared() == before and (tmp_path / "marks" / "marks.csv").is_file()
 
 
 def test_an_answer_may_call_what_is_not_graded_in_any_order_of_the_marks(tmp_path):

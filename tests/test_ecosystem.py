@@ -234,7 +234,7 @@ def test_a_name_that_is_nowhere_says_what_was_expected(tmp_path):
 # The card.
 
 def code_of(card: Path) -> str:
-    (code,) = re.findall(r"```python\n(.*?)```", card.read_text(), re.S)
+    (code,) = re.findall(r"```python\n(.*?)```", card.read_text(encoding="utf-8"), re.S)
     return code
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import tiny_clip, tiny_model, tiny_processor
+from conftest import needs, tiny_clip, tiny_model, tiny_processor
 from PIL import Image
 
 from favor_mini.data import encoded
@@ -147,6 +147,7 @@ def test_several_at_once_encode_each_clip_once(parts, root, counted):
     assert not errors and len(set(made)) == 1 and len(made) == 3 and sorted(counted) == [25, 45]
 
 
+@needs("links")
 def test_rows_that_cannot_be_used_are_named(parts, root, tmp_path):
     (tmp_path / "secret.wav").write_bytes((root / "a.wav").read_bytes())
     (root / "link.wav").symlink_to(tmp_path / "secret.wav")

@@ -3,13 +3,10 @@
 import ast
 import importlib
 import itertools
-import json
 import os
 import pkgutil
 import random
 import re
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,8 +14,9 @@ import numpy as np
 import pytest
 import torch
 import wrong_answers
+from conftest import needs
 
-from favor_mini.course import exercise, learner
+from favor_mini.course import exercise
 from favor_mini.course.exercise import exercises, judge
 from favor_mini.course.limit import Died, TooLong, in_process, in_thread
 from favor_mini.course.trial import NotTried
@@ -231,19 +229,18 @@ def never_releases_the_interpreter():
 
 
 @pytest.mark.parametrize("limited, work", [
-    *itertools.product([in_process, in_thread], [python_loop, sleeps, multiplies]),
-    (in_process, never_releases_the_interpreter)])
+    *(pytest.param(in_process, work, marks=needs("forks"))
+      for work in (python_loop, sleeps, multiplies, never_releases_the_interpreter)),
+    *((in_thread, work) for work in (python_loop, sleeps, multiplies))])
 def test_the_time_limit_holds_within_c_code(limited, work):
     """The limit was an exception that Python raises only between two of its own instructions."""
-    if limited is in_process and sys.platform != "linux":
-        pytest.skip("forks on Linux only")
     start = time.monotonic()
     with pytest.raises(TooLong):
         limited(work, 0.3)
     assert time.monotonic() - start < 5
 
 
-@pytest.mark.parametrize("limited", [in_process, in_thread])
+@pytest.mark.parametrize("limited", [pytest.param(in_process, marks=needs("forks")), in_thread])
 def test_the_limit_returns_the_result_and_what_was_printed(limited, capsys):
     def work():
         print("seen by the learner")
@@ -261,7 +258,7 @@ def test_the_check_reports_code_that_does_not_return(monkeypatch):
     assert "never ends" in str(verdict)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux only")
+@needs("forks")
 def test_code_that_ends_its_process_is_reported():
     with pytest.raises(Died, match="exit code 3"):
         in_process(lambda: os._exit(3), 20)
@@ -283,39 +280,6 @@ def test_checking_leaves_random_numbers_as_they_were():
     torch.manual_seed(5)
     judge(exercise.find("measure_receptive_field"), exercise.answer("measure_receptive_field"))
     assert torch.equal(torch.rand(1), wanted)
-
-
-def test_progress_is_kept_and_a_broken_file_is_set_aside():
-    learner.file().write_text("my notes")
-    own = exercise.answer("frame_index")
-    exercise.check("frame_index", lambda *_: None)
-    assert learner.file().with_name("progress.json.broken").read_text() == "my notes"
-    exercise.check("frame_index", own)
-    entry = json.loads(learner.file().read_text())["frame_index"]
-    assert entry["tries"] == 2 and entry["solved"]
-    assert "repeat_interleave" in learner.mine("frame_index")
-    assert exercise.progress().loc[("05", "frame_index")].state.startswith("solved")
-    exercise.check("frame_index", lambda *_: None)  # a later slip loses nothing
-    assert "repeat_interleave" in learner.mine("frame_index")
-
-
-def test_two_kernels_lose_no_note():
-    """Each reads the file, changes it and writes it: without a lock one undoes the other's."""
-    code = ("import sys; from favor_mini.course import learner\n"
-            "for i in range(100): learner.note(sys.argv[1] + str(i), solved=True)")
-    started = [subprocess.Popen([sys.executable, "-c", code, name], cwd=ROOT) for name in "ab"]
-    assert [process.wait(120) for process in started] == [0, 0]
-    assert len(learner.read()) == 200
-
-
-def test_where_progress_cannot_be_kept_the_lesson_goes_on(tmp_path, monkeypatch, capsys):
-    learner._warn.cache_clear()
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("FAVOR_MINI_PROGRESS", str(tmp_path / "file" / "progress.json"))
-    for _ in range(2):
-        exercise.check("frame_index", exercise.answer("frame_index"))
-    found = capsys.readouterr().out
-    assert found.count("[solved]") == 2 and found.count("could not be saved") == 1
 
 
 @pytest.mark.parametrize("name", exercises())

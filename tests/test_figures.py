@@ -108,7 +108,10 @@ LOG = [{"stage": "align", "step": 10, "cross_entropy": 2.0, "diversity": 0.3, "l
 
 def test_loss_curves_put_one_stage_after_the_other():
     figure = loss_curves(LOG)
-    assert [axis.get_ylabel() for axis in figure.axes] == ["cross-entropy", "diversity"]
+    assert [axis.get_ylabel() for axis in figure.axes] == [
+        "cross-entropy or alignment loss", "diversity"]
+    answers = loss_curves(LOG[-1:])
+    assert answers.axes[0].get_ylabel() == "cross-entropy"
     align, ask = figure.axes[0].lines[:2]
     assert list(align.get_xdata()) == [10, 20] and list(align.get_ydata()) == [2.0, 1.0]
     assert list(ask.get_xdata()) == [30] and list(ask.get_ydata()) == [0.5]

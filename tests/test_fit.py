@@ -167,7 +167,7 @@ def test_the_csv_log_has_each_entry_once_after_a_kill(tmp_path):
     file.unlink()
     run(tmp_path / "killed", **options)  # finished
     assert file.read_bytes() == whole
-    with open(file, newline="") as stream:
+    with open(file, encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [int(row["step"]) for row in rows] == [entry["step"] for entry in log[:-1]]
     for row, entry in zip(rows, log, strict=False):

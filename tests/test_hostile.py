@@ -7,9 +7,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from conftest import needs
 
 RUN = Path(__file__).parent / "hostile" / "run.py"
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="it forks")
+pytestmark = needs("limits")
 
 
 def outcomes(folder, first: int, last: int) -> Counter:

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from conftest import needs
 from media_files import CLICK_TIMES, RATE, clicks, numbers, onsets, shown, write_media
 
 from favor_mini.apps import cli
@@ -63,7 +64,7 @@ def written_slowly(source, target, after, pieces=12, pause=0.08):
             time.sleep(pause)
 
 
-@pytest.mark.parametrize("kind", ["pipe", "growing file"])
+@pytest.mark.parametrize("kind", [pytest.param("pipe", marks=needs("pipes")), "growing file"])
 def test_steps_come_before_the_film_has_ended(tmp_path, kind):
     times = np.arange(80) / 4  # 20 s: more than FFmpeg looks at before it begins
     whole, live = tmp_path / "whole.mkv", tmp_path / "live.mkv"
@@ -83,6 +84,7 @@ def test_steps_come_before_the_film_has_ended(tmp_path, kind):
     assert 0 < before_the_end[0] < 40
 
 
+@needs("pipes")
 def test_what_cannot_be_streamed_says_so(tmp_path):
     write_media(tmp_path / "a.mp4", times=STEADY, waves=clicks(4, 48000), rate=48000)
     pipe = tmp_path / "pipe"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import needs
 from media_files import (
     CLICK_TIMES,
     RATE,
@@ -290,22 +291,18 @@ def test_arrays_are_not_changed():
 WATCH = """
 import sys
 from favor_mini import iter_clips
-
-def peak():  # MiB; getrusage would count the parent process too
-    return next(int(line.split()[1]) / 1024 for line in open("/proc/self/status")
-                if line.startswith("VmHWM"))
+from favor_mini.machine import peak_memory
 
 peaks = []
 for clip in iter_clips(sys.argv[1], seconds=10, image_size=32):
     assert len(clip.frames) == 20 and len(clip.waveform) == 160000
-    peaks.append(peak())
+    peaks.append(peak_memory() / 2**20)
 print(len(peaks), peaks[len(peaks) // 3], peaks[-1])
 """
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/status").exists(),
-                    reason="the peak of memory is read from Linux's /proc")
+@needs("peak")
 def test_a_long_film_is_read_piece_by_piece_at_flat_memory(tmp_path):
     """Memory may rise in the first third (4 of 12 minutes), not later. The whole sound would be 138
     MiB."""

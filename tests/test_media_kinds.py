@@ -8,6 +8,7 @@ import av
 import numpy as np
 import pytest
 import soundfile
+from conftest import needs
 from media_files import CLICK_TIMES, RATE, clicks, numbered, numbers, onsets, write_media
 from PIL import Image
 
@@ -282,7 +283,7 @@ def test_a_playlist_does_not_tell_whether_a_file_exists(tmp_path, text):
     assert message() == before
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may list every folder")
+@needs("permissions")
 def test_a_missing_file_in_a_folder_that_may_not_be_listed(tmp_path):
     closed = tmp_path / "closed"
     closed.mkdir()

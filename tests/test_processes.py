@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import needs
 from safetensors.torch import load_file
 from two_processes import ITEMS, run
 
@@ -27,6 +28,7 @@ def two(tmp_path_factory):
     return out, [json.loads((out / f"{rank}.json").read_text()) for rank in (0, 1)]
 
 
+@needs("torchrun")
 @pytest.mark.slow
 def test_two_processes_train_as_one(two, tmp_path):
     out, found = two
@@ -45,6 +47,7 @@ def test_two_processes_train_as_one(two, tmp_path):
     assert torch.allclose(one["projection.bias"], weights["projection.bias"], atol=1e-3)
 
 
+@needs("torchrun")
 @pytest.mark.slow
 def test_two_processes_resume_exactly_and_one_of_them_writes(two):
     out, found = two
@@ -55,6 +58,7 @@ def test_two_processes_resume_exactly_and_one_of_them_writes(two):
     assert last_checkpoint(out / "parts").endswith("checkpoint-6")
 
 
+@needs("torchrun")
 @pytest.mark.slow
 def test_one_process_continues_what_two_began(two, tmp_path):
     out, _ = two

@@ -109,6 +109,20 @@ def test_the_top_level_stays_as_it_is():
     assert {name.split("/")[0] for name in git_files()} <= TOP_LEVEL
 
 
+def test_every_system_can_check_the_files_out():
+    """No two names that differ in case alone, none that Windows refuses; text keeps its ends of
+    lines, on which checksums and cache keys depend."""
+    names = [name for name in git_files() if not name.startswith("tests/")]
+    assert len({name.lower() for name in git_files()}) == len(git_files())
+    parts = {part for name in names for part in name.split("/")}
+    reserved = re.compile(r'(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?|.*[<>:"|?*\\].*|.*[. ]')
+    assert reserved.fullmatch("aux.py") and reserved.fullmatch("a:b") and reserved.fullmatch("a.")
+    assert [part for part in parts if reserved.fullmatch(part)] == []
+    assert max(map(len, names)) < 100  # Windows: 260 with the folder of the clone
+    attributes = (ROOT / ".gitattributes").read_text(encoding="utf-8").splitlines()
+    assert attributes[0] == "* text=auto eol=lf"
+
+
 def test_no_file_is_too_long_to_read():
     long = {name: count for name in git_files() if name.endswith(".py")
             and (count := (ROOT / name).read_text(encoding="utf-8").count("\n")) > 350

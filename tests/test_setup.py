@@ -14,7 +14,7 @@ import test_project
 
 import favor_mini
 from favor_mini.apps import cli
-from favor_mini.classroom.setup import FIRST, course_files, course_root, setup
+from favor_mini.classroom.setup import FIRST, PAGES, course_files, course_root, setup
 
 ROOT = Path(__file__).parent.parent
 
@@ -53,6 +53,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_the_course_is_what_the_repository_holds(unpacked):
     wanted = [name for name in test_project.git_files()
               if name.startswith("data_samples/") or name == "notebooks/README.md"
+              or name in {f"docs/{page}.md" for page in PAGES}
               or name.startswith("notebooks/images/")
               or name.startswith("notebooks/") and name.endswith(".ipynb")]
     found = contents(unpacked)
@@ -62,6 +63,24 @@ def test_the_course_is_what_the_repository_holds(unpacked):
     assert {"data_samples/LICENSE", "data_samples/README.md", "data_samples/clips/clip_05.mp4",
             "notebooks/images/timeline.png", FIRST} <= set(found)
     assert (unpacked / "build").is_dir()  # the notebooks write to ../build
+
+
+def test_every_link_of_the_course_leads_to_a_file_of_it(unpacked):
+    """Without a clone, `../docs/glossary.md` on each card led nowhere."""
+    found, dead = 0, []
+    for page in (*unpacked.rglob("*.md"), *unpacked.rglob("*.ipynb")):
+        text = page.read_text(encoding="utf-8")
+        if page.suffix == ".ipynb":
+            cells = nbformat.reads(text, as_version=4).cells
+            text = "\n".join([cell.source for cell in cells if cell.cell_type == "markdown"] + [
+                str(output.get("data", {}).get("text/html", ""))
+                for cell in cells for output in cell.get("outputs", [])])
+        for link in re.findall(r"\]\(([^)\s]+)\)|(?:href|src)=[\"']([^\"']+)", text):
+            target = "".join(link).split("#")[0]
+            if target and not re.match(r"https?:|data:", target):
+                found += 1
+                dead += [] if (page.parent / target).exists() else [(page.name, target)]
+    assert not dead and found > 60
 
 
 def test_what_a_program_leaves_in_a_folder_is_no_part_of_it(course):
@@ -154,7 +173,14 @@ def test_the_images_files_are_there_and_its_versions_are_those_of_the_lock():
     assert re.findall(r"torch==(\S+)", text) == [str(test_project.pinned("torch"))]
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert re.findall(r"uv==\S+", text) == re.findall(r"uv==\S+", makefile)
-    assert text.index("USER learner") < text.index("favor-mini class setup") < text.index("CMD")
+    # Root unpacks what nobody changes; the learner's copy is made at the start.
+    places = [text.index(part) for part in (
+        "class setup $COURSE", "USER learner", "CMD", "class setup course")]
+    assert places == sorted(places)
+    assert "FAVOR_MINI_DATA=$COURSE/data_samples FAVOR_MINI_WORK=$HOME/course/build" in text
+    used = {name for file in (ROOT / "favor_mini").rglob("*.py")
+            for name in re.findall(r"FAVOR_MINI_[A-Z]+", file.read_text(encoding="utf-8"))}
+    assert set(re.findall(r"FAVOR_MINI_[A-Z]+", text)) <= used
     assert (ROOT / re.search(r"notebooks/\w+\.ipynb", text)[0]).is_file()
 
     container = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text(encoding="utf-8"))

@@ -2,7 +2,6 @@
 
 import os
 import random
-import sys
 import time
 import warnings
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import needs
 
 from favor_mini.course import exercise
 from favor_mini.course.exercise import judge
@@ -114,11 +114,8 @@ def test_restoring_is_cheap():
     assert time.perf_counter() - start < 20 * 0.02
 
 
-@pytest.mark.parametrize("limited", [in_process, in_thread])
+@pytest.mark.parametrize("limited", [pytest.param(in_process, marks=needs("forks")), in_thread])
 def test_long_output_is_cut_off(limited, capsys):
-    if limited is in_process and sys.platform != "linux":
-        pytest.skip("forks on Linux only")
-
     def work():
         for i in range(100_000):
             print(i)

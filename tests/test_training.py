@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import same_weights, scramble, tiny_config, tiny_processor
+from conftest import needs, same_weights, scramble, tiny_config, tiny_processor
 from safetensors.torch import load_file
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
@@ -229,6 +229,7 @@ save_file({n: p.detach() for n, p in model.named_parameters() if p.requires_grad
 """
 
 
+@needs("signals")
 @pytest.mark.slow
 def test_a_killed_run_resumes_exactly(tmp_path):
     """SIGKILL, which is like a power cut, after a random number of saved steps; then the same

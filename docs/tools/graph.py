@@ -15,7 +15,8 @@ ROOT = Path(__file__).parents[2]
 
 def main() -> int:
     """Print the graph; returns 1 if an import runs upward or there is a circle, else 0."""
-    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = settings["tool"]["importlinter"]
     (order,) = [c["layers"] for c in contracts["contracts"] if c["type"] == "layers"]
     level = {name: -i for i, layer in enumerate(order) for name in layer.split(" | ")}
     graph = grimp.build_graph("favor_mini", exclude_type_checking_imports=True, cache_dir=None)

@@ -72,7 +72,7 @@ def store(measured: Path) -> None:
     if table.is_file():
         Results.load(table).save(DATA / "tasks.json")
     if bench.is_file():
-        _write("bench", {"rows": json.loads(bench.read_text())})
+        _write("bench", {"rows": json.loads(bench.read_text(encoding="utf-8"))})
 
 
 def _by_clip(file: Path) -> list:

@@ -1,5 +1,6 @@
 """`favor-mini class`: the course, assignments, marks, quizzes, progress; `cli` registers it."""
 
+import os
 import shlex
 from pathlib import Path
 from typing import Literal
@@ -38,13 +39,14 @@ def setup(folder: str, /) -> None:
     from ..classroom.setup import FIRST, setup
 
     left = setup(folder)
-    print(f"the course is in {folder}: notebooks and data_samples")
+    print(f"the course is in {folder}: notebooks, data_samples, docs")
     if left:
         print("left as they are, because they differ from this release's (your work, or another "
               "release):")
         print(*(f"  {Path(folder, name)}" for name in left), sep="\n")
         print("For a fresh copy of a file, rename yours and run this command again.")
-    print(f"Start: cd {shlex.quote(folder)} && jupyter lab {FIRST}")
+    quote = shlex.quote if os.name == "posix" else '"{}"'.format
+    print(f"Start: cd {quote(folder)} && jupyter lab {FIRST}")
 
 
 @classes.command(help="Write a zip with a notebook for students, without any answer.",

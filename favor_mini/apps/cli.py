@@ -12,6 +12,7 @@ from .class_commands import classes
 from .lab_commands import bench, diagnose, doctor, experiment, gym
 from .settings import (
     FLAT,
+    WORK,
     DataSettings,
     DemoSettings,
     EvaluateSettings,
@@ -171,7 +172,7 @@ def convert(released: str, /, *, out: str, audio: str | None = None, vision: str
 
 @command("demo", "Ask about held-out clips, fine-tune a fresh connector, write a report.",
          "  favor-mini demo\n  favor-mini demo --minutes 2 --out build/short-demo")
-def demo(*, out: str = "build/demo", checkpoint: str | None = None,
+def demo(*, out: str = f"{WORK}/demo", checkpoint: str | None = None,
          settings: Annotated[DemoSettings, FLAT] = DemoSettings()) -> None:
     """
     Args:

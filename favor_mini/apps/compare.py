@@ -9,7 +9,7 @@ from cyclopts import Group, Parameter, validators
 
 from ..lab.plan import Plan, parse_changes
 from ..storage import atomic_write
-from .settings import Count, Model
+from .settings import WORK, Count, Model
 
 ARMS = Group("Arms (one of the two)", validator=validators.LimitedChoice(1, 1))
 TYPES = {int: Count, int | None: Count | None}
@@ -24,7 +24,7 @@ def compare(*, vary: Annotated[str | None, Parameter(group=ARMS)] = None,
             arm: Annotated[list[str] | None, Parameter(group=ARMS)] = None,
             fixed: Annotated[str | None, Parameter(name="--set")] = None,
             plan: Annotated[Options, Parameter(name="*")] = DEFAULTS,
-            out: str = "build/compare", keep: bool = False, dry_run: bool = False,
+            out: str = f"{WORK}/compare", keep: bool = False, dry_run: bool = False,
             bound: float | None = None, jobs: Count = 1, loggers: list[str] | None = None,
             model: Annotated[Model, Parameter(name="*")] = Model()) -> None:
     """

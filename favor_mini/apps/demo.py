@@ -173,7 +173,7 @@ def plan(model, processor, data: list[dict], settings: DemoSettings, file: Path)
     if settings.steps is not None:
         return recipe.steps(settings.steps)
     if file.exists():
-        return json.loads(file.read_text())
+        return json.loads(file.read_text(encoding="utf-8"))
     seconds = {stage: seconds_per_step(stage, model, processor, recipe.rows(data), settings.batch,
                                        recipe.stages) for stage in recipe.stages}
     print("measured seconds per step:",

@@ -79,6 +79,7 @@ def checks(checkpoint=None, quick: bool = False, wait_policy: str | None = None
     yield "data_samples", check_samples
     yield "memory", check_memory
     yield "disk", check_disk
+    yield "folders", check_folders
 
 
 def requirements() -> list:
@@ -86,7 +87,8 @@ def requirements() -> list:
     from packaging.requirements import Requirement
 
     if (ROOT / "pyproject.toml").exists():
-        wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        wanted = project["dependencies"]
     else:
         wanted = [r for r in metadata.requires("favor-mini") or [] if "extra ==" not in r]
     found = [Requirement(text) for text in wanted]
@@ -98,7 +100,7 @@ def tested_version(name: str) -> str | None:
     lock = ROOT / "requirements.lock"
     if not lock.exists():
         return None
-    found = re.search(rf"(?im)^{re.escape(name)}==([^\s;]+)", lock.read_text())
+    found = re.search(rf"(?im)^{re.escape(name)}==([^\s;]+)", lock.read_text(encoding="utf-8"))
     return found and found[1]
 
 
@@ -248,24 +250,34 @@ def check_samples() -> Finding:
 
 
 def check_memory() -> Finding:
-    free = _free_memory()
-    if free is None:
-        return Finding("WARN", "the free memory is unknown on this system", "free about 4 GiB")
+    import psutil
+
+    free = psutil.virtual_memory().available / 2**30
     return Finding("OK" if free >= 4 else "WARN", f"{free:.1f} GiB free",
                    "fine-tuning needs about 4 GiB: close other programs")
-
-
-def _free_memory() -> float | None:
-    """GiB available without swapping; None: unknown."""
-    if (meminfo := Path("/proc/meminfo")).exists():
-        return int(re.search(r"MemAvailable:\s+(\d+)", meminfo.read_text())[1]) / 2**20
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    except (ValueError, AttributeError, OSError):
-        return None
 
 
 def check_disk() -> Finding:
     free = shutil.disk_usage(Path.cwd()).free / 2**30
     return Finding("OK" if free >= 2 else "WARN", f"{free:.1f} GiB free in {Path.cwd()}",
                    "the demo and the caches of a training need about 2 GiB")
+
+
+def check_folders() -> Finding:
+    """Whether a learner's progress and results can be kept."""
+    from ..course import learner
+    from ..places import can_write
+    from .settings import WORK
+
+    try:
+        progress = learner.file().parent
+    except RuntimeError:  # there is no home folder
+        progress = None
+    lost = {fix: f"{what} in {folder or 'the home folder'}" for what, folder, fix in (
+        ("progress", progress, "FAVOR_MINI_PROGRESS to a file"),
+        ("results", Path(WORK).absolute(), "FAVOR_MINI_WORK to a folder"))
+        if folder is None or not can_write(folder)}
+    if lost:
+        return Finding("WARN", f"cannot be kept: {', '.join(lost.values())}",
+                       f"all else works; set {' and '.join(lost)} that can be written")
+    return Finding("OK", f"progress is kept in {progress}, results in {Path(WORK).absolute()}")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..evaluation.checkpoint import find_checkpoint, load_checkpoint
 from ..storage import atomic_write
-from .settings import EvaluateSettings
+from .settings import WORK, EvaluateSettings
 
 
 def benchmark(settings: EvaluateSettings, checkpoint, progress: bool) -> None:
@@ -24,7 +24,7 @@ def test_set(settings: EvaluateSettings, checkpoint, progress: bool) -> None:
     """Print the score on a published test-set file."""
     from ..aveb.run import evaluate_file
 
-    lines = settings.json or f"build/evaluate/{Path(settings.file).stem}.jsonl"
+    lines = settings.json or f"{WORK}/evaluate/{Path(settings.file).stem}.jsonl"
     print(evaluate_file(settings.file, settings.media_root, lines, task=settings.task,
                         metric=settings.metric, checkpoint=checkpoint, progress=progress))
     print(f"predictions: {lines}")

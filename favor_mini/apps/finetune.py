@@ -131,7 +131,8 @@ def compare(before: Path, after: Path) -> tuple[float, float, float]:
     """Accuracy after minus accuracy before on the same questions, with its 95 % interval over
     media, from two files of answers."""
     one, other = (
-        {row["id"]: row for row in map(json.loads, file.read_text().splitlines()[1:])
+        {row["id"]: row
+         for row in map(json.loads, file.read_text(encoding="utf-8").splitlines()[1:])
          if "right" in row} for file in (before, after))
     asked = [name for name in one if name in other]
     gains = [float(other[name]["right"]) - float(one[name]["right"]) for name in asked]

@@ -4,13 +4,13 @@ import os
 import sys
 from typing import Annotated
 
-from .settings import FLAT, BenchSettings, Count, GymSettings, Model
+from .settings import FLAT, WORK, BenchSettings, Count, GymSettings, Model
 
 WAIT_POLICY = os.environ.get("OMP_WAIT_POLICY")  # before `cli` sets it for this process
 
 
 def experiment(name: str | None = None, /, *, run: bool = False,
-               out: str = "build/experiments") -> None:
+               out: str = f"{WORK}/experiments") -> None:
     """
     Args:
         name: which experiment (default: list all).

@@ -3,6 +3,7 @@
 This module imports no library that takes long to import, so that `--help` is quick.
 """
 
+import os
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -14,6 +15,7 @@ Questions = Annotated[Any, Parameter(group=Group(
     "Questions (default: the eleven tasks)", validator=validators.MutuallyExclusive()))]
 
 
+WORK = os.environ.get("FAVOR_MINI_WORK") or "build"  # where commands write
 CHECKPOINT = "folder of a checkpoint, or mini (the default) or label-free, which ship"
 
 
@@ -64,7 +66,7 @@ class DemoSettings:
 class TrainSettings:
     """Common to all trainings of `favor-mini train`."""
 
-    out: str = option("build/make", "folder that holds a folder for each part")
+    out: str = option(f"{WORK}/make", "folder that holds a folder for each part")
     seed: int = option(0, "of the weights and of the order of the data")
     workers: Count | None = option(None, "processes that prepare training examples")
 
@@ -104,8 +106,8 @@ class FinetuneSettings:
     media_root: str = option("media", "folder of the media; nothing outside it is opened")
     validation: str | None = option(
         None, "data file of other clips, asked before and after; its loss is logged in training")
-    out: str = option("build/finetuned", "folder for the checkpoint and the training's files")
-    cache: str = option("build/features", "folder for the frozen encoders' features")
+    out: str = option(f"{WORK}/finetuned", "folder for the checkpoint and the training's files")
+    cache: str = option(f"{WORK}/features", "folder for the frozen encoders' features")
     steps: Count = option(1000, "training steps; four fifths align, if rows tell what happens in "
                                 "the order of time")
     batch: Count = option(4, "clips that a process computes at once")
@@ -130,7 +132,7 @@ class FinetuneSettings:
 class JoinSettings:
     """Which pretrained parts `favor-mini join` joins."""
 
-    out: str = option("build/joined", "folder for the checkpoint; it must not exist yet")
+    out: str = option(f"{WORK}/joined", "folder for the checkpoint; it must not exist yet")
     preset: Literal["laptop"] | None = option(
         None, "laptop: Whisper tiny, SigLIP base and SmolLM2 135M by their hub names; the options "
               "below replace single parts and settings")
@@ -168,8 +170,8 @@ class EvaluateSettings:
     audio_delay: float = option(0.0, "with --data or --scenes: delay of the sound in seconds")
     json: str | None = option(
         None, "with --data, --scenes or --file: JSON Lines file for each question and its answer")
-    out: str = option(
-        "build/evaluate", "folder for the predictions on the eleven tasks; a stopped run continues")
+    out: str = option(f"{WORK}/evaluate",
+                      "folder for the predictions on the eleven tasks; a stopped run continues")
     draw: str | None = option(None, "picture file for the table of the eleven tasks")
 
     def check(self) -> None:
@@ -217,7 +219,7 @@ class GymSettings:
                                       "cores)")
     run: bool = option(False, "of a study: train what --out does not hold")
     parts: str | None = option(None, "Python file that registers parts of your own; it is run")
-    out: str = option("build/gym", "folder for trainings, tables and figures")
+    out: str = option(f"{WORK}/gym", "folder for trainings, tables and figures")
     verbose: bool = option(True, "a line on standard error after each training")
 
 

@@ -58,12 +58,12 @@ class Results:
         records = json.loads(self.table.to_json(orient="records", double_precision=6))
         lines = ",\n".join(json.dumps(record) for record in records)
         with atomic_write(Path(file)) as unfinished:
-            unfinished.write_text(f"[\n{lines}\n]\n")
+            unfinished.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
 
     @classmethod
     def load(cls, file) -> "Results":
         """Read what `save` wrote."""
-        return cls(pd.DataFrame(json.loads(Path(file).read_text())))
+        return cls(pd.DataFrame(json.loads(Path(file).read_text(encoding="utf-8"))))
 
 
 def run_benchmark(checkpoint=None, out="build/evaluate", *, tasks=None,

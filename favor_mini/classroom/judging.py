@@ -11,8 +11,10 @@ import os
 import socket
 import sys
 import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import wraps
+from multiprocessing import parent_process
 
 from ..course.exercise import Exercise, exercises, find, try_trials
 from ..course.limit import Died, TooLong, limited
@@ -97,37 +99,49 @@ def _judge(tested: Exercise, cells: list, known: dict, seeds: list[int]) -> str:
 
 
 def _isolated(tested: Exercise, cells: list, known: dict, seeds: list[int]) -> str:
-    """In the forked process."""
-    with tempfile.TemporaryDirectory() as home:
-        os.chdir(home)
-        os.environ["HOME"] = home
-        _limit_files()
-        socket.socket = _no_network
-        with guarded(tested):
-            space = dict(known)
-            for name, code in cells:
-                try:
-                    exec(compile(code, f"{CELL}{name}>", "exec"), space)
-                except BaseException as error:
-                    if name == tested.name:
-                        return f"the cell raised {type(error).__name__}: {error}"
-            attempt = space.get(tested.name)
-            if attempt is None:
-                return f"the cell does not define `{tested.name}`"
-            if _same(attempt, tested.answer):
-                return OWN
-            verdict, _ = try_trials(tested, attempt, seeds, enough=SECONDS)
-    os.chdir("/")
+    """In the forked process, or in a thread where `limited` cannot fork."""
+    with _apart(), guarded(tested):
+        space = dict(known)
+        for name, code in cells:
+            try:
+                exec(compile(code, f"{CELL}{name}>", "exec"), space)
+            except BaseException as error:
+                if name == tested.name:
+                    return f"the cell raised {type(error).__name__}: {error}"
+        attempt = space.get(tested.name)
+        if attempt is None:
+            return f"the cell does not define `{tested.name}`"
+        if _same(attempt, tested.answer):
+            return OWN
+        verdict, _ = try_trials(tested, attempt, seeds, enough=SECONDS)
     return ("" if verdict is None else "not tried" if isinstance(verdict, NotTried)
             else str(verdict))
 
 
+@contextmanager
+def _apart() -> Iterator[None]:
+    """An empty folder as home and working folder, and no network; afterwards all is as before,
+    because a thread shares them with the grading."""
+    before, variables, network = os.getcwd(), dict(os.environ), socket.socket
+    if parent_process():
+        _limit_files()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
+        os.chdir(home)
+        os.environ |= {"HOME": home, "USERPROFILE": home}
+        socket.socket = _no_network
+        try:
+            yield
+        finally:
+            socket.socket = network
+            os.environ.clear()
+            os.environ.update(variables)
+            os.chdir(before)
+
+
 def _limit_files() -> None:
-    """No large files and no memory dumps, where the system has such limits: not on Windows."""
-    try:
-        import resource
-    except ImportError:
-        return
+    """No large files and no memory dumps, for all that is left of this process."""
+    import resource
+
     for limit, most in ((resource.RLIMIT_FSIZE, 10**8), (resource.RLIMIT_CORE, 0)):
         resource.setrlimit(limit, (most, most))
 

@@ -1,4 +1,4 @@
-"""The course in a folder of the learner's own: notebooks and samples.
+"""The course in a folder of the learner's own: notebooks, samples, and the pages they link to.
 
 A clone has them in its top folder. A wheel carries them as `favor_mini/_course`; `deploy/wheel.py`
 puts them there. It runs this file alone, so the imports at the top are of Python's own library.
@@ -7,12 +7,14 @@ puts them there. It runs this file alone, so the imports at the top are of Pytho
 from pathlib import Path
 
 FIRST = "notebooks/00_start_here.ipynb"
+PAGES = ("glossary", "results", "lab", "own_data")  # of docs/
 
 
 def course_files(root: Path) -> list[str]:
-    """What learners get of a clone, as paths in it: notebooks with their pictures, and samples."""
+    """What learners get of a clone, as paths in it: notebooks with their pictures, samples, and the
+    pages of docs/ that these link to."""
     patterns = ("notebooks/*.ipynb", "notebooks/README.md", "notebooks/images/*",
-                "data_samples/**/*")
+                "data_samples/**/*", *(f"docs/{name}.md" for name in PAGES))
     found = [file.relative_to(root) for pattern in patterns for file in root.glob(pattern)
              if file.is_file()]
     return sorted(file.as_posix() for file in found

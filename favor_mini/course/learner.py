@@ -5,13 +5,16 @@ The file is `~/.favor-mini/progress.json`, or the one that FAVOR_MINI_PROGRESS n
 
 import json
 import os
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, SoftFileLock
 
-from ..storage import write_json
+from ..storage import NO_LOCKS, write_json
 
 RENAMED = {"sum_up": "query_patches", "measure_reach": "measure_receptive_field",
            "fold": "split_windows", "unfold": "join_windows",
@@ -19,7 +22,11 @@ RENAMED = {"sum_up": "query_patches", "measure_reach": "measure_receptive_field"
 
 
 def file() -> Path:
-    """The progress file."""
+    """The progress file.
+
+    Raises:
+        RuntimeError: there is no home folder, and FAVOR_MINI_PROGRESS is not set.
+    """
     named = os.environ.get("FAVOR_MINI_PROGRESS")
     return Path(named or Path.home() / ".favor-mini" / "progress.json")
 
@@ -46,7 +53,7 @@ def note(name: str, *, solved: bool, code: str = "") -> None:
     try:
         path = file()
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock", timeout=10):
+        with _locked(path):
             known = read()
             if not known:
                 _set_aside(path)
@@ -55,10 +62,40 @@ def note(name: str, *, solved: bool, code: str = "") -> None:
             if solved:
                 entry["solved"] = entry["solved"] or time.strftime("%Y-%m-%d")
                 entry["code"] = code or entry["code"]
-            write_json(path, {**known, name: entry}, indent=1, ensure_ascii=False)
-    except (OSError, RuntimeError) as error:
+            _write(path, {**known, name: entry})
+    except OSError as error:
         reason = error.__cause__ or error  # without the advice of `atomic_write`
-        _warn(f"{file()}: {getattr(reason, 'strerror', None) or reason}")
+        _warn(f"{path}: {getattr(reason, 'strerror', None) or reason}")
+    except RuntimeError as error:  # there is no home folder
+        _warn(str(error))
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One kernel at a time. A network folder without locks gets a lock file in their place."""
+    lock = FileLock(f"{path}.lock", timeout=10)
+    try:
+        lock.acquire()
+    except (OSError, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno not in NO_LOCKS:
+            raise
+        lock = SoftFileLock(f"{path}.soft.lock", timeout=10)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _write(path: Path, content: dict) -> None:
+    """Windows refuses to replace a file at the moment when another kernel reads it."""
+    for wait in (0.01, 0.1, 1.0, None):
+        try:
+            return write_json(path, content, indent=1, ensure_ascii=False)
+        except PermissionError:
+            if wait is None or sys.platform != "win32":
+                raise
+            time.sleep(wait)
 
 
 @cache

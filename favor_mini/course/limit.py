@@ -119,6 +119,7 @@ def in_thread(work: Callable, seconds: float):
     if thread.is_alive():
         ctypes.pythonapi.PyThreadState_SetAsyncExc(
             ctypes.c_ulong(thread.ident), ctypes.py_object(TooLong))
+        thread.join(1.0)  # so that it can tidy up
         raise TooLong
     if not results:
         raise Died("its thread has ended")

@@ -13,16 +13,16 @@ LINES = (STRONG, MARK, INK, "#7a6a00", "#5b5b5b", "#2a7f62")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
 
 
-def _lines(axis, rows: pd.DataFrame, chance: float) -> None:
+def accuracy_lines(axis, rows: pd.DataFrame, chance: float, colours=LINES) -> None:
     """Accuracy by training step, a line for each arm: the mean over the seeds and its range."""
     grid = np.linspace(0, rows.step.max(), 120)
     for i, (arm, of_arm) in enumerate(rows.groupby("arm", sort=False)):
         lines = np.array([np.interp(grid, [0, *c.step], [chance, *c.accuracy])
                           for _, c in of_arm.groupby("seed")])  # [seeds, 120]
-        style = {"color": LINES[i % 6], "linestyle": DASHES[i % 6]}
+        style = {"color": colours[i % 6], "linestyle": DASHES[i % 6]}
         axis.plot(grid, 100 * lines.mean(0), label=arm, **style)
         axis.fill_between(grid, *(100 * f(lines, 0) for f in (np.min, np.max)), alpha=0.15,
-                          color=LINES[i % 6], linewidth=0)
+                          color=colours[i % 6], linewidth=0)
     axis.axhline(100 * REACHED, color=LIGHT, zorder=0)
     axis.set(xlabel="training step", ylim=(0, 102), xlim=(0, grid[-1]))
     axis.grid(axis="y")
@@ -39,7 +39,7 @@ def learning_curves(found: Curves) -> Picture:
         12, 4.6 * -(-len(found.tasks) // 2), f"Accuracy while learning in the gym. {details}.",
         {task: curves[curves.task == task] for task in found.tasks}, columns=2, sharey=True)
     for axis, task, rows in shown:
-        _lines(axis, rows, found.table[found.table.task == task].chance.iloc[0])
+        accuracy_lines(axis, rows, found.table[found.table.task == task].chance.iloc[0])
         axis.set(title=task)
     for axis, *_ in shown[::2]:
         seeds = len(found.seeds)
@@ -66,8 +66,8 @@ SHOWN = (
     ("attention", "Causal attention: a token also holds\nwhat came before (2 queries, 1 layer)",
      {"num_queries": 2, "layers": 1},
      {"attention=block_causal": "with", "attention=none": "without"}),
-    ("diversity", "Diversity loss: queries that differ\n(4 queries, weight 0.3)",
-     {"connector": "bert_init_bare_queries", "num_queries": 4},
+    ("diversity", "Diversity loss: queries that differ\n(16 queries, weight 0.3)",
+     {"connector": "causal_qformer", "num_queries": 16},
      {"diversity_weight=0.3": "with", "diversity_weight=0.0": "without"}))
 
 
@@ -88,7 +88,7 @@ def four_mechanisms() -> Picture:
     figure, shown = panels(12, 8, f"Accuracy while learning, with a mechanism and without: "
                            f"{listed(details)}.", chosen, columns=2, sharey=True)
     for axis, title, (curves, chance) in shown:
-        _lines(axis, curves, chance)
+        accuracy_lines(axis, curves, chance)
         axis.set_title(title, fontsize=13)
     for axis, *_ in shown[::2]:
         axis.set_ylabel("accuracy in %\n(mean and range of 5 seeds)")

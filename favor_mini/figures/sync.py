@@ -176,13 +176,13 @@ def shifted_sound(scene: Scene, shift: float, asked: list, answers: list[str]) -
 
 @styled
 def answers_by_shift(asked: list, answers: dict[float, list[str]]) -> Picture:
-    """The answers to all `asked` at each shift of the sound; filled: the answer without one."""
+    """The answers to `asked` at each shift of the sound; filled: right for the unshifted clip."""
     counts = inline({
         f"{shift:+g} s": sum(a == q.answer for q, a in zip(asked, texts, strict=True))
         for shift, texts in answers.items()})
     figure, axis = picture(
         14, 1.0 + 0.62 * len(asked), f"Answers to {len(asked)} questions at shifts of the sound. "
-        f"As without a shift: {counts}.")
+        f"Right for the unshifted clip: {counts}.")
     for column, texts in enumerate(answers.values()):
         for row, text in enumerate(texts):
             boxes(axis, [(column - 0.47, column + 0.47, text)], y=row, height=0.88,

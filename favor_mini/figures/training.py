@@ -21,16 +21,17 @@ def loss_curves(log: list[dict]) -> Picture:
     details = listed(
         {name: entries for name, (*_, entries) in stages.items() if entries},
         lambda e: f"{e[0]['cross_entropy']:.2f} to {e[-1]['cross_entropy']:.2f}")
+    first = "cross-entropy" + " or alignment loss" * ("align" in stages)
     figure, axes = picture(
-        12, 6.4, f"Cross-entropy and diversity loss over {offset} training steps. "
-        f"Cross-entropy, {details}.", 2, sharex=True, height_ratios=(2, 1))
+        12, 6.4, f"{first.capitalize()}, and diversity loss, over {offset} training steps. "
+        f"{first.capitalize()}, {details}.", 2, sharex=True, height_ratios=(2, 1))
     for axis, part in zip(axes, ("cross_entropy", "diversity"), strict=True):
         for i, (start, end, entries) in enumerate(stages.values()):
             axis.plot([start + e["step"] for e in entries], [e[part] for e in entries],
                       color=STRONG, marker="o", markersize=4, clip_on=False, zorder=3)
             if i % 2 == 0:
                 axis.axvspan(start, end, color=LIGHT, alpha=0.45, linewidth=0)
-        axis.set_ylabel(part.replace("_", "-"))
+        axis.set_ylabel(first if part == "cross_entropy" else part)
     for i, (name, (start, end, _)) in enumerate(stages.items()):
         narrow = end - start < 0.2 * offset  # than its label: one row each
         axes[0].text(

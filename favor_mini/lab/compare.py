@@ -136,7 +136,7 @@ def _with_steps(plan: Plan, folder: Path, data: Data, out: Path, keep: bool = Tr
     decides = [baseline, plan.minutes, plan.batch, plan.tasks, plan.file, checkpoint_digest(folder)]
     file = out / f"steps-{digest(json.dumps(decides).encode())}.json"
     if file.exists():
-        return replace(plan, steps=json.loads(file.read_text()))
+        return replace(plan, steps=json.loads(file.read_text(encoding="utf-8")))
     seconds = _step_seconds(plan, baseline, *fresh_model(folder, 0, baseline), data)
     mean = sum(share * seconds[stage] for stage, share in plan.recipe(baseline).shares.items())
     most = max(len(plan.recipe(arm).stages) for arm in plan.arms)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ..storage import atomic_write
 from .compare import Plan, compare
+from .new_form import learn_new_form
 from .novel import new_forms, new_voices
 from .offsets import Offsets, sound_offsets
 from .pages import section
@@ -76,6 +77,7 @@ EXPERIMENTS = [
     Experiment("novelty", _plan({"without": "phone+heart+tiger"}, {"without": "purple"})),
     Experiment("voices", measure=new_voices),
     Experiment("forms", measure=new_forms),
+    Experiment("lora", measure=learn_new_form),
     Experiment("tasks", _plan({"attention": "full"}, {"diversity_weight": 0.0}, WHOLE, **TASKS)),
     Experiment("recipes", Plan([{"recipe": name} for name in ("aligned", "align", "ask")],
                                **{**COMMON, "seeds": 3, "steps": 160, "batch": 8}),

@@ -90,10 +90,11 @@ class Offsets:
     def save(self, file) -> None:
         lines = ",\n".join(json.dumps(list(row.values())) for row in self.rows)
         columns = json.dumps(list(self.rows[0]))
-        Path(file).write_text(f'{{"columns": {columns},\n"rows": [\n{lines}\n]}}\n')
+        Path(file).write_text(f'{{"columns": {columns},\n"rows": [\n{lines}\n]}}\n',
+                              encoding="utf-8")
 
     @classmethod
     def load(cls, file) -> "Offsets":
         """Read a file written by `save`."""
-        stored = json.loads(Path(file).read_text())
+        stored = json.loads(Path(file).read_text(encoding="utf-8"))
         return cls([dict(zip(stored["columns"], row, strict=True)) for row in stored["rows"]])

@@ -186,12 +186,13 @@ class Comparison:
                 run["told"] = wrong
             lines.append(json.dumps(run))
         runs = ",\n".join(lines)
-        Path(file).write_text(f'{{"questions": {json.dumps(questions)},\n"runs": [\n{runs}\n]}}\n')
+        Path(file).write_text(f'{{"questions": {json.dumps(questions)},\n"runs": [\n{runs}\n]}}\n',
+                              encoding="utf-8")
 
     @classmethod
     def load(cls, file) -> "Comparison":
         """Read a file written by `save`."""
-        stored = json.loads(Path(file).read_text())
+        stored = json.loads(Path(file).read_text(encoding="utf-8"))
         for r in stored["runs"]:
             wrong, right = r.pop("told", {}), r.pop("right")
             r["rows"] = [{**q, "right": bit == "1",

@@ -254,4 +254,4 @@ def _write_card(folder: Path, title: str, facts: dict, found: dict[str, float], 
               "|---|---|", *(f"| {name} | {value:.3f} |" for name, value in found.items()),
               "", use]
     with atomic_write(folder / "README.md") as temporary:
-        temporary.write_text("\n".join(lines).strip() + "\n")
+        temporary.write_text("\n".join(lines).strip() + "\n", encoding="utf-8")

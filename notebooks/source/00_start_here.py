@@ -4,23 +4,22 @@
 # **You will** ask an audio-visual language model about a real video file, measure when it is right
 # and when it is wrong, and get an overview of the components that the other notebooks explain.
 #
-# **You need** Python and a little PyTorch. This notebook mentions components such as Whisper or
-# LoRA without explaining them. The later notebooks explain each. No network and no GPU are needed.
-# **Paper:** sections 1 and 3, as an overview.
+# **You need** Python and a little PyTorch. Components such as Whisper or LoRA are only named here;
+# later notebooks explain them. No network and no GPU are needed. **Paper:** sections 1 and 3, as an
+# overview.
 #
 # **Costs:** 25 minutes of reading, 12 minutes of exercises; 40 s of computing, 1.3 GB of memory.
 #
 # The model is a small **FAVOR** ([arXiv 2310.05863](https://arxiv.org/abs/2310.05863)): the same
 # components in the same order, with sizes for two CPU cores. It is trained on a *mini world* of
 # coloured shapes, objects with sounds, spoken words and written words. The clips are real mp4 files
-# (H.264 and AAC). Their scripts are known exactly, so every answer is known, too.
+# (H.264 and AAC). Each is drawn from a *script*, so every answer is known.
 
 # %% [markdown]
 # ## Is everything in place?
 #
-# `doctor` checks each library, the sample files, memory and disk. For each problem it prints how to
-# fix it. (`favor-mini doctor` in a terminal checks more: it writes and reads a small video and
-# loads the checkpoint.)
+# `doctor` checks each library, the sample files, memory and disk. For each problem it prints a fix.
+# (`favor-mini doctor` in a terminal checks more.)
 
 # %% tags=["varies"]
 import os
@@ -39,14 +38,14 @@ print(len(found), "checks:", ", ".join(found))
 # %% [markdown]
 # ## How to work with these notebooks
 #
-# Run the cells from top to bottom. Every cell runs without changes. A card with a blue edge is an
-# exercise: replace the `raise NotImplementedError` below it by your code and run the check. The
-# check runs your code with random sizes. If the result is wrong, it names the likely mistake. The
-# card contains two hints and the solution, the package's own function. If you skip an exercise, the
-# notebook uses the package's function, so you can come back later.
+# Run the cells from top to bottom. A card with a blue edge is an exercise: replace the
+# `raise NotImplementedError` below it by your code and run the check. The check runs your code with
+# random sizes and names the likely mistake. The card contains two hints and the solution, the
+# package's own function. If you skip an exercise, the notebook uses that function, so you can come
+# back later.
 #
-# Here is a first exercise. A clip is split into *windows* of K frames. Each window, full or not,
-# becomes N vectors, one for each of N learned *queries*.
+# The first exercise: a clip is split into *windows* of K frames. Each window, full or not, becomes
+# N vectors, one for each of N learned *queries*.
 
 # %%
 from favor_mini.course import card, check, progress
@@ -66,9 +65,8 @@ print(
 print(" 13 frames, windows of 10, 5 queries each:", count_vectors(13, 10, 5), "vectors")
 
 # %% [markdown]
-# Your solutions are saved in a small file in your home folder (`~/.favor-mini/progress.json`).
-# Nothing is sent anywhere. `progress()` lists the exercises of all notebooks. Those of this
-# notebook:
+# Your solutions are saved in your home folder (`~/.favor-mini/progress.json`). Nothing is sent
+# anywhere. `progress()` lists all exercises; those of this notebook:
 
 # %%
 progress().loc[["00"]]
@@ -91,7 +89,7 @@ Video(str(sample.path), embed=True, width=256)  # the page contains the video it
 
 # %% [markdown]
 # The model takes two frames per second and sound at 16 kHz. `read_clip` reads both on one time
-# axis: decord decodes the frames, PyAV the sound.
+# axis.
 
 # %%
 from favor_mini import read_clip
@@ -102,10 +100,9 @@ print("times   ", clip.frame_times[:4].round(2), "...")
 print("waveform", clip.waveform.shape, clip.waveform.dtype, f" {clip.duration:.1f} s")
 
 # %% [markdown]
-# The same clip on one time axis. From the top: the frames, the events in the video, the waveform,
-# the spectrogram for the audio encoder, and the sounds. Dashed lines separate the *windows* of ten
-# frames (5 s). Play the video and move the slider: the line marks the time, and the picture is the
-# frame that the model gets at that time.
+# From the top: the frames, the events in the video, the waveform, the spectrogram for the audio
+# encoder, and the sounds. Dashed lines separate the *windows* of ten frames (5 s). Play the video
+# and move the slider: the line marks the time, and the image is what the model gets then.
 
 # %%
 from favor_mini.course.widgets import player
@@ -115,13 +112,11 @@ player(clip, sample.scene, file=sample.path)
 # %% [markdown]
 # ## Ask the model
 #
-# **What to expect.** The shipped checkpoint answers most questions right. It still makes mistakes:
-# the new colour of a shape, whether an image or a sound came first, the word that was said while
-# something was shown. Below you measure this.
+# **What to expect.** The shipped checkpoint answers most questions right. You measure below which
+# questions it gets wrong.
 #
-# `from_pretrained` loads the model and its processor, as for any model of the `transformers`
-# library. The processor turns a clip and a question into tensors, and `generate` produces the
-# answer.
+# `from_pretrained` loads the model and its processor, as in the `transformers` library. The
+# processor turns a clip and a question into tensors, and `generate` produces the answer.
 
 # %%
 import torch
@@ -145,10 +140,9 @@ for family in ("heard_while", "shown_when", "seen_after", "first_heard", "read")
     )
 
 # %% [markdown]
-# To ask your own question, change the text and run the cell. The vocabulary has about 130 words,
-# the words of the mini world. `favor-mini ask CLIP "question"` does the same in a terminal. It
-# takes any video, and prints a note if a word is unknown or if the content is unlike the training
-# clips.
+# Change the text to ask your own question. The model knows about 130 words, those of the mini
+# world. A note says if a word is unknown or if the content is unlike the training clips.
+# `favor-mini ask CLIP "question"` does the same in a terminal, with any video.
 
 # %%
 from favor_mini.apps.ask import Asker
@@ -162,9 +156,9 @@ for note in answer.notes:
 # %% [markdown]
 # ## When is an answer right?
 #
-# Before counting, we have to define a right answer. The model writes text, and the script contains
-# the answer. "Red circle." and "red circle" are the same answer, "circle red" is not. A model that
-# writes every word of its vocabulary must not count as right.
+# The model writes text, and the script contains the right answer. When are they equal? "Red
+# circle." and "red circle" are the same answer, "circle red" is not. A model that writes every word
+# of its vocabulary must not count as right.
 
 # %%
 card("matches")
@@ -181,16 +175,15 @@ print(matches("The red circle.", ("red circle",)), matches("circle", ("red circl
 # %% [markdown]
 # ## Right and wrong
 #
-# Now we ask all questions about six clips and count. Each family of questions needs a different
-# ability: one stream alone, the order of events, or *which sound belongs to which frame*. The last
-# four lines are totals. *Both modalities* are the families that need video and audio together. The
-# others need one stream: *plain* families need one event, *order or cause* families compare several
-# events.
+# We ask all questions about six clips. Each line is a family of questions. The last four lines are
+# totals. A *modality* is video or audio. *Both modalities* are the families that need video and
+# audio together. The others need one stream: *plain* families ask about one event, *order or cause*
+# families compare several.
 #
 # The **chance level** is one divided by the number of possible answers. For both modalities it is
-# higher: the accuracy of the best guesser with one modality, that is, the better of two guessers,
-# one with the complete video and one with the complete audio. The 95 % interval shows how uncertain
-# the accuracy is. One right answer out of one question says almost nothing.
+# higher: the accuracy of the better of two guessers, one with the complete video and one with the
+# complete audio. The 95 % interval shows how uncertain the accuracy is. Answers about one clip depend
+# on one another, so each clip counts once: six clips give wide intervals, however many questions.
 
 # %%
 from favor_mini.evaluation.answering import encode_clips, evaluate
@@ -211,8 +204,8 @@ from favor_mini.figures.training import score_bars
 score_bars({"shipped model": scores(rows, FAMILY_GROUPS)})
 
 # %% [markdown]
-# Some of the mistakes. (*Shown* can also mean a written word.) Look at the kind of mistake: does
-# the model name things that are not in the clip, or other events of the same clip, close in time?
+# Look at some of the mistakes. (*Shown* can also mean a written word.) Does the model name things
+# that are not in the clip, or other events of the clip?
 
 # %% tags=["varies"]
 wrong = [row for row in rows if not row.correct]
@@ -224,14 +217,14 @@ for row in wrong[:10]:
     )
 
 # %% [markdown]
-# Nearly always it is something that *was* in the clip, at another time. The recognition is right.
-# The pairing or the order is wrong.
+# Nearly always it is something that *was* in the clip, at another time. The recognition is mostly
+# right. The pairing or the order is wrong.
 #
 # ## Test it: shift the sound
 #
-# If the model really pairs sounds with frames, a delay of the sound by one second or more must
-# reduce the accuracy of the questions that need the pairing, and affect the others less. Predict
-# all three lines.
+# If the model really pairs sounds with frames, a delay of the sound must cost accuracy where the
+# pairing is needed, and less elsewhere. **Predict** the first three totals for a delay of one and
+# of two seconds.
 
 # %%
 from favor_mini.media.clip import delay_sound
@@ -274,12 +267,12 @@ curves(
 )
 
 # %% [markdown]
-# Questions that need both streams lose most, and fall *below* the chance level: the model still
-# pairs, but with the wrong moment. The other lines fall, too, although they need no pairing:
-# delayed sound is cut off at the end of the clip.
+# Questions that need both streams lose most. At two seconds they are *below* the chance level: a
+# sign that the model still pairs, but with the wrong moment. The other lines fall, too. There are
+# two likely reasons: delayed sound is cut off at the end of the clip, and it crosses the borders of
+# events, as in no training clip.
 #
-# Try it: choose a question, shift the sound, and watch the answer. The figure shows the shifted
-# clip.
+# Choose a question, shift the sound, and watch the answer.
 
 # %%
 from favor_mini.figures.timeline import timeline
@@ -306,7 +299,7 @@ explore(ask_delayed, question=choice, delay=(0.0, 3.0, 0.25))
 # %% [markdown]
 # ## Overview
 #
-# The steps of the model, in the order of the data.
+# The steps of the model:
 
 # %%
 from favor_mini.figures.plots import flow
@@ -325,11 +318,11 @@ flow(
 )
 
 # %% [markdown]
-# Each line of the table names its files in `favor_mini`. The files are short, so read them. The
-# letters: T frames; V visual tokens per frame, of width D_v; 50 audio tokens per second, of width
-# D_w, then D_a; P tokens per time step; K frames per window, W windows; N queries. The glossary in
-# `docs/glossary.md` has them all. There are two Q-Formers. InstructBLIP's Q-Former is frozen and
-# summarises single frames. The causal Q-Former is trained and summarises windows of both streams.
+# Each line of the table names its files in `favor_mini`. The letters: T frames; V visual tokens per
+# frame, of width D_v; 50 audio tokens per second, of width D_w, then D_a; P tokens per time step; K
+# frames per window, W windows; N queries. All are in `docs/glossary.md`. There are two Q-Formers.
+# InstructBLIP's is frozen and summarises single frames. The causal Q-Former is trained and
+# summarises windows of both streams.
 #
 # | step | file | what it does | shape after it |
 # |---|---|---|---|
@@ -342,8 +335,7 @@ flow(
 # | project | `model` | into the language model's embedding space | (W x N, LLM width) |
 # | answer | `model` | the frozen language model with LoRA reads the vectors in place of words | text |
 #
-# Only the causal Q-Former, two linear maps and LoRA are trained. The encoders and the language
-# model stay frozen. The tensors of our clip, step by step:
+# Only the causal Q-Former, two linear maps and LoRA are trained. The tensors of our clip:
 
 # %%
 media = processor.media(clip)
@@ -385,9 +377,9 @@ print(
 # %% [markdown]
 # ## What the mechanisms do
 #
-# Four of these parts are the paper's own ideas. Does each matter? In the *gym* (notebook 03) a small
-# connector learns from answers alone, with a part and without it. Each panel is one setting of one
-# study, five seeds each:
+# Four mechanisms are the paper's own; the panels name them. Does each matter? In the *gym*
+# (notebook 03) a small model learns from answers alone, with a mechanism and without it. Each panel
+# is one setting, with five seeds:
 
 # %%
 from favor_mini.figures.gym import four_mechanisms
@@ -395,8 +387,10 @@ from favor_mini.figures.gym import four_mechanisms
 four_mechanisms()
 
 # %% [markdown]
-# These are settings where a part matters. Notebooks 03 and 05 to 07 also show where it does not:
-# the gym says *where* to look, and `docs/results.md` has every setting, with intervals.
+# In these settings the task is learned sooner, or only, with the mechanism. That is not all that the
+# paper claims: in the third panel, attention in *both* directions does better still (notebook 05).
+# Notebooks 03 and 05 to 07 also show where a mechanism makes no difference. `docs/results.md` has
+# every setting, with intervals; its tables have medians over the seeds, the figure means.
 #
 # ## The notebooks
 #
@@ -420,8 +414,7 @@ four_mechanisms()
 # ## What to play with
 #
 # - Change `clip_name`, for instance to `clip_07`, and run all cells.
-# - Ask about your own file: `asker.ask("my_film.mp4", "what was heard first?")`. Read the answer
-#   and the notes.
+# - Ask about your own file: `asker.ask("my_film.mp4", "what was heard first?")`.
 # - Delay the sound by *minus* one second (`delay_sound(clip, -1)`). Is early sound as bad as late
 #   sound?
 #
@@ -432,7 +425,6 @@ four_mechanisms()
 #   breaks the pairing.
 # - The chance level depends on the question. For questions about both streams, it is the best
 #   accuracy with one stream.
-# - The numbers above come from this notebook's own run.
 
 # %% [markdown]
 # ## Quiz

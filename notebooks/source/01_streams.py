@@ -11,6 +11,7 @@
 # **Costs:** 35 minutes of reading, 62 minutes of exercises; 25 s of computing, 1.1 GB of memory.
 
 # %%
+import os
 import textwrap
 from dataclasses import replace
 
@@ -29,7 +30,7 @@ from favor_mini.figures.plots import flow, matrices
 #
 # FAVOR depends on one property: *the frame and the sound of the same moment belong to the same time
 # step*. This holds only if the file is read correctly. So the first part of the model is not a
-# network. It is the exact alignment of two streams with very different rates.
+# network, but the exact alignment of two streams with very different rates.
 
 # %%
 flow([("read", "video and audio, one time axis", "mp4"),
@@ -40,10 +41,8 @@ flow([("read", "video and audio, one time axis", "mp4"),
      here="sample", title="From a file to time steps")
 
 # %% [markdown]
-# This is the clip of this notebook. Press play, or move the time: frames, sound and script have one
-# time axis. From the top, the figure shows the frames that the model gets, the visible events, the
-# waveform, the spectrogram, and the sounds. The dashed lines are the borders of the *windows*, ten
-# frames each (notebook 06).
+# This is the clip of this notebook, in the figure of notebook 00. The dashed lines are the borders
+# of the *windows*, ten frames each (notebook 06).
 
 # %%
 from favor_mini.course.widgets import player
@@ -57,8 +56,8 @@ player(clip, sample.scene, file=sample.path)
 # %% [markdown]
 # While the red ring is on screen, a voice says *apple*. In the moment before, the word *apple* was
 # **written**, and a horn was heard. To distinguish these, the model needs not only *what* but
-# *when*, in both streams, on the same time axis. At the end of this notebook we shift the sound of
-# this scene by a second and a half and ask again.
+# *when*, in both streams. At the end of this notebook we shift the sound of this scene and ask
+# again.
 #
 # ## Video: from 24 to 2 frames per second
 #
@@ -92,8 +91,8 @@ grid_frames = check("grid_frames", grid_frames)
 print(grid_frames(np.array([0, 0.3, 0.6, 0.9, 1.0]), 1.2))
 
 # %% [markdown]
-# Now with the file. `decord` gives the start time of each frame without decoding, and then decodes
-# only the requested frames. The package's `read_clip` gives the same frames:
+# Now with the file. `decord` gives the start time of each frame and decodes only the requested
+# frames. `read_clip` gives the same frames:
 
 # %%
 import decord
@@ -112,23 +111,23 @@ print(
 )
 
 # %% [markdown]
-# A wrong frame need not be an error. A film is compressed in *groups of pictures* (GOPs). Each
+# A wrong frame need not raise an error. A film is compressed in *groups of pictures* (GOPs). Each
 # begins with a key frame, which needs no other frame, and a reader that wants frame 100 jumps to
 # the key frame before it. In an **open GOP**, some frames that are shown *before* the key frame
 # come *after* it in the file, and need the group before. A reader that has jumped cannot decode
 # them. If it leaves them out and still counts, all that follows is at the wrong place. The encoder
-# x265 writes open GOPs unless told otherwise. **Predict:** the same pictures, written by x265 with
-# a key frame every two seconds. How many of the grid's frames will decord return wrongly?
+# x265 writes open GOPs by default. **Predict:** the same pictures, written by x265 with a key frame
+# every two seconds. How many of the grid's frames will decord return wrongly?
 
 # %%
-import tempfile
-from pathlib import Path
-
 import av
 from favor_mini.figures.streams import readers
+from favor_mini.places import own_folder
 
+# a new folder, deleted when the kernel ends
+folder = own_folder("01")
 whole = reader.get_batch(range(len(reader))).asnumpy()
-path = Path(tempfile.mkdtemp()) / "open_gop.mkv"
+path = folder / "open_gop.mkv"
 with av.open(str(path), "w") as file:
     x265 = {"x265-params": "keyint=48:log-level=none"}
     stream = file.add_stream("libx265", rate=24, options=x265)
@@ -142,11 +141,10 @@ jumps = decord.VideoReader(str(path)).get_batch(chosen.tolist()).asnumpy()
 readers({"written": frames, "decord": jumps, "read_clip": read_clip(path).frames}, 2.0)
 
 # %% [markdown]
-# Red: not the frame of that time. There is no error, the number of frames is right, and each
-# looks like a frame of this film. Only their times are wrong, by up to seconds, so that sound and
-# picture no longer belong together. `read_clip` decodes from a point where nothing is missing, and
-# lets decord jump only where the file proves that no frame needs the group before
-# (`media/frames.py`).
+# Red: not the frame of that time. There is no error, the number of frames is right, and each looks
+# like a frame of this film. But image and sound no longer belong together. `read_clip` decodes from
+# a point where nothing is missing, and lets decord jump only where the file proves that no frame
+# needs the group before (`media/frames.py`).
 #
 # Are two frames per second enough? **Predict first:** the yellow star needs less than a second to
 # reach the drum. How many frames show it between start and end? Then change the rate. At which rate
@@ -175,20 +173,19 @@ explore(draw_grid, frames_per_second=["2", "0.5", "1", "2.5", "5", "10"])
 
 # %% [markdown]
 # One frame shows the moving star, the frame at 0.5 s: at 0 s it has not started, at 1 s it has
-# arrived. The rates in the list divide the 50 audio tokens of a second into whole time steps.
-# `FavorConfig` does not accept others. At 1 Hz the ring is visible in red and in orange. At 0.5 Hz
-# a moment of two seconds is a single frame, so you cannot see whether a shape *turned* or *moved*.
-# Rates above 2 Hz show more of a movement, at a proportional cost.
+# arrived. The rates in the list divide the 50 audio tokens of a second into whole time steps. At 1
+# Hz the ring is visible in red and in orange. At 0.5 Hz a moment of two seconds is one frame, so
+# you cannot see whether a shape *turned* or *moved*. Higher rates show more of a movement, at a
+# proportional cost.
 #
 # ## Audio: 16,000 samples per second
 #
-# Sound is air pressure over time. The file holds it compressed (AAC) at 48,000 samples per second.
-# Whisper was trained on 16,000 samples per second. So the package decodes with PyAV, averages the
-# channels, and resamples with soxr. Sample $i$ is heard at
+# The file holds sound at 48,000 samples per second. Whisper was trained on 16,000. So the package
+# decodes the sound (PyAV), averages the channels and resamples (soxr). Sample $i$ is heard at
 #
 # $$t = \mathrm{start} + i / 16000\ \mathrm{s}$$
 #
-# on the same time axis as the frames. At this level synchronisation is only an index and a rate.
+# on the time axis of the frames.
 
 # %%
 print(
@@ -201,11 +198,9 @@ loudness = np.sqrt((wave[: 19 * 8000].reshape(-1, 8000) ** 2).mean(1))
 print("loudness (RMS x 100) of each half second:", (100 * loudness).round(1))
 
 # %% [markdown]
-# Half a second is 8,000 samples, so step 3 (counting from 0) holds the samples 24,000 to 31,999.
-#
-# To test later whether the model *uses* this alignment, we need to change it: shift the sound
-# relative to the video. There are three common mistakes: the samples that leave at one end come
-# back at the other, the clip becomes longer, or the original clip is modified.
+# To test whether the model *uses* this alignment, we shift the sound relative to the video. There
+# are three common mistakes: the samples that leave at one end come back at the other, the clip
+# becomes longer, or the original clip is modified.
 
 # %%
 card("delay_sound")
@@ -229,14 +224,13 @@ streams({name: delay_sound(clip, seconds) for name, seconds in later.items()},
         scene=sample.scene, later=later, shade=(written.start, written.end))
 
 # %% [markdown]
-# The moment in which *apple* is written is shaded. Look at it from top to bottom: first the horn is
-# heard there, then the drum, then the *spoken* word apple.
+# In the shaded moment *apple* is written. In the first row the horn is heard there, in the second
+# the drum, in the third the *spoken* word apple.
 #
 # ## The spectrogram: frequencies over time
 #
-# A waveform does not show which sound it is. A bell and a drum differ in their *frequencies*. So
-# split the sound into short pieces of 25 ms, one every 10 ms, and compute the energy of each piece
-# at each frequency:
+# A bell and a drum differ in their *frequencies*. So split the sound into short pieces of 25 ms,
+# one every 10 ms, and compute the energy of each piece at each frequency:
 #
 # $$P_{f,m} = \Big|\sum_{n=0}^{399} w_n\, x_{160 m + n - 200}\, e^{-2\pi i f n / 400}\Big|^2
 # \qquad E_{b,m} = \log_{10} \sum_f H_{b,f}\, P_{f,m}$$
@@ -245,9 +239,9 @@ streams({name: delay_sound(clip, seconds) for name, seconds in later.items()},
 # sound, and the last pieces extend beyond its end. There the sound is mirrored, $x_{-j} = x_j$
 # ("reflect"). $S$ samples give $\lfloor S / 160 \rfloor + 1$ columns. Whisper drops the last one.
 #
-# $w$ (a Hann window, librosa's default) goes to zero at both ends of a piece, so that its edges
-# add no clicks. $H$ holds 80 triangular *mel* filters, narrow for low frequencies and wide for
-# high ones, like human hearing. The logarithm does the same for loudness. 400 samples become 80
+# $w$ (a Hann window, librosa's default) goes to zero at both ends of a piece, so that its edges add
+# no clicks. $H$ holds 80 triangular *mel* filters, narrow for low frequencies and wide for high
+# ones, like human hearing. The logarithm compresses loudness in the same way. 400 samples become 80
 # numbers: one column.
 
 # %%
@@ -282,8 +276,7 @@ print(
 
 # %% [markdown]
 # These are the eight sounds of the mini world: bell, bird, clock, drum, horn, phone, siren and
-# whistle, in random order. **Which is which?** First look for tones, clicks, and tones that change
-# their frequency.
+# whistle, in random order. **Which is which?** Look for tones, clicks, and tones that change.
 
 # %%
 from favor_mini.figures.streams import spectrograms
@@ -312,14 +305,12 @@ HTML(
 
 # %% [markdown]
 # A drum is a click in all bands with a tail at low frequencies. A whistle is one thick line, two
-# close tones, with noise. A siren is three lines that rise and fall together. You can recognise
-# them after seeing each once. This is the purpose of the representation: a small network can
-# recognise them, too.
+# close tones, with noise. A siren is three lines that rise and fall together. This is the purpose
+# of the representation: a small network can recognise them, too.
 #
 # What is the effect of loudness? The logarithm turns a factor into an offset: a bell with a tenth
-# of the amplitude has the same pattern, lower by 2, or by 0.5 after scaling. But the background
-# noise does not change. **Predict:** the amplitude of the bell is reduced to a tenth and the noise
-# stays the same. Which lines disappear in the noise first?
+# of the amplitude has the same pattern, lower by 2, or by 0.5 after scaling. The background noise
+# stays the same. **Predict:** which lines of the quiet bell disappear in it first?
 
 # %%
 import ipywidgets
@@ -350,9 +341,9 @@ explore(
 )
 
 # %% [markdown]
-# The highest lines end early: high frequencies decay fastest, and the noise hides their ends. The
-# lowest line is the weakest and nearly disappears. At a hundredth of the amplitude, only the
-# beginnings of the strongest lines are visible.
+# The highest lines end early: high frequencies decay fastest. The lowest line is the weakest and
+# nearly disappears. At a hundredth of the amplitude, only the beginnings of the strongest lines are
+# visible.
 
 # %% [markdown]
 # ## From 100 columns to 50 tokens per second
@@ -412,9 +403,8 @@ print(
 )
 
 # %% [markdown]
-# On which columns does a token depend? Measure it: change one column at a time and record which
-# tokens change. **Predict:** how many columns wide is the receptive field of a token after both
-# convolutions?
+# On which columns does a token depend? These are its *receptive field*. Change one column at a time
+# and record which tokens change. **Predict:** how many columns is it after both convolutions?
 
 # %%
 columns = torch.randn(80, 20, generator=torch.Generator().manual_seed(0))
@@ -432,13 +422,12 @@ matrices({"tokens that change": moved}, x="mel column changed (10 ms)",
 # %% [markdown]
 # Five columns, centred on column $2i$: 40 ms from the centre of the first to the centre of the
 # last. A column itself covers 12.5 ms on both sides. So the receptive field of a token is 65 ms:
-# its own 20 ms, 32.5 ms before and 12.5 ms after. Compared with a time step of 500 ms this is
-# short. (After the convolutions, each token attends to the whole input. Notebook 02 measures how
-# much of it a token encodes.)
+# its own 20 ms, 32.5 ms before and 12.5 ms after. A time step is far longer: 500 ms. (After the
+# convolutions, each token attends to the whole input: notebook 02.)
 #
 # ## The tensors of a clip
 #
-# With the sizes of the mini model, V = 8 visual tokens per frame, width 128:
+# In the mini model:
 #
 # | | per second | per time step of 0.5 s |
 # |---|---|---|
@@ -448,10 +437,9 @@ matrices({"tokens that change": moved}, x="mel column changed (10 ms)",
 # | frames | 2 | **1** |
 # | visual tokens of 128 | 16 | **V = 8** (32 in the paper) |
 #
-# Files do not end at the end of a time step. A clip of 9.75 s has 19.5 time steps, and the audio
-# can end before the video. The rule is: a partial step counts as a whole step, and the *longer*
-# stream gives the length of the clip. A still image with sound (the paper has such tasks) is
-# repeated for every time step of the sound.
+# A clip of 9.75 s has 19.5 time steps, and its audio can end before its video. The rule is: a
+# partial step counts as a whole step, and the *longer* stream gives the length of the clip. A still
+# image with sound (the paper has such tasks) is repeated for every time step of the sound.
 
 # %%
 card("count_tokens")
@@ -473,8 +461,8 @@ for name in ("clip_01", "clip_05", "sound_00", "image_00"):
 # %% [markdown]
 # `FavorProcessor.media` makes the tensors: pixels resized to 64 x 64 and normalised as for CLIP,
 # and the log-mel spectrogram. Whisper encodes chunks of fixed length, 12 s in the mini model and 30
-# s in the real one. Shorter sound is padded with silence, longer sound is split into several
-# chunks. The number of real tokens is stored separately.
+# s in the real one. Shorter sound is padded with silence, longer sound is split. The number of real
+# tokens is stored separately.
 
 # %%
 media = processor.media(clip)
@@ -535,19 +523,11 @@ data_rates(
 #
 # ## Problems with real files
 #
-# The clips of the mini world are regular. Real files are not. We make some irregular files: copy
-# packets from the good file into new files, and omit some. Nothing is decoded here. A video file is
-# a sequence of packets, each with a time stamp, and a player uses the time stamps.
+# The clips of the mini world are regular. Real files are not. A video file is a sequence of
+# packets, each with a time stamp. To make irregular files, we copy the packets of the good file and
+# omit some.
 
 # %%
-from pathlib import Path
-
-import av
-
-folder = Path("../build/01_streams")
-folder.mkdir(parents=True, exist_ok=True)
-
-
 def copy_part(
     name, kinds=("video", "audio"), sound_from=0.0, sound_until=99.0, video_until=99.0
 ):
@@ -585,10 +565,10 @@ for name, one in clips.items():
 streams(clips)
 
 # %% [markdown]
-# All six files can be read, and the alignment of each is right. A *missing* stream is reported, a
-# *short* stream ends early, and a gap in the sound is filled with silence. The most dangerous case
-# is "sound begins late". The audio track starts 1.5 s after the video, as its time stamps say. A
-# reader that ignores the time stamps puts the first sample at second 0:
+# All six files can be read, and the alignment of each is right. A *missing* stream is reported.
+# Where the sound begins late or ends early, there is silence. A video that ends early has fewer
+# frames. The most dangerous case is "sound begins late": the audio track starts 1.5 s after the
+# video. A reader that ignores the time stamps puts the first sample at second 0:
 
 # %%
 with av.open(str(files["sound begins late"])) as file:
@@ -605,10 +585,9 @@ streams({"whole": clips["whole"], "begins late, time stamps used": late,
         shade=(horn.start, horn.start + horn.seconds))
 
 # %% [markdown]
-# The time of the horn is shaded. In the third row there is a spoken *apple* instead. Nothing in
-# this clip looks wrong: shapes, lengths and dtypes are right. But the alignment is wrong. By how
-# much? The maximum of the *cross-correlation* of both waveforms gives the offset. Then your
-# `delay_sound` corrects it:
+# The time of the horn is shaded. In the third row there is a spoken *apple* instead. Shapes,
+# lengths and dtypes are right, but the alignment is wrong. By how much? The maximum of the
+# *cross-correlation* of both waveforms gives the offset. Then your `delay_sound` corrects it:
 
 # %%
 from scipy.signal import correlate
@@ -622,9 +601,9 @@ difference = np.abs(corrected.waveform - late.waveform).max()
 print(f"largest difference after the correction: {difference:.2f}")
 
 # %% [markdown]
-# Some files cannot be read, and some requests are impossible. A silent failure would be the worst
-# result: training also runs on an empty array. Every problem with a file raises the same exception,
-# `MediaError`. It names the file, the problem and how to fix it:
+# Some files cannot be read. A silent failure would be the worst result: training also runs on an
+# empty array. Every problem with a file raises `MediaError`, which names the file, the problem and
+# a fix:
 
 # %%
 good = sample.path.read_bytes()
@@ -639,8 +618,7 @@ def attempt(name, **settings):
     try:
         read_clip(folder / name, **settings)
     except MediaError as error:
-        message = str(error).replace(str(folder.resolve()), str(folder))
-        message = message.replace("../build/01_streams/", "")
+        message = str(error).replace(f"{folder}{os.sep}", "")
         print(textwrap.fill(message, 100, subsequent_indent="    "), "\n")
 
 
@@ -650,9 +628,9 @@ attempt("silent.mp4", require=("video", "audio"))
 attempt("silent.mp4", start=8, end=30)
 
 # %% [markdown]
-# What about a clip that was read correctly, but at a different frame rate? If four frames per
-# second are taken for two, the video is in slow motion relative to its sound. The processor
-# compares the number of frames with the duration and raises an error:
+# What if a clip was read at a different frame rate? If four frames per second are taken for two,
+# the video is in slow motion. The processor compares the number of frames with the duration and
+# raises an error:
 
 # %%
 for settings in ({"frame_rate": 4.0}, {"sampling_rate": 44100}):
@@ -665,8 +643,8 @@ for settings in ({"frame_rate": 4.0}, {"sampling_rate": 44100}):
 # %% [markdown]
 # ## The effect on the model
 #
-# Does this matter for the answers? Ask the shipped model about the whole clip and about the
-# irregular files. Three questions need the alignment, one does not.
+# Ask the shipped model about the whole clip and about the irregular files. Three questions need the
+# alignment, one does not.
 
 # %%
 questions = [
@@ -695,16 +673,13 @@ for name, one in shown.items():
     print(f"{name:26}", answers(one))
 
 # %% [markdown]
-# With the time stamps, the answers for the late file equal those for the whole file: the model
-# distinguishes the *spoken* apple from the *written* one. Without the time stamps, all answers that
-# need the alignment are wrong. Two of them are right for the misread clip: there *apple* is said
-# while it is written, and the clock is heard with the ring. *What was written* does not need the
-# alignment and does not change. (For a clip without sound the model also answers questions about
-# sounds. So check `missing` before you ask.)
+# With the time stamps, the answers for the late file equal those for the whole file. Without the
+# time stamps, all answers that need the alignment are wrong. Two of them are right for the misread
+# clip: there *apple* is said while it is written, and the clock is heard with the ring. (For a clip
+# without sound the model also answers questions about sounds. So check `missing` before you ask.)
 #
-# Does the model use the alignment? The script is known, so the right answer after a shift of the
-# sound is also known: the event with the longest overlap. **Predict:** how large may the shift be
-# before the first answer should change?
+# The script also gives the right answer after a shift of the sound: the event with the longest
+# overlap. **Predict:** how large may the shift be before the first answer should change?
 
 # %%
 moments = sample.scene.moments
@@ -749,14 +724,12 @@ pd.DataFrame(
 # %% [markdown]
 # Up to half a second nothing should change, and nothing does. At one second the first answers
 # should change. From there on some answers follow the script, some keep the old pairing, and some
-# name something else. There are two likely reasons. In the mini world, questions with *heard* are
-# about objects and questions with *said* are about words. So a word as the answer to *heard*, as at
-# -1.5 s, never occurs in training. And in every training clip a sound begins and ends within its
-# moment, so a sound across the border of two moments is new to the model. This does not explain
-# everything: at +1.5 s *apple* is said completely within the moment of the cross.
+# name something else. There are two likely reasons. In training, the answer to *what was heard
+# while* is always an object; at -1.5 s it should be a word. And in every training clip a sound
+# begins and ends within its moment, so a sound across a border is new to the model. This does not
+# explain everything: at +1.5 s *apple* is said completely within the moment of the cross.
 #
-# Shift the sound in finer steps. At which shift does each answer change, and at which shift should
-# it change?
+# Shift the sound in finer steps. At which shift does each answer change, and at which should it?
 
 # %%
 def draw_shift(sound_later_by):
@@ -783,7 +756,8 @@ explore(
 )
 
 # %% [markdown]
-# One clip is only an example. The package contains the results for 80 clips:
+# One clip is only an example. The package contains the results for 100 clips; 80 of them have
+# questions about both streams:
 
 # %%
 from favor_mini.figures.lab import offsets
@@ -799,13 +773,13 @@ if moved:
     print(moved)
 
 # %% [markdown]
-# A shift of half a second, one time step, already reduces the accuracy of questions about both
-# streams. A shift of a second and a half reduces it to the chance level. Questions about one stream
-# lose far less: only the sound that is shifted out of the clip is lost. So the model does use the
-# alignment, and wrong reading would ruin the accuracy without any error message.
+# A shift of one time step already reduces the accuracy of questions about both streams. A shift of
+# a second and a half reduces it to the chance level. Questions about one stream lose far less,
+# mostly about sound that is shifted out of the clip. So the model does use the alignment, and wrong
+# reading would ruin the accuracy without any error message.
 #
-# What are the limits of this result? In the mini world, moments last about two seconds. The cost of
-# a delay for faster or slower events was not measured.
+# The limits: moments of the mini world last about two seconds. The cost of a delay for faster or
+# slower events was not measured.
 
 # %% [markdown]
 # ## What to play with
@@ -825,9 +799,9 @@ if moved:
 # - Whisper's input has 80 mel bands and 100 columns per second. A convolution with stride 2 gives
 #   50 tokens per second. One time step holds one frame and A = 25 audio tokens.
 # - A partial step counts as a whole step. The longer stream gives T. Masks mark what is real.
-# - A missing stream is reported, a short one ends early, a late one is padded by its time stamps. A
+# - A missing stream is reported. Sound that begins late or ends early is padded with silence. A
 #   file that cannot be read raises `MediaError`.
-# - A wrong alignment raises no error. It reduces the accuracy, most of all for questions about both
+# - A wrong alignment raises no error. It costs accuracy, most of all for questions about both
 #   streams.
 
 # %% [markdown]

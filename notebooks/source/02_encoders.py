@@ -31,10 +31,9 @@ from favor_mini.world.samples import read_samples
 # %% [markdown]
 # ## Where we are
 #
-# Notebook 01 ended with pixels and log-mel columns. Between these and the language model are two
-# pretrained encoders. FAVOR uses **Whisper's encoder** for the audio and **InstructBLIP's ViT and
-# Q-Former** for the video. It does not train them: they are *frozen*. Information that an encoder
-# drops is lost for all later parts.
+# Notebook 01 ended with pixels and log-mel columns. Two pretrained encoders read them: **Whisper's
+# encoder** the audio, **InstructBLIP's ViT and Q-Former** the video. FAVOR does not train them:
+# they are *frozen*. Information that an encoder drops is lost for all later parts.
 
 # %%
 flow([("frames", "two per second", "(T, 3, H, W)"),
@@ -44,9 +43,8 @@ flow([("frames", "two per second", "(T, 3, H, W)"),
      here="patches", title="The visual encoder")
 
 # %% [markdown]
-# The structure is the same at both sizes. The parts of the mini model are instances of the same
-# `transformers` classes as the real ones. Their sizes come from two configurations. The full-size
-# parts are built here on PyTorch's `meta` device, as shapes without memory.
+# The mini model's parts are instances of the same `transformers` classes as the real ones, in other
+# sizes. The full-size parts are built here on PyTorch's `meta` device, as shapes without memory.
 
 # %%
 from favor_mini import FavorConfig
@@ -104,16 +102,16 @@ bars(
 # %% [markdown]
 # ## The ViT: an image as a sequence of patches
 #
-# The input of a transformer is a sequence of vectors. So the ViT splits the image into squares of
-# $p \times p$ pixels and turns each into a vector with one linear map:
+# A transformer needs a sequence of vectors. So the ViT splits the image into squares of
+# $p \times p$ pixels and turns each into a vector with one linear map, of weight $E$ and bias $e$:
 #
 # $$z_i = E\,\mathrm{patch}_i + e + \mathrm{pos}_i, \qquad i = 1 \dots \tfrac{H}{p}\cdot\tfrac{W}{p}$$
 #
-# $\mathrm{pos}_i$ is learned. It is the only information about the position of a patch. One extra
-# vector, which comes from no pixel, is put in front: the class token, which collects information.
+# $\mathrm{pos}_i$ is learned. It is the only information about the position of a patch. In front
+# comes one extra vector, which comes from no pixel: the class token.
 #
 # By hand: an image of 4 x 4 pixels numbered 0 to 15, and $p = 2$. The first patch is 0 1 4 5, the
-# second 2 3 6 7. It is *not* 0 1 2 3: these are neighbours in memory, but a row, not a square.
+# second 2 3 6 7. It is *not* 0 1 2 3: that is a row, not a square.
 
 # %%
 from favor_mini.figures.encoders import patches
@@ -135,9 +133,8 @@ cut_patches = check("cut_patches", cut_patches)
 print(cut_patches(torch.arange(16.0).view(1, 1, 4, 4), 2)[0])
 
 # %% [markdown]
-# The code of a ViT has no such function. It has a convolution whose kernel size equals its stride:
-# `Conv2d(3, D, p, stride=p)`. Each of its positions *is* one patch, and its kernel is the map
-# $E$. The numbers are the same:
+# The code of a ViT has a convolution instead, whose kernel size equals its stride:
+# `Conv2d(3, D, p, stride=p)`. Each of its positions *is* one patch, and its kernel is the map $E$:
 
 # %%
 torch.manual_seed(0)
@@ -154,10 +151,9 @@ print(
 )
 
 # %% [markdown]
-# The mini model differs in one point. A small ViT that is trained from scratch on a CPU learns very
-# slowly from plain patches. So it has four small convolutions with stride 2 instead (`ConvStem`),
-# with the same number of output vectors. The full-size model has plain patches. The rest is the
-# same: attention in which every patch attends to every other.
+# The mini model differs here. A small ViT that is trained from scratch on a CPU learns very slowly
+# from plain patches. So it has four small convolutions with stride 2 instead (`ConvStem`), with the
+# same number of output vectors. Then every patch attends to every other, as in the full-size model.
 #
 # How small should a patch be? Change the patch size. Attention computes all pairs: how does their
 # number change? And from which size on does no patch show a whole star? (Frame 2 has one.)
@@ -186,8 +182,8 @@ explore(draw_patches, patch_size=["32", "16", "8", "4"], frame=slider)
 # Whisper's encoder has two convolutions (notebook 01), position embeddings, and a stack of
 # attention layers over time. The number of positions is fixed: 1,500 tokens, 30 s (600 tokens, 12 s
 # in the mini model). Longer sound is split into chunks (the last one is padded with silence). Each
-# chunk is encoded separately, and the results are concatenated. Chunks of different clips are also
-# independent, so all chunks of a batch can be encoded in one call.
+# chunk is encoded separately, and the results are concatenated. So all chunks of a batch can be
+# encoded in one call.
 
 # %%
 flow(
@@ -243,28 +239,27 @@ matrices({"relative change of the tokens": changes}, x="second that becomes sile
 
 # %% [markdown]
 # Nothing crosses the border of the chunk at 12: the change is exactly zero. In a causal model only
-# values below the diagonal would be non-zero. With convolutions alone, only values next to the
-# diagonal. With attention, any second *may* affect any other second in the same chunk. Mostly it is
-# the diagonal and its neighbours. In the second chunk, distant seconds are also visible. How much a
-# token encodes about its neighbours is measured below. (Seconds that were already silent change
-# little.)
+# values on and below the diagonal would be non-zero; with convolutions alone, only values next to
+# it. With attention, any second *may* affect any other second in the same chunk. Mostly it is the
+# diagonal and its neighbours. In the second chunk, distant seconds are also visible. (Seconds that
+# were already silent change little.)
 #
 # ## Queries that summarise an image
 #
 # The ViT gives 257 vectors per frame, too many for a language model at two frames per second.
 # InstructBLIP's **Q-Former** reduces them to V: it has V learned *queries*. In each layer they
 # attend to one another, then to the patches (*cross-attention*; in InstructBLIP in every second
-# layer), and then pass a small feed-forward network. Notebook 04 builds a Q-Former. Here we only
-# *use* one, `encoder.qformer`, an `InstructBlipQFormerModel` of transformers. Its arguments are
-# `input_ids` and `attention_mask` (both may be None), `query_embeds` and `encoder_hidden_states`:
+# layer), and then pass a small feed-forward network. Notebook 04 builds a Q-Former. Here we *use*
+# one, `encoder.qformer`, of transformers. Its arguments are `input_ids` and `attention_mask` (both
+# may be None), `query_embeds` and `encoder_hidden_states`:
 #
 # $$\mathrm{visual} = \mathrm{QFormer}(Q,\ \mathrm{patches}) \in \mathbb{R}^{V \times D_v}, \qquad
 # Q \in \mathbb{R}^{V \times D_v}\ \text{the same for every frame}$$
 #
 # The "Instruct" in the name means that the **question** can be an input, too. In the self-attention
 # its tokens follow the queries, so that a query can use *what colour was the ring?* to find the
-# right patches. Only the outputs of the queries are used at the end. The mask for a question of 3
-# words in a batch whose longest question has 5, with V = 4:
+# right patches. Only the queries' outputs are used. The mask for a question of 3 words in a batch
+# whose longest question has 5, with V = 4:
 #
 # ```
 #    queries   question
@@ -313,14 +308,13 @@ print("another question changes the tokens:", bool((colour - place).abs().max() 
 print("padding changes nothing:", torch.allclose(place, padded, atol=1e-5))
 
 # %% [markdown]
-# This has a cost. Features that depend on the question cannot be computed before the question is
-# known. Without the question a clip is encoded once, for any number of questions. The training of
-# the mini model depends on this. (InstructBLIP's own weights were trained with the question, so
-# they need it: notebook 12.)
+# This has a cost. Without the question a clip is encoded once, for any number of questions, as in
+# the training of the mini model. With the question, the frames must be encoded again for each.
+# (InstructBLIP's own weights were trained with the question, so they need it: notebook 12.)
 #
 # ## Frozen
 #
-# A frozen encoder needs three things. Forgetting one of them is a common mistake:
+# A frozen encoder needs three things:
 #
 # 1. `requires_grad_(False)` on its parameters: the optimizer gets no gradient.
 # 2. `eval()`, also during the training of the rest: without dropout, the same clip gives the same
@@ -360,17 +354,16 @@ model.zero_grad()
 model.eval();
 
 # %% [markdown]
-# The encoders are frozen, including InstructBLIP's Q-Former. The part between them and the language
-# model, the **connector**, is trained. The language model is also frozen, except for LoRA. But the
-# gradient must pass *through* all of it to reach the connector. So it cannot run under `no_grad`.
-# The encoders can: before them there are only pixels and sound.
+# The encoders are frozen, including InstructBLIP's Q-Former. The parts between them and the
+# language model, the **connector**, are trained. The language model is also frozen, except for
+# LoRA. But the gradient must pass *through* it to reach the connector. So it cannot run under
+# `no_grad`. The encoders can: before them there is nothing to train.
 
 # %% [markdown]
 # ## What does a token encode?
 #
-# The vectors of an encoder cannot be read directly. But we can test whether some property, for
-# instance the shape in the image, can be **predicted** from them. The simplest predictor is linear,
-# a *probe*:
+# We can test whether some property, for instance the shape in the image, can be **predicted** from
+# an encoder's vectors. The simplest predictor is linear, a *probe*:
 #
 # $$\hat W = \arg\min_W \big\| [X\;\,1]\, W - Y \big\|^2, \qquad \text{prediction} = \arg\max_c\, ([x\;\,1]\, \hat W)_c$$
 #
@@ -378,10 +371,10 @@ model.eval();
 # compute little itself, so a property that it finds is encoded almost directly. The next parts of
 # FAVOR also begin with linear maps.
 #
-# The labels are known: we draw new clips that are in no training set, and we have their scripts.
-# (The features are cached in a folder, so the second run is faster.)
+# The labels come from the scripts of new clips, which are in no training set.
 
 # %%
+from favor_mini.places import work_path
 from favor_mini.world.rows import encode_scenes, scene_of
 from favor_mini.pretraining.vision import NAMES, visual_labels
 from favor_mini.pretraining.audio import audio_labels
@@ -391,7 +384,12 @@ from favor_mini.world.scene import COLOURS, SPLITS, THINGS, WORDS
 first = SPLITS["validation"].start + 500_000
 seeds = range(first, first + 130)
 encoded = encode_scenes(
-    model, processor, seeds, cache="../build/notebook-features", batch=4, progress=False
+    model,
+    processor,
+    seeds,
+    cache=work_path("notebook-features"),
+    batch=4,
+    progress=False,
 )
 SOUNDS = ("nothing", *THINGS, *WORDS)
 
@@ -446,9 +444,7 @@ print(f"first object of the frame, one of {len(NAMES)} names:",
 # %% [markdown]
 # One linear map finds the first shape, object or *written word* of nearly every frame. This is
 # expected: the mini encoder was trained to name it from the mean of the tokens
-# (`favor_mini.pretraining`). The test shows that this also holds for new clips. For an encoder with
-# a different training, the same probe would be a discovery. (The columns of $X$ may be linearly
-# dependent, so use `lstsq` with `driver="gelsd"`, not an inverse.)
+# (`favor_mini.pretraining`). The test shows that this also holds for new clips.
 #
 # ### Two common mistakes with probes
 #
@@ -476,13 +472,13 @@ print(f"always {SOUNDS[always[0]]!r}: accuracy {(always == labels).mean():.0%},"
 
 # %% [markdown]
 # By plain accuracy, the constant answer *nothing* is better than the probe. Its balanced accuracy
-# is one divided by the number of classes, and the probe is hardly better. (The tokens may contain a
-# little information: an object that is hit makes a sound, and objects on screen often do.)
+# is one divided by the number of classes that occur, and the probe is hardly better. (The tokens
+# may contain a little information: an object that is hit makes a sound, and objects on screen often
+# do.)
 #
-# **Frames of one clip in both sets.** Neighbouring frames are nearly equal. If frames are split at
-# random, the training set contains near copies of the test frames. Then the probe does not need the
-# sound: it can recognise *the clip* by its background, and remember the sound of the clip.
-# **Predict** the change of the numbers, then run:
+# **Frames of one clip in both sets.** If frames are split at random, the training set contains near
+# copies of the test frames. Then the probe can recognise *the clip* by its background, and remember
+# its sounds. **Predict** the change of the numbers, then run:
 
 # %%
 at_random = torch.rand(len(of_clip), generator=torch.Generator().manual_seed(0)) < 0.7
@@ -496,8 +492,7 @@ for what, labels, classes in (("name of the object", name, len(NAMES)),
     print(f"{what:26} split by clips {fair:.0%}, split by frames {unfair:.0%}")
 
 # %% [markdown]
-# A weak signal becomes a "finding" (these are plain accuracies; the difference counts). From here
-# on, all splits are by clip.
+# A weak signal becomes a "finding" (in plain accuracy). From here on, all splits are by clip.
 #
 # ## Which token encodes what?
 #
@@ -540,9 +535,9 @@ table(
 
 # %% [markdown]
 # The two streams are separate: visual tokens hardly encode the sound, audio tokens do not encode
-# the image. *The rest of the model has to combine them*. This is the purpose of FAVOR's own part.
-# The sound of the moment is not always found: a moment is longer than its sound, and a time step
-# far from the sound encodes little about it.
+# the image. *To combine them* is the purpose of FAVOR's own part. The sound of the moment is not
+# always found: a moment is longer than its sound, and a time step far from the sound encodes little
+# about it.
 #
 # The eight rows of visual tokens are **equal** in every column. Accuracies near 100 % could agree
 # by accident. So look at the tokens themselves:
@@ -592,12 +587,12 @@ for title, tokens in zip(titles, layers, strict=True):
 # layers they *are* equal: the V = 8 visual tokens of the mini model are eight copies of the same
 # vector.
 #
-# Is this a mistake? It is the result of the training target. This encoder was trained to name an
+# Is this a mistake? The likely reason is the training target: this encoder was trained to name an
 # image from the *mean* of its tokens, and a mean does not reward differences. For the probed
-# properties nothing is lost: one vector of 128 numbers encodes name and colour. But seven eighths
-# of the visual tokens are redundant, and for images with more detail that would be a loss. The
-# diversity loss makes queries *differ* (notebook 07). Whether InstructBLIP's own 32 tokens are also
-# alike cannot be tested here: its weights are not part of the package.
+# properties nothing is lost. But seven eighths of the visual tokens are redundant, and for images
+# with more detail that would be a loss. The diversity loss is meant to keep queries apart (notebook
+# 07). Whether InstructBLIP's own 32 tokens are also alike cannot be tested here: its weights are
+# not part of the package.
 #
 # ## At which layer does the information appear?
 #
@@ -658,7 +653,7 @@ by_stage(
 # Colour can be predicted directly after the convolutions. The *name* of an object at any position
 # needs the layers. After the first Q-Former layer some colours cannot be predicted from the
 # queries, after the second they can: in the mini model the queries attend to the patches again in
-# each layer (in InstructBLIP in every second layer).
+# each layer.
 #
 # *Where* is it encoded? Here is one probe for each of the 16 patches, in the layout of the image:
 
@@ -749,16 +744,16 @@ by_stage(
 # A bell can be recognised from its spectrum: 20 ms of log-mel are enough for more than half of the
 # objects, and the convolutions, with a larger receptive field, for nearly all. A *word* cannot:
 # *seven* and *salt* begin alike, and a word is only clear at its end. Words can be predicted after
-# several attention layers over time. This is the purpose of attention here. (Silence is by far the
-# most frequent class, so it is almost always right: the first common mistake.)
+# several attention layers over time. (Silence is by far the most frequent class, so it is almost
+# always right: the first common mistake.)
 #
-# This has a cost: a token that has attended to other times no longer describes *its* 20 ms only.
+# But a token that has attended to other times no longer describes *its* 20 ms only.
 #
 # ## About which time?
 #
-# FAVOR pairs audio and video per time step. So the temporal precision of an audio token matters.
-# Take tokens in *silence*, some time after a sound has ended. Can a probe still predict the sound
-# from them? And before a sound begins?
+# FAVOR pairs audio and video per time step, so the temporal precision of an audio token matters.
+# Take tokens in *silence*, some time after a sound. Can a probe still predict the sound from them?
+# And before a sound?
 
 # %%
 audio = torch.cat([row["audio_features"].float() for row in encoded])
@@ -816,23 +811,20 @@ curves(
 )
 
 # %% [markdown]
-# From a silent token directly next to a sound, the sound can nearly always be predicted. Half a
-# second away, one *time step*, most can still be predicted. After 1.2 s it is one in five, well
-# above the chance level. Future sounds can also be predicted: this encoder is not causal.
+# Directly next to a sound, it can nearly always be predicted from a silent token. Half a second
+# later, one *time step*, most can still be predicted. After 1.2 s it is one in five, well above the
+# chance level. Future sounds can also be predicted: this encoder is not causal.
 #
 # So the time steps of 0.5 s have sharp borders, but their tokens also encode neighbouring time
-# steps. *When* a sound is heard can still be predicted, as the probe above shows, which hardly ever
-# confuses silence with a sound. But *which* sound is near can also be predicted from the
-# neighbouring time steps. This fits notebook 01: a shift of the sound by half a second cost few
-# answers, a shift by one second many. (This is not measured here for the real Whisper, whose
-# attention covers 30 s.)
+# steps. *When* a sound is heard is still clear: the probe above hardly ever takes silence for a
+# sound. This fits notebook 01: a shift of the sound by half a second cost few answers, a shift by
+# one second many. (This is not measured here for the real Whisper, whose attention covers 30 s.)
 #
 # ## The component on real clips
 #
-# The probes were fitted on scenes that were drawn in memory. Now they are applied to mp4 files,
-# after H.264 and AAC compression. Below the frames is the prediction from the visual token. The
-# lower part shows the scores of the audio probe for each sound, every 20 ms. Choose a clip, and
-# look for mistakes. Then choose an earlier layer.
+# The probes were fitted on scenes that were drawn in memory. Now they are applied to compressed mp4
+# files. Below the frames is the prediction from the visual tokens. The lower part shows the scores
+# of the audio probe, every 20 ms. Look for mistakes. Then choose an earlier layer.
 
 # %%
 from favor_mini.figures.encoders import probe_timeline
@@ -866,8 +858,8 @@ explore(
 # %% [markdown]
 # ## The tokens in the model
 #
-# All later parts get these tokens and nothing else. So combine the visual tokens of one clip with
-# the audio tokens of another. What does the model answer?
+# Combine the visual tokens of one clip with the audio tokens of another. What does the model
+# answer?
 
 # %%
 pair = encode_clips(model, processor, {"clip_00": other, "clip_01": clip})
@@ -904,8 +896,7 @@ for script in pair:
 # %% [markdown]
 # The model answers for the combined clip: the written word is from clip 00, the spoken word from
 # clip 01, and the sound with the white square is the sound of clip 01 *at that time*. (Asked about
-# something that is not in a clip, such as the spoken word in clip 00, it invents an answer.) This
-# is also why features can be cached: encode once, then ask any number of questions.
+# something that is not in a clip, such as the spoken word in clip 00, it invents an answer.)
 
 # %% [markdown]
 # ## What to play with
@@ -920,8 +911,7 @@ for script in pair:
 #
 # ## Recap
 #
-# - The ViT splits an image into patches, with a convolution whose stride equals its kernel size. V
-#   queries summarise the patches.
+# - The ViT splits an image into patches. V queries summarise them.
 # - Whisper encodes fixed chunks. They become part of the batch, and nothing crosses their borders.
 # - Frozen means: no gradient for its weights, always `eval()`, and no stored activations, because
 #   nothing before it is trained.

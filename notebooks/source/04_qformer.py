@@ -23,8 +23,8 @@ from favor_mini.course.widgets import explore
 # ## Where we are
 #
 # Five seconds of a clip are now ten frames of 25 tokens each. A language model that reads all of
-# them is slow, and most of these tokens contain *nothing new*. So N learned **queries** attend to
-# the window and return N vectors, whatever the number of tokens. This is a Q-Former.
+# them is slow. So N learned **queries** attend to the window and return N vectors, whatever the
+# number of tokens. This is a Q-Former.
 
 # %%
 flow([("synchronise", "concatenate the features", "(T, P, D)"),
@@ -35,25 +35,21 @@ flow([("synchronise", "concatenate the features", "(T, P, D)"),
      here="Q-Former", title="From a window's tokens to N vectors")
 
 # %% [markdown]
-# The word *causal* refers to the box before it. Each layer of the module contains such a causal
-# attention, the first of its three attentions. Notebook 05 explains it. This notebook explains the
-# queries and their attention.
+# Each layer of the module begins with the causal attention, which notebook 05 explains. This
+# notebook explains the queries and their attention.
 #
 # ## One head
 #
-# Attention is a soft look-up. Every token that can be attended to has a **key**, which says how to
-# find it, and a **value**, its content. A token that attends has a **query**, which says what to
-# find. Query and key are vectors of the same width $d$. If they have the same direction, their
-# dot product is large.
+# Every token that can be attended to has a **key**, which says how to find it, and a **value**, its
+# content. A token that attends has a **query**, which says what to find. Query and key are vectors
+# of the same width $d$. If they have the same direction, their dot product is large.
 #
 # $$S = \frac{QK^\top}{\sqrt d} \qquad A = \mathrm{softmax}(S) \qquad H = AV$$
 #
-# $S$ holds the scores, one row per query. The softmax makes each row positive with a sum of 1.
-# These are the attention weights of the query. $H$ is the output, the mean of the values with
-# these weights.
+# $S$ holds the scores, one row per query. The softmax makes each row positive with a sum of 1: the
+# attention weights of the query. $H$ is the output, the mean of the values with these weights.
 #
-# By hand: three tokens in a plane, a *square*, a *bell* and *silence*, with keys in three
-# directions.
+# Three tokens in a plane, a *square*, a *bell* and *silence*:
 
 # %%
 names = ["square", "bell", "silence"]
@@ -71,9 +67,8 @@ for name, found in {
     print(f"{name:8}", [round(number, 2) for number in found[0].tolist()])
 
 # %% [markdown]
-# Square and bell get equal weights, silence gets little, and the output is nearly halfway between
-# square and bell. Now rotate the query and change its length. Its direction says *what* it looks
-# for. Its length controls how *sharp* the weights are.
+# The output is nearly halfway between square and bell. Now rotate the query and change its length.
+# Its direction says *what* it looks for. Its length controls how *sharp* the weights are.
 
 # %%
 from math import cos, radians, sin
@@ -116,11 +111,10 @@ one_head = check("one_head", one_head)
 print(one_head(query, keys, values))
 
 # %% [markdown]
-# **Why the root of d?** The dot product of two random vectors of width $d$ is a sum of $d$
-# random numbers, so its standard deviation grows as $\sqrt d$. After the division it is the same
-# for every width. Without the division a wide head starts with sharp weights, like a long query:
-# one random token gets all the attention, and a softmax that is nearly one-hot has almost no
-# gradient. Predict both lines before you run:
+# **Why the root of d?** The dot product of two random vectors of width $d$ is a sum of $d$ random
+# numbers, so its standard deviation grows as $\sqrt d$. After the division it is the same for every
+# width. **Predict:** how does the largest of 20 attention weights change with $d$, with the
+# division and without it?
 
 # %%
 torch.manual_seed(0)
@@ -143,14 +137,15 @@ curves(
 )
 
 # %% [markdown]
+# Without the division, a wide head starts with one random token that gets nearly all the attention.
+# A softmax that is nearly one-hot has almost no gradient.
+#
 # ## Several heads
 #
 # One head has one row of weights for each query, so a query can look for *one* thing. To look for
-# several things at once, the features are split among heads. With a width of 256 and 4 heads,
-# features 1 to 64 are the query, key and value of the first head, features 65 to 128 those of the
-# second head, and so on. Each head attends separately, and the outputs are concatenated.
-#
-# This costs nothing. The matrix is the same, split into four parts.
+# several, the features are split among heads. With a width of 256 and 4 heads, features 1 to 64 are
+# the query, key and value of the first head, features 65 to 128 those of the second, and so on.
+# Each head attends separately, and the outputs are concatenated. Heads add no parameters.
 
 # %%
 card("split_heads")
@@ -182,8 +177,8 @@ matrices(
 )
 
 # %% [markdown]
-# The right matrix is the result of a reshape without a transpose: the shape is right, there is no
-# error, but "head 1" holds the two halves of the first token. Shapes do not show this mistake.
+# The right matrix is the result of a reshape without a transpose: the shape is right, but "head 1"
+# holds the two halves of the first token.
 #
 # ## LayerNorm and residual connections
 #
@@ -195,8 +190,7 @@ matrices(
 # $$\mathrm{LN}(x) = g \odot \frac{x - \mathrm{mean}(x)}{\sqrt{\mathrm{var}(x) + \varepsilon}} + b
 # \qquad y = \mathrm{LN}\big(x + \mathrm{attention}(x)\big)$$
 #
-# LayerNorm *after* the sum is called **post-norm**. BERT and FAVOR's Q-Former use it. (Most newer
-# language models normalise before the attention.)
+# LayerNorm *after* the sum is called **post-norm**. BERT and FAVOR's Q-Former use it.
 
 # %%
 card("layer_norm")
@@ -212,9 +206,8 @@ layer_norm = check("layer_norm", layer_norm)
 # %% [markdown]
 # This has a consequence for the queries below. If the same vector is added to two tokens, they
 # become more alike, and the more so the smaller they are *relative to the added vector*. Post-norm
-# makes this permanent: it normalises every token to the same length, so the remaining small
-# difference cannot be recovered by later layers. Predict: at which size do two tokens with opposite
-# directions stay different?
+# then gives every token the same length, and only the small difference is left for later layers.
+# **Predict:** at which size do two tokens with opposite directions stay different?
 
 # %%
 token = torch.randn(2, 64)
@@ -228,11 +221,11 @@ for size in (10, 1, 0.3, 0.1, 0.02):
 # %% [markdown]
 # ## The block
 #
-# Now the complete block. Three linear maps compute queries, keys and values. A fourth map combines
-# the outputs of the heads. In **cross-attention** keys and values come from other tokens than the
-# queries, the `memory`, which can have another width. The attention itself is PyTorch's
-# `scaled_dot_product_attention`: the same three steps as your `one_head`, for all heads at once,
-# with an optional boolean mask (True: may attend).
+# Three linear maps compute queries, keys and values. A fourth combines the outputs of the heads. In
+# **cross-attention** keys and values come from other tokens than the queries, the `memory`, which
+# can have another width. The attention itself is PyTorch's `scaled_dot_product_attention`: the same
+# three steps as your `one_head`, for all heads at once, with an optional boolean mask (True: may
+# attend).
 
 # %%
 flow(
@@ -284,15 +277,13 @@ AttentionBlock = check("AttentionBlock", AttentionBlock)
 # ## N learned queries
 #
 # This is the Q in Q-Former. Usually queries are computed from the input. Here they are
-# **parameters**: N learned vectors, the same for every window of every clip. Whatever the length of
-# the window, the output has N vectors. So the cost for the language model is fixed. In the mini
-# model 250 tokens become 16.
+# **parameters**: N learned vectors, the same for every window of every clip. In the mini model 250
+# tokens become 16 vectors.
 #
 # Before the queries attend to the window, they attend to one another (*self-attention*). Afterwards
-# a *feed-forward* network processes each query separately: a linear map to `hidden` features, a
-# non-linearity (GELU), a linear map back. Like the attention block it has a residual connection and
-# its own LayerNorm at the end. So a layer is these four parts in sequence. `real` marks the
-# window's tokens that are not padding. Only these may be attended to.
+# comes a *feed-forward* network: a linear map to `hidden` features, a non-linearity (GELU), a
+# linear map back, then a residual connection and a LayerNorm. `real` marks the window's tokens that
+# are not padding. Only these may be attended to. A layer has four parts, in this order:
 #
 # | part of a layer | queries | keys and values | width |
 # |---|---|---|---|
@@ -301,9 +292,8 @@ AttentionBlock = check("AttentionBlock", AttentionBlock)
 # | `cross_attention` | the learned queries | the output of `causal_attention` | width (keys and values: from D) |
 # | `feed_forward` | each learned query | no attention | width |
 #
-# Two small measurements with random weights. Predict: how many output vectors are there for a
-# window of six tokens, and of sixty? And which outputs of the feed-forward change if query 2 is
-# changed?
+# **Predict:** how many output vectors are there for a window of six tokens, and of sixty? And which
+# outputs of the feed-forward change if query 2 is changed? (With random weights.)
 
 # %%
 from favor_mini.qformer import FeedForward
@@ -357,9 +347,9 @@ CausalQFormerLayer = check("CausalQFormerLayer", CausalQFormerLayer)
 # ```
 #
 # **Positions.** Attention without a mask treats its input as a *set*: the weighted mean does not
-# depend on the order of the values. If you shuffle the tokens of a window, the queries do not
-# change, so they cannot encode before and after. Therefore a learned position embedding is added to
-# every token of the window. Measured on a small Q-Former without a mask:
+# depend on the order of the values. So the queries cannot encode before and after. Therefore a
+# learned position embedding is added to every token of the window. Here the tokens of a window are
+# shuffled, without a mask:
 
 # %%
 from favor_mini.qformer import CausalQFormer
@@ -382,14 +372,14 @@ print(
 # %% [markdown]
 # ## Why the queries get a LayerNorm
 #
-# The queries are initialised with a standard deviation of 0.02, like BERT's embeddings. You have
-# seen above what post-norm does to small tokens if the *same* vector is added to all of them. There
-# is such a vector: the biases of the linear maps. Compared with them, a query of size 0.02 is very
-# small. The package normalises the queries before the first layer, as BERT normalises its
+# The queries are initialised with a standard deviation of 0.02, like BERT's embeddings. Post-norm
+# makes small tokens alike if the *same* vector is added to all of them, as you have seen. There is
+# such a vector: the biases of the linear maps. Compared with them, a query of size 0.02 is very
+# small. So the package normalises the queries before the first layer, as BERT normalises its
 # embeddings. Remove this LayerNorm and measure the mean cosine of the queries of a window (notebook
 # 07 makes a loss of it).
 #
-# There are three initialisations: PyTorch's default, with random biases; BERT's, small and without
+# The three initialisations: PyTorch's default, with random biases; BERT's, small and without
 # biases; and the package's, without biases.
 
 # %%
@@ -425,11 +415,10 @@ for start in ("torch's", "BERT's", "the package's"):
 bars(alike, x="mean cosine of the queries of a window, before training", form="{:.2f}")
 
 # %% [markdown]
-# One bar is different: PyTorch's initialisation without LayerNorm. All queries are one vector. If
-# the biases are zero, there is *no difference at the start*: the first self-attention adds almost
-# nothing, and its own LayerNorm then normalises the queries. But biases do not stay at zero, and a
-# change of the initialisation should not cause a collapse. The LayerNorm costs two numbers per
-# feature.
+# One bar is different: with PyTorch's initialisation and without LayerNorm, all queries are one
+# vector. If the biases are zero, there is *no difference at the start*: the first self-attention
+# adds almost nothing, and its own LayerNorm then normalises the queries. But biases do not stay at
+# zero. The LayerNorm costs two numbers per feature.
 #
 # Change the size of the queries. From which size on do they stay different without the LayerNorm?
 
@@ -453,8 +442,8 @@ explore(draw_start, size=[0.02, 0.1, 0.3, 1.0, 3.0], layer_norm=False,
 # them.)
 #
 # Does training repair the collapse? A toy task: every frame holds one of eight objects. Queries 1
-# and 2 must name the object of frame 1, queries 3 and 4 the object of frame 2, and so on. PyTorch's
-# initialisation, the same data, with and without the LayerNorm. Predict the two curves.
+# and 2 must name the object of frame 1, queries 3 and 4 the object of frame 2, and so on. The
+# initialisation is PyTorch's. **Predict** the two curves, with and without the LayerNorm.
 
 # %%
 def train(norm, steps=150):
@@ -494,15 +483,15 @@ curves(
 )
 
 # %% [markdown]
-# Without the LayerNorm the queries also separate in the end. This toy task favours it: each pair of
-# queries has its own object to name. But they start to separate late, and until then the loss is
-# higher. In FAVOR the training signal for different queries is weaker: a short answer, through a
-# whole language model. The toy task cannot show how long it would take there.
+# Without the LayerNorm the queries also separate in the end, but late, and until then the loss is
+# higher. This toy task favours separation: each pair of queries has its own object to name. In
+# FAVOR the training signal is weaker: a short answer, through a whole language model. The toy task
+# cannot show how long it would take there.
 #
 # ## The parameters of a Q-Former
 #
-# A linear map from $a$ to $b$ features has $ab$ weights and $b$ biases. Count the parameters
-# part by part. It is a good test of whether you know the module.
+# A linear map from $a$ to $b$ features has $ab$ weights and $b$ biases. Count the parameters part
+# by part.
 
 # %%
 card("qformer_parameters")
@@ -524,8 +513,8 @@ for name, size in (("mini", MINI), ("paper", PAPER)):
     print(f"{name:5}: {qformer_parameters(**size):>11,} parameters")
 
 # %% [markdown]
-# Which part has most of them? Predict the largest part at the paper's sizes, then run. (A hint:
-# there D is twice the width of the queries.)
+# **Predict** the largest part at the paper's sizes. (A hint: there D is twice the width of the
+# queries.)
 
 # %%
 def by_part(size, heads):
@@ -548,10 +537,9 @@ bars(
 )
 
 # %% [markdown]
-# The causal attention has most parameters: its width is D, the width of both streams together, and
-# its four maps grow with $D^2$. The queries have very few. (In the mini model D equals the width,
-# so the three attentions have the same size and the feed-forward is the largest part: try
-# `by_part(MINI, 4)`.)
+# The causal attention has most parameters: its width is D, that of both streams together, and its
+# four maps grow with $D^2$. (In the mini model D equals the width, so the three attentions have the
+# same size and the feed-forward is the largest part: try `by_part(MINI, 4)`.)
 #
 # ## The component, on a real clip
 #
@@ -608,9 +596,9 @@ print(
 # %% [markdown]
 # ### What do the queries attend to?
 #
-# `return_maps` returns the attention maps: the weights that were used in the forward pass. Here is
-# the first window of the first sample. Each row is a query, and shows how its attention is
-# distributed over the ten frames, summed over tokens and averaged over heads.
+# `return_maps` returns the attention weights of the forward pass. Here is the first window of the
+# first sample. Each row shows how a query's attention is distributed over the ten frames, summed
+# over tokens and averaged over heads.
 
 # %%
 from favor_mini.figures.timeline import timeline
@@ -645,8 +633,8 @@ attention_by_frame(
 # %% [markdown]
 # In layer 1 each query attends to a few frames, without a clear order. In layer 2 there is a
 # staircase: queries 1 to 4 attend to early frames, queries 13 to 16 to late frames. Choose a query
-# and see its attention on the frames. Tokens with a visual part have an audio part, too (25 audio
-# and 8 visual tokens, notebook 03). The other tokens have audio only.
+# and see its attention on the frames. (Each frame has 8 tokens with a visual and an audio part, and
+# 17 with audio only.)
 
 # %%
 from favor_mini.world.transcript import heard_phrase, seen_phrase
@@ -685,8 +673,8 @@ explore(
 )
 
 # %% [markdown]
-# Compare query 1 with query 4, 5 with 8, 9 with 12. The queries seem to form groups of four.
-# Measured over all full windows of eight clips:
+# Compare query 1 with query 4, 5 with 8, 9 with 12. The queries seem to form groups of four. Over
+# all full windows of eight clips:
 
 # %%
 # full windows only
@@ -707,16 +695,15 @@ bars(dict(zip(groups, audio_only.tolist(), strict=True)), percent=True,
 # %% [markdown]
 # The first three queries of a group give about a quarter of their attention to tokens with audio
 # only. The fourth gives nearly all of it. (Tokens with a visual part have audio as well, so all
-# queries may use more audio than this.) The mechanism does not find this by itself. This connector
-# was first trained in the *naming* stage (notebook 09): the first query of a group had to name what
-# is seen, the second what it does, the third what is next to it, the fourth what is heard. The
-# paper has no such stage. The mechanism makes it *possible*: different queries can look for
-# different things, and different heads can attend to different tokens.
+# queries may use more audio than this.) The training assigned these roles. In its *naming* stage
+# (notebook 07), which the paper does not have, the first query of a group had to name what is seen,
+# the second what it does, the third what is next to it, the fourth what is heard. The mechanism
+# makes it *possible* that different queries look for different things.
 #
 # ### Content or position?
 #
 # Do the queries follow the events, or do they always attend to the same positions? Average the map
-# of layer 2 over all these windows. If each query followed the events, the mean would be uniform.
+# of layer 2 over all these windows. If the queries followed the events, the mean would be blurred.
 
 # %%
 attention_by_frame(
@@ -728,10 +715,9 @@ attention_by_frame(
 )
 
 # %% [markdown]
-# The mean of the early queries is a little less sharp, within the few frames of their group. The
-# mean of the others is as sharp as a single window. **Each query attends to a fixed position in the
+# The mean is nearly as sharp as a single window. **Each query attends to a fixed position in the
 # window.** Now a test: reverse the frames of the window, frame 10 first. A query that follows the
-# events would attend to the mirrored position. Predict, then run.
+# events would attend to the mirrored position. **Predict,** then run.
 
 # %%
 kept = []
@@ -769,17 +755,17 @@ bars({"reversed, same position": agree(forward, backward),
      title="Do the queries follow position or content?")
 
 # %% [markdown]
-# They follow the position. In this model a query describes what happens *at its position*. The
-# position embeddings make this possible: without them (last bar) the correlation is small.
+# They follow the position: a query describes what happens *there*. The position embeddings make
+# this possible: without them (last bar) the correlation is small.
 #
-# What are the limits of this result? It is one model of the mini world, and the naming stage
-# assigned the positions. Whether a Q-Former at full size, trained through the language model alone,
-# has fixed positions cannot be concluded from it. `return_maps` would show it.
+# The limits: this is one model of the mini world, and the naming stage assigned the positions.
+# Whether a Q-Former at full size, trained through the language model alone, has fixed positions
+# cannot be concluded from it. `return_maps` would show it.
 #
 # ### The LayerNorm of the queries
 #
 # What happens if the LayerNorm of the queries is removed from the trained model? (This shows how
-# much the model *relies* on it. The toy task above has shown training without it.)
+# much the model *relies* on it, not how it would train without.)
 
 # %%
 cosines = {}
@@ -798,9 +784,9 @@ matrices(cosines, x="query", y="query", limits=(-1, 1), ticks=range(1, 17),
 
 # %% [markdown]
 # Without it most queries of the trained model are close to one vector. Look at the left matrix
-# again: most cosines are near +1 or near -1, few are near 0. Odd and even queries form two clusters
-# with opposite directions, and the *mean* over all pairs is near zero. Is this diversity? (The
-# differences within a cluster are small.) Notebook 07 returns to this question.
+# again: many cosines are near +1 or -1, and none is near 0. Odd and even queries have nearly
+# opposite directions, so the *mean* over all pairs is near zero. Is this diversity? Notebook 07
+# returns to this question.
 
 # %% [markdown]
 # ## What to play with
@@ -816,11 +802,11 @@ matrices(cosines, x="query", y="query", limits=(-1, 1), ticks=range(1, 17),
 #
 # ## Recap
 #
-# - A head computes attention weights from queries and keys, and returns the weighted mean of the
-#   values. The root of d keeps random scores from being too large.
+# - A head returns the mean of the values, weighted by how queries and keys agree. The root of d
+#   keeps random scores from being too large.
 # - Heads split the features. A reshape without a transpose splits wrongly, without an error.
-# - With post-norm, a token that is small relative to the added vector is lost. So the queries of
-#   size 0.02 get a LayerNorm before the first layer.
+# - With post-norm, tokens that are small relative to an added vector become alike. So the queries
+#   of size 0.02 get a LayerNorm before the first layer.
 # - N learned queries attend to a window with any number of tokens and give N vectors. The queries
 #   pass from layer to layer, the inputs do not change.
 # - Without positions and without a mask a window is a set. With positions, the queries of this

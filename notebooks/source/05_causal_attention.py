@@ -21,10 +21,9 @@ from favor_mini.figures.plots import bars, curves, flow, matrices
 # %% [markdown]
 # ## Where we are
 #
-# Visual and audio tokens are synchronised, time step by time step (notebook 03), and cut into
-# windows of K frames (notebook 06). Next, N queries summarise each window. Before the queries
-# attend to the window, the window's own tokens attend to one another. This is the *causal
-# self-attention*. It is what makes a Q-Former a **causal** Q-Former.
+# Visual and audio tokens are synchronised (notebook 03) and cut into windows of K frames (notebook
+# 06). Before the N queries attend to a window, the window's own tokens attend to one another. This
+# is the *causal self-attention*. It makes a Q-Former a **causal** Q-Former.
 
 # %%
 flow([("synchronise", "concatenate the features", "(T, P, D)"),
@@ -35,18 +34,17 @@ flow([("synchronise", "concatenate the features", "(T, P, D)"),
      here="causal attention", title="The first part of the causal Q-Former")
 
 # %% [markdown]
-# Why is this needed? Take the question *what was heard next after the bell?* The answer is not in
-# one frame. It depends on several frames in order. If each frame's encoding contains information
-# from earlier frames, a query can obtain this order from a single position. If no encoding contains
-# information from later frames, it shows which frames came before. That is the paper's argument.
-# The end of this notebook shows the results of an experiment on it.
+# Why? Take the question *what was heard next after the bell?* The answer depends on several frames
+# in order. If each frame's encoding contains information from earlier frames, and from no later
+# ones, a query can obtain this order from a single position. That is the paper's argument.
+# Experiments at the end of this notebook test it.
 
 # %% [markdown]
 # ## Which frame does a token belong to?
 #
-# A window is one sequence of K * P tokens: P for the first frame, P for the second, and so on (P is
-# 25 in the shipped model). The masks below compare the *frames* of two tokens, so first we need the
-# frame of each token. Code counts from 0. Text and figures count from 1.
+# A window is one sequence of K * P tokens, P for each frame in turn (P is 25 in the shipped model).
+# The masks below compare the *frames* of two tokens, so first we need the frame of each token. Code
+# counts from 0. Text and figures count from 1.
 
 # %%
 card("frame_index")
@@ -76,7 +74,7 @@ print(frame_index(3, 2))
 # ```
 #
 # A language model's mask is a triangle over tokens. This mask is a **staircase** over frames. All
-# tokens of a frame belong to the same time step, so each of them may attend to all the others.
+# tokens of a frame belong to the same time step, so each may attend to all the others.
 
 # %%
 card("block_causal")
@@ -90,18 +88,17 @@ def block_causal(num_frames, step_tokens, device=None):
 block_causal = check("block_causal", block_causal)
 
 # %% [markdown]
-# The next figure compares it with two other masks. Note the middle one. The authors' **released
-# inference code** builds this mask, an upper triangle over (query, key). The text of the paper says
-# the reverse. The package has it under the name `block_anticausal`. Below you measure its effect on
-# the encodings and on the answers.
+# The next figure compares it with two other masks. The authors' **released inference code** builds
+# the middle one, an upper triangle over (query, key). The text of the paper says the reverse. The
+# package calls it `block_anticausal`, and below you measure its effect.
 
 # %%
 masks(num_frames=4, step_tokens=3)
 
 # %% [markdown]
 # Try the other masks of the package, and change K. Which masks let a frame attend to a later frame?
-# (`full` and `block_anticausal` do. With `none`, a token attends to itself only. `token_causal` is
-# the causal mask of a language model: a token cannot attend to later tokens of its own frame.)
+# (With `none`, a token attends to itself only. `token_causal` is the causal mask of a language
+# model: a token cannot attend to later tokens of its own frame.)
 
 # %%
 from favor_mini import lab  # its variants register themselves
@@ -120,6 +117,8 @@ def draw_mask(mask, frames_K):
 explore(draw_mask, mask=names("attention"), frames_K=(4, 10))
 
 # %% [markdown]
+# `full` and `block_anticausal` let a frame attend to later frames.
+#
 # ## What a mask does to attention
 #
 # Attention scores are $S = QK^\top/\sqrt{d}$, and row $i$ of $\mathrm{softmax}(S)$ holds the
@@ -147,9 +146,8 @@ matrices(
 )
 
 # %% [markdown]
-# In the rows of the first frame, two tokens share the weight. In the rows of the second frame, four
-# tokens do. What happens if you set the *weights* to zero instead, after the softmax? The rows no
-# longer add up to 1:
+# In the rows of the first frame, two tokens share the weight, in those of the second frame four.
+# What changes if you set the *weights* to zero instead, after the softmax?
 
 # %%
 print("before the softmax:", weights.sum(-1).tolist())
@@ -159,8 +157,8 @@ print(
 )
 
 # %% [markdown]
-# The package uses PyTorch's `scaled_dot_product_attention`, which takes the boolean mask directly.
-# It gives the same numbers:
+# Then the first frame's rows no longer add up to 1. The package uses PyTorch's
+# `scaled_dot_product_attention`, which takes the boolean mask directly. It gives the same weights:
 
 # %%
 from torch.nn.functional import scaled_dot_product_attention
@@ -178,19 +176,18 @@ print(
 # %% [markdown]
 # ## Padding
 #
-# A clip of 13 frames fills one window of ten frames and three frames of a second window. The rest
-# of the second window is padding. No token may attend to padding. So a pair is allowed if the mask
-# allows it and the key belongs to a real frame. But a row without any allowed key is a problem:
+# A clip of 13 frames fills one window of ten frames and three frames of a second. The rest is
+# padding, and no token may attend to it. So a pair is allowed if the mask allows it and the key
+# belongs to a real frame. But a row without any allowed key is a problem:
 
 # %%
 nothing_allowed = torch.zeros(1, 4, dtype=torch.bool)
 print(torch.zeros(1, 4).masked_fill(~nothing_allowed, -torch.inf).softmax(-1))
 
 # %% [markdown]
-# The result is `nan`, and it spreads through the residual connection, the LayerNorm and the loss
-# into every weight. Can this happen? In a window with at least one real frame, it cannot with the
-# paper's mask: padding comes last, so a padded frame can attend to the real frames before it. With
-# other masks it can:
+# The result is `nan`, and it spreads through the loss into every weight. Can this happen? With the
+# paper's mask it cannot, if the window has a real frame: padding comes last, so a padded frame can
+# attend to the real frames before it. With other masks it can:
 
 # %%
 # four frames of three tokens, two real
@@ -200,8 +197,8 @@ for mask in names("attention"):
     print(f"{mask:<18}{int(empty.sum())} of 12 rows without an allowed key")
 
 # %% [markdown]
-# So a padded frame may always attend to itself, whatever the mask. Its encoding is never used. It
-# only has to be a finite number.
+# So a padded frame may always attend to itself. Its encoding is never used. It only has to be
+# finite.
 
 # %%
 card("window_mask")
@@ -237,14 +234,12 @@ matrices(
 )
 
 # %% [markdown]
-# In the last mask, frames 3 and 4 are padding. No real frame attends to them, and they attend to
-# themselves.
+# Where frames 3 and 4 are padding, no real frame attends to them. They may attend to themselves.
 
 # %% [markdown]
 # ## A variant of your own: a band
 #
-# Does a frame need to attend to *all* earlier frames? Perhaps the previous frame is enough. A
-# variant of the mask is one function.
+# Does a frame need to attend to *all* earlier frames? Perhaps the previous one is enough.
 
 # %%
 card("local_causal")
@@ -261,9 +256,9 @@ local_causal = check("local_causal", local_causal)
 # ## Measure what depends on what
 #
 # A picture of the mask proves little. The mask can be transposed later, dropped in the second
-# layer, or overwritten where padding is handled. Shapes do not show any of these errors. But
-# causality is a statement about what depends on what, and that can be measured. The *temporal
-# receptive field* of a frame is the set of frames that change its encoding:
+# layer, or overwritten where padding is handled, and no shape shows it. But causality is about what
+# depends on what, and that can be measured. The *temporal receptive field* of a frame is the set of
+# frames that change its encoding:
 #
 # > change frame $j$, encode again, and see which frames' encodings move.
 
@@ -283,8 +278,7 @@ measure_receptive_field = check("measure_receptive_field", measure_receptive_fie
 # %% [markdown]
 # Apply it to complete Q-Formers with random weights, one for each mask. They compute in float64, so
 # that rounding errors stay far below the effect of a changed frame. With `return_maps=True` the
-# forward pass also returns the attention weights (`causal`, `self`, `cross`) and the outputs of the
-# causal attention (`encoded`).
+# forward pass also returns the outputs of the causal attention (`encoded`).
 
 # %%
 from favor_mini.figures.attention import receptive_field
@@ -317,12 +311,12 @@ receptive_field({
 })
 
 # %% [markdown]
-# This is measured. With the mask of the released code, the encoding of frame 1 depends on every
-# later frame, and the encoding of the last frame depends on itself only.
+# With the mask of the released code, the encoding of frame 1 depends on every later frame, that of
+# the last frame on itself only.
 #
 # **Predict.** The band mask lets a frame attend to one earlier frame. In a stack where each layer
 # reads the output of the previous layer, two such layers reach two frames back. Predict the result
-# here, then run the cell:
+# here:
 
 # %%
 banded = build("local_causal")
@@ -338,13 +332,13 @@ receptive_field(
 # %% [markdown]
 # Still one frame. In FAVOR, *each layer's causal attention starts from the window's inputs*, not
 # from the output of the previous layer. Only the queries pass from layer to layer. So the temporal
-# receptive field does not grow with the depth of the Q-Former.
+# receptive field does not grow with depth.
 #
 # ## Find the leak
 #
-# Somebody has "simplified" one layer of the Q-Former: it no longer passes on its mask. The layer is
-# chosen at random. The shapes are right, all numbers are finite, and training would run. Which
-# layer uses later frames, and in which frames' encodings?
+# One layer of a Q-Former, chosen at random, no longer passes on its mask. The shapes are right, all
+# numbers are finite, and training would run. Which layer uses later frames, and in which frames'
+# encodings?
 
 # %%
 suspect = build("block_causal")
@@ -368,9 +362,8 @@ receptive_field(
 
 # %% [markdown]
 # One matrix is a staircase. The other is full: every frame but the last depends on later frames.
-# The shapes did not show it, this measurement does. `favor_mini.lab.contract` runs this measurement
-# and others on any registered part (with windows of four frames), and names the frames whose
-# encodings depend on later frames:
+# `favor_mini.lab.contract` runs this measurement and others on any registered part (with windows of
+# four frames). It names the frames that depend on later ones:
 
 # %%
 from favor_mini.lab.contract import check as contract
@@ -392,9 +385,8 @@ for broken in contract("attention", "one_ahead", show=False).broken:
 # %% [markdown]
 # ## The component, on a real clip
 #
-# The shipped model uses `block_causal` in both layers. Run it on a clip and keep its attention
-# weights. Their mean over tokens and heads shows how frame $i$ distributes its attention over the
-# frames.
+# The shipped model uses `block_causal` in both layers. On a clip, the mean of its attention weights
+# over tokens and heads shows how frame $i$ distributes its attention over the frames.
 
 # %%
 from favor_mini import (
@@ -434,14 +426,13 @@ matrices(shown,
          ticks=range(1, frames + 1), numbers=False, limits=(0, 1))
 
 # %% [markdown]
-# Above the diagonal the attention is zero in both layers, as it must be. The first frame attends to
-# itself only.
+# Above the diagonal the attention is zero in both layers.
 #
 # ## Change the mask of a trained model
 #
 # The model was *trained* with the block-causal mask. What happens if it answers with another mask?
-# (This shows how much the model relies on the mask that it was trained with. It does not show which
-# mask is better for training. For that, see the next section.)
+# (This shows how much the model relies on its mask. It does not show which mask is better for
+# training: see the next section.)
 
 # %%
 from favor_mini.evaluation.answering import encode_clips, evaluate
@@ -480,9 +471,11 @@ bars(
 #
 # A fair comparison trains a fresh connector with each mask: the same initial weights, the same
 # clips in the same order, the same number of steps, several seeds. First in the gym (notebook 03),
-# where it learns from answers alone, with five seeds and the question *what was heard just before
-# x?* (Guessing is right in 1 of 12.) It relates two time steps. **Predict.** With eight queries there is one for each of the six steps. With two,
-# a query has to combine several steps. Where does attention among the inputs help?
+# with five seeds and the question *what was heard just before x?* It relates two time steps.
+# (Guessing is right in 1 of 12.)
+#
+# **Predict.** With eight queries there is one for each of the six steps. With two, a query has to
+# combine several steps. Where does attention among the inputs help?
 
 # %%
 from favor_mini.figures.gym import phase_diagram
@@ -499,13 +492,14 @@ if study:
 # %% [markdown]
 # With two queries the arm without attention falls behind, and with one layer this is significant. A
 # query reads a few tokens. Without attention a token holds its own time step only; with it, a token
-# can also hold the sound before, which is asked for. With eight queries all arms come far, and the
-# intervals are wide: no difference is measurable. (Whether two and eight queries differ in this was
-# not tested.)
+# can also hold the sound before, which is asked for. With eight queries no difference is
+# measurable: all arms come far, and the intervals are wide. (Whether two and eight queries differ
+# in this was not tested.)
 #
-# And the direction? With one layer and two queries, full attention is better than causal; in the
-# other cells no difference is significant. The gym shows that attention among the inputs can help.
-# It does not show that it has to be causal.
+# So attention among the inputs can help. The gym does not show that it has to be causal: with one
+# layer and two queries, full attention is better. In the other cells this difference is not
+# significant. Two more tasks, a change between frames and a running state, show no use for attention
+# at all, but they were hardly learned (study *relations*, `docs/results.md`).
 #
 # Then the mini world, with encoders and language model:
 
@@ -520,10 +514,9 @@ groups = ["what comes next", "both modalities", "all"]
 differences(results.differences(groups), results.arms[0]) if results else None
 
 # %% [markdown]
-# The red line marks zero difference from the paper's mask. Each point is the accuracy of another arm
-# minus the accuracy with the paper's mask. An interval that crosses the line means *no
-# measurable difference*. It does not mean that there is no difference. The next cell prints the
-# numbers, and how large a hidden difference could be:
+# Each point is the accuracy of an arm minus that with the paper's mask. An interval that crosses
+# zero, the red line, means *no measurable difference*. It does not mean that there is none. The
+# next cell prints how large a hidden difference could be:
 
 # %%
 if results:
@@ -531,22 +524,22 @@ if results:
 
 # %% [markdown]
 # What are the limits of this result? "As shipped" means the shipped *recipe*, trained for two
-# minutes: about 78 %, not the 95 % of the shipped model (five seeds, 600 questions each). And each
-# query had a label that says what to output: that may do the mask's work. The result holds for clips of 8 to 12 s, windows of 5 s, a language
-# model that was already trained on timelines, and two minutes of training. A result at mini size
-# can show that a claim does not always hold, or that an effect can be measured with this code. It
-# cannot predict the behaviour of a model that is a thousand times larger.
+# minutes: about 78 %, not the 95 % of the shipped model (five seeds, 600 questions each). Each
+# query had a label that says what to output: that may do the mask's work. Clips last 8 to 12 s,
+# windows 5 s, and the language model was already trained on timelines. A result at mini size can
+# show that a claim does not always hold. It cannot predict the behaviour of a model that is a
+# thousand times larger.
 #
 # ## What causality is for: a stream
 #
 # There is a reason for the mask that no accuracy shows. Suppose that the film is still running, and
-# a new frame arrives. Under a causal mask, the encodings of the earlier frames do not change: they
-# may not depend on the new frame. So each frame is encoded once. Its keys and values are kept, and
-# at the end of a window the queries attend to them. With `full` attention, the new frame changes
-# the encoding of every frame of its window, and all of them have to be computed again.
+# a new frame arrives. Under a causal mask, the encodings of the earlier frames do not change. So
+# each frame is encoded once. Its keys and values are kept, and at the end of a window the queries
+# attend to them. With `full` attention, the new frame changes the encoding of every frame of its
+# window, and all have to be computed again.
 #
 # `StreamingConnector` does this for the connector. (Encoders and language model are not part of it;
-# here the sound was encoded as a whole.) Its windows are those of the whole clip:
+# here the sound was encoded as a whole.) Its queries are those of the whole clip:
 
 # %%
 from favor_mini.data.features import encode_media
@@ -576,7 +569,7 @@ print(f"largest difference from the whole clip: "
       f"{(torch.stack(finished) - whole[: len(finished)]).abs().max():.0e}")
 
 # %% [markdown]
-# For a mask with later frames there is no such stream. The package measures it, and says why:
+# For a mask with later frames there is no such stream, and the package says why:
 
 # %%
 for name in ("block_anticausal", "full"):
@@ -639,14 +632,14 @@ curves({"kept": (range(1, frames + 1), kept),
        x="frames of the window so far", y="MFLOP for one more frame", zero=True)
 
 # %% [markdown]
-# What is kept does not grow with the film, either: after each window the stream forgets its keys
-# and values. `favor-mini watch film.mkv "what was said?"` answers in this way while a film is still
-# being written, or comes through a pipe. (The audio encoder reads a stretch of sound from both
-# sides. So `watch` encodes the sound of a window when the window is complete.)
+# Where frames are kept, the tenth costs a fifth more than the first. Where all are encoded again,
+# it costs five times as much. What is kept does not grow with the film, either: after each window
+# the stream forgets its keys and values. `favor-mini watch film.mkv "what was said?"` answers in
+# this way while a film is still being written, or comes through a pipe. (The audio encoder reads
+# sound from both sides, so `watch` encodes the sound of a window when it is complete.)
 #
-# **Cost.** A mask excludes pairs, but all pairs are computed: `scaled_dot_product_attention` with a
-# boolean mask computes the full matrix. Causal attention is not cheaper here. It would be cheaper
-# with a kernel that skips masked blocks.
+# **Cost.** A mask excludes pairs, but `scaled_dot_product_attention` with a boolean mask computes
+# all of them. Causal attention would be cheaper with a kernel that skips masked blocks:
 
 # %%
 lengths = torch.arange(1, 21)
@@ -667,7 +660,7 @@ curves({name: (lengths, values) for name, values in pairs.items()},
 # - In "Change the mask of a trained model", ask only questions of the families `seen_after` and
 #   `heard_after`. Which mask costs most there?
 # - `favor-mini compare --vary attention=block_causal,none --seeds 3 --minutes 1` trains a
-#   comparison with your own settings (notebook 11).
+#   comparison (notebook 11).
 #
 # ## Recap
 #
@@ -675,16 +668,14 @@ curves({name: (lengths, values) for name, values in pairs.items()},
 #   frame.
 # - It is applied before the softmax. Padded frames are masked as keys, but they may attend to
 #   themselves.
-# - Causality is a statement about what depends on what. Change a frame and measure what changes.
-#   Shapes do not show it.
+# - Causality is about what depends on what. Change a frame and measure what changes.
 # - Each layer starts from the window's inputs, so the temporal receptive field does not grow with
 #   depth.
-# - The released code has the reverse mask. The package has both by name, and this notebook measures
-#   their effect.
+# - The released code has the reverse mask. The package has both by name.
 # - Learned from answers alone (gym), attention among the inputs helps with two queries and one
 #   layer. In the mini world, trained with a label for each query, no difference was measurable.
-# - Only causal encodings can be streamed frame by frame: a new frame leaves the earlier ones as they
-#   are, and the tenth costs a fifth more than the first, not five times as much.
+# - Only causal encodings can be streamed frame by frame: a new frame leaves the earlier ones as
+#   they are.
 
 # %% [markdown]
 # ## Quiz
@@ -764,8 +755,8 @@ curves({name: (lengths, values) for name, values in pairs.items()},
 #
 # `favor_mini/attention.py` (masks, `window_mask`, the attention block), `favor_mini/qformer.py`
 # (the layer), `favor_mini/lab/variants.py` (other masks), `favor_mini/lab/measure.py` (the
-# measurement), `favor_mini/streaming.py` (the stream); tests in `tests/test_attention.py`, `tests/test_qformer.py`,
-# `tests/test_streaming.py`, `tests/test_contract.py`.
+# measurement), `favor_mini/streaming.py` (the stream); tests in `tests/test_attention.py`,
+# `tests/test_qformer.py`, `tests/test_streaming.py`, `tests/test_contract.py`.
 #
 # **In the paper:** section 3.2, causal attention module. **Further reading:** *Attention is all you
 # need* ([arXiv 1706.03762](https://arxiv.org/abs/1706.03762)) for masks in decoders; BLIP-2

@@ -43,15 +43,15 @@ flow([("synchronise", "concatenate the features", "(B, T, P, D)"),
 # A model could compress every clip, short or long, into N vectors. Then ten seconds would get as
 # many vectors as ten minutes, and long clips would lose detail. FAVOR fixes the *duration that N
 # queries summarise* instead. A window is K frames (10 frames, 5 s, in the paper). The same Q-Former
-# with the same weights summarises each window. A longer clip has more windows.
+# summarises each window. A longer clip has more windows.
 #
 # ## Without it
 #
 # Take this step alone, in the gym (notebook 03): eight time steps of symbols and sounds, and the
-# question *what was heard just before x?* Connector and reader learn from answers alone. One arm has
-# windows of four frames with four queries each, the other one window of eight frames with eight
-# queries. So both give eight vectors for a clip. The windows have a border in the middle: if x comes
-# just after it, the sound before is in the other window.
+# question *what was heard just before x?* One arm has windows of four frames with four queries
+# each, the other one window of eight frames with eight queries. So both give eight vectors for a
+# clip. The windows have a border in the middle: if x comes just after it, the sound before is in
+# the other window.
 #
 # **Predict.** Which arm is ahead after 220 training steps? Guessing is right in 1 of 12. (The cell
 # takes less than a minute.)
@@ -60,22 +60,21 @@ flow([("synchronise", "concatenate the features", "(B, T, P, D)"),
 from favor_mini.figures.gym import learning_curves, phase_diagram
 from favor_mini.lab.gym.results import GymPlan, gym
 from favor_mini.lab.gym.studies import show_study
+from favor_mini.places import work_path
 
 plan = GymPlan(
     [{"window_frames": 4, "num_queries": 4}, {"window_frames": 8, "num_queries": 8}],
     {"tasks": "before", "frames": 8, "steps": 220},
     seeds=1,
 )
-learning_curves(gym(plan, "../build/notebook-gym", progress=False))
+learning_curves(gym(plan, work_path("notebook-gym"), progress=False))
 
 # %% [markdown]
 # <details><summary>What this shows</summary>
 #
-# The short windows, although one question in seven crosses the border. In a short window a query has
-# four frames to choose from, and there is a query for each. So connector and reader soon find a way
-# to share the work. In the long window they have not found one yet. This is one seed and one
-# setting. The end of this notebook has five seeds, and clips that are longer than those of the
-# training.
+# The short windows, although one question in seven crosses the border. In a short window a query
+# has four frames to choose from instead of eight. Whether this is the reason was not tested. This
+# is one seed and one setting. The end of this notebook has five seeds, and longer clips.
 #
 # </details>
 #
@@ -125,8 +124,8 @@ for frames in (100, 101):
 #    (B * W, K * P, D)       all windows of all clips in one batch; one row of tokens each
 # ```
 #
-# The last line makes it fast. There is no loop over windows: the Q-Former gets one batch, and does
-# not know which rows belong to the same clip. By hand, one clip of five frames with P = 1, K = 2:
+# There is no loop over windows: the Q-Former gets one batch, and does not know which rows belong to
+# the same clip. By hand, one clip of five frames with P = 1, K = 2:
 #
 # ```
 #    1 2 3 4 5   ->   1 2      True True
@@ -137,9 +136,7 @@ for frames in (100, 101):
 # The mask is on the right. A clip that is shorter than others in the batch is already padded. Its
 # mask is split in the same way, and a window may contain no real frame.
 #
-# (Two notes on terms. PyTorch's `unfold` cuts a tensor into pieces in a similar way, and its `fold`
-# sums pieces up again. The paper's *sliding* windows do not overlap. Elsewhere, sliding windows
-# often do.)
+# (The paper's *sliding* windows do not overlap. Elsewhere, sliding windows often do.)
 
 # %%
 card("split_windows")
@@ -172,13 +169,12 @@ matrices(
 # %% [markdown]
 # 31 is token 1 of frame 3. Frame 3 is in window $\lfloor 3 / 2 \rfloor = 1$ at position
 # $3 \bmod 2 = 1$, counted from 0 as in the formula. (Titles and printed text count windows from 1.)
-# Frames stay complete and in their order.
 #
 # ## Join the windows
 #
-# The Q-Former turns each window into N queries. Joining them is simpler than splitting: no padding
-# has to be removed, because the N queries already summarise the real frames. The queries are
-# concatenated *window after window*, so the language model reads them in time order.
+# Joining is simpler than splitting: no padding has to be removed, because the N queries of a window
+# already summarise its real frames. The queries are concatenated *window after window*, so the
+# language model reads them in time order.
 
 # %%
 card("join_windows")
@@ -215,15 +211,14 @@ print(vectors[0, :, 0].int().tolist())
 # %% [markdown]
 # ## Positions are counted within a window
 #
-# Attention alone does not know the order of tokens. So the Q-Former adds a learned **position
-# embedding** to every token of a window:
+# The Q-Former adds a learned **position embedding** to every token of a window (notebook 04):
 #
 # $$u_{k,p} = \mathrm{LayerNorm}(x_{k,p}) + e_{k,p}, \qquad k < K,\ p < P$$
 #
 # There are K * P such vectors, and every window uses the same ones. So the encoding contains *when
-# within the window* something happens, but not which window it is. This can be measured with a
-# Q-Former with random weights and a clip of three windows. The same clip is encoded again after K
-# zero frames, and after one zero frame. **Predict** which windows give the same queries as before:
+# within the window* something happens, but not which window it is. Take a Q-Former with random
+# weights and a clip of three windows. The clip is encoded again after K zero frames, and after one
+# zero frame. **Predict** which windows give the same queries as before:
 
 # %%
 from favor_mini.qformer import CausalQFormer
@@ -303,8 +298,7 @@ for frames in (T, T + 5):
 # ## Window borders
 #
 # Notebook 05 measured which frames depend on which within a window. Here is the same measurement
-# over a whole clip: change one frame and see which frames' encodings change. **Predict** the
-# picture for K = 4, then compare it with one window of 12:
+# over a whole clip. **Predict** the picture for K = 4, and for one window of 12:
 
 # %%
 from favor_mini.attention import window_mask
@@ -336,15 +330,15 @@ receptive_field(
 )
 
 # %% [markdown]
-# The staircases share no row and no column. The encoding of frame 5 (the picture counts from 1)
-# does not depend on frame 4, the frame before it. More layers would not help: windows are separate
-# rows of a batch, and no layer connects two rows. If an event crosses a border, each of the two
-# windows summarises its own part. The language model has to combine them. It reads the vectors of
-# all windows, so it can do so if both windows give enough information.
+# The staircases share no row and no column. The encoding of frame 5 does not depend on frame 4, the
+# frame before it. More layers would not help: windows are separate rows of a batch, and no layer
+# connects two rows. If an event crosses a border, each of the two windows summarises its own part.
+# The language model reads the vectors of all windows. It can combine the parts if both windows give
+# enough information.
 #
-# Where are the borders in a real script? Red dashed lines are borders. Dark moments are divided by
-# a border, at least half a second from their ends. Change K. Then move the borders: `skip` leaves
-# out the beginning of the clip, in steps of half a second.
+# Where are the borders in a real script? Red dashed lines are borders. A *moment* is one event of
+# the script. Dark ones are divided by a border, at least half a second from their ends. Change K.
+# Then move the borders: `skip` leaves out the beginning of the clip.
 
 # %%
 from favor_mini.world.samples import read_samples
@@ -366,7 +360,7 @@ explore(
 )
 
 # %% [markdown]
-# How often does this happen? The share of divided moments over the scripts of all sample clips:
+# The share of divided moments, over all sample clips:
 
 # %%
 from favor_mini.figures.windows import is_cut, moment_of, window_edges
@@ -392,9 +386,8 @@ curves({"divided moments":  (lengths, [share_cut(frames) for frames in lengths])
 #
 # ## On a real clip
 #
-# Here the shipped model uses your `split_windows` (or the package's, if you have not solved the
-# exercise), registered under a name. The batch has two clips: the whole clip and its first three
-# seconds.
+# Here the shipped model uses your `split_windows`, registered under a name. The batch has two
+# clips: the whole clip and its first three seconds.
 
 # %%
 from favor_mini import (
@@ -435,8 +428,7 @@ print("vectors in the prompt:    ", held.tolist())
 
 # %% [markdown]
 # Both clips have W = 3 in the batch. But the short clip's windows without a real frame never reach
-# the language model: its prompt has placeholders for one window only. (The diversity loss also
-# excludes such windows: notebook 07.)
+# the language model: its prompt has placeholders for one window only.
 #
 # **Which window holds the answer?** "What was shown when the horn was heard?" is asked about each
 # of the clip's five sounds. Replace the vectors of one window by zeros, and measure the effect on
@@ -476,16 +468,14 @@ window_ablation(labels, costs.clip(0).round(1) + 0,
 
 # %% [markdown]
 # Each answer depends on one window: the window that holds the *sound* in the question. (Values
-# below zero, where the probability rises, are drawn as 0.) So the information about the clip is
-# divided into windows of five seconds. Look at the two moments that the borders above divide:
-# without the window of their other half, the probability does not fall. The third window holds only
-# the last second, in which no moment begins.
+# below zero, where the probability rises, are drawn as 0.) Look at the two moments that the borders
+# above divide: without the window of their other half, the probability does not fall. The third
+# window holds only the last second, in which no moment begins.
 #
 # ## Do borders hurt?
 #
-# This can be measured: ask about the same moment once with a border in it, and once without. If you
-# leave out a little of the clip's beginning, all borders move. (The features of the encoders are
-# cut. Nothing is encoded twice.)
+# Ask about the same moment once with a border in it, and once without. If you leave out a little of
+# the clip's beginning, all borders move.
 
 # %%
 chosen = samples[:10]
@@ -533,11 +523,10 @@ print(
 print("no measurable difference" if low <= 0 <= high else "a difference")
 
 # %% [markdown]
-# These are few clips (in the other clips no question was asked both ways), so the interval is wide.
-# The border is also not the only difference: less of the clip is left, and the moment has another
-# position in its window. Borders may cost little *here* because a moment of the mini world lasts
-# about four frames and looks the same in each, so both sides of a border still show it. A border
-# would cost more where an event is *one* long movement.
+# These are few clips, so the interval is wide. The border is also not the only difference: less of
+# the clip is left, and the moment has another position in its window. Borders may cost little
+# *here* because a moment of the mini world lasts about four frames and looks the same in each, so
+# both sides of a border still show it.
 #
 # ## Other ways to split
 #
@@ -584,9 +573,7 @@ def two_resolutions(steps, frame_mask, window_frames):
 two_resolutions = check("two_resolutions", two_resolutions)
 
 # %% [markdown]
-# Which pairs of frames share a window? The *contract* of the lab, a list of checks that every part
-# must pass (notebook 11), measures this while it checks that no frame is lost. The share of pairs
-# that share a window:
+# Which pairs of frames share a window? The *contract* (notebook 03) measures this:
 
 # %%
 from favor_mini.lab.contract import check as contract
@@ -601,10 +588,9 @@ matrices({f"{name}: {square.mean():.0%}": square for name, square in together.it
 
 # %% [markdown]
 # Two frames on both sides of a border share a window only if windows overlap. This has a cost: the
-# language model reads every moment twice, but it was trained to read each moment once. How much
-# does the accuracy of the *shipped* model, trained on windows without overlap, change with another
-# way to split? (This shows how much the model relies on its training. It does not show which way is
-# better for training.)
+# language model reads every moment twice. How much does the accuracy of the *shipped* model change,
+# which was trained on windows without overlap? (This shows how much the model relies on its
+# training. It does not show which way is better for training.)
 
 # %%
 scenes = {s.name: s.scene for s in chosen}
@@ -635,8 +621,8 @@ bars(
 # The accuracy falls (lines are 95 % intervals). The Q-Former is the same, but the language model
 # has never read a clip whose moments come twice. With two resolutions it also reads more windows
 # than in training, most of them half empty, and in the middle of the prompt time starts again from
-# the beginning. The result may differ if the model is trained this way. The experiment at the end
-# measures that for overlapping windows.
+# the beginning. A model that is trained this way may differ. The experiment at the end trains with
+# overlapping windows.
 #
 # ## Cost
 #
@@ -645,12 +631,11 @@ bars(
 #
 # $$W \cdot (K P)^2 = \frac{T}{K} K^2 P^2 = T \cdot K \cdot P^2$$
 #
-# **Linear in the clip, and linear in K.** Twice the clip costs twice as much. A window of twice the
-# length has four times the pairs, but there are half as many. Only a single window over the whole
-# clip, K = T, is quadratic in the clip. These are the pairs. A Q-Former also has linear layers, and
-# their cost does not depend on the windows. So we count every multiplication in a forward pass of
-# the connector, from the synchronised time steps to the projection (`lab.run.connector_cost`). The
-# number of queries per second stays the same.
+# **Linear in the clip, and linear in K.** A window of twice the length has four times the pairs,
+# but there are half as many. Only a single window over the whole clip, K = T, is quadratic in the
+# clip. A Q-Former also has linear layers, and their cost does not depend on the windows. So we
+# count every multiplication of the connector, from the synchronised time steps to the projection
+# (`lab.run.connector_cost`). The number of queries per second stays the same.
 #
 # **Predict:** at the sizes of the mini model, does the number of operations double from K = 10 to K
 # = 20?
@@ -695,9 +680,8 @@ for frames in (5, 10, 20, 40, 80):
 
 # %% [markdown]
 # No. The pairs double, the rest hardly changes, and the total grows by about a quarter. (The rest
-# grows by the pairs of queries and tokens.) At K = 10 the linear layers still cost most. With
-# longer windows the pairs cost most. As the clip gets longer, the costs with and without windows
-# differ more and more:
+# grows by the pairs of queries and tokens.) Up to K = 20 the rest costs most, from K = 40 on the
+# pairs. How do the costs with and without windows grow with the clip?
 
 # %%
 seconds = (5, 10, 20, 40)
@@ -714,9 +698,9 @@ curves({"windows of 10 frames": (seconds, [gigaflop(10, s) for s in seconds]),
 # $$\text{vectors per second} = \frac{N}{K / 2}$$
 #
 # It does not depend on the length of the clip (except for the last window, which has N queries even
-# for a single frame). This is the purpose of windows. But the context of the language model fills
-# up. Move the sliders: what is the effect of a longer window, and of more queries? When is the mini
-# model's context of 1,024 tokens full?
+# for a single frame). But the context of the language model fills up. Move the sliders: what is the
+# effect of a longer window, and of more queries? When is the mini model's context of 1,024 tokens
+# full?
 
 # %%
 explore(
@@ -746,7 +730,7 @@ for name, (frames, queries_N, tokens, wide, width) in settings.items():
 # %% [markdown]
 # ## Short windows or one?
 #
-# The paper's ablation without windows loses most on long clips. First the gym, with five seeds. Both
+# The paper's ablation without windows loses on long clips. First the gym, with five seeds. Both
 # arms have twelve queries for the twelve frames of a training clip: three windows of four, or one
 # window with room for 24 frames. They are asked about such clips, and about clips of 24 frames,
 # where only the short windows become more. Two questions: *what was seen when x was heard?*, within
@@ -762,9 +746,9 @@ phase_diagram(study) if study else None
 
 # %% [markdown]
 # Within a time step no difference is measurable. Where the answer relates two steps, short windows
-# are far ahead, on long clips as well, although a fifth of these questions cross a border. So
-# splitting helps the connector to learn relations between neighbours, at the same number of queries.
-# Whether it is the shorter list to choose from, or another reason, was not tested.
+# are far ahead, on long clips as well, although about a fifth of these questions cross a border. So
+# splitting helps the connector to learn relations between neighbours, at the same number of
+# queries. The reason was not tested.
 #
 # ## How long should a window be?
 #
@@ -790,8 +774,8 @@ if results:
 # What are the limits of this result? "As shipped" means the shipped *recipe*, retrained for minutes
 # (five seeds, 600 questions). K and N change together, and the recipe was tuned at K = 10. Clips
 # here last 8 to 12 s, so a window of 10 s is nearly the whole clip, and the naming stage trains the
-# queries of every window to name its content. Windows are meant for clips of minutes, which the mini
-# world does not have. That the cost is linear in the length of the clip, you have counted above.
+# queries of every window to name its content. Windows are meant for clips of minutes, which the
+# mini world does not have.
 #
 # ## What to play with
 #
@@ -802,8 +786,8 @@ if results:
 #   frame on purpose. Which check fails?
 # - `favor_mini.apps.ask.Asker().longest` is the number of seconds that fit into the context.
 #   Compute it from K, N and 1,024. Why is it a little less?
-# - `favor-mini compare --vary window_frames=10,20 --seeds 3 --minutes 1` trains a comparison with
-#   your own settings (notebook 11).
+# - `favor-mini compare --vary window_frames=10,20 --seeds 3 --minutes 1` trains a comparison
+#   (notebook 11).
 #
 # ## Recap
 #
@@ -815,8 +799,8 @@ if results:
 # - A window as long as the clip equals no windows. Windows without a real frame are dropped.
 # - Pairs cost T * K * P²: linear in the clip and in K. With a single window the cost is quadratic
 #   in the clip. The number of vectors per second, N / (K / 2), does not depend on the clip.
-# - Learned from answers alone, short windows are ahead where the answer relates two frames, at the
-#   same number of queries, although borders divide some of the pairs.
+# - Learned from answers alone (gym), short windows are ahead where the answer relates two frames,
+#   at the same number of queries. In the mini world longer and overlapping windows are worse.
 
 # %% [markdown]
 # ## Quiz

@@ -5,7 +5,8 @@
 # gradient, compare it with four alternatives, and measure what it does *not* detect, in the shipped
 # model too.
 #
-# **You need** notebooks 03 (the gym), 04 (queries) and 06 (windows). **Paper:** sections 3.3 and 3.4, the diversity loss and its weight $\lambda$.
+# **You need** notebooks 03 (the gym), 04 (queries) and 06 (windows). **Paper:** sections 3.3 and
+# 3.4, the diversity loss and its weight $\lambda$.
 #
 # **Costs:** 40 minutes of reading, 50 minutes of exercises; 45 s of computing, 1.4 GB of memory.
 
@@ -44,13 +45,12 @@ flow([("split", "windows of K frames", "(W, K * P, D)"),
 
 # %% [markdown]
 # Why can queries be alike? Each query takes a weighted mean of the *same* tokens. If the attention
-# weights are nearly uniform, all queries get the same mean. Here are two untrained connectors on
-# one real clip: one with initial weights of variance 1 / width, the textbook choice, and one with
-# the package's initialisation, which has sharp cross-attention and small outputs.
+# weights are nearly uniform, all queries get the same mean. Here are two untrained connectors: one
+# with initial weights of variance 1 / width, the textbook choice, and one with the package's
+# initialisation, which has sharp cross-attention and small outputs.
 #
-# Each matrix shows the cosine similarity of every pair of queries. It is 1 on the diagonal, so look
-# at the other values. Which matrix is the textbook initialisation? (The letters are assigned at
-# random.)
+# Each matrix shows the cosine similarity of every pair of queries. Which matrix is the textbook
+# initialisation?
 
 # %%
 from favor_mini import checkpoint_path, read_clip
@@ -92,7 +92,7 @@ matrices({letter: u @ u.T for letter, u in unit.items()},
 print("   ".join(f"{letter}: {name}" for letter, name in letters.items()))
 
 # %% [markdown]
-# It is the bright matrix. Before any training, its queries already have similar directions.
+# It is the bright matrix. Before any training, its queries have similar directions.
 #
 # ## Cosine similarity
 #
@@ -131,9 +131,8 @@ cosine_matrix = check("cosine_matrix", cosine_matrix)
 #
 # $$\mathcal{L}_\text{div} = \frac{1}{N(N-1)} \sum_{i \ne j} \cos(q_i, q_j)$$
 #
-# It is averaged over the windows that hold a real frame. An example with three vectors in the
-# plane: two are equal, one is orthogonal to both. One of the three pairs has cosine 1, so the loss
-# is 1/3.
+# It is averaged over the windows that hold a real frame. By hand: of three vectors two are equal,
+# and one is orthogonal to both. One of the three pairs has cosine 1, so the loss is 1/3.
 
 # %%
 three = torch.tensor([[[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]])
@@ -173,7 +172,7 @@ explore(turn, angle_of_3=(30, 360, 15), angle_of_2=[120, 0, 60, 90, 180])
 # It is largest at 60 degrees, between the two vectors, and smallest at 240 degrees, where the three
 # vectors add up to zero. It reaches 1 only if vector 2 is at 0 degrees. Three vectors in a plane
 # are never pairwise orthogonal. With vector 2 at 180 degrees the curve is flat: what vector 3 gains
-# with one vector, it loses with the other. This will be important below.
+# with one vector, it loses with the other.
 #
 # Why can the loss not fall below $-1/(N-1)$? Let $u_i$ be the queries normalised to length 1, and
 # $s = \sum_i u_i$ their sum. A squared length is never negative:
@@ -185,13 +184,11 @@ explore(turn, angle_of_3=(30, 360, 15), angle_of_2=[120, 0, 60, 90, 180])
 #
 # ## What must be excluded
 #
-# Two things must not count. The first is the **diagonal**: a query has cosine 1 with itself, so 16
-# orthogonal queries would have a loss of 1/16. The second is **windows of padding**: in a batch,
-# shorter clips are padded with windows without a real frame, and the queries of these windows have
-# no meaning.
+# Two things must not count. The **diagonal**: a query has cosine 1 with itself, so 16 orthogonal
+# queries would have a loss of 1/16. And **windows of padding**, without a real frame: their queries
+# have no meaning.
 #
-# The gradient must be kept. The loss is used in training, so every operation from the queries to
-# the scalar must be a PyTorch operation.
+# The loss is used in training, so every operation from the queries to the scalar must be PyTorch's.
 
 # %%
 card("diversity_loss")
@@ -219,19 +216,17 @@ for name, q in sets.items():
 print(f"{'lowest possible value, -1/15':<32} {-1 / 15:+.3f}")
 
 # %% [markdown]
-# Look at the last two rows. Eight equal queries and eight opposite ones have the **lowest**
-# possible loss, lower than sixteen different queries. This is not a mistake in your code: the loss
-# depends on the sum only.
+# Eight equal queries and eight opposite ones have the **lowest** possible loss, lower than sixteen
+# different queries. This is no mistake: the loss depends on the sum only.
 #
 # ## A faster formula
 #
-# For N = 32 queries there are 992 pairs. But the equation above can be solved for the loss, without
-# the pairs:
+# N = 32 queries have 992 pairs. But the equation above can be solved for the loss, without them:
 #
 # $$\mathcal{L}_\text{div} = \frac{|s|^2 - N}{N(N-1)}$$
 #
-# This needs one sum and one squared length. (The package subtracts $\sum_i |u_i|^2$ instead of N,
-# so that a zero query adds nothing.) The value is the same, with fewer multiplications:
+# The package subtracts $\sum_i |u_i|^2$ instead of N, so that a zero query adds nothing. The value
+# is the same, with fewer multiplications:
 
 # %%
 from favor_mini.course.exercise import source
@@ -246,8 +241,6 @@ print(f"multiplications per window, unit vectors: {N * N * D:,} with all pairs, 
 print("\n".join(source(package_loss).split("\n")[-4:]))
 
 # %% [markdown]
-# The formula also shows what the loss *is*: a penalty on the sum of the queries, on nothing else.
-#
 # ## The gradient
 #
 # Training moves the queries in the direction of the negative gradient. For one window, with
@@ -255,9 +248,8 @@ print("\n".join(source(package_loss).split("\n")[-4:]))
 #
 # $$-\frac{\partial \mathcal{L}_\text{div}}{\partial q_i} = -\frac{2}{N(N-1)\,|q_i|}\;\big(\,s - (s \cdot u_i)\,u_i\,\big)$$
 #
-# Read it from the right. All queries are pushed away from the same vector, the sum. The component
-# along the query itself is removed, because the length of a query does not change any cosine. A
-# longer query is rotated less.
+# All queries are pushed away from the same vector, the sum. The component along the query itself is
+# removed, because the length of a query does not change any cosine. A longer query is rotated less.
 
 # %%
 card("push_apart")
@@ -285,11 +277,9 @@ arrows({title: (v, 3 * push_apart(v)) for title, v in sets.items()}, columns=4)
 # %% [markdown]
 # Two points have a zero gradient (the red arrows are drawn at three times their length).
 #
-# - **All equal.** The loss has its *maximum*, but the gradient is zero: the sum has no component
-#   orthogonal to any query. It is an unstable point, like a ball on the top of a hill. How many
-#   steps does it take to leave its neighbourhood? You will measure it.
-# - **Two and two.** The loss has its minimum. The gradient is zero, although the four queries have
-#   only two directions.
+# - **All equal.** The loss has its *maximum*: the sum has no component orthogonal to any query.
+#   This point is unstable, as you measure below.
+# - **Two and two.** The loss has its minimum, although the four queries have only two directions.
 #
 # ## Four alternatives
 #
@@ -327,9 +317,8 @@ gram = check("gram", gram)
 
 # %% [markdown]
 # Two vectors with a growing angle between them. The first figure shows the value of each loss, the
-# second its negative gradient: above 0 it increases the angle, below 0 it decreases the angle.
-# **Predict:** which gradient is largest near 0 degrees, where the two vectors are nearly equal?
-# Which loss still increases the angle beyond 90 degrees?
+# second its negative gradient: above 0 it increases the angle. **Predict:** which gradient is
+# largest near 0 degrees? Which loss still increases the angle beyond 90 degrees?
 
 # %%
 from favor_mini.lab.variants import absolute_cosine, no_diversity
@@ -365,16 +354,16 @@ curves(
 )
 
 # %% [markdown]
-# All gradients are zero at 0 degrees. The gradient of the squared cosine grows fastest. It is zero
-# at 90 degrees, the minimum, and negative beyond. `gram` behaves in the same way with half the
-# gradient. The absolute cosine equals the paper's loss up to 90 degrees, is strongest there, and
-# then changes its sign in one jump, so it oscillates around the minimum. The paper's loss increases
-# the angle until the two queries are opposite.
+# All gradients are zero at 0 degrees. The gradient of the squared cosine grows fastest, and changes
+# its sign at 90 degrees, the minimum. `gram` behaves in the same way with half the gradient. The
+# absolute cosine equals the paper's loss up to 90 degrees. There it changes its sign in one jump,
+# so it oscillates around the minimum. The paper's loss increases the angle until the two queries
+# are opposite.
 #
 # ## Where does gradient descent end?
 #
-# Six free vectors in the plane, without a task, with the loss alone. They start close together.
-# Move the slider to follow the gradient descent.
+# Six free vectors in the plane start close together, with the loss alone. Move the slider to follow
+# them.
 
 # %%
 def descend(loss, vectors, steps=300, strength=0.05):
@@ -408,7 +397,7 @@ explore(
 )
 
 # %% [markdown]
-# The end points of all five losses, each with its mean cosine, the value of the paper's loss.
+# The end points of all five losses, each with its mean cosine:
 
 # %%
 ends = {
@@ -434,9 +423,8 @@ arrows(
 # %% [markdown]
 # Six vectors in a plane cannot be pairwise orthogonal, so each loss ends at a different compromise.
 # The paper's loss: vectors that add up to zero. The absolute cosine: each vector on one of two
-# axes. The squared cosine: directions that are spread so that both axes of the plane have equal
-# shares. `gram` does the same with the lengths included: a narrower range of directions, with
-# longer vectors at its ends. With `none` nothing moves.
+# axes. The squared cosine: equal shares along both axes of the plane. `gram`: the same, with the
+# lengths included, so a narrower range of directions with longer vectors at its ends.
 #
 # Now the unstable point. Sixteen vectors start nearly equal. How large is their mean cosine after
 # some steps?
@@ -455,7 +443,7 @@ for size in (0.1, 0.01, 0.001, 0.0):
 # %% [markdown]
 # A start ten times closer needs about twenty more steps, because each step multiplies the
 # differences between the vectors. Only exactly equal vectors stay equal. So free vectors recover
-# from a collapse. Does a *connector* recover? We test that below.
+# from a collapse.
 #
 # ## The number of directions
 #
@@ -466,9 +454,9 @@ for size in (0.1, 0.01, 0.001, 0.0):
 # $$\text{directions} = \exp\Big(-\sum_k p_k \ln p_k\Big)$$
 #
 # It is 1 if all queries lie on one line, in either direction, and N if they are orthogonal. Now
-# take sixteen vectors in sixteen dimensions, so that all can be orthogonal. They start in a
-# cluster: once in a round cluster, once in a long cluster, whose vectors differ along one direction
-# far more than along the others.
+# take sixteen vectors in sixteen dimensions, so that all can be orthogonal. They start once in a
+# round cluster, once in a long cluster, whose vectors differ along one direction far more than
+# along the others.
 
 # %%
 def directions(queries):
@@ -500,8 +488,8 @@ matrices({name: cosine_matrix(end[None])[0] for name, end in ends.items()},
 # %% [markdown]
 # The paper's loss reaches its minimum both times. From the round cluster it gives many directions.
 # From the long cluster it gives **two opposite clusters**: it has stretched the direction along
-# which the vectors already differed. The other losses do not. No trained model here has
-# compared them, so whether this matters for answers is open.
+# which the vectors already differed. The other losses do not. No trained model here has compared
+# them, so whether this matters for answers is open.
 
 # %% [markdown]
 # ## The weight lambda
@@ -551,21 +539,25 @@ explore(
 
 # %% [markdown]
 # At 0.01 there is no visible effect. At 1 the two neighbours are pushed apart. Query 2, in the
-# middle, stays at its target. Query 3, which was near no other query, moves almost as far as query
-# 1. From 10 on the loss is at its minimum, and query 1 is far from its target. So a weight that is
-# too large might make a model describe things that are not in the clip, as the paper warns. An
-# example in a plane is no evidence. What does a connector do?
+# middle, stays at its target. Query 3, which was near no other query, moves almost as far as the
+# first. From 10 on the loss is at its minimum, and query 1 is far from its target. This is an
+# example in a plane. What does a connector do?
 #
 # ## On the connector itself
 #
-# The shipped model was first trained with a shortcut, *naming*: the sixteen queries of a window are
-# assigned in groups of four along its five seconds. Each group belongs to one moment of the clip.
-# (Only a scripted world has such labels.) The targets of its four queries are words for what is
-# **seen**, what it **does**, what is **beside** it, and what is **heard**.
+# The shipped model was first trained with a shortcut, *naming* (notebook 04). The sixteen queries
+# of a window form groups of four along its five seconds, each for one moment of the clip. (Only a
+# scripted world has such labels.) The targets of the four are words for what is **seen**, what it
+# **does**, what is **beside** it, and what is **heard**. The course has three ways of training:
 #
-# We train a fresh connector on eight clips of one window for sixteen steps: with a learning rate
-# that is deliberately too high ("fast"), because connectors collapse in this way, and with a third
-# of it ("slow").
+# | what | it learns from |
+# |---|---|
+# | *mini*, the shipped model; experiments with the whole model | *name*: a label for each query; then transcripts and answers |
+# | *label-free*, notebook 09 | *align*: the text of a clip, without labels for queries; then answers |
+# | the gym | answers alone |
+#
+# We train a fresh connector on eight clips of one window for sixteen steps, with a learning rate
+# that is deliberately too high ("fast") and with a third of it ("slow").
 
 # %% tags=["varies"]
 from favor_mini.data.features import encode_media
@@ -652,9 +644,9 @@ matrices({name: cosine_matrix(q[None])[0] for name, q in after.items()},
 # collapse, too. A weight of 10, a hundred times the shipped weight, keeps them apart. One vector
 # cannot name sixteen targets, and the cross-entropy shows it: here the largest weight is best.
 #
-# **Slow.** Nothing collapses, even without the loss. So the loss is *one* remedy; the
-# initialisation and a suitable learning rate are others. With a weight of 100 the naming is much
-# worse: the diversity loss dominates the task.
+# **Slow.** Nothing collapses, even without the loss. So the loss is *one* remedy, and a suitable
+# learning rate is another. With a weight of 100 the naming is much worse: the diversity loss
+# dominates the task.
 #
 # Can a collapsed connector recover? We train it on, with the slow rate and a weight of 100.
 
@@ -668,18 +660,16 @@ print(
 )
 
 # %% [markdown]
-# In sixteen steps it does not recover. Here the loss changes the queries only through the weights of
-# layers that all queries share. So in this example the loss prevents a collapse, but does not soon
-# repair it.
-#
-# Sixteen steps on eight clips are no result.
+# In sixteen steps it does not recover. Here the loss changes the queries only through the weights
+# of layers that all queries share. So in this example the loss prevents a collapse, but does not
+# soon repair it. Sixteen steps on eight clips are no result.
 #
 # ## When do queries collapse, and does the loss then help?
 #
-# First in the gym (notebook 03), where a connector learns from answers alone: with the loss
-# (weight 0.3) and without, five seeds, at three initialisations and two numbers of queries.
-# `bert_init` has BERT's standard deviation of 0.02; `bert_init_bare_queries` also lacks the
-# LayerNorm of the queries. **Predict** where queries collapse, and where the loss then helps.
+# First in the gym (notebook 03): with the loss (weight 0.3) and without, five seeds, at three
+# initialisations and two numbers of queries. `bert_init` has BERT's standard deviation of 0.02;
+# `bert_init_bare_queries` also lacks the LayerNorm of the queries. **Predict** where queries
+# collapse, and where the loss then helps.
 
 # %%
 from favor_mini.figures.gym import phase_diagram
@@ -693,9 +683,9 @@ phase_diagram(study) if study else None
 
 # %% [markdown]
 # Here the loss helps: averaged over the training, it is better in every cell, and significantly in
-# all but one. At the end little of it is left: it makes learning quicker. No arm has collapsed, not
-# even without the LayerNorm, against the prediction. So this is not the rescue from a collapse. With
-# the loss queries differ more; that this is the reason is a guess.
+# all but one. It makes learning quicker. At the end, 1 to 2 points are left with sixteen queries, 3
+# to 11 with four (no intervals). No arm has collapsed, against the prediction. So this is no rescue
+# from a collapse. With the loss the mean cosine is lower; that this is the reason is a guess.
 #
 # ## The sweep
 #
@@ -727,8 +717,7 @@ if sweep:
         print(f"mean cosine at the end of training, {arm}: {cosine:+.3f}")
 
 # %% [markdown]
-# Here the loss changes the mean cosine, but no difference in accuracy is measurable. A possible
-# reason: the naming stage gives every query its target words.
+# Here the loss changes the mean cosine, but no difference in accuracy is measurable.
 #
 # ## Failure signatures
 #
@@ -755,9 +744,10 @@ counted.signs.pivot(index="sign", columns="arm", values="per hundred")[
 ].round(1) if counted else None
 
 # %% [markdown]
-# With a thousand times the shipped weight the accuracy over all questions falls, and the captions
-# contain 52 hallucinated names per hundred true ones. Judged alone, each difference is significant;
-# judged among the 36 intervals of the experiment, neither is.
+# With a weight of 100 the accuracy falls, and the captions contain 52 hallucinated names per
+# hundred true ones. The fall is significant among the three intervals above, but not among all 36
+# of the experiment. The difference in the captions is not significant after correction for its nine
+# intervals.
 #
 # A sign of a weight that is too low is that all queries are alike. `favor_mini.lab.diagnose` looks
 # for both signs in a model. It compares a description with the script as follows:
@@ -777,8 +767,8 @@ for text in (script, "see red circle at left, hear drum; see nothing, hear said 
     )
 
 # %% [markdown]
-# Now for the shipped model, on a few test scenes. The first line has two limits: the lower
-# one is for hallucinated words, the higher one for repeated phrases.
+# Now the shipped model, on a few test scenes. The first line has two limits: the lower one is for
+# hallucinated words, the higher one for repeated phrases.
 
 # %%
 from favor_mini.lab.diagnose import diagnose
@@ -790,8 +780,7 @@ for sign in diagnose(scenes=5):
 # %% [markdown]
 # ## The component, on a real clip
 #
-# There is no sign. The mean cosine of the shipped model's queries is near 0. Is everything well?
-# Look at the matrices.
+# There is no sign: the mean cosine of the shipped model's queries is near 0. Look at the matrices.
 
 # %%
 from favor_mini.evaluation.checkpoint import load_checkpoint
@@ -801,10 +790,10 @@ queries = queries_of(model)
 query_similarity(queries, title="The shipped model's queries")
 
 # %% [markdown]
-# **A chessboard.** Every second query has one direction, the others have the opposite direction.
-# The mean cosine is near 0 because positive and negative values cancel. (In the last window most
-# queries are after the end of the clip.) The other measures show this at once. Every query was
-# trained to name one *kind* of thing, so we look at the kinds along the first two principal axes.
+# **A chessboard.** Every second query has one direction, the others have the opposite one. The mean
+# cosine is near 0 because positive and negative values cancel. (In the last window most queries are
+# after the end of the clip.) Every query was trained to name one *kind* of thing, so we look at the
+# kinds along the first two principal axes.
 
 # %%
 named = [
@@ -856,17 +845,16 @@ for first in range(0, 16, 4):
 # %% [markdown]
 # In complete windows the first axis has the largest share: two opposite clusters, as with the free
 # vectors. On one side are the first and third query of each group, *seen* and *beside*, which often
-# have the same target words, as the list above shows. On the other side are *does* and *heard*.
-# This explains the chessboard. The second axis separates *heard*, and the queries after the end,
-# which all have the same target, as they should.
+# have the same target words. On the other are *does* and *heard*. This explains the chessboard. The
+# second axis separates *heard*, and the queries after the end, which all have the same target.
 #
 # So the first two axes seem to encode the *kind* of word that a query names, but hardly which word.
 # The figure cannot show whether the loss *caused* the clusters. The free vectors show that it does
 # not prevent them. Still, this model answers well. How?
 #
-# The language model does not read the queries. It reads their *projection*. A linear map can shrink
-# the first axes and enlarge others. For comparison, the third matrix shows the targets: the sums of
-# the embeddings of the target words.
+# The language model reads not the queries but their *projection*. A linear map can shrink the first
+# axes and enlarge others. The third matrix shows the targets: the sums of the embeddings of the
+# target words.
 
 # %%
 from favor_mini.world.naming import multi_hot
@@ -890,13 +878,11 @@ matrices(
 
 # %% [markdown]
 # The middle matrix looks like the right one, not like the left one. Where two queries have the same
-# target, they agree. The diversity loss ignores this: it is computed before the projection,
-# and depends on the sum only.
+# target, they agree. The diversity loss ignores this: it is computed before the projection.
 #
-# Now we change the queries inside the model. If the first two axes encode almost nothing about the
-# clip, then setting all queries to the same value along them should cost little, although it
-# changes the mean cosine strongly. Keeping *only* these axes should cost nearly everything, and so
-# should replacing all queries by their mean. Predict the four bars:
+# Now we change the queries inside the model: all get the same value along the first two axes, or
+# keep *only* these axes, or are replaced by their mean. What should each change cost, if the two
+# axes encode almost nothing about the clip? Predict the four bars:
 
 # %%
 from favor_mini.evaluation.answering import evaluate
@@ -945,21 +931,22 @@ bars(
 )
 
 # %% [markdown]
-# Without the two axes the mean cosine is above the limit at which `diagnose` reports a problem, but
-# the model answers nearly as well. The intervals are too wide to show whether it loses anything.
-# The two axes alone, which hold most of the queries' length, are no better than the chance level.
-# One vector per window is hardly better.
+# Without the two axes the mean cosine is above the limit of `diagnose`, but the model answers
+# nearly as well. The intervals are too wide to show whether it loses anything. The two axes alone,
+# which hold most of the queries' length, are no better than the chance level. One vector per window
+# is hardly better.
 #
 # So queries that are made alike cost this model much accuracy. (It was not trained with such
-# queries.) But the *value* of the loss says little. A value near 0 can mean sixteen directions or two clusters, and with a value far above 0
-# the answers can still be right. Look at the matrix and count the directions.
+# queries.) But the *value* of the loss says little. A value near 0 can mean sixteen directions or
+# two clusters, and with a value far above 0 the answers can still be right. Look at the matrix and
+# count the directions.
 #
 # ## What to play with
 #
 # - Start `descend` from eight equal vectors and eight opposite ones, with noise of 0.01: they stay.
 #   After how many steps do they separate with `squared_cosine`?
-# - `favor-mini compare --vary diversity=mean_cosine,squared_cosine,gram,none --seeds 3 --minutes 1`:
-#   does it change the accuracy? (Notebook 11 explains the output.)
+# - Does the loss change the accuracy? (Notebook 11.)
+#   `favor-mini compare --vary diversity=mean_cosine,squared_cosine,gram,none --seeds 3 --minutes 1`
 #
 # ## Recap
 #
@@ -971,8 +958,7 @@ bars(
 #   Free vectors near a collapse recover. The collapsed connector did not, in sixteen steps.
 # - Two opposite clusters minimise it. The squared cosine and the Gram matrix do not have this
 #   minimum.
-# - Whether queries collapse depends on the learning rate and more. A very high weight dominates the
-#   task.
+# - Queries collapsed at a learning rate that was too high. A very high weight dominates the task.
 # - Learned from answers alone (gym), the loss made learning quicker, without any collapse. In the
 #   mini world, with labels, weights from 0 to 10 made no measurable difference.
 

@@ -23,11 +23,10 @@ from favor_mini.course.widgets import explore
 # ## Where we are
 #
 # Each window of the clip has become N vectors. The input of a language model is also vectors: the
-# *embeddings* of its tokens. So the clip is given to it in the place of words. One linear map
-# projects from the Q-Former's width to the embedding width (256 to 256 here, 768 to 4,096 in the
-# paper), and the result replaces placeholders in the prompt. The language model needs no new
-# attention and no new kind of input. (All parts between the encoders and the language model,
-# including this map, are called the **connector**.)
+# *embeddings* of its tokens. So the clip can take the place of words. One linear map projects from
+# the Q-Former's width to the embedding width (256 to 256 here, 768 to 4,096 in the paper), and the
+# result replaces placeholders in the prompt. (All parts between the encoders and the language
+# model, including this map, are called the **connector**.)
 
 # %%
 flow(
@@ -52,9 +51,9 @@ flow(
 # ASSISTANT:
 # ```
 #
-# The language model continues after the colon. `<av>` is one token of the tokenizer. Its embedding
-# is never used; it only marks a position. (The check below compares every character. The mini
-# tokenizer ignores white space, Llama's tokenizer does not.)
+# The language model continues after the colon. `<av>` is one token. Its embedding is never used; it
+# only marks a position. (The check below compares every character: Llama's tokenizer, unlike the
+# mini one, does not ignore white space.)
 
 # %%
 card("write_prompt")
@@ -69,8 +68,7 @@ write_prompt = check("write_prompt", write_prompt)
 print(write_prompt("what was heard first?", 4))
 
 # %% [markdown]
-# Load the model and eight clips, and tokenize the prompt. A clip of 22 frames has three windows
-# (the last one is not full), so it needs 3 * 16 = 48 placeholders.
+# A clip of 22 frames has three windows, so it needs 3 * 16 = 48 placeholders.
 
 # %%
 from favor_mini import (
@@ -120,9 +118,8 @@ token_strip({"prompt": named(prompt_ids, [""] * len(prompt_ids))},
 #
 # $$x_i = v_k \text{ where token } i \text{ is the } k\text{-th placeholder}, \qquad x_i = e_i \text{ elsewhere}$$
 #
-# In a batch the clips have different lengths, so their vectors are in one long list: clip after
-# clip, real windows only. PyTorch has an operation for this, `masked_scatter`. By hand, two rows of
-# four positions, three vectors with one feature:
+# The vectors of a batch are one long list: clip after clip, real windows only. PyTorch's operation
+# for this is `masked_scatter`. By hand, two rows of four positions, three vectors with one feature:
 
 # %%
 places = torch.tensor([[False, True, True, False], [False, False, True, False]])
@@ -144,9 +141,9 @@ def put_vectors(embeds, input_ids, vectors, placeholder_id):
 put_vectors = check("put_vectors", put_vectors)
 
 # %% [markdown]
-# There is a silent error here. If one prompt of a batch has one placeholder too many and the next
-# one too few, the total is right, and `masked_scatter` gives the first vector of the second clip to
-# the first clip. So the package counts the placeholders of every clip, and raises an error:
+# A silent error is possible. If one prompt of a batch has one placeholder too many and the next one
+# too few, the total is right, and `masked_scatter` gives the first vector of the second clip to the
+# first clip. So the package counts the placeholders of every clip, and raises an error:
 
 # %%
 batch = processor([encoded[first.name]], [question])
@@ -161,8 +158,7 @@ except ValueError as error:
 # The loss measures the probability of each token, given all earlier tokens. But the model should
 # learn neither to write questions nor to predict its clip. So each token gets a **label**: its own
 # id if it counts, -100 if not. PyTorch's cross-entropy ignores the label -100. The end of the
-# answer, `</s>`, counts, because otherwise the model never learns to stop. (`answer_ids` below ends
-# with it.)
+# answer, `</s>`, counts, because otherwise the model never learns to stop.
 
 # %%
 card("answer_labels")
@@ -185,9 +181,9 @@ token_strip(
 )
 
 # %% [markdown]
-# Where is the shift? At every position the model predicts the *next* token. The prediction at
-# `ASSISTANT:` is for the first word of the answer. Labels are at the positions of their tokens, so
-# the loss compares the prediction at position $i$ with the label at $i + 1$:
+# At every position the model predicts the *next* token. The prediction at `ASSISTANT:` is for the
+# first word of the answer. Labels are at the positions of their tokens, so the loss compares the
+# prediction at position $i$ with the label at $i + 1$:
 #
 # $$L = -\frac{1}{|C|} \sum_{i \in C} \log p_{i-1}(\text{token}_i) \qquad C = \{\, i : \text{label}_i \ne -100 \,\}$$
 
@@ -205,8 +201,8 @@ answer_loss = check("answer_loss", answer_loss)
 # %% [markdown]
 # ### Use the functions with the model
 #
-# Between the Q-Former and the loss are one linear map, the language model, and your four functions.
-# Combine them for a real clip, and compare the result with the model's loss:
+# Combine your four functions with the linear map and the language model, and compare the result
+# with the model's loss:
 
 # %%
 embedding = model.language_model.get_input_embeddings()
@@ -230,14 +226,14 @@ with torch.no_grad():
 #
 # Reading a clip is expensive, one more question is cheap. So training asks several questions in one
 # sequence, a conversation. But in an ordinary conversation each question attends to the earlier
-# questions *with their answers*, which can help or mislead. At inference a question comes alone,
-# and training should match this. So the turns are isolated: each attends to the clip and to itself.
-# All tokens before the first question (also `<s> USER: <Img>`) are turn 0, the clip.
+# questions *with their answers*. At inference a question comes alone. So the turns are isolated:
+# each attends to the clip and to itself. All tokens before the first question (with
+# `<s> USER: <Img>`) are turn 0, the clip.
 #
 # This needs a mask and **positions**. The language model uses the distance between tokens (RoPE
-# rotates queries and keys by their positions). So the second question must have the positions right
-# after the clip, as the first question has. The clips of a batch differ in length. By hand, a clip
-# of three tokens and two turns of three tokens:
+# rotates queries and keys by their positions). So the positions of every question must start right
+# after the clip. The clips of a batch differ in length. By hand, a clip of three tokens and two
+# turns of three tokens:
 #
 # ```
 #    turn_ids    0 0 0 1 1 1 2 2 2
@@ -256,8 +252,7 @@ def isolate_turns_mask(turn_ids):
 isolate_turns_mask = check("isolate_turns_mask", isolate_turns_mask)
 
 # %% [markdown]
-# The same nine tokens; blue means that the query may attend to the key. Compare the last rows: the
-# second turn does not attend to the first.
+# The same nine tokens (blue: the query may attend to the key). Compare the last rows:
 
 # %%
 turn_ids = torch.tensor([[0, 0, 0, 1, 1, 1, 2, 2, 2]])
@@ -301,24 +296,23 @@ for (text, _), *logs in zip(asks, alone, isolated, plain, strict=True):
 # %% [markdown]
 # Alone and isolated agree, except for a small difference: from the second question on a turn begins
 # with `USER:`, while the first question follows the clip directly. With the plain causal mask the
-# second answer is still likely. From the third on, the answers are wrong. (The table does not show
-# why one turn in between does no harm and two do.) This model was *trained* with isolated turns. So
-# the third column only shows that it depends on them, not that the plain mask is worse for
-# training.
+# second answer is still likely. From the third on, the right answers are unlikely. (The table does
+# not show why one turn in between does no harm and two do.) This model was *trained* with isolated
+# turns. So the third column only shows that it depends on them, not that the plain mask is worse
+# for training.
 #
 # ## LoRA
 #
-# The language model is frozen: it is already trained, and training all of it on little data could
-# damage it. But it should adapt to reading vectors instead of words. LoRA changes a weight matrix,
-# but only with low rank. Two small maps are added to the frozen map, $A$ down to $r$ features
-# and $B$ up again:
+# The language model is frozen: training all of it on little data could damage it. (This small one
+# was pretrained here, on transcripts of scenes with questions and answers.) But it should adapt to
+# reading vectors instead of words. LoRA changes a weight matrix, but only with low rank.
+# Two small maps are added to the frozen one, $A$ down to $r$ features and $B$ up again:
 #
 # $$y = Wx + b + \frac{\alpha}{r}\, B A x \qquad A: r \times \text{in}, \quad B: \text{out} \times r$$
 #
 # $BA$ has the size of $W$, but its rank is at most $r$: it has $r\,(\text{in} + \text{out})$
-# parameters. Whether this is enough depends on the required change. Here is a change of 40 x 40
-# numbers: four directions and noise. Move the rank, and watch the share of the squared values that
-# is lost:
+# parameters. Is this enough? Here is a change of 40 x 40 numbers: four directions and noise. Move
+# the rank, and watch the share of the squared values that is lost:
 
 # %%
 import ipywidgets
@@ -334,8 +328,8 @@ slider = ipywidgets.IntSlider(4, 1, 16, description="rank", continuous_update=Fa
 explore(lambda rank: low_rank(change, rank), rank=slider)
 
 # %% [markdown]
-# With rank 4 only noise is lost, so a higher rank brings little. With a lower rank, patterns are
-# lost. This is the assumption of LoRA: *the change of the weights in fine-tuning has low rank*.
+# With rank 4 only noise is lost. With a lower rank, patterns are lost. This is the assumption of
+# LoRA: *the change of the weights in fine-tuning has low rank*.
 
 # %%
 card("lora_linear")
@@ -351,7 +345,7 @@ lora_linear = check("lora_linear", lora_linear)
 # %% [markdown]
 # **Why alpha / r?** The rank can then be changed without a new learning rate: with the same alpha
 # and twice the rank, each direction has half the weight. In the paper and in the mini model alpha =
-# r = 32, so the factor is 1. (There you would not notice a missing factor.)
+# r = 32, so the factor is 1.
 #
 # **B is initialised with zeros**, A at random. So at the first step $BA = 0$, and the model is
 # unchanged. Predict before you run: which of the two gets a gradient at the first step? What if
@@ -408,8 +402,8 @@ print(
 #
 # ### LoRA in peft, and the trained parameters
 #
-# The package does not implement LoRA itself. `favor_mini.language.add_lora` is one call to peft,
-# which replaces every q, k, v and o map of the language model by such a layer:
+# `favor_mini.language.add_lora` is one call to the library peft, which replaces every q, k, v and o
+# map of the language model by such a layer:
 
 # %%
 print(config.lora_targets, " rank", config.lora_rank, " alpha", config.lora_alpha)
@@ -451,10 +445,9 @@ bars(
 )
 
 # %% [markdown]
-# Most trained parameters are in the Q-Former. (The audio projection comes before the
-# synchronisation: notebook 02.) LoRA has a tenth of the size of the small language model. For a
-# large model the share is far smaller. Vicuna with 7 billion parameters has 32 layers with four
-# maps of 4,096 x 4,096 each:
+# Most trained parameters are in the Q-Former. LoRA has a tenth of the size of the small language
+# model. And of a large one? Vicuna with 7 billion parameters has 32 layers with four maps of 4,096
+# x 4,096 each:
 
 # %%
 lora = 32 * 4 * config.lora_rank * (4096 + 4096)
@@ -480,7 +473,7 @@ def merge_lora(weight, A, B, alpha):
 merge_lora = check("merge_lora", merge_lora)
 
 # %% [markdown]
-# Merge all of the shipped model's layers with your function, in a copy, and compare the logits:
+# Merge all layers in a copy of the shipped model, and compare the logits:
 
 # %%
 merged = copy.deepcopy(model)
@@ -538,21 +531,20 @@ curves(
 )
 
 # %% [markdown]
-# **No measurable difference** between 0 and 1. In this model LoRA has hardly changed in training,
-# and the language model answers equally well without it. (A factor of 16 does harm, but noise of
-# that size may do the same.) This is a result about this recipe, not about LoRA: here the connector
-# is first trained to *name* the content of the clip in the word embeddings of the language model,
-# and most training steps are used for this (notebook 09). The next section shows how well it does.
+# **No measurable difference** between 0 and 1. Here LoRA changes the weights by less than 1 %. (A
+# factor of 16 does harm, but noise of that size may do the same.) This is a result about this
+# recipe, not about LoRA: most training steps teach the connector to *name* the content of the clip
+# in the word embeddings of the language model (notebook 07).
 #
 # ## What does the language model read?
 #
-# A projected vector is not a word, but it can be close to a word embedding. Compute the cosine of
-# each of the 16 vectors of the first window with every word embedding. The figure shows the words
-# that are among the three closest of some query. Four queries belong to a quarter of the window:
-# what is seen, what it does, what is next to it (here the same as the first), what is heard. A red
-# frame marks the target words of the naming stage. The target for several words is the sum of their
-# embeddings. So a perfect vector has a cosine of $1/\sqrt{2} \approx 0.71$ with each of two
-# orthogonal words, and $1/\sqrt{3} \approx 0.58$ with each of three.
+# A projected vector is not a word, but it can be close to a word embedding. The figure shows the
+# cosine of the 16 vectors of the first window with the words that are among the three closest of
+# some query. Four queries belong to a quarter of the window: what is seen, what it does, what is
+# next to it (here the same as the first), what is heard. A red frame marks the target words of the
+# naming stage. The target for several words is the sum of their embeddings. So a perfect vector has
+# a cosine of $1/\sqrt{2} \approx 0.71$ with each of two orthogonal words, and
+# $1/\sqrt{3} \approx 0.58$ with each of three.
 
 # %%
 from favor_mini.figures.llm import naming_map
@@ -603,8 +595,7 @@ print(
 )
 
 # %% [markdown]
-# Look at any query of any clip, starting with query 14. Which other queries are close to words that
-# are not their targets?
+# Which other queries are close to words that are not their targets?
 
 # %%
 def draw_words(clip, window, query):
@@ -637,8 +628,8 @@ explore(
 #
 # ## An answer, token by token
 #
-# Generation uses these functions in a loop: run the model, take the most likely next token, append
-# its embedding, run the model again. This is *greedy decoding*.
+# Generation is a loop: run the model, take the most likely next token, append its embedding. This
+# is *greedy decoding*.
 
 # %%
 @torch.no_grad()
@@ -669,8 +660,7 @@ generated = written_answers(model, processor, [encoded[first.name]], [question])
 print("equal to generate:", generated == by_hand.strip())
 
 # %% [markdown]
-# Now the model describes a whole clip, step by step. The target is the script as a text, the
-# `transcript`. Some tokens follow from the grammar (`see`, `,`). The others depend on the clip.
+# Now the model describes a whole clip. The target is the script as a text, the `transcript`.
 # Predict: is the model uncertain where it makes a mistake?
 
 # %%
@@ -717,10 +707,9 @@ explore(draw_step, token=slider)
 
 # %% [markdown]
 # The probability was low at the first mistake, but not lower than at a word that is right: a low
-# probability is a hint, not a proof. Look at the consequence of the mistake. Circle and square are
-# exchanged, their sounds are not. So two pairs are wrong, although each word was among the vectors.
-# At the end the written word comes twice. Greedy decoding never corrects a token: all later tokens
-# depend on it.
+# probability is a hint, not a proof. Circle and square are exchanged, their sounds are not. So two
+# pairs are wrong, although each word was among the vectors. At the end the written word comes
+# twice. Greedy decoding never corrects a token: all later tokens depend on it.
 #
 # ## What to play with
 #
@@ -737,8 +726,8 @@ explore(draw_step, token=slider)
 # - After one linear map, the clip is in the prompt in the place of words. Placeholders mark the
 #   positions. Their number must be checked.
 # - Labels are at the positions of their tokens, -100 elsewhere. The loss does the shift.
-# - Isolated turns need a mask *and* positions. Then a question in a conversation gets the same
-#   answer as alone.
+# - Isolated turns need a mask *and* positions. Then a question in a conversation is answered as if
+#   it were alone.
 # - LoRA: a frozen map plus alpha / r times B A. B is initialised with zeros, so training starts
 #   from the frozen model. Merged equals unmerged.
 # - The connector's vectors are close to word embeddings here, as it was trained to do. LoRA makes

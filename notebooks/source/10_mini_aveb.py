@@ -37,9 +37,8 @@ from favor_mini.course.widgets import explore
 # %% [markdown]
 # ## Eleven tasks
 #
-# A model that "understands video" can be good at one thing and bad at another. So the paper has
-# eleven tasks about audio, images, video, and two of them together. The mini world has all eleven
-# tasks, with its own scenes and real media files.
+# A model can be good at one thing and bad at another. So the paper has eleven tasks about audio,
+# images, video, and two of them together. The mini world has all eleven.
 
 # %%
 items = {name: read_items(aveb_file(name))[0] for name in TASKS}
@@ -59,9 +58,8 @@ rows = [
 pd.DataFrame(rows).set_index("task")
 
 # %% [markdown]
-# One question of each task, with the input of the model: four frames of a video, the spectrogram of
-# a sound. Which questions could you answer from these figures, and for which would you need the
-# sound or the complete video?
+# One question of each task: four frames of a video, the spectrogram of a sound. Which questions
+# could you answer from these figures, and for which would you need the sound or the complete video?
 
 # %%
 def media(name, number):
@@ -107,11 +105,11 @@ explore(
 )
 
 # %% [markdown]
-# The files have the format of the paper's published test sets, so the same code reads both. A row
-# has the media file, a question and all right answers. The field `guess` is added by this project.
-# It is the accuracy of the best guesser with *one stream less* than the task: for tasks with two
-# streams, the best single-modality guesser; for tasks with one stream, a guesser without any. (For
-# `video_qa` it is often more than one in five, because the five candidates are not equally likely.)
+# The files have the format of the paper's published test sets. The field `guess` is added by this
+# project. It is the accuracy of the best guesser with *one stream less* than the task: for tasks
+# with two streams, the best single-modality guesser; for tasks with one stream, a guesser without
+# any. (For `video_qa` it is often more than one in five: the five candidates are not equally
+# likely.)
 
 # %%
 for name in ("avssd", "video_qa"):
@@ -124,12 +122,15 @@ for name in ("avssd", "video_qa"):
 # word error rate counts the smallest number of substitutions, deletions and insertions that turn
 # the *reference* into the *hypothesis*, the model's transcript:
 #
-# $$\text{WER} = \frac{\text{substitutions} + \text{deletions} + \text{insertions}}{\text{words in the reference}}$$
+# $$\text{WER} =
+# \frac{\text{substitutions} + \text{deletions} + \text{insertions}}
+# {\text{words in the reference}}$$
 #
-# To find the smallest number, fill a table. Entry $(i, j)$ is the smallest number of errors between
-# the first $i$ words of the reference and the first $j$ words of the hypothesis:
+# To find this number, fill a table. Entry $(i, j)$ is the smallest number of errors between the
+# first $i$ words of the reference and the first $j$ words of the hypothesis:
 #
-# $$E_{ij} = \min\big(E_{i-1,j} + 1,\;\; E_{i,j-1} + 1,\;\; E_{i-1,j-1} + [\,\text{ref}_i \ne \text{hyp}_j\,]\big)$$
+# $$E_{ij} = \min\big(E_{i-1,j} + 1,\;\; E_{i,j-1} + 1,\;\;
+# E_{i-1,j-1} + [\,\text{ref}_i \ne \text{hyp}_j\,]\big)$$
 #
 # with $E_{i0} = i$ and $E_{0j} = j$: compared with an empty text, every word is an error. A step
 # down is a deletion, a step to the right an insertion, and a diagonal step is a right word (0) or a
@@ -158,7 +159,7 @@ word_error_rate = check("word_error_rate", word_error_rate)
 
 # %% [markdown]
 # Deleting the first word costs one error: the path goes down once, and all later steps are free.
-# The package uses jiwer for this. **Predict:** which of these three is more than 100 %?
+# **Predict:** which of these three is more than 100 %? (The package uses jiwer.)
 
 # %%
 from favor_mini.evaluation.metrics import word_errors
@@ -208,7 +209,8 @@ for accuracy, chance in ((0.73, 0.5), (0.73, 0.05), (0.45, 0.5)):
 # $p \pm 1.96\sqrt{p(1-p)/n}$, has zero width if all answers are right. The **Wilson interval**
 # contains the true accuracies for which this outcome is likely. With $z = 1.96$:
 #
-# $$\frac{1}{1 + z^2/n}\left(p + \frac{z^2}{2n} \;\pm\; z\sqrt{\frac{p(1-p)}{n} + \frac{z^2}{4n^2}}\,\right)$$
+# $$\frac{1}{1 + z^2/n}\left(p + \frac{z^2}{2n} \;\pm\;
+# z\sqrt{\frac{p(1-p)}{n} + \frac{z^2}{4n^2}}\,\right)$$
 
 # %%
 card("wilson")
@@ -225,7 +227,7 @@ for right, asked in ((19, 19), (6, 6), (5, 6), (73, 100)):
 
 # %% [markdown]
 # A model that is wrong for every third question can have six right answers of six. How much do more
-# questions help? Here for two accuracies, as n grows:
+# questions help?
 
 # %%
 counts = np.array([10, 20, 40, 80, 160, 320, 640])
@@ -241,19 +243,18 @@ for share in (0.9, 0.7):
 curves(intervals_by_n, x="questions", y="accuracy and interval", percent=True, log="x")
 
 # %% [markdown]
-# The width is proportional to $1/\sqrt{n}$: half the width needs four times the questions. From 10
-# to 640 questions it falls to about an eighth.
+# The width is proportional to $1/\sqrt{n}$: half the width needs four times the questions.
 #
 # ## Captions: CIDEr
 #
-# There are many ways to describe a clip. Every sound clip here has three reference captions. CIDEr
-# compares the *words and n-grams* of a caption with those of its references. A word has a lower
-# weight if it occurs in more clips: "the" and "was" are in nearly every caption. With $M$ clips,
-# of which $m_w$ have the word $w$ in their references, its weight is
+# Every sound clip here has three reference captions. CIDEr compares the *words and n-grams* of a
+# caption with those of its references. A word has a lower weight if it occurs in more clips: "the"
+# and "was" are in nearly every caption. With $M$ clips, of which $m_w$ have the word $w$ in their
+# references, its weight is
 #
 # $$\text{weight}(w) = \ln \frac{M}{m_w}$$
 #
-# By hand, for all captions of the audio captioning task:
+# For some words of the audio captioning task:
 
 # %%
 references = [item.answers for item in items["ac"]]
@@ -294,8 +295,8 @@ bars(each, x="CIDEr-D of one caption (maximum 10)", form="{:.2f}")
 # Even a copy of one reference does not get 10, because it differs from the *other* two. Two events
 # in the wrong order cost little, because most n-grams do not change: CIDEr hardly measures the
 # order of events. A caption that is too short gets almost nothing, even if it is right. (For sounds
-# the paper uses SPIDEr, the mean of CIDEr and SPICE. SPICE needs Java and a parser; the package can
-# use them, if they are installed.)
+# the paper uses SPIDEr, the mean of CIDEr and SPICE. SPICE needs Java and a parser; the package
+# uses them if they are installed.)
 #
 # ## Choosing by likelihood
 #
@@ -304,9 +305,8 @@ bars(each, x="CIDEr-D of one caption (maximum 10)", form="{:.2f}")
 #
 # $$\log p(\text{answer} \mid \text{clip, question}) = \sum_t \log p(w_t \mid w_{<t}, \ldots)$$
 #
-# One forward pass with all candidates as a batch gives the logits. There are two common mistakes:
-# the logits at position $t$ predict the token at position $t + 1$, and the prompt and the padding
-# must not count.
+# One forward pass with all candidates as a batch gives the logits. They are shifted against the
+# labels (notebook 08), and the prompt and the padding must not count.
 
 # %%
 card("choose_candidate")
@@ -322,8 +322,8 @@ def choose_candidate(logits, labels):
 choose_candidate = check("choose_candidate", choose_candidate)
 
 # %% [markdown]
-# Here for a real question of the test set, with the shipped model. A `Predictor` holds a model and
-# writes its predictions to a file. Below, two other models answer the same questions.
+# Use it for a question of the test set, with the shipped model. (A `Predictor` holds a model and
+# writes its predictions to a file.)
 
 # %%
 from favor_mini.aveb.predict import MODELS, Predictor
@@ -368,9 +368,8 @@ bars(
 
 # %% [markdown]
 # The difference between the first and the second candidate shows how certain the model is. Each
-# further token of a candidate lowers its sum. So if candidates differ in length, the sum prefers
-# short ones. The package ranks candidates by the mean log probability per token instead
-# (`likelihood(..., per_token=True)`); your function uses the sum.
+# further token lowers a candidate's sum, so your function prefers short candidates. The package
+# ranks by the mean log probability per token instead (`likelihood(..., per_token=True)`).
 #
 # ## A small evaluation
 #
@@ -434,27 +433,26 @@ wide.insert(
 wide
 
 # %% [markdown]
-# Read the intervals before the values (the figure shows those of favor-mini; those of the baselines
-# are similar). With six questions, few tasks separate a good model from a mediocre one: here `avsr`
-# is not significantly better than a constant answer, `isqa` and `avssd` are not significantly
-# better than the guesser.
+# Read the intervals before the values. With six questions, few tasks separate a good model from a
+# mediocre one. Here `avsr` is not significantly better than a constant answer, `isqa` and `avssd`
+# are not significantly better than the guesser.
 #
-# Accuracies have Wilson's intervals. For word errors and captions there is no such formula, so they
-# have a **bootstrap**: draw six of the six questions with replacement, score, do that thousands of
-# times, and take the range of the middle 95 %. It knows only what it was handed: six transcripts
-# without an error would get an interval without any width.
+# For word errors and captions there is no formula like Wilson's. They have a **bootstrap**: draw
+# six of the six questions with replacement, score, do that thousands of times, and take the range
+# of the middle 95 %. It knows only these six: transcripts without an error would get an interval
+# without any width.
 #
-# Six questions *can* separate a trained model from an untrained one, and a model with the clip from
-# one without it, where the difference is large. `favor-mini evaluate` asks all questions, and
-# prints the lower bound of the margin over the best baseline.
+# Where the difference is large, six questions *can* show it, as between trained and untrained.
+# `favor-mini evaluate` asks all questions, and prints the lower bound of the margin over the best
+# baseline.
 #
 # ## Analyse the wrong answers
 #
 # A score shows how often a model is wrong, not why. Take more questions of `avssd`, and sort the
-# wrong answers by the kind of error. The image has two objects on opposite sides, and one of them
-# is heard. The model can name the place of the *other* object (it recognises the objects, but not
-# which one is heard), an *empty* place (it does not recognise the objects), or no place (it did not
-# understand the question).
+# wrong answers. The image has two objects on opposite sides, and one of them is heard. The model
+# can name the place of the *other* object (it recognises the objects, but not which one is heard),
+# an *empty* place (it does not recognise the objects), or no place (it did not understand the
+# question). **Predict** the most frequent kind.
 
 # %%
 from favor_mini.world.samples import TASK_SEED
@@ -487,9 +485,8 @@ bars(
 )
 
 # %% [markdown]
-# This says more than the score. The image is recognised and the question is understood. The error
-# is *which* of the two objects is heard. If the wrong answers were spread over all places, the
-# cause would be different.
+# The image is recognised and the question is understood. The error is *which* of the two objects is
+# heard.
 #
 # Is one particular *sound* the cause?
 
@@ -509,8 +506,8 @@ bars(per_object, percent=True, mark={"image alone": 0.5},
 # Sorting by a reason that was named *before* looking at the results is evidence. Picking the worst
 # of eight afterwards is not.
 #
-# The same for speech: which kinds of errors? Speech alone; speech in noise with two of three words
-# written in the video; and the same speech without the video.
+# The same for speech: speech alone, speech in noise with two of three words written in the video,
+# and the same without the video. **Predict** the order of the error rates.
 
 # %%
 noisy = items["avsr"][:: len(items["avsr"]) // SIX][:SIX]
@@ -539,21 +536,21 @@ print(
 
 # %% [markdown]
 # In speech alone a few words are wrong; in noise far more, and without the video nearly all. So the
-# model does read the written words, but not all of them. (These are six questions each, so the
-# intervals are wide.)
+# model does read the written words, but not all of them. (Six questions each: the intervals are
+# wide.)
 #
 # ## Paired differences
 #
 # Two models, A and B, are each right for about two thirds of sixty questions. Each has an interval
 # of more than twenty points, and their difference is a few points. But if both answered the *same*
-# questions, the main source of variance, easy and hard questions, affects both in the same way. In
-# the difference per question it cancels:
+# questions, the main source of variance, that some questions are hard, affects both in the same
+# way. In the difference per question it cancels:
 #
 # $$d_i = \text{right}_B(i) - \text{right}_A(i) \in \{-1, 0, 1\}$$
 #
-# If both are right or both are wrong, $d_i = 0$ and there is no noise. The second point: questions
-# about *one clip* are correlated. Eighty questions about ten clips are not eighty independent
-# trials. So the bootstrap resamples clips, not questions.
+# If both are right or both wrong, $d_i = 0$. And questions about *one clip* are correlated. Eighty
+# questions about ten clips are not eighty independent trials. So the bootstrap resamples clips, not
+# questions.
 
 # %%
 card("paired_difference")
@@ -567,8 +564,8 @@ def paired_difference(right_a, right_b, clip):
 paired_difference = check("paired_difference", paired_difference)
 
 # %% [markdown]
-# An example: B is the same model with another mask at inference, `full`, so that a frame may attend
-# to later frames (notebook 05). One change, no training, the same sixty questions.
+# An example: B is the same model with the mask `full` at inference, so that a frame may attend to
+# later frames (notebook 05).
 
 # %%
 model.qformer.attention = "full"
@@ -594,23 +591,22 @@ bars(
 )
 
 # %% [markdown]
-# The data and the difference are the same, but the interval is narrower, at no cost. There is still
-# *no measurable difference*, but a hidden difference must be much smaller. The more the two models
-# agree, the more pairing helps.
+# The difference is the same, but the interval is about a third narrower, at no cost. There is still
+# *no measurable difference* (-15 to +8 points). The more the two models agree, the more pairing
+# helps.
 #
 # ## How many seeds, how many clips?
 #
 # If the two models are *trained* differently, the training is another source of variance: another
-# seed gives another model. So there are two sources, seeds and clips, and more of one does not
-# replace the other. The package's interval for a difference $d$ includes both:
+# seed gives another model. More clips do not replace seeds, or the reverse. The package's interval
+# for a difference $d$ includes both:
 #
 # $$d \;\pm\; \sqrt{(1.96 \; s_\text{clips})^2 + (t_{S-1} \; s_\text{seeds})^2}$$
 #
-# $s$ are the standard errors of the mean over clips and over the $S$ seeds. For many clips,
-# 1.96 is right. For a few seeds it is too small, because the standard error is itself estimated
-# from $S$ numbers. **Student's t** corrects this. It is 12.7 for two seeds, 4.3 for three, 2.8
-# for five. Try it on simulated experiments with a known effect: each compares two arms on the same
-# questions (or not), with any number of seeds and clips.
+# $s$ are the standard errors of the mean over clips and over the $S$ seeds. For many clips, 1.96 is
+# right. For a few seeds it is too small, because the standard error is itself estimated from $S$
+# numbers. **Student's t** corrects this. It is 12.7 for two seeds, 4.3 for three, 2.8 for five. Try
+# it on simulated experiments with a known effect:
 
 # %%
 from scipy.stats import norm, t
@@ -675,8 +671,8 @@ explore(
 
 # %% [markdown]
 # **Try:** with two seeds, how many clips are needed to detect a difference of 3 points? Set the
-# effect to 0: how often does an interval exclude zero by chance? Turn off *paired*. The table shows
-# what is needed to detect a true difference of 3 points:
+# effect to 0: how often does an interval exclude zero by chance? Turn off *paired*. For a true
+# difference of 3 points, a table:
 
 # %%
 def found_share(seeds, clips, paired):
@@ -705,16 +701,15 @@ pd.DataFrame(
 # Each cell shows how often a true gain of 3 points is detected in 300 experiments (with an
 # uncertainty of about 5 points). Two seeds detect almost nothing, whatever the number of clips,
 # because Student's t for two values is very large. "No measurable difference" is the usual result
-# of a small experiment, *also if there is a difference*. (The variance between seeds is an
-# assumption here. It determines the table, and for a real plan it must be measured: notebook 11.
-# False positives are rarer than one in twenty, because the noise of single answers is in both parts
-# of the interval.)
+# of a small experiment, *also if there is a difference*. (The variance between seeds, which
+# determines the table, is an assumption. For a real plan it must be measured: notebook 11. False
+# positives are rarer than one in twenty, because the noise of single answers is in both parts of
+# the interval.)
 #
 # ## The ablations
 #
-# Now the paper's question: what does each part of the mechanism contribute to each task? One part
-# at a time is replaced, the connector is trained with several seeds, and all arms answer the same
-# questions of all eleven tasks.
+# One part of the mechanism at a time is replaced, the connector is trained with several seeds, and
+# all arms answer the same questions of all eleven tasks.
 
 # %%
 from favor_mini.figures.lab import differences
@@ -743,17 +738,17 @@ if by_task:
     print(f"width of an interval: {widths.min():.0f} to {widths.max():.0f} points")
 
 # %% [markdown]
-# Count the intervals first. With eleven tasks and three arms there are dozens of intervals, and up
-# to one in twenty excludes zero by chance. (The ablation of synchronisation is a separate
-# experiment, `sync`, in notebook 03. Here every answer counts as right or wrong, also captions and
-# transcripts, so that all tasks are comparable in percentage points.)
+# Count the intervals first. Seven of 36 exclude zero, all of the arm with one wide window; about
+# two would by chance. After correction for their number none does (notebook 11). (The ablation of
+# synchronisation is in notebook 03. Here captions and transcripts, too, count as right or wrong, so
+# that all tasks are comparable in percentage points.)
 #
-# Why is there so little to see? In this recipe each query has a label for its output, and that may do
-# the mechanisms' work. So the same claims were asked where a connector learns from answers alone:
-# in the gym with symbols, and in the gym with films. **Predict**: which of the paper's claims are
-# shown somewhere, and which are contradicted? One rule makes the verdict. *Shown* is a significant
-# loss without the part, *contradicted* a significant gain. Both count only after the correction for
-# the number of comparisons in their study.
+# Why is there so little to see for the other parts? In this recipe each query has a label for its
+# output, and that may do the mechanisms' work. So the same claims were tested where a connector
+# learns from answers alone: in the gym, with symbols and (as far as it is measured) with films.
+# **Predict**: which of the paper's claims are shown somewhere, and which are contradicted? *Shown*
+# is a significant loss without the part, *contradicted* a significant gain, both after correction
+# for the number of comparisons in their study.
 
 # %%
 from favor_mini.lab.claims import PLACES, claims
@@ -766,11 +761,14 @@ for row in claims().itertuples():
         print(textwrap.fill(line, 88, initial_indent="  ", subsequent_indent="    "))
 
 # %% [markdown]
+# (For windows, the evidence from the whole model is the experiment of notebook 06, with questions of
+# all kinds. The 36 intervals above are about the eleven tasks.)
+#
 # An effect in the gym says that the mechanism *can* matter, and where. It does not say that it
 # matters in a large model. "Not shown", with its bound, is a result as well.
 #
-# A second question, which the paper does not answer: what happens to objects that are not in the
-# connector's training data?
+# A question that the paper leaves open: what happens to objects that are not in the connector's
+# training data? **Predict** it.
 
 # %%
 novelty = show_experiment("novelty")
@@ -780,13 +778,12 @@ if novelty:
 differences(novelty.differences(groups), novelty.arms[0]) if novelty else None
 
 # %% [markdown]
-# Read two rows together: a loss on the omitted objects shows that they were not learned in another
-# way. The row about the rest shows whether the smaller training set did harm in general.
+# The rows about the rest show whether the smaller training set did harm in general.
 #
 # ## A diagnosis
 #
-# Scores can fall for many reasons, and each has its own pattern. `favor_mini.lab.diagnose` looks
-# for four:
+# Scores can fall for many reasons, each with its own pattern. `favor_mini.lab.diagnose` looks for
+# four:
 #
 # - good at one stream alone, bad at both together: **synchronisation**;
 # - things that are not in the clip, as soon as a clip has several windows: **alignment over
@@ -795,8 +792,8 @@ differences(novelty.differences(groups), novelty.arms[0]) if novelty else None
 #   diversity loss** (notebook 07) is too high;
 # - queries that are all alike: this weight is too low.
 #
-# We modify the shipped model on purpose, so that its audio is one second late, and see whether the
-# diagnosis finds it. A sync variant is one function:
+# Does it find the cause in a model whose audio we move, so that it is one second late? A sync
+# variant is one function:
 
 # %%
 from favor_mini.lab.diagnose import diagnose
@@ -834,7 +831,7 @@ for kind, checkpoint in (
 # %% [markdown]
 # Only the modified part is reported: the events in the answers are in the clip, but the pairing is
 # wrong. The first threshold applies to the *lower end* of the interval, and needs twenty questions
-# of each kind, so that few questions do not decide. (`favor-mini diagnose` asks more questions.)
+# of each kind. (`favor-mini diagnose` asks more questions.)
 #
 # ## What to play with
 #
@@ -848,8 +845,7 @@ for kind, checkpoint in (
 #
 # ## Recap
 #
-# - There are eleven tasks, because one number hides what a model cannot do. Each task gives the
-#   model only its own streams.
+# - One number hides what a model cannot do: so there are eleven tasks.
 # - WER counts errors per reference word and may exceed 1. CIDEr weights words by their rarity.
 #   Candidates are compared by their likelihood.
 # - A score needs an interval and baselines: untrained, text only, constant answer, guesser.
@@ -857,8 +853,8 @@ for kind, checkpoint in (
 # - Compare on the same questions and take the difference per question. Resample clips, not
 #   questions. Treat seeds and clips separately.
 # - "No measurable difference" must come with the size of the difference that could be hidden.
-# - The training signal decides what an ablation can show: where labels tell each query what to
-#   output, a mechanism has little left to do.
+# - The training signal may decide what an ablation can show: where labels tell each query what to
+#   output, a mechanism may have little left to do.
 
 # %% [markdown]
 # ## Quiz
@@ -935,9 +931,9 @@ for kind, checkpoint in (
 # %% [markdown]
 # ## Where this lives
 #
-# `favor_mini/aveb/` (`files.py`, `predict.py`, `run.py`, `benchmark.py`), `favor_mini/world/tasks.py`
-# (the mini world's rows), `favor_mini/evaluation/metrics.py`, `favor_mini/lab/statistics.py` (paired
-# differences), `favor_mini/lab/diagnose.py`; tests in
+# `favor_mini/aveb/` (`files.py`, `predict.py`, `run.py`, `benchmark.py`),
+# `favor_mini/world/tasks.py` (the mini world's rows), `favor_mini/evaluation/metrics.py`,
+# `favor_mini/lab/statistics.py` (paired differences), `favor_mini/lab/diagnose.py`; tests in
 # `tests/test_aveb_*.py`, `tests/test_compare.py`, `tests/test_diagnose.py`.
 #
 # **In the paper:** section 4 and its ablations. **Further reading:** CIDEr

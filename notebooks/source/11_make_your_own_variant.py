@@ -27,26 +27,25 @@ print(lab.__doc__)
 # %% [markdown]
 # ## Five slots
 #
-# Ideas are cheap, but a fair test is expensive. Two things make it cheaper here. First, the
-# mechanism has five **slots**: a part in a slot can be exchanged without a change of the package. A
-# part is a function or a module with a *name*, and the config holds the name. Second, each slot has
-# a **contract**, which tests a part before any training.
+# A fair test of an idea is expensive. Two things make it cheaper here. The mechanism has five
+# **slots**: a part in a slot can be exchanged without a change of the package. A part is a function
+# or a module with a *name*, and the config holds the name. And each slot has a **contract**, which
+# tests a part before any training.
 
 # %%
 flow([(slot, ", ".join(names(slot)), f"{len(names(slot))} parts") for slot in SLOTS],
      title="Five slots in the order of the data; the paper's part is first")
 
 # %% [markdown]
-# One line for each slot describes its inputs and outputs. The letters are those of the glossary: T
-# time steps of P tokens, K frames per window, N queries.
+# The inputs and outputs of each slot, with T time steps of P tokens, K frames per window, N
+# queries:
 
 # %%
 for slot, signature in SLOTS.items():
     print(f"{slot:<10} {signature}")
 
 # %% [markdown]
-# How is a function found by its name? A registry is a dictionary and a decorator. By hand, in five
-# lines:
+# A registry is a dictionary and a decorator. By hand, in five lines:
 
 # %%
 registry = {}
@@ -80,8 +79,8 @@ for name in names("attention"):
 # %% [markdown]
 # ## A mask in ten lines
 #
-# Your first variant. Suppose that the first frame of a window shows the scene, and the current
-# frame shows the rest. So a token may attend to its own frame and to the first one,
+# Suppose that the first frame of a window shows the scene, and the current frame shows the rest. So
+# a token may attend to its own frame and to the first one,
 #
 # $$M_{ij} = \big[\, f(i) = f(j) \,\big] \;\lor\; \big[\, f(j) = 0 \,\big]$$
 #
@@ -122,7 +121,7 @@ matrices(
 )
 
 # %% [markdown]
-# Now register it under a name in the slot `attention`. Running this cell again replaces the earlier
+# Register it under a name in the slot `attention`. Running this cell again replaces the
 # registration, so you can edit the mask.
 
 # %%
@@ -135,8 +134,8 @@ def registered(num_frames, step_tokens, device=None):
 # ## The contract
 #
 # Before an hour of training, spend a second on the contract. It builds a small Q-Former with random
-# weights in float64, with all sizes different, and *measures*: it changes one frame, and tests
-# which encodings change.
+# weights in float64, and *measures* as in notebook 05: it changes one frame, and tests which
+# encodings change.
 
 # %%
 from favor_mini.lab.contract import check as contract
@@ -147,14 +146,11 @@ for line in str(found).split("\n"):
     print(line.split(": largest difference")[0])
 
 # %% [markdown]
-# Read it from the top. The mask has the right shape for three choices of K and P. Every token
-# attends to itself (a row without any True gives `nan`). Nothing leaks, in any layer. Padding has
-# no effect. And in a complete mini model, clips of four lengths in one batch give the same results
-# as one by one. The matrix at the end is the measured temporal receptive field. It equals your
-# mask.
+# Every token has to attend to itself, because a row without any True gives `nan` (notebook 05). The
+# matrix at the end is the measured temporal receptive field. It equals your mask.
 #
-# Now three parts with mistakes. Each runs, has the right shapes, and could be trained. **Predict**
-# which check of the contract each one fails, then run.
+# Now three parts with mistakes. Each has the right shapes and could be trained. **Predict** which
+# check of the contract each one fails, then run.
 
 # %%
 def print_failures(slot, name):
@@ -192,10 +188,9 @@ for slot, name in (
     print_failures(slot, name)
 
 # %% [markdown]
-# The first leaks, and the contract names the frame. In the second a token does not attend to
-# itself. The third counts windows of padding, so the loss of a clip depends on the lengths of the
-# other clips in the batch. It also penalises length instead of similarity, and this is *not*
-# detected: a contract finds many mistakes, but it is no proof.
+# The third counts windows of padding, so the loss of a clip depends on the lengths of the other
+# clips in the batch. It also penalises length instead of similarity. This is *not* detected: a
+# contract finds many mistakes, but it is no proof.
 #
 # Browse the parts. Which synchronisation leaks? With which windows do frames share a window that
 # `sliding` separates? (For a mask, the receptive field is over the K frames of a window; for `sync`
@@ -235,14 +230,14 @@ explore(browse, a_part=parts)
 # A mask changes *which* tokens are attended to. Perhaps attention among the inputs of a window is
 # not needed at all? The layer of the Q-Former calls one method for it,
 # `encode(inputs, mask, maps)`, and the queries attend to its result. So a variant without attention
-# is a subclass with one method. The simplest function of the past is a mean:
+# is a subclass with this method. The simplest function of the past is a mean:
 #
 # $$e_{t,p} = \frac{1}{t+1} \sum_{s \le t} x_{s,p}$$
 #
 # for frame $t$ (from 0) and token position $p$ within the frame. One position, three frames
 # with the values 6, 0, 3: the running means are 6, 3, 3.
 #
-# First a plain mean, which is wrong. See the contract.
+# First a plain mean over the window. **Predict** what is wrong with it.
 
 # %%
 from favor_mini.qformer import CausalQFormer, CausalQFormerLayer
@@ -269,10 +264,10 @@ class PlainMean(CausalQFormer):
 print_failures("connector", "plain_mean")
 
 # %% [markdown]
-# There are three mistakes. **It leaks**: the mean contains later frames, and the contract names
-# each frame that depends on them. **Padding leaks**, for the same reason: padded frames change real
-# frames. And the parameters of the causal attention are still there, but **they get no gradient**:
-# they would be counted, stored and decayed, but never trained.
+# There are three mistakes. **It leaks**: the mean contains later frames. **Padding leaks**, for the
+# same reason: padded frames change real frames. And the parameters of the causal attention are
+# still there, but **they get no gradient**: they would be counted, stored and decayed, but never
+# trained.
 #
 # The running mean corrects this. It cannot leak, and padding comes at the end, after all real
 # frames.
@@ -364,8 +359,8 @@ for method in (
     print(textwrap.dedent(inspect.getsource(method)))
 
 # %% [markdown]
-# With this base, mean pooling has four lines: mean over the tokens of a frame, one linear map,
-# selection, LayerNorm. It is the simplest connector: any other has to be compared with it.
+# With this base, mean pooling has four lines. It is the simplest connector: any other has to be
+# compared with it.
 
 # %%
 card("MeanPooling")
@@ -385,9 +380,8 @@ class MeanPooling(WithoutAttention):
 MeanPooling = check("MeanPooling", MeanPooling)
 
 # %% [markdown]
-# Register it, run the contract, and use it in a model: `fresh_model` takes the frozen parts of the
-# shipped checkpoint and adds an untrained connector, which the config names. What does each
-# connector cost for ten seconds of video?
+# Register it, run the contract, and use it in a model: `fresh_model` (notebook 09) adds it,
+# untrained, to the frozen parts. **Predict** the cost of each connector for ten seconds of video.
 
 # %%
 from favor_mini import checkpoint_path
@@ -425,10 +419,11 @@ bars(
 from favor_mini.figures.gym import learning_curves, phase_diagram
 from favor_mini.lab.gym.results import GymPlan, gym
 from favor_mini.lab.gym.studies import show_study
+from favor_mini.places import work_path
 
 arms = [{"connector": "causal_qformer"}, {"connector": "my_pooling"}]
 quick = GymPlan(arms, {"tasks": "recall", "num_queries": 12, "steps": 150}, seeds=2)
-learning_curves(gym(quick, "../build/notebook-gym", progress=False))
+learning_curves(gym(quick, work_path("notebook-gym"), progress=False))
 
 # %%
 study = show_study("connectors")
@@ -436,12 +431,13 @@ phase_diagram(study) if study else None
 
 # %% [markdown]
 # With five seeds, three simple connectors learn this task sooner than both Q-Formers, at less cost.
-# A frame and its output are tied from the start. A query has to find out where to look.
+# A likely reason: in them a frame and its output are tied from the start, and a query has to find
+# out where to look.
 #
 # ## On a real clip
 #
-# Use the mask in the shipped model, which was trained with another mask, and look at the attention.
-# All frames attend to frame 1, and to no other frame between it and their own.
+# Your mask in the shipped model, which was trained with another one. All frames attend to frame 1,
+# and to no other frame between it and their own.
 
 # %%
 from favor_mini import FavorForConditionalGeneration, FavorProcessor, read_clip
@@ -478,8 +474,8 @@ matrices(
 )
 
 # %% [markdown]
-# The answer shows nothing: it is one question, and the model was trained with another mask. Whether
-# a mask is better *for training* needs several training runs.
+# The answer shows nothing: it is one question, and whether a mask is better *for training* needs
+# several trainings.
 #
 # ## A fair comparison
 #
@@ -489,15 +485,13 @@ matrices(
 #    parts.
 # 2. **Paired.** Arms with the same seed have the same random numbers for initialisation, the same
 #    order of clips, the same number of steps, and the same questions.
-# 3. **Several seeds.** Training has a random component. Without its variance no difference can be
-#    judged.
-# 4. **Held-out questions** about scenes that are in no training set, the same for all arms.
+# 3. **Several seeds.** Without the variance between trainings no difference can be judged.
+# 4. **Held-out questions** about scenes that are in no training set.
 #
 # Here is a *tiny* plan: a Q-Former with one layer and a quarter of the width, compared with your
-# pooling of the same width; two seeds, six steps on sixteen clips. It shows how a comparison works,
-# but it is far too small for a result. `dry_run` prints the cost of a plan before it runs (also the
-# seconds per step and minutes per run, which are not shown here because they depend on the
-# machine).
+# pooling of the same width; two seeds, six steps on sixteen clips. It is far too small for a
+# result. `dry_run` prints the cost of a plan (also the time, which depends on the machine and is
+# not shown here).
 
 # %%
 from favor_mini.lab.compare import compare, dry_run
@@ -512,7 +506,7 @@ small = {
 }
 tiny = Plan([{"connector": "causal_qformer"}, {"connector": "my_pooling"}], fixed=small,
             seeds=2, steps=6, clips=16, batch=4, lr=2e-3, scenes=5, questions=7)
-out = "../build/notebook-compare"
+out = work_path("notebook-compare")
 for line in dry_run(tiny, out, progress=False).split("\n")[:-1]:
     print(line[:66])
 
@@ -527,8 +521,8 @@ for row in results.differences(["all"]).itertuples():
     )
 
 # %% [markdown]
-# Two seeds cannot show the variance between seeds: the interval is extremely wide (or has zero
-# width, if all answers are alike), and the verdict reports no result. Each line is one seed, a pair:
+# Two seeds cannot show the variance between seeds. The interval is extremely wide (or has zero
+# width, if all answers are alike), and the verdict reports no result. One line for each seed:
 
 # %% tags=["varies"]
 from favor_mini.figures.lab import pairs
@@ -536,12 +530,12 @@ from favor_mini.figures.lab import pairs
 pairs(results)
 
 # %% [markdown]
-# A real comparison uses the same call with more seeds and steps: ten runs of three minutes each,
-# and the questions.
+# A real comparison uses the same call with more seeds and steps, here ten runs of three minutes
+# each:
 #
 # ```python
 # arms = [{"connector": "causal_qformer"}, {"connector": "my_pooling"}]
-# compare(Plan(arms, seeds=5, minutes=3), "../build/compare")
+# compare(Plan(arms, seeds=5, minutes=3), work_path("compare"))
 # ```
 #
 # or, with your part in a file `mine.py`:
@@ -576,17 +570,16 @@ print(
 # %% [markdown]
 # ## From an interval to a verdict
 #
-# For every seed $s$ and question $q$ there is a gain $g_{sq}$: right for the arm minus right
-# for the baseline, in percentage points. Its mean is the difference. There are two sources of
-# variance, **seeds** and **clips**, and the interval includes both:
+# For every seed $s$ and question $q$ there is a gain $g_{sq}$: right for the arm minus right for
+# the baseline, in percentage points. Its mean $\bar g$ is the difference. The interval includes two
+# sources of variance, **seeds** and **clips** (notebook 10):
 #
 # $$\bar g \;\pm\; \sqrt{\Big(t_{0.975,\,n-1}\, \frac{\mathrm{sd}_s}{\sqrt{n}}\Big)^2 + c^2}$$
 #
 # with $n$ seeds, the standard deviation $\mathrm{sd}_s$ of the mean gains of the seeds, Student's
-# $t$ (`scipy.stats.t.ppf(0.975, n - 1)`), and the contribution $c$ of the clips (a bootstrap
-# over clips, which can be slightly asymmetric). The last step is from the interval to words, and
-# many mistakes are made here. An interval that contains zero does not mean "there is no
-# difference". It says how large a difference *could be hidden*.
+# $t$ (`scipy.stats.t.ppf(0.975, n - 1)`), and the contribution $c$ of the clips (a bootstrap over
+# clips, which can be slightly asymmetric). An interval that contains zero does not mean "there is
+# no difference". It says how large a difference *could be hidden*.
 
 # %%
 from favor_mini.lab.statistics import FEW_SEEDS
@@ -617,15 +610,15 @@ for case in cases:
     )
 
 # %% [markdown]
-# Compare lines three and four. Both are null results, but the fourth says much more. It excludes
-# differences of more than about one point, while the third does not exclude a large gain. **A null
-# result without its interval is not a result.**
+# Lines three and four are both null results. But the fourth excludes differences of more than about
+# one point, while the third does not exclude a large gain. **A null result without its interval is
+# not a result.** (Your function judges one interval alone. The package's also counts them: see
+# *Multiple comparisons* below.)
 #
 # ## How many seeds?
 #
-# Plan the comparison. Suppose you want an interval of at most plus or minus two points. The
-# contribution of the seeds falls with $\sqrt n$ (and Student's $t$ falls too, fast at first). The
-# contribution of the clips does not depend on the number of seeds.
+# Suppose you want an interval of at most plus or minus two points. The contribution of the seeds
+# falls with $\sqrt n$ (and Student's $t$ falls too, fast at first).
 
 # %%
 card("seeds_needed")
@@ -660,10 +653,9 @@ curves(
 # seeds is enough: then ask about more clips.
 #
 # A simulation: the same comparison is run forty times, each time with new seeds (and with
-# infinitely many clips, so that their contribution is zero). You set the true difference. A dot is
-# filled if the interval excludes zero, so that the report would be "a difference". **Try:** 2
-# seeds. Then 5. Then a standard deviation of 1. Then a true difference of 0: how many still report
-# a difference?
+# infinitely many clips, so that their contribution is zero). A dot is filled if the interval
+# excludes zero. **Try:** 2 seeds. Then 5. Then a standard deviation of 1. Then a true difference of
+# 0: how many of forty do you expect, and how many still report a difference?
 
 # %%
 from scipy.stats import t as student
@@ -721,16 +713,15 @@ for seeds in (2, 3, 5, 10, 20):
 
 # %% [markdown]
 # With few seeds the reported difference is too large: only comparisons with favourable seeds find a
-# difference. So a difference that was found with few seeds is probably smaller than reported. With
-# twenty seeds both problems disappear.
+# difference. So a difference that was found with few seeds is probably smaller than reported.
 #
 # ## Multiple comparisons
 #
 # Six arms and a baseline, five groups of questions: thirty intervals. Each excludes zero by chance
 # in five of a hundred cases. **Predict** the probability that at least one of thirty does, if there
-# is no difference at all. Then run: the solid line is $1 - 0.95^m$, the dashed line is simulated.
-# (Both assume independent intervals. The intervals of one comparison share clips, seeds and the
-# baseline, so the real probability is a little lower.)
+# is no difference at all. The solid line is $1 - 0.95^m$, the dashed line is simulated. (Both
+# assume independent intervals. Those of one comparison share clips, seeds and the baseline, so the
+# real probability is a little lower.)
 
 # %%
 count = np.arange(1, 41)
@@ -743,16 +734,15 @@ curves({"formula": (count, 1 - 0.95**count), "simulated": (count, simulated)},
        y="at least one excludes zero", mark={"one in twenty": 0.05})
 
 # %% [markdown]
-# So decide *before* the comparison which group of questions counts (for instance "what comes
-# next"), and use all others as hints for the next comparison. Or correct for it: with $m$
-# intervals, use the level $1 - 0.05/m$ instead of 0.95, which makes the intervals wider. The
-# verdicts of `print(results)` use this correction, and name the number of intervals.
+# So decide *before* the comparison which group of questions counts, and use all others as hints for
+# the next comparison. Or correct for it: with $m$ intervals, use the level $1 - 0.05/m$ instead of
+# 0.95. The verdicts of `print(results)` use this correction, and name the number of intervals.
 #
 # ## A real example
 #
 # The experiment `attention` compares the paper's mask ("as shipped") with the reverse mask, with no
 # mask (`full`), with inputs that attend to themselves only (`none`), and with a Q-Former without
-# causal attention. The results are part of the package.
+# causal attention.
 
 # %%
 from favor_mini.figures.lab import differences
@@ -765,7 +755,7 @@ print("plan: ", len(plan.arms), "arms,", plan.seeds, "seeds,", plan.steps, "step
 
 # %% [markdown]
 # Before you look: the group that counts is *what comes next*, because the paper's argument is about
-# it. All others are hints.
+# it.
 
 # %%
 groups = ["what comes next", "both modalities", "all"]
@@ -776,8 +766,8 @@ pairs(shipped, "what comes next") if shipped else None
 
 # %% [markdown]
 # The verdicts, the standard deviation between seeds, and what an interval of plus or minus two
-# points takes: a number of seeds, or more clips, if theirs is more than half of the squared
-# interval.
+# points takes: a number of seeds, or more clips, where the contribution of the clips alone is two
+# points or more.
 
 # %%
 judged, group = (shipped, "what comes next") if shipped else (results, "all")
@@ -801,9 +791,10 @@ show_experiment("attention");
 
 # %% [markdown]
 # After *no measurable difference*, look at the number: a difference of this size, in either
-# direction, could exist, and these runs would not find it. (The explanation that follows it is a
-# hypothesis that no run here has tested.) This is what was learned: not "causal attention does
-# nothing", but "in this world, at this size, after this training, a larger difference is unlikely".
+# direction, could exist, and these runs would not find it. (The explanation at the end of the
+# finding is a hypothesis that no run here has tested.) This is what was learned: not "causal
+# attention does nothing", but "in this world, at this size, after this training, a larger
+# difference is unlikely".
 #
 # ## Ideas
 #
@@ -839,9 +830,6 @@ show_experiment("attention");
 #
 # - Give the plan three seeds (`Plan(**{**vars(tiny), "seeds": 3})`) and run `compare` again: which
 #   runs are new, and which already exist?
-# - In the widget, set the true difference to 0 and count the filled dots for many settings. How
-#   many of forty do you expect?
-# - Write idea 7 with `padding=1` first and read the output of the contract.
 # - Save a part in `mine.py` and run `favor-mini compare --parts mine.py ... --dry-run`: how much
 #   can you run in one night?
 #
@@ -855,8 +843,7 @@ show_experiment("attention");
 #   be initialised again.
 # - Compare in pairs, with several seeds, on held-out questions. Decide before the comparison which
 #   group of questions counts.
-# - Report a null result with its interval: how large a difference could be hidden, and what is
-#   needed to find it.
+# - Report a null result with its interval: how large a difference could be hidden.
 # - A result at mini size can show that a claim does not always hold, or that an effect can be
 #   measured. It does not confirm the full size.
 

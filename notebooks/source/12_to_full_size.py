@@ -25,7 +25,7 @@ from favor_mini.world.tokenizer import build_tokenizer
 # ## What changes, and what does not
 #
 # The class, the forward pass, the loss, the processor and the trainer stay the same. Only the
-# config changes. A comparison:
+# config changes:
 
 # %%
 tokenizer = build_tokenizer()
@@ -59,8 +59,7 @@ for name, of in rows.items():
 # ## A model without memory
 #
 # How large is the full model? Build it on PyTorch's **meta device**: tensors there have a shape and
-# a dtype, but no data. Eight billion parameters take no memory, and every operation only computes
-# the shape of its result.
+# a dtype, but no data, and every operation only computes the shape of its result.
 
 # %%
 def on_meta(config):
@@ -105,10 +104,9 @@ bars({f"{part}, {name}": parts[part][0] / 1e6 for part in counted
      form="{:,.2f}", x="million parameters (logarithmic)", log=True)
 
 # %% [markdown]
-# Look at the ratios. The encoders are about 800 to 1,000 times larger, the language model more than
-# twice that, the Q-Former fifteen times. The trained parts, projections, Q-Former and LoRA, are a
-# few per cent. **At full size only a small model is trained**. That is why this recipe is
-# affordable.
+# The encoders are 800 to 1,000 times larger, the language model about 2,500 times, the Q-Former
+# only fifteen times. **At full size only a small model is trained**, less than a hundredth of all
+# parameters. That is why this recipe is affordable.
 #
 # ## Memory: weights, gradients, states
 #
@@ -134,8 +132,8 @@ memory_of = check("memory_of", memory_of)
 print(memory_of(torch.nn.Linear(3, 2, bias=False)))
 
 # %% [markdown]
-# **Predict** before you run: how many GPUs with 80 GB are needed to train *everything* in float32,
-# without activations? And with frozen parts?
+# **Predict:** how many GPUs with 80 GB are needed to train *everything* in float32, without
+# activations? And with frozen parts?
 
 # %%
 def in_parts(model):
@@ -159,18 +157,16 @@ plans["the same, frozen parts in bfloat16"] = in_parts(full)
 stacked_bars(plans, x="GB, without activations", mark={"a GPU with 80 GB": 80.0})
 
 # %% [markdown]
-# Freezing removes gradients and states, and bfloat16 halves the frozen weights. The package trains
-# with `MuonAdamW`, in which the matrices of the Q-Former have one state instead of two. At these
-# sizes this makes little difference.
+# Two GPUs for everything, and one with frozen parts. (AdamW keeps two
+# states for each weight. Muon, which the package uses for the matrices of the Q-Former, keeps one.
+# Here this makes little difference.)
 #
 # ## Frozen layers need a backward pass
 #
 # Freezing saves memory. Does it save time? The backward pass has two parts: the gradient with
 # respect to the *input* of a layer, which is passed to earlier layers, and the gradient with
-# respect to its *weights*. Freezing removes the second part, but not the first: the connector comes
-# *before* the language model, so its gradient passes through all frozen layers. **Predict**, with a
-# forward pass as 1: what do forward and backward pass cost together if everything is trained, and
-# if everything is frozen?
+# respect to its *weights*. **Predict**, with a forward pass as 1: what do forward and backward pass
+# cost together if everything is trained, and if everything is frozen?
 
 # %%
 from torch.utils.flop_counter import FlopCounterMode
@@ -213,9 +209,10 @@ print(f"forward and backward: {everything / forward:.1f} x if everything is trai
       f"{frozen / forward:.1f} x if it is frozen, with LoRA")
 
 # %% [markdown]
-# A useful rule: per token and weight, the forward pass costs two operations, the gradient of the
-# input two more, and the gradient of a trained weight two more. The encoders come before all
-# trained parts, so they need no backward pass (`encode` runs under `no_grad`).
+# Per token and weight, the forward pass costs two operations, the gradient of the input two more,
+# and the gradient of a trained weight two more. Freezing removes only the last: the connector comes
+# *before* the language model, so its gradient passes through all frozen layers. The encoders come
+# before all trained parts, so they need no backward pass.
 #
 # ## bfloat16: for frozen weights only
 #
@@ -242,8 +239,7 @@ curves(kept, x="steps of 0.001", y="value", points=False)
 
 # %% [markdown]
 # The bfloat16 value has not changed. So the rule is: **frozen parts in bfloat16, trained parts in
-# float32**, with autocast to bfloat16 for the computation. The same rule is used below, where parts
-# are joined.
+# float32**, with autocast to bfloat16 for the computation.
 #
 # ## The number of tokens for the language model
 #
@@ -290,8 +286,7 @@ curves(
 
 # %% [markdown]
 # The connector reduces eighteen tokens to one. Without it, the context is full in less than half a
-# minute. (The config has the 2,048 positions of the first Vicuna; version 1.5 has 4,096, which is a
-# little more than half a minute.)
+# minute. (The config has the 2,048 positions of the first Vicuna; version 1.5 has 4,096.)
 #
 # **The KV cache.** During generation, the language model stores the keys and values of all earlier
 # tokens: two vectors for each layer, head and token. Computed, and measured on the language model
@@ -333,10 +328,11 @@ for name, length in lengths.items():
 # %% [markdown]
 # ## Operations, part by part
 #
-# Count one attention block by hand, and with PyTorch: `FlopCounterMode` counts every matrix
-# product, also on the meta device.
+# Count one attention block by hand, and with PyTorch, whose `FlopCounterMode` counts every matrix
+# product:
 #
-# $$\underbrace{4 \cdot 2 L D^2}_{\text{projections}} + \underbrace{2 \cdot 2 L^2 D}_{\text{scores and sum}}$$
+# $$\underbrace{4 \cdot 2 L D^2}_{\text{projections}} +
+# \underbrace{2 \cdot 2 L^2 D}_{\text{scores and sum}}$$
 
 # %%
 card("attention_cost")
@@ -378,9 +374,8 @@ curves(
 )
 
 # %% [markdown]
-# This is another reason for windows, in addition to the constant number of vectors per second
-# (notebook 06): the cost is linear in the length of the video, not quadratic. Now all parts, for
-# one minute of video and a prompt of 64 tokens. **Predict** which part costs most.
+# With windows the cost is linear in the length of the video (notebook 06). Now all parts, for one
+# minute of video and a prompt of 64 tokens. **Predict** which part costs most.
 
 # %%
 from favor_mini.encoders import encode_audio
@@ -419,18 +414,16 @@ bars(
 )
 
 # %% [markdown]
-# The connector, the subject of these notebooks, costs almost nothing. The *visual encoder* costs
-# most: every frame passes a vision model with a billion weights. In the mini world features are
-# computed once and cached (`encode_scenes`). At full size this works, too. With
-# `question_conditioning=True`, as in InstructBLIP, the tokens of the visual *Q-Former* depend on
-# the question. Then cache the output of the ViT instead: 257 vectors of 1,408 numbers per frame
+# The connector costs almost nothing. The *visual encoder* costs most: every frame passes a vision
+# model with a billion weights. As in the mini world, its features can be computed once and cached.
+# But with `question_conditioning=True`, as in InstructBLIP, the tokens of the visual *Q-Former*
+# depend on the question. Then cache the output of the ViT: 257 vectors of 1,408 numbers per frame
 # instead of 32 of 768. This still saves nearly all of the computation.
 #
 # ## Activations
 #
 # The remaining memory is the activations that autograd stores between forward and backward pass.
-# They can also be *measured* on the meta device: a hook is called for each stored tensor, and we
-# add up the bytes.
+# They can also be *measured* on the meta device, by adding up the bytes of all stored tensors.
 
 # %%
 from torch.autograd.graph import saved_tensors_hooks
@@ -477,7 +470,7 @@ bars({name: value / 1e9 for name, value in found.items()},
 # %% [markdown]
 # **Activation checkpointing** stores only the input of each layer, and computes the rest again in
 # the backward pass: one more forward pass for a fraction of the memory (plus the activations of one
-# layer while it is computed again). Is the gradient the same? On the real mini model:
+# layer while it is computed again). Is the gradient the same? With the mini model:
 
 # %%
 from favor_mini import FavorProcessor, read_clip
@@ -500,10 +493,10 @@ print("same gradient:", torch.allclose(*gradients, atol=1e-6))
 # %% [markdown]
 # ## Put it together
 #
-# Change frames, K, N, the language model and checkpointing. **Try:** which of them changes the
-# memory most? Which the number of operations? When are weights no longer the largest part? (A batch
-# of one clip, fused attention, AdamW. All values are computed from configs. Nothing was measured on
-# a GPU, and a real run needs additional memory for fragmentation and buffers.)
+# **Try:** which setting changes the memory most? Which the number of operations? When are weights
+# no longer the largest part? (A batch of one clip, fused attention, AdamW. All values are computed
+# from configs. Nothing was measured on a GPU, and a real run needs additional memory for
+# fragmentation and buffers.)
 
 # %%
 from ipywidgets import Checkbox, IntSlider
@@ -612,8 +605,7 @@ explore(full_size, llm=list(known),
 # %% [markdown]
 # ## The same code at full size
 #
-# Now the parts. `from_parts` takes three names, each a folder or a hub name, and joins the models;
-# for instance
+# `from_parts` takes three names, each a folder or a hub name, and joins the models:
 #
 # ```python
 # model = FavorForConditionalGeneration.from_parts(
@@ -622,9 +614,8 @@ explore(full_size, llm=list(known),
 #     dtype=torch.bfloat16, num_queries=32, question_conditioning=True)
 # ```
 #
-# This notebook works without a network. So create three checkpoints of the same *types*, small and
-# with random weights, and save them in the format of the hub. The code below is the same for real
-# checkpoints.
+# This notebook works without a network. So here are three checkpoints of the same *types*, small
+# and with random weights, in the format of the hub.
 
 # %%
 import tempfile
@@ -723,14 +714,14 @@ for part, (total, trained) in count_parameters(model).items():
     )
 
 # %% [markdown]
-# The files also contain Whisper's decoder and InstructBLIP's own language model, but they are not
-# loaded. The connector is untrained. Look at the dtypes: the frozen parts are bfloat16, the
-# connector **and LoRA** are float32. By default, LoRA has the dtype of its model, and its small
-# updates would be lost, as shown above. So `from_parts` makes it float32.
+# Whisper's decoder and InstructBLIP's own language model are in the files, but not loaded. Look at
+# the dtypes: the frozen parts are bfloat16, the connector **and LoRA** are float32. By default,
+# LoRA has the dtype of its model, and its small updates would be lost, as shown above. So
+# `from_parts` makes it float32.
 #
 # `placeholder_id` is 6 because `<av>` is token 6 of this tokenizer. Vicuna's tokenizer does not
-# have it: without this setting, a new token is added at the end of the vocabulary, in the model and
-# in the processor. What happens if a name is wrong, or has the wrong type?
+# have it: without this setting, a new token is added at the end of the vocabulary. What happens if
+# a name is wrong, or has the wrong type?
 
 # %%
 import textwrap
@@ -749,9 +740,8 @@ for part, wrong in (
 # ## Data in the published form
 #
 # The paper's benchmark is published as JSON lists of rows: media files, a question, one or several
-# answers, optionally candidates and times. `favor_mini.data.manifest` reads them, reports every row
-# that cannot be used, and finds the media in a folder. The test sets of this repository have the
-# same format:
+# answers, optionally candidates and times. The test sets of notebook 10 have this format. Every row
+# that cannot be used is reported:
 
 # %%
 import json
@@ -775,8 +765,8 @@ print(str(read_items(hub / "mine.json")[1][0]).replace(str(hub), "hub"))
 
 # %% [markdown]
 # For training you need rows of the *training* sets in this format, and a `Dataset` that reads the
-# media when an item is requested. It has ten lines, and the processor does the rest. (Here it reads
-# four test rows, only to show the format. Never train on test rows.)
+# media when an item is requested. (Here it reads four test rows to show the format. Never train on
+# test rows.)
 
 # %%
 class Rows(torch.utils.data.Dataset):
@@ -843,10 +833,9 @@ print(
 # %% [markdown]
 # With random parts the answer is random. But no code changes for the real parts, only names and
 # settings: other `num_queries` and `lora_rank`, no `placeholder_id`, your own rows. (`bf16=False`
-# gives exact float32 here. Without it, `fit` uses bfloat16 if it is faster on the machine.)
+# gives exact float32. By default, `fit` uses bfloat16 where it is faster.)
 #
-# **Save the trained parameters only.** A checkpoint of the whole model consists mostly of parts
-# that everybody can download. Save only the trained parameters, and load them into newly joined
+# **Save the trained parameters only.** Everybody can download the rest. Load them into newly joined
 # parts:
 
 # %%
@@ -879,7 +868,8 @@ print(
 # whose gradients are summed before one step. The gradient of a mean is the mean of the gradients,
 # so the result is the same, *if the parts have the right weights*:
 #
-# $$\nabla \frac{1}{n}\sum_{i=1}^{n} \ell_i \;=\; \sum_{p} \frac{n_p}{n}\, \nabla \Big(\frac{1}{n_p} \sum_{i \in p} \ell_i\Big)$$
+# $$\nabla \frac{1}{n}\sum_{i=1}^{n} \ell_i \;=\;
+# \sum_{p} \frac{n_p}{n}\, \nabla \Big(\frac{1}{n_p} \sum_{i \in p} \ell_i\Big)$$
 #
 # By hand: two parts of one and three rows, with mean gradients 4 and 0. The gradient of the whole
 # batch is $\frac14 \cdot 4 + \frac34 \cdot 0 = 1$, not 2.
@@ -896,8 +886,8 @@ def accumulate(loss_of, weight, parts):
 accumulate = check("accumulate", accumulate)
 
 # %% [markdown]
-# Now with the model: four clips in one batch, then in two halves. Note that the cross-entropy is a
-# mean over the *tokens* of the answers, and a half with longer answers has more tokens.
+# Now with the model: four clips in one batch, then in two halves. The cross-entropy is a mean over
+# the *tokens* of the answers. **Predict** the right weights of the halves.
 
 # %%
 model.float()  # without rounding errors of bfloat16
@@ -931,19 +921,20 @@ for name, found in (("equal weights", equal), ("weighted by tokens", weighted)):
     )
 
 # %% [markdown]
-# `fit` weights each part by its answer tokens, as you did. (The diversity loss stays a mean over the
-# parts: it has no tokens.)
+# `fit` weights each part by its answer tokens. (The diversity loss stays a mean over the parts: it
+# has no tokens.)
 #
-# **Several GPUs** compute the same sum in parallel. Started with `accelerate launch` or `torchrun`,
-# Trainer runs one process per GPU. Each has the whole model and its own part of every batch. The
-# gradients are *averaged* before the step. So
+# **Several GPUs.** Started with `accelerate launch` or `torchrun`, Trainer runs one process per
+# GPU. Each has the whole model and its own part of every batch. The gradients are *averaged* before
+# the step. So
 #
-# $$\text{clips per step} = \text{GPUs} \times \text{batch of each} \times \text{accumulated parts}$$
+# $$\text{clips per step} =
+# \text{GPUs} \times \text{batch of each} \times \text{accumulated parts}$$
 #
 # If you double the number of GPUs, halve the accumulation, or the experiment is a different one.
-# A warning: every process must use every trained weight in every step, otherwise the other processes
-# wait. A batch without any clip does not use the connector. *Two processes on a CPU give the losses
-# of one (`tests/test_processes.py`). This repository has not been run on several GPUs.*
+# Every process must use every trained weight in every step, otherwise the other processes wait. (A
+# batch without any clip does not use the connector.) *Two processes on a CPU give the losses of one
+# (`tests/test_processes.py`). This repository has not been run on several GPUs.*
 
 # %%
 flow([("each GPU", "the whole model, its own clips", "batch b"),
@@ -955,7 +946,7 @@ flow([("each GPU", "the whole model, its own clips", "batch b"),
 # %% [markdown]
 # ## A first full-size run
 #
-# The commands. The downloads need a network once; folders serve as well as names:
+# The downloads need a network once; folders serve as well as names:
 #
 # ```sh
 # favor-mini join --audio openai/whisper-large-v2 --vision Salesforce/instructblip-vicuna-7b \
@@ -976,7 +967,7 @@ flow([("each GPU", "the whole model, its own clips", "batch b"),
 # in 4 bits; connector and LoRA stay float32. Learning rates and numbers of steps must be tuned
 # again for other parts.
 #
-# The frozen parts do not change, so a result is connector and LoRA alone:
+# Two functions for what was done by hand above:
 
 # %%
 from favor_mini import load_learned, save_learned
@@ -993,7 +984,7 @@ same = all(
 print(f"{learned.name}: {learned.stat().st_size:,} bytes; the same model: {same}")
 
 # %% [markdown]
-# What would it cost? An estimate with assumptions, each with a slider: the share of the GPU's peak
+# What would it cost? An estimate, with a slider for each assumption: the share of the GPU's peak
 # performance that is reached (never all of it), and the price of an hour. The default peak is a
 # round number for a current GPU in bfloat16; use the value of your GPU. **Nothing of this is
 # measured.**
@@ -1045,7 +1036,6 @@ explore(
 # - In the second, set three passes. If the visual features are cached after the first pass, which
 #   bar shrinks, and by how much?
 # - Build `on_meta(FavorConfig.paper(num_queries=96))` and count: how much larger is the connector?
-#   Why is the difference small?
 # - Leave `placeholder_id` out of `settings` and read the error message of
 #   `FavorProcessor.from_parts`.
 #
@@ -1107,6 +1097,7 @@ explore(
 # </details>
 #
 # **4.** Activation checkpointing trades
+#
 # - a) accuracy for memory
 # - b) computation for memory
 # - c) memory for disk

@@ -59,12 +59,12 @@ def jupyterlab(root: Path):
     for name, text in SETTINGS.items():
         file = root / ".settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
+        file.write_text(text, encoding="utf-8")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     address, log = f"http://127.0.0.1:{port}", root / "jupyterlab.log"
-    with open(log, "w") as file:
+    with open(log, "w", encoding="utf-8") as file:
         server = subprocess.Popen(
             [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root",
              "--expose-app-in-browser", f"--port={port}", "--IdentityProvider.token=walk",

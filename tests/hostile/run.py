@@ -22,6 +22,7 @@ from media_files import clicks, numbered, write_gif, write_media  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from favor_mini import MediaError, read_clip  # noqa: E402
+from favor_mini.machine import peak_memory  # noqa: E402
 
 SECONDS, BYTES = 30, 1 << 30  # limits
 NEAR = 2048  # bytes that a container may put between the place of a packet and its end
@@ -120,8 +121,7 @@ def read_apart(path: Path, whole: Path) -> str:
             outcome = judge(path, whole)
         except BaseException as error:
             outcome = f"exception: {type(error).__name__}: {error}"
-        status = Path("/proc/self/status")
-        peak = int(status.read_text().split("VmHWM:")[1].split()[0]) if status.exists() else 0
+        peak = (peak_memory() or 0) >> 10  # kB
         os.write(writing, (outcome if peak < BYTES >> 10 else f"memory: {peak} kB").encode()[:4000])
         os._exit(0)
     os.close(writing)

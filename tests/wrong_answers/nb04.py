@@ -351,7 +351,8 @@ WRONG = {
                        (MaskReversed, "mask is inverted"), (MaskLate, "after the softmax"),
                        (AlwaysMemory, "TypeError"), (OwnParts, "part `query`")],
     "CausalQFormerLayer": [
-        (RawInputs, "raw inputs"), (SeesAhead, "sees later frames"), (SeesPadding, "padded frames"),
+        (RawInputs, "raw inputs"), (SeesAhead, "attends to later frames"),
+        (SeesPadding, "padded frames"),
         (RealReversed, "`real` is inverted"), (CausalReversed, "`causal_mask` is inverted"),
         (NoSelf, "`self_attention`"), (NoFeedForward, "feed-forward is missing"),
         (CrossFirst, "order"), (TwiceResidual, "residual too many")],

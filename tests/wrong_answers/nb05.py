@@ -255,7 +255,7 @@ WRONG = {
                      (band(-1, 0), "wrong side"), (band_on_the_cpu, "not on the device"),
                      (band(0, 1), "keep the argument")],
     "window_mask": [(padding_ignored, "has no effect"), (empty_rows, "nan"),
-                    (rows_cut, "keys must be hidden"), (own_frame_always, "all of itself"),
+                    (rows_cut, "keys must be masked"), (own_frame_always, "all of itself"),
                     (padding_sees_padding, "*other* padded frames"),
                     (real_rows_see_all, "not the rows"), (repeated_whole, "`repeat_interleave`"),
                     (no_heads, "heads"),

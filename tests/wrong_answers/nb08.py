@@ -373,8 +373,8 @@ WRONG = {
                     (rolled_all, "first token of the next row"),
                     (loss_by_view, "instead of `view`")],
     "isolate_turns_mask": [
-        (plain_causal, "see one another"), (without_the_clip, "do not see the clip"),
-        (ahead, "must be causal"), (swapped, "are swapped"), (clip_only, "not itself"),
+        (plain_causal, "attend to one another"), (without_the_clip, "do not attend to the clip"),
+        (ahead, "must be causal"), (swapped, "are swapped"), (clip_only, "not to itself"),
         (turn_before, "the one before it"), (counts_on, "continue from"), (from_zero, "start at 0"),
         (stands_still, "the same position"), (one_thing, "two results")],
     "lora_linear": [(no_factor, "is missing"), (alpha_alone, "alpha alone"),

@@ -262,7 +262,7 @@ def one_seed(spread, by_clips, half_width):
 
 WRONG = {
     "first_and_own": [(first_sees_all, "swapped"), (first_token, "not the whole first frame"),
-                      (first_alone, "no longer see"), (own_token, "token itself"),
+                      (first_alone, "no longer attend"), (own_token, "token itself"),
                       (both_at_once, "joined by *and*"), (all_before, "block_causal"),
                       (last_and_own, "*last*")],
     "running_mean": [(whole_window, "which is a leak"), (running_sum, "running sum"),

@@ -202,7 +202,7 @@ def _(t: Trial):
         wrong = {
             "the queries attend to the raw inputs; they should attend to the output of "
             "`causal_attention`": rest(mixed, inputs),
-            "`causal_mask` is not used: every frame sees later frames":
+            "`causal_mask` is not used: every frame attends to later frames":
                 rest(mixed, own.causal_attention(inputs)),
             "`real` is not used: the queries attend to padded frames, too":
                 rest(mixed, encoded, None),

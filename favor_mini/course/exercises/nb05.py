@@ -48,10 +48,10 @@ def _(t: Trial):
     t.check((frames, tokens), {
         "this is the mask of the released code: own frame and *later* ones. Rows are queries, "
         "columns are keys": expected.T,
-        "tokens of one frame do not all see one another: the triangle must be over frames, not "
-        "tokens": torch.ones(expected.shape).tril().bool(),
-        "a token does not see its own frame: check the comparison for equality": query > key,
-        "a token sees its own frame only; the earlier frames are missing": query == key,
+        "tokens of one frame do not all attend to one another: the triangle must be over frames, "
+        "not tokens": torch.ones(expected.shape).tril().bool(),
+        "a token does not attend to its own frame: check the comparison for equality": query > key,
+        "a token attends to its own frame only; the earlier frames are missing": query == key,
         "the mask is inverted: True should mean that attention is allowed": ~expected,
         "the mask is over frames (K, K); each frame is a block of P x P tokens":
             torch.ones(frames, frames).tril().bool(),
@@ -74,7 +74,7 @@ def _(t: Trial):
         "the band includes two earlier frames": (apart >= 0) & (apart <= 2),
         "the frame before is there, the token's own is missing": apart == 1,
         "there is no limit on the left: this is the whole block-causal mask": apart >= 0,
-        "the band has no limit on the right: later frames are seen, too": apart <= 1,
+        "the band has no limit on the right: later frames are allowed, too": apart <= 1,
         "one *frame* back, not one token": (in_tokens >= 0) & (in_tokens <= 1),
         "the band is on the wrong side: own frame and the one *after* it":
             (apart <= 0) & (apart >= -1)})
@@ -112,20 +112,20 @@ def _(t: Trial):
         if comparable(found):
             seen = found & row, plain & row  # by real frames
             t.require(torch.equal(found, expected) or not torch.equal(found, plain.expand(shape)),
-                      "padded frames are not hidden: `frame_mask` has no effect")
+                      "padded frames are not masked: `frame_mask` has no effect")
             t.require(not torch.equal(*seen) or torch.equal(seen[0], expected & row),
-                      "real frames still see padded ones: mask the padded *columns*, not the rows; "
-                      "the keys must be hidden")
+                      "real frames still attend to padded ones: mask the padded *columns*, not the "
+                      "rows; the keys must be masked")
             t.require(found.any(-1).all(),
                       "a row has not a single True: the softmax of such a row is nan; let a "
-                      "padded frame see itself")
+                      "padded frame attend to itself")
             rest = torch.where(others, expected, settled(found))
             t.require(not torch.equal(rest, expected) or not (found & others).any(),
-                      "a padded frame sees *other* padded frames; they are hidden from all but "
-                      "themselves")
+                      "a padded frame attends to *other* padded frames; each is masked for all but "
+                      "itself")
         suspects = {
-            "every frame sees all of itself, which not every mask allows; only a *padded* key "
-            "needs that: `allowed & (real | own)`": (plain & column) | own,
+            "every frame attends to all of itself, which not every mask allows; only a *padded* "
+            "key needs that: `allowed & (real | own)`": (plain & column) | own,
             "the mask's name is not used; yours is always block-causal":
                 block_causal(frames, tokens) & (column | own),
             "the axis of the heads is missing: (B * W, 1, K * P, K * P)":
@@ -145,7 +145,7 @@ def _(t: Trial):
     reach[0, -1], reach[-1, 0] = True, False  # some later frame is seen, and it is never symmetric
 
     def encode(steps):
-        """Frame i's encoding is a sum over the frames that it sees; its tokens weigh unequally."""
+        """Frame i's encoding: a sum over the frames that it attends to, of unequal weights."""
         mixed = torch.einsum("ij,bjpd->bipd", reach.to(steps.dtype), steps.tanh())
         return mixed.cumsum(2)
 

@@ -173,14 +173,14 @@ def _(t: Trial):
     query, key = turn_ids[:, None, :, None], turn_ids[:, None, None, :]
     clip, own = key == 0, key == query
     t.compare(found[0], mask, {
-        "questions see one another: this is a plain causal mask": before.expand_as(mask),
-        "questions do not see the clip": own & before,
-        "tokens see later tokens: the mask must be causal, too": clip | own,
+        "questions attend to one another: this is a plain causal mask": before.expand_as(mask),
+        "questions do not attend to the clip": own & before,
+        "tokens attend to later tokens: the mask must be causal, too": clip | own,
         "rows and columns are swapped: the last axis is the keys": mask.transpose(-1, -2),
-        "a question sees the clip but not itself": clip & before,
-        "a token does not see itself: check the comparison for equality":
+        "a question attends to the clip but not to itself": clip & before,
+        "a token does not attend to itself: check the comparison for equality":
             mask & ~torch.eye(length).bool(),
-        "a turn sees the one before it as well":
+        "a turn attends to the one before it as well":
             ((key >= query - 1) & (key <= query) | clip) & before,
         "the axis for the heads is missing: (B, 1, L, L)": mask[:, 0]}, "the mask")
     started = (place * F.pad(turn_ids[:, 1:] != turn_ids[:, :-1], (1, 0))).cummax(1).values

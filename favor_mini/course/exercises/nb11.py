@@ -15,7 +15,7 @@ from ..tensors import LOST, check_gradients, check_layouts
 
 
 def first_and_own(num_frames, step_tokens, device=None):
-    """A token sees its whole frame and the window's first frame, by comparisons."""
+    """A token attends to its whole frame and to the window's first frame, by comparisons."""
     frame = frame_index(num_frames, step_tokens, device)
     return (frame[:, None] == frame[None, :]) | (frame[None, :] == 0)
 
@@ -48,18 +48,18 @@ def _(t: Trial):
     query, key = frame[:, None], frame[None, :]
     own, place = query == key, torch.arange(len(frame))
     t.check((frames, tokens), {
-        "rows and columns are swapped: now the first frame sees everything. Compare the frame of "
-        "the *key* (a column) with 0": own | (query == 0),
-        "the first *token* is seen, not the whole first frame": own | (place == 0)[None, :],
-        "the first frame is seen, but tokens no longer see their own frame":
+        "rows and columns are swapped: now the first frame attends to everything. Compare the "
+        "frame of the *key* (a column) with 0": own | (query == 0),
+        "the first *token* is allowed, not the whole first frame": own | (place == 0)[None, :],
+        "the first frame is allowed, but tokens no longer attend to their own":
             (key == 0).expand(len(frame), -1),
-        "only the token itself is seen of its own frame; it should see the whole frame":
+        "of its own frame only the token itself is allowed; it should be the whole frame":
             torch.eye(len(frame)).bool() | (key == 0),
-        "the two conditions are joined by *and*: only the first frame sees itself":
+        "the two conditions are joined by *and*: only the first frame attends to itself":
             own & (key == 0),
-        "frames between the first and the own one are seen as well: that is block_causal":
+        "frames between the first and the own one are allowed as well: that is block_causal":
             block_causal(frames, tokens),
-        "all tokens see the *last* frame: this leaks": own | (key == frames - 1)})
+        "all tokens attend to the *last* frame: this leaks": own | (key == frames - 1)})
 
 
 @exercise(running_mean)
