@@ -7,20 +7,23 @@ import re
 import socket
 import zipfile
 from contextlib import suppress
+from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
 
 from favor_mini.apps import cli
+from favor_mini.classroom import twins
 from favor_mini.classroom.grading import alike, grade, submissions
 from favor_mini.classroom.judging import prelude, refused
-from favor_mini.classroom.plan import read_class
+from favor_mini.classroom.plan import Assignment, read_class
 from favor_mini.classroom.progress import progress_table
 from favor_mini.classroom.quizzes import read_quizzes, written
 from favor_mini.classroom.release import release, student_edition, tagged
+from favor_mini.classroom.twins import read_twin
 from favor_mini.course.exercise import card, exercises, source
-from favor_mini.course.limit import in_thread
 from notebooks.tools import build as builder
 
 CLASS = """
@@ -31,7 +34,7 @@ deadline = "2027-01-15"
 hints = 1
 marks = {frame_index = 2, block_causal = 4, local_causal = 4}
 """
-IMPORTS = "import torch\n"
+EXAMPLES = sorted((Path(twins.__file__).parent / "examples").glob("*.py"))
 FRAME_INDEX = """def frame_index(num_frames, step_tokens, device=None):
     return torch.arange(num_frames, device=device).repeat_interleave(step_tokens)
 """
@@ -67,7 +70,8 @@ def course(tmp_path):
 @pytest.fixture
 def released(course):
     """The notebook as a student finds it in the zip."""
-    with zipfile.ZipFile(release(course, "masks", course.folder / "out")) as archive:
+    [file] = release(course, "masks", course.folder / "out")
+    with zipfile.ZipFile(file) as archive:
         assert sorted(n.split("/")[0] for n in archive.namelist()) == ["masks"] * len(
             archive.namelist())
         [name] = [n for n in archive.namelist() if n.endswith(".ipynb")]
@@ -88,7 +92,7 @@ PERFECT = {"frame_index": FRAME_INDEX, "block_causal": BLOCK, "local_causal": LO
 
 
 def test_every_submission_gets_its_marks(course, released, tmp_path, monkeypatch):
-    monkeypatch.setattr("favor_mini.classroom.judging.SECONDS", 6.0)
+    monkeypatch.setattr("favor_mini.classroom.judging.MOST", 6.0)
     folder = tmp_path / "handed"
     for student, answers, _ in (cases := [
             ("perfect", PERFECT, 10), ("half", {**PERFECT, "local_causal": BLOCK.replace(
@@ -126,8 +130,8 @@ def test_every_submission_gets_its_marks(course, released, tmp_path, monkeypatch
 
 def test_grading_in_a_thread_leaves_the_process_as_it_was(course, released, tmp_path, monkeypatch):
     """Where nothing can be forked: macOS, Windows, a GPU. The working folder became "/"."""
-    monkeypatch.setattr("favor_mini.classroom.judging.limited", in_thread)
-    monkeypatch.setattr("favor_mini.classroom.judging.SECONDS", 2.0)
+    monkeypatch.setattr("favor_mini.classroom.isolation.sys", SimpleNamespace(platform="darwin"))
+    monkeypatch.setattr("favor_mini.classroom.judging.MOST", 6.0)
     monkeypatch.chdir(tmp_path)
     hand_in(released, tmp_path / "handed", "perfect", **PERFECT)
     hand_in(released, tmp_path / "handed", "endless", **{**PERFECT, "local_causal": ENDLESS})
@@ -174,16 +178,25 @@ def test_the_released_notebook_holds_no_answer(released, course):
 @pytest.mark.parametrize("name", [s.stem for s in builder.sources(builder.FOLDER)])
 def test_no_edition_of_any_notebook_holds_the_source_of_an_answer(name, course):
     notebook = nbformat.read(builder.FOLDER / f"{name}.ipynb", as_version=4)
-    here = [e for e in exercises().values() if e.notebook == name[:2]]
-    assignment = type(course.assignment("masks"))("all", name[:2], {e.name: 1 for e in here})
-    for nbgrader in (False, True):
-        written = nbformat.writes(student_edition(notebook, assignment, nbgrader))
+    here = {e.name: e for e in exercises().values() if e.notebook == name[:2]}
+    assignment = Assignment("all", name[:2], dict.fromkeys(here, 1))
+    examples = {file.stem: read_twin(file) for file in EXAMPLES if file.stem in here}
+    answers = [source(e.answer) for e in here.values()]
+    editions = [student_edition(notebook, assignment, nbgrader) for nbgrader in (False, True)]
+    for exercise, file in examples.items():
+        for chosen in product(*file.choices.values()):
+            twin = file.twin(chosen)
+            answers.append(source(twin.answer))
+            editions.append(student_edition(notebook, assignment, twins={exercise: twin}))
+            assert twin.text[:40] in nbformat.writes(editions[-1])
+    for edition in editions:
+        written = nbformat.writes(edition)
         nbformat.validate(nbformat.reads(written, as_version=4))
-        for each in here:
-            body = source(each.answer).split('"""')[-1].strip()  # without its docstring
+        for answer in answers:
+            body = answer.split('"""')[-1].strip()  # without its docstring
             lines = [line.strip() for line in body.split("\n") if len(line.strip()) > 30]
             held = [line for line in lines if line in written.replace('\\"', '"')]
-            assert len(held) < max(2, len(lines)), (each.name, held)
+            assert len(held) < max(2, len(lines)), held
 
 
 def test_nbgrader_finds_a_test_before_the_check(course):
@@ -201,6 +214,9 @@ def test_nbgrader_finds_a_test_before_the_check(course):
     ("import favor_mini", "imports favor_mini"), ("from .. import x", "imports"),
     ("import os", "imports os"), ("x = __import__('os')", "`__import__`"),
     ("eval('1')", "`eval`"), ("f.__globals__", "`__globals__`"), ("def f(:", "is no Python"),
+    ("from torch import os as x", "`os`"), ("torch.__dict__['os']", "`__dict__`"),
+    ("g.gi_frame.f_back", "`f_back`"), ("getattr(torch, 'o' + 's')", "`getattr`"),
+    ("import random\nrandom._os.getpid()", "`_os`"),
     ("import numpy as np\nimport torch.nn.functional as F", "")])
 def test_what_an_answer_may_use(code, why):
     assert why in refused(code) and bool(refused(code)) == bool(why)
@@ -210,6 +226,7 @@ def test_the_imports_of_a_notebook_hold_no_answer():
     known = prelude(["from favor_mini.attention import block_causal, window_mask\nimport torch\n"
                      "%matplotlib inline\nx = 1", "from favor_mini.registry import find"])
     assert {"torch", "find"} <= set(known) and not {"block_causal", "window_mask", "x"} & set(known)
+    assert not prelude(["from favor_mini.course import card, check\nimport favor_mini.course as c"])
 
 
 def test_seeds_are_secret_and_stay(course, tmp_path):

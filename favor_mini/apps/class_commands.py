@@ -52,32 +52,33 @@ def setup(folder: str, /) -> None:
 @classes.command(help="Write a zip with a notebook for students, without any answer.",
                  help_epilogue="")
 def release(assignment: str, /, *, class_file: str = "class.toml", out: str = "handout",
-            notebooks: str = "notebooks", nbgrader: bool = False) -> None:
+            notebooks: str | None = None, nbgrader: bool = False) -> None:
     """
     Args:
         assignment: its name in the class file.
         class_file: the class file.
         out: folder for the zip.
-        notebooks: folder of the course's notebooks.
+        notebooks: folder of the course's notebooks (default: of this installation).
         nbgrader: with nbgrader's metadata, and a test cell after each answer.
     """
     from ..classroom.plan import read_class
     from ..classroom.release import release
 
-    print(release(read_class(class_file), assignment, out, notebooks, nbgrader=nbgrader))
+    written = release(read_class(class_file), assignment, out, notebooks, nbgrader=nbgrader)
+    print(*written, sep="\n")
 
 
 @classes.command(help="Mark submissions: marks.csv, a page for each student, what looks alike.",
                  help_epilogue="")
 def grade(assignment: str, submissions: str, /, *, class_file: str = "class.toml",
-          out: str = "marks", notebooks: str = "notebooks") -> None:
+          out: str = "marks", notebooks: str | None = None) -> None:
     """
     Args:
         assignment: its name in the class file.
         submissions: folder with STUDENT.ipynb, or folders STUDENT with a notebook.
         class_file: the class file.
         out: folder for tables and pages.
-        notebooks: folder of the course's notebooks.
+        notebooks: folder of the course's notebooks (default: of this installation).
     """
     from ..classroom.grading import grade
     from ..classroom.plan import read_class
@@ -88,13 +89,13 @@ def grade(assignment: str, submissions: str, /, *, class_file: str = "class.toml
 
 @classes.command(help="The quizzes of the notebooks, for a learning platform.", help_epilogue="")
 def quizzes(*, to: Literal["gift", "csv", "text"] = "gift", notebook: str | None = None,
-            seed: int = 0, notebooks: str = "notebooks") -> None:
+            seed: int = 0, notebooks: str | None = None) -> None:
     """
     Args:
         to: gift for Moodle and others; csv; text without the answers, for an exam on paper.
         notebook: two digits (default: all).
         seed: of the order of the choices.
-        notebooks: folder of the course's notebooks.
+        notebooks: folder of the course's notebooks (default: of this installation).
     """
     from ..classroom.quizzes import read_quizzes, written
 

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import nbformat
 
-from ..course.exercise import exercises
+from ..course.exercise import exercises, find
 from ..storage import atomic_write
-from .judging import judge_cells, prelude
+from .judging import Task, judge_cells, prelude, rehearsed
 from .plan import Assignment, Course
 from .release import tagged
+from .setup import course_notebooks
 
 # nbgrader's columns of its exported grades
 COLUMNS = ("assignment", "duedate", "timestamp", "student_id", "last_name", "first_name", "email",
@@ -54,43 +55,77 @@ def submissions(folder) -> dict[str, Path]:
     return found
 
 
-def grade_file(course: Course, assignment: Assignment, student: str, file: Path, known: dict
-               ) -> Graded:
-    """Judge the tagged cells of one submission. A file that cannot be read has no marks."""
-    try:
-        notebook = nbformat.read(file, as_version=4)
-        cells = {tagged(c): c.source for c in notebook.cells if c.cell_type == "code"}
-    except Exception as error:  # nbformat raises many kinds
-        return Graded(student, {}, {}, f"{file.name} cannot be read: {type(error).__name__}")
-    code = {name: cell for name, cell in cells.items() if name in assignment.marks}
-    verdicts = judge_cells(code, known, course.seeds)
-    gone = {name: "the cell with the answer is missing, or has lost its tag"
-            for name in assignment.marks if name not in code}
-    return Graded(student, {**verdicts, **gone}, code)
-
-
-def grade(course: Course, name: str, folder, out, notebooks="notebooks", tell=print
-          ) -> list[Graded]:
-    """Grade all submissions of an assignment; writes `out/marks.csv`, `out/exercises.csv`,
-    `out/suspicions.csv` and `out/pages/STUDENT.html`.
+@dataclass
+class Grader:
+    """Judges the submissions of an assignment.
 
     Args:
-        notebooks: folder of the course's notebooks, whose imports the answers may use.
-        tell: called with a line for each submission.
+        notebook: the course's, whose imports the answers may use.
     """
-    assignment, out = course.assignment(name), Path(out)
-    source = sorted(Path(notebooks).glob(f"{assignment.notebook}_*.ipynb"))
-    if not source:
-        raise FileNotFoundError(f"no notebook {assignment.notebook} in {notebooks}. Fix: name the "
-                                "folder of the notebooks by --notebooks")
-    known = prelude([c.source for c in nbformat.read(source[0], as_version=4).cells
-                     if c.cell_type == "code"])
-    # Where nothing is graded, the notebook goes on with the package's own: answers may call it.
-    known |= {e.name: e.answer for e in exercises().values()
-              if e.notebook == assignment.notebook and e.name not in assignment.marks}
-    graded = []
-    for student, file in submissions(folder).items():
-        graded.append(grade_file(course, assignment, student, file, known))
+
+    course: Course
+    assignment: Assignment
+    notebook: Path
+
+    def __post_init__(self):
+        self._known = prelude([c.source for c in nbformat.read(self.notebook, as_version=4).cells
+                               if c.cell_type == "code"])
+        # Where nothing is graded, the notebook goes on with the package's own: answers may call it.
+        self._known |= {e.name: e.answer for e in exercises().values()
+                        if e.notebook == self.assignment.notebook
+                        and e.name not in self.assignment.marks}
+        self._tasks: dict[tuple, Task] = {}
+
+    def tasks(self, student: str) -> dict[str, Task]:
+        """What a student's answers have to do, by exercise. An exercise is rehearsed once."""
+        found = {}
+        for name in self.assignment.marks:
+            chosen = self.course.drawn(self.assignment, name, student)
+            if (name, chosen) not in self._tasks:
+                tested, twin = find(name), self.assignment.twins.get(name)
+                self._tasks[name, chosen] = rehearsed(
+                    twin.twin(chosen).exercise(tested) if twin else tested, self.course.seeds(name))
+            found[name] = self._tasks[name, chosen]
+        return found
+
+    def grade(self, student: str, file: Path) -> Graded:
+        """Judge the tagged cells of a submission. A file that cannot be read has no marks."""
+        marks = self.assignment.marks
+        if self.assignment.personal and student not in self.assignment.roster:
+            return Graded(student, {}, {}, "not on the roster, so the task is not known")
+        try:
+            notebook = nbformat.read(file, as_version=4)
+            cells = {tagged(c): c.source for c in notebook.cells if c.cell_type == "code"}
+            owner = notebook.metadata.get("favor_mini", {}).get("student", student)
+        except Exception as error:  # nbformat raises many kinds
+            return Graded(student, {}, {}, f"{file.name} cannot be read: {type(error).__name__}")
+        code = {name: cell for name, cell in cells.items() if name in marks}
+        verdicts = judge_cells(code, self._known, self.tasks(student))
+        gone = {name: "the cell with the answer is missing, or has lost its tag"
+                for name in marks if name not in code}
+        return Graded(student, {**verdicts, **gone}, code,
+                      "" if owner == student else f"made from the hand-out of {owner}")
+
+
+def grade(course: Course, name: str, folder, out, notebooks=None, tell=print) -> list[Graded]:
+    """Grade all submissions of an assignment; writes `out/marks.csv`, `out/exercises.csv`,
+    `out/suspicions.csv` and `out/pages/STUDENT.html`. Who is on the roster without a submission
+    has a row in the tables and no page.
+
+    Args:
+        notebooks: folder of the course's notebooks. None: those of the installed course.
+        tell: called with a line for each submission.
+
+    Raises:
+        ValueError: there is no such assignment. FileNotFoundError: there is no submission, or no
+        such notebook. RuntimeError: an exercise's own answer fails here.
+    """
+    assignment, out, graded = course.assignment(name), Path(out), []
+    [notebook, *_] = course_notebooks(notebooks, assignment.notebook)
+    handed, grader = submissions(folder), Grader(course, assignment, notebook)
+    for student in [*handed, *(s for s in assignment.roster if s not in handed)]:
+        graded.append(grader.grade(student, handed[student]) if student in handed
+                      else Graded(student, {}, {}, "no submission"))
         score = graded[-1].score(assignment)
         tell(f"{student}: {score:g} of {assignment.total:g} {graded[-1].note}".rstrip())
     now = time.strftime("%Y-%m-%d %H:%M:%S")
@@ -103,8 +138,9 @@ def grade(course: Course, name: str, folder, out, notebooks="notebooks", tell=pr
         for exercise, marks in assignment.marks.items()])
     _write(out / "suspicions.csv", ("exercise", "students"), alike(graded))
     for each in graded:
-        with atomic_write(out / "pages" / f"{each.student}.html") as unfinished:
-            unfinished.write_text(page(course, assignment, each), encoding="utf-8")
+        if each.student in handed:
+            with atomic_write(out / "pages" / f"{each.student}.html") as unfinished:
+                unfinished.write_text(page(course, assignment, each), encoding="utf-8")
     return graded
 
 

@@ -1,35 +1,32 @@
-"""Judges the cells of a submission: in a process of their own, with secret seeds, and without the
-package's own answers.
-
-Code of one process cannot be kept from anything that the process can do. The limits here stop
-accidents and the usual tricks. Where somebody may attack the machine, run the grading in a
-container.
-"""
+"""Judges the cells of a submission: in isolation, with secret seeds, without the package's own
+answers."""
 
 import ast
-import os
-import socket
 import sys
-import tempfile
-from collections.abc import Iterator
+import time
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import wraps
-from multiprocessing import parent_process
+from pathlib import Path
 
 from ..course.exercise import Exercise, exercises, find, try_trials
-from ..course.limit import Died, TooLong, limited
+from ..course.limit import Died, TooLong
 from ..course.trial import Mistake, NotTried
 from ..registry import SLOTS, names, part, register
 from ..registry import find as find_part
+from .isolation import isolated
 
-SECONDS = 60.0  # for all trials of an exercise
+LEAST, MOST = 10.0, 60.0  # seconds for all trials of an exercise
 CELL = "<answer "
 ALLOWED = {  # modules that an answer may import
     "torch", "numpy", "scipy", "pandas", "transformers", "librosa", "math", "cmath", "statistics",
     "itertools", "functools", "collections", "dataclasses", "typing", "re", "json", "copy",
     "pathlib", "string", "operator", "random", "warnings", "fractions", "enum", "abc", "time"}
 REFUSED = {"__import__", "eval", "exec", "compile", "globals", "locals", "vars", "breakpoint",
-           "input", "importlib", "inspect", "sys", "gc", "builtins", "answer", "judge", "check"}
+           "input", "importlib", "inspect", "sys", "gc", "builtins", "answer", "judge", "check",
+           "getattr", "attrgetter", "os", "_os", "_sys", "subprocess", "ctypes", "multiprocessing",
+           "f_back", "f_globals", "f_locals", "gi_frame", "tb_frame"}  # also as attributes
+METHODS = {"__init__", "__call__", "__name__", "__len__", "__class__"}
 OWN = "it uses the package's own answer. Write the function yourself"
 
 
@@ -46,16 +43,16 @@ def refused(code: str) -> str:
             if module.split(".")[0] not in ALLOWED:
                 return (f"it imports {module}. Use torch, numpy, Python's own library, and what "
                         "the notebook has imported above")
-        named = (node.id if isinstance(node, ast.Name) else
-                 node.attr if isinstance(node, ast.Attribute) else "")
-        if named in REFUSED or named.startswith("__") and named not in (
-                "__init__", "__call__", "__name__", "__len__", "__class__", "__dict__"):
-            return f"it uses `{named}`, which is not allowed in an answer"
+        names = (node.id if isinstance(node, ast.Name) else node.attr if isinstance(
+            node, ast.Attribute) else node.name if isinstance(node, ast.alias) else "")
+        for named in names.split("."):
+            if named in REFUSED or named.startswith("__") and named not in METHODS:
+                return f"it uses `{named}`, which is not allowed in an answer"
     return ""
 
 
 def prelude(code_cells: list[str]) -> dict:
-    """The names that a notebook imports, without those of answers."""
+    """The names that a notebook imports, without answers and what belongs to exercises."""
     known, answers = {}, [e.answer for e in exercises().values()]
     for code in code_cells:
         lines = [line for line in code.split("\n") if not line.lstrip().startswith(("%", "!"))]
@@ -64,90 +61,93 @@ def prelude(code_cells: list[str]) -> dict:
                 if isinstance(node, ast.Import | ast.ImportFrom):
                     with suppress(ImportError):
                         exec(compile(ast.Module([node], []), "<imports>", "exec"), known)
-    hidden = {"__builtins__", *REFUSED}
+    known = {name: value for name, value in known.items()
+             if name != "__builtins__" and not any(value is answer for answer in answers)}
+    home = {name: getattr(value, "__module__", None) or getattr(value, "__name__", "")
+            for name, value in known.items()}
     return {name: value for name, value in known.items()
-            if name not in hidden and not any(value is answer for answer in answers)}
+            if not str(home[name]).startswith("favor_mini.course")}
 
 
-def judge_cells(cells: dict[str, str], known: dict, seeds) -> dict[str, str]:
+@dataclass(frozen=True)
+class Task:
+    """An exercise as it is graded: the seeds of its trials, and the seconds for all of them."""
+
+    exercise: Exercise
+    seeds: tuple[int, ...]
+    seconds: float
+
+
+def rehearsed(tested: Exercise, seeds) -> Task:
+    """The task of an exercise, after its own answer was judged as submissions will be.
+
+    That also leaves imports and caches ready for the processes that fork off later.
+
+    Raises:
+        RuntimeError: its own answer fails there. Every submission would fail, too.
+    """
+    try_trials(tested, tested.answer, seeds[:1])
+    start = time.monotonic()
+    try:
+        wrong = isolated(lambda: _said(tested, tested.answer, seeds), MOST)
+    except (TooLong, Died) as error:
+        wrong = repr(error)
+    if wrong:
+        raise RuntimeError(
+            f"exercise {tested.name!r}: its own answer fails where answers are judged: {wrong}. "
+            f"Fix: if root does the grading, let all users read {Path(__file__).parents[1]}")
+    return Task(tested, tuple(seeds), min(MOST, LEAST + 20 * (time.monotonic() - start)))
+
+
+def judge_cells(cells: dict[str, str], known: dict, tasks: dict[str, Task]) -> dict[str, str]:
     """By exercise, what is wrong with its cell; "" where it is right.
 
     Args:
         cells: code by exercise, in the order of the notebook. Earlier cells are there for later
-            ones.
-        known: names, of `prelude`. seeds: exercise -> seeds of its trials.
+            ones, but for those that may not run or do not end.
+        known: names, of `prelude`. tasks: by exercise.
     """
     verdicts, before = {}, []
     for name, code in cells.items():
-        why = refused(code)
-        if why:
-            verdicts[name] = why
+        verdicts[name] = refused(code)
+        if verdicts[name]:
             continue
-        before.append((name, code))
-        verdicts[name] = _judge(find(name), list(before), known, seeds(name))
+        task, run = tasks[name], [*before, (name, code)]
+        try:
+            verdicts[name] = isolated(lambda task=task, run=run: _judged(task, run, known),
+                                      task.seconds)
+            before = run
+        except TooLong:
+            verdicts[name] = (f"no result within {task.seconds:.0f} s; is there a loop that never "
+                              "ends?")
+        except Died as error:
+            verdicts[name] = f"the process that ran the code has ended ({error})"
     return verdicts
 
 
-def _judge(tested: Exercise, cells: list, known: dict, seeds: list[int]) -> str:
-    try_trials(tested, tested.answer, seeds[:1])  # imports and caches, before the process forks
-    try:
-        return limited(lambda: _isolated(tested, cells, known, seeds), SECONDS)
-    except TooLong:
-        return f"no result within {SECONDS:.0f} s; is there a loop that never ends?"
-    except Died as error:
-        return f"the process that ran the code has ended ({error})"
-
-
-def _isolated(tested: Exercise, cells: list, known: dict, seeds: list[int]) -> str:
-    """In the forked process, or in a thread where `limited` cannot fork."""
-    with _apart(), guarded(tested):
-        space = dict(known)
+def _judged(task: Task, cells: list, known: dict) -> str:
+    """What is wrong with the last of the cells."""
+    tested, space = task.exercise, dict(known)
+    with guarded(find(tested.name)):
         for name, code in cells:
             try:
                 exec(compile(code, f"{CELL}{name}>", "exec"), space)
             except BaseException as error:
                 if name == tested.name:
-                    return f"the cell raised {type(error).__name__}: {error}"
+                    return f"the cell raised {type(error).__name__}: {error}"[:300]
         attempt = space.get(tested.name)
         if attempt is None:
             return f"the cell does not define `{tested.name}`"
-        if _same(attempt, tested.answer):
+        if _same(attempt, find(tested.name).answer):
             return OWN
-        verdict, _ = try_trials(tested, attempt, seeds, enough=SECONDS)
+        return _said(tested, attempt, task.seeds)
+
+
+def _said(tested: Exercise, attempt, seeds) -> str:
+    """What a check says about an attempt; "" where it is right."""
+    verdict, _ = try_trials(tested, attempt, seeds, enough=MOST)
     return ("" if verdict is None else "not tried" if isinstance(verdict, NotTried)
             else str(verdict))
-
-
-@contextmanager
-def _apart() -> Iterator[None]:
-    """An empty folder as home and working folder, and no network; afterwards all is as before,
-    because a thread shares them with the grading."""
-    before, variables, network = os.getcwd(), dict(os.environ), socket.socket
-    if parent_process():
-        _limit_files()
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
-        os.chdir(home)
-        os.environ |= {"HOME": home, "USERPROFILE": home}
-        socket.socket = _no_network
-        try:
-            yield
-        finally:
-            socket.socket = network
-            os.environ.clear()
-            os.environ.update(variables)
-            os.chdir(before)
-
-
-def _limit_files() -> None:
-    """No large files and no memory dumps, for all that is left of this process."""
-    import resource
-
-    for limit, most in ((resource.RLIMIT_FSIZE, 10**8), (resource.RLIMIT_CORE, 0)):
-        resource.setrlimit(limit, (most, most))
-
-
-def _no_network(*args, **kwargs):
-    raise OSError("no network while answers are judged")
 
 
 def _same(attempt, answer) -> bool:

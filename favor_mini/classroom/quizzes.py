@@ -5,9 +5,10 @@ import io
 import random
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 import nbformat
+
+from .setup import course_notebooks
 
 QUESTION = re.compile(r"^\*\*(\d)\.\*\* ", re.MULTILINE)
 CHOICE = re.compile(r"^- ([a-d])\) (.*?)(?=\n- [a-d]\) |\n\n|\Z)", re.MULTILINE | re.DOTALL)
@@ -34,18 +35,14 @@ class Quiz:
         return letters
 
 
-def read_quizzes(notebooks="notebooks", notebook: str | None = None) -> list[Quiz]:
+def read_quizzes(notebooks=None, notebook: str | None = None) -> list[Quiz]:
     """All questions, in order.
 
     Raises:
         FileNotFoundError: there is no such notebook.
     """
-    files = sorted(Path(notebooks).glob(f"{notebook or '[0-9][0-9]'}_*.ipynb"))
-    if not files:
-        raise FileNotFoundError(f"no notebook {notebook or ''} in {notebooks}. Fix: name the "
-                                "folder of the course's notebooks by --notebooks")
     found = []
-    for file in files:
+    for file in course_notebooks(notebooks, notebook):
         text = "\n\n".join(c.source for c in nbformat.read(file, as_version=4).cells
                            if c.cell_type == "markdown")
         _, _, quiz = text.partition("## Quiz")

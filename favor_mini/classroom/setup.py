@@ -35,6 +35,23 @@ def course_root() -> Path:
                             "wheel or a clone")
 
 
+def course_notebooks(folder: Path | str | None = None, number: str | None = None) -> list[Path]:
+    """The course's notebooks, or those of a number of two digits.
+
+    Args:
+        folder: of the notebooks. None: of the clone or the installed package.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    folder = Path(folder) if folder else course_root() / "notebooks"
+    found = sorted(folder.glob(f"{number or '[0-9][0-9]'}_*.ipynb"))
+    if not found:
+        raise FileNotFoundError(f"no notebook {number or ''} in {folder}. Fix: correct the number, "
+                                "or name the folder of the course's notebooks by --notebooks")
+    return found
+
+
 def setup(folder: Path | str) -> list[str]:
     """Copy the course to `folder`. A file that is there stays as it is.
 

@@ -4,8 +4,11 @@ import ctypes
 import io
 import multiprocessing
 import os
+import pickle
+import secrets
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -72,13 +75,15 @@ def in_process(work: Callable, seconds: float):
     """`limited` in a forked process."""
     fork = multiprocessing.get_context("fork")
     receiver, sender = fork.Pipe(duplex=False)
+    nonce = secrets.token_bytes(16)
 
     def run() -> None:
         torch.set_num_threads(1)  # torch's threads do not survive a fork
         printed = Printed()
         with redirect_stdout(printed), redirect_stderr(printed):
             result = work()
-        sender.send((result, printed.text()))
+        with open(os.dup(sender.fileno()), "wb") as pipe:
+            pipe.write(nonce + pickle.dumps((result, printed.text())) + nonce)
 
     process = fork.Process(target=run, daemon=True)
     with warnings.catch_warnings():
@@ -86,18 +91,36 @@ def in_process(work: Callable, seconds: float):
         process.start()
     sender.close()
     try:
-        if not receiver.poll(seconds):
-            raise TooLong
-        result, printed = receiver.recv()
-    except EOFError:
-        process.join()
-        raise Died(f"exit code {process.exitcode}") from None
+        sent = _received(receiver, seconds, nonce)
+        if not sent:
+            process.join()
+            raise Died(f"exit code {process.exitcode}")
     finally:
         process.kill()
         process.join()
         receiver.close()
+    result, printed = pickle.loads(sent)
     print(printed, end="")
     return result
+
+
+def _received(receiver, seconds: float, nonce: bytes) -> bytes:
+    """What a process sends between two nonces; nothing if it ends before.
+
+    The code that the process runs can write to the pipe, too, but does not know the nonce. Its
+    bytes are refused before they are unpickled, which could run code here.
+    """
+    sent, end = b"", time.monotonic() + seconds
+    while not (len(sent) > len(nonce) and sent.endswith(nonce)):
+        if not receiver.poll(max(0.0, end - time.monotonic())):
+            raise TooLong
+        part = os.read(receiver.fileno(), 2**16)
+        sent += part
+        if not nonce.startswith(sent[: len(nonce)]):
+            raise Died("it has sent something else than its result")
+        if not part:
+            return b""
+    return sent[len(nonce) : -len(nonce)]
 
 
 def in_thread(work: Callable, seconds: float):
