@@ -286,7 +286,7 @@ def test_all_quizzes_are_read_and_written():
         assert not re.search(r"(?<!\\)[~={}:]", line)
 
 
-def test_the_table_of_progress(tmp_path, capsys):
+def test_the_table_of_progress(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match="STUDENT.json"):
         progress_table(tmp_path, tmp_path / "t.csv")
     (tmp_path / "ann.json").write_text('{"block_causal": {"tries": 2, "solved": "2026-11-30"},'
@@ -297,6 +297,11 @@ def test_the_table_of_progress(tmp_path, capsys):
     rows = {r["student"]: r for r in csv.DictReader((tmp_path / "t.csv").open())}
     assert (rows["ann"]["block_causal"], rows["ann"]["frame_index"]) == ("solved", "3 tries")
     assert (rows["ann"]["solved"], rows["bob"]["solved"]) == ("1", "0")
+    (tmp_path / "Łukasz.json").write_text("{}")  # a pipe on Windows cannot hold this letter
+    pipe = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    monkeypatch.setattr("sys.stdout", pipe)
+    cli.main(["class", "table", str(tmp_path), "--out", str(tmp_path / "t.csv")])
+    assert b"\\u0141ukasz" in pipe.buffer.getvalue()
     (tmp_path / "cem.json").write_text("[1, 2]")
     with pytest.raises(ValueError, match="cem.json is no progress file"):
         progress_table(tmp_path, tmp_path / "t.csv")

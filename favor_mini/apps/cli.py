@@ -70,7 +70,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _quiet() -> None:
-    """Hide transformers' advice and progress bars; let waiting threads sleep."""
+    """Hide transformers' advice and progress bars; let waiting threads sleep. Letters that the
+    output cannot hold are written as escapes: a pipe on Windows has few."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
     for name, value in {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1",
                         "TOKENIZERS_PARALLELISM": "false", "OMP_WAIT_POLICY": "PASSIVE"}.items():
         os.environ.setdefault(name, value)
