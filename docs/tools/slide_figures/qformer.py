@@ -233,14 +233,14 @@ def arrows(hide: bool = False):
     vectors = {name: np.array([(np.cos(np.radians(a + 90)), np.sin(np.radians(a + 90)))
                                for a in angles]) for name, angles in sets.items()}
     losses = {name: float(diversity_loss(torch.tensor(v)[None])) for name, v in vectors.items()}
-    figure, axes = empty("Three queries in the plane. " + listed(losses, "loss {:z.2f}") + ".",
-                         600, 1, 3)
+    shown = dict.fromkeys(sets, "loss ?") if hide else {
+        name: f"loss {loss:z.2f}" for name, loss in losses.items()}
+    figure, axes = empty(f"Three queries in the plane. {listed(shown)}.", 600, 1, 3)
     for axis, (name, tips) in zip(axes, vectors.items(), strict=True):
         for i, tip in enumerate(tips):  # equal ones next to each other
             place = 0.09 * sum(np.allclose(tip, other) for other in tips[:i])
             arrow(axis, (place, 0), (tip[0] + place, tip[1]), VIDEO, mutation_scale=45, linewidth=7)
-        shown = "loss ?" if hide else f"loss {losses[name]:z.2f}"
-        label(axis, 0, 1.55, f"{name}\n{shown}", fontweight="bold")
+        label(axis, 0, 1.55, f"{name}\n{shown[name]}", fontweight="bold")
         axis.set(xlim=(-1.15, 1.3), ylim=(-1.05, 1.9), aspect="equal")
         axis.axis("off")
     return figure

@@ -41,13 +41,13 @@ def low_rank():
     paper = config()
     width, rank = paper.language_config.hidden_size, paper.lora_rank
     figure, axis = sheet(f"A frozen matrix of {width} x {width}, plus B of {width} x {rank} times "
-                         f"A of {rank} x {width}.", 460)
+                         f"A of {rank} x {width}.", 440)
     box(axis, 150, 2, 380, 380, "W\nfrozen", LIGHT)
     label(axis, 650, 190, "+", fontsize=80)
     box(axis, 770, 2, 60, 380, "B", VIDEO)
     box(axis, 890, 2, 380, 60, "A", VIDEO)
-    label(axis, 340, 425, f"{width:,} x {width:,}")
-    label(axis, 800, 425, f"{width:,} x {rank}")
+    label(axis, 340, 412, f"{width:,} x {width:,}")
+    label(axis, 800, 412, f"{width:,} x {rank}")
     label(axis, 1080, 110, f"{rank} x {width:,}")
     return figure
 
