@@ -132,7 +132,7 @@ site: $(SITE)/.ready build/mathjax/tex-svg.js ## the course as a website, build/
 	$(SITE)/bin/python -m docs.tools.site_check build/site
 
 slides: $(READY) build/reveal/reveal.js build/mathjax/tex-svg.js ## three decks for lectures, build/slides/*.html, and PDF where Chromium is installed
-	$(RUN)/python -m docs.tools.slides
+	$(RUN)/python -m docs.tools.slides $(if $(ONLY),--only $(ONLY))
 	$(RUN)/python -m docs.tools.slides_check build/slides
 
 lint: $(READY) ## check the code with ruff, and the imports between the wings

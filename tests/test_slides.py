@@ -56,6 +56,7 @@ def test_a_slide_has_one_short_claim_notes_and_little_text(deck):
         assert len(slide.notes.split()) > 20, slide.title
         assert "{" not in re.sub(r"\\[\[(].*?\\[\])]", "", slide.title + slide.body + slide.notes,
                                  flags=re.DOTALL)
+        assert not re.search("bound method|Series|nan", slide.body + slide.notes), slide.title
         assert slide.body.count("<pre>") <= 1 and slide.body.count("\n") < 40
 
 
@@ -81,6 +82,10 @@ def test_titles_agree_with_the_results():
     few = {"num_queries": 2, "layers": 1}
     assert slide_numbers.significant("gym", "attention", "attention=none", **few) == "worse"
     assert slide_numbers.significant("gym", "attention", "attention=full", **few) == "better"
+    rows = shipped_study("diversity").differences
+    assert (rows.difference > 0).all() and rows.significant.sum() == 5 and len(rows) == 6
+    perfect = slide_numbers.task("ocr")
+    assert perfect["count"] == 19 and perfect.value == 1
     assert "shown" not in slide_numbers.verdict("causal, not full, attention").split()
     assert "and" in slide_numbers.verdict("sliding windows")  # both places
     assert not slide_numbers.significant("model", "signatures", "diversity_weight=0.0")

@@ -127,6 +127,11 @@ def reached(experiment: str, arm: str, questions: str = "all") -> str:
     return percent(found[(found.arm == arm) & (found.questions == questions)].accuracy.mean())
 
 
+def cosine(arm: str) -> str:
+    """The mean cosine of the queries of a window, by the arm of the experiment "signatures"."""
+    return f"{_experiment('signatures').cosines[arm]:.2f}"
+
+
 def delayed(questions: str, seconds: str) -> str:
     """The shipped model's accuracy on the sample clips with delayed sound."""
     return percent(next(s for s in sample_scores(seconds) if s.name == questions).accuracy)

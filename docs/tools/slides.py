@@ -96,19 +96,21 @@ def slides(text: str) -> list[Slide]:
     return found
 
 
-def build(out: Path, reveal: Path, mathjax: Path) -> None:
-    """Write all decks with their pictures into a folder, whose earlier content is lost.
+def build(out: Path, reveal: Path, mathjax: Path, only: str = "") -> None:
+    """Write decks with their pictures into a folder.
 
     Args:
         reveal, mathjax: folders with the files of reveal.js and MathJax that the pages load.
+        only: how the names of the decks begin. If empty, earlier content of the folder is removed.
     """
-    shutil.rmtree(out, ignore_errors=True)
-    shutil.copytree(reveal, out / "reveal")
-    shutil.copytree(mathjax, out / "mathjax")
+    if not only:
+        shutil.rmtree(out, ignore_errors=True)
+    shutil.copytree(reveal, out / "reveal", dirs_exist_ok=True)
+    shutil.copytree(mathjax, out / "mathjax", dirs_exist_ok=True)
     shutil.copyfile(SOURCE / "theme.css", out / "theme.css")
     page = Environment(loader=FileSystemLoader(SOURCE), trim_blocks=True).get_template(
         "deck.html.j2")
-    for deck in decks():
+    for deck in (each for each in decks() if each.name.startswith(only)):
         figures = {}
         made = slides(filled(deck.read_text(encoding="utf-8"), deck.stem, figures))
         for file, drawn in figures.items():
@@ -125,8 +127,9 @@ def main() -> None:
     parser.add_argument("--reveal", type=Path, default=Path("build/reveal"))
     parser.add_argument("--mathjax", type=Path, default=Path("build/mathjax"))
     parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--only", default="", help="how the names of the decks begin")
     asked = parser.parse_args()
-    build(asked.out, asked.reveal, asked.mathjax)
+    build(asked.out, asked.reveal, asked.mathjax, asked.only)
 
 
 if __name__ == "__main__":

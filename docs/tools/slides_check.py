@@ -19,8 +19,10 @@ from docs.tools.slide_figures.stage import SMALLEST
 from notebooks.tools.walk import chromium, why_not
 
 SIZE = re.compile(r"font-size:\s*([^;}\s]+)")
+PAGE = re.compile(rb"/Type /Page\b(?!s)")
 LOCAL = {"file", "data", "blob"}
 READY = "() => window.drawn?.then(() => document.fonts.ready).then(() => Reveal.isReady())"
+PRINTED = "count => document.querySelectorAll('.pdf-page').length >= count"
 # For the current slide: what leaves its box, and the pixels of its smallest text on the stage. In a
 # formula, 1000 units of a letter are one em.
 MEASURE = """() => {
@@ -78,11 +80,13 @@ def open_all(folder: Path, pictures: Path | None = None) -> tuple[list[str], Cou
         browser = driver.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
         for deck in sorted(folder.glob("*.html")):
             page = browser.new_page(viewport={"width": 1600, "height": 900})
+            page.set_default_timeout(300_000)  # milliseconds, for a busy machine
             page.on("request", lambda asked: requests.update([urlsplit(asked.url).scheme]))
             page.on("pageerror", lambda error: errors.append(str(error)))
             page.goto(deck.resolve().as_uri())
             page.wait_for_function(READY)
-            for i in range(page.evaluate("() => Reveal.getTotalSlides()")):
+            count = page.evaluate("() => Reveal.getTotalSlides()")
+            for i in range(count):
                 page.evaluate("i => Reveal.slide(i)", i)
                 measured = page.evaluate(MEASURE)
                 size, text = measured["smallest"]
@@ -92,9 +96,12 @@ def open_all(folder: Path, pictures: Path | None = None) -> tuple[list[str], Cou
                 if pictures:
                     page.screenshot(path=pictures / f"{deck.stem}_{i + 1:02}.png")
             page.goto(f"{deck.resolve().as_uri()}?print-pdf")
+            page.wait_for_function(PRINTED, arg=count)
             page.wait_for_function(READY)
-            page.pdf(path=deck.with_suffix(".pdf"), prefer_css_page_size=True,
-                     print_background=True)
+            printed = page.pdf(path=deck.with_suffix(".pdf"), prefer_css_page_size=True,
+                               print_background=True)
+            if (pages := len(PAGE.findall(printed))) != count:
+                found.append(f"{deck.name}: the PDF has {pages} pages, expected {count}")
             page.close()
         browser.close()
     remote = [f"a request to {scheme}:" for scheme in sorted(set(requests) - LOCAL)]

@@ -48,10 +48,13 @@ def reading():
     label(axis, WIDTH / 2, 530, f"{tokens} tokens of a window of {paper.window_frames} frames")
     for q in range(6):
         x = 300 + 160 * q
-        box(axis, x, 120, 100, 80, f"q{q + 1}", "white")
+        if q == 4:
+            label(axis, x + 50, 160, "...")
+            continue
+        box(axis, x, 120, 110, 80, f"q{queries if q == 5 else q + 1}", "white")
         for i in range(0, 30, 4):
-            link(axis, (50 * i + 21, 415), (x + 50, 205), GREY, linewidth=1.2, arrowstyle="-")
-        link(axis, (x + 50, 118), (x + 50, 68))
+            link(axis, (50 * i + 21, 415), (x + 55, 205), GREY, linewidth=1.2, arrowstyle="-")
+        link(axis, (x + 55, 118), (x + 55, 68))
     label(axis, WIDTH / 2, 32, f"{queries} vectors for the language model")
     label(axis, 130, 160, f"{queries}\nqueries")
     return figure
@@ -172,7 +175,7 @@ def learning(study: str, arms: dict, **cell):
                          f"{len(found.seeds)} seeds. At the end: {listed(last, '{:.0%}')}.",
                          600)
     accuracy_lines(axis, curves, found.table.chance.iloc[0], (VIDEO, INK, GREY))
-    axis.set(ylabel="right answers in %", yticks=(0, 50, 100))
+    axis.set(ylabel="right answers in %", yticks=(0, 50, 90))
     axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     return figure
 
@@ -230,14 +233,14 @@ def arrows(hide: bool = False):
     vectors = {name: np.array([(np.cos(np.radians(a + 90)), np.sin(np.radians(a + 90)))
                                for a in angles]) for name, angles in sets.items()}
     losses = {name: float(diversity_loss(torch.tensor(v)[None])) for name, v in vectors.items()}
-    figure, axes = empty("Three queries in the plane. " + listed(losses, "loss {:z.2f}") + ".",
-                         600, 1, 3)
+    shown = dict.fromkeys(sets, "loss ?") if hide else {
+        name: f"loss {loss:z.2f}" for name, loss in losses.items()}
+    figure, axes = empty(f"Three queries in the plane. {listed(shown)}.", 600, 1, 3)
     for axis, (name, tips) in zip(axes, vectors.items(), strict=True):
         for i, tip in enumerate(tips):  # equal ones next to each other
             place = 0.09 * sum(np.allclose(tip, other) for other in tips[:i])
             arrow(axis, (place, 0), (tip[0] + place, tip[1]), VIDEO, mutation_scale=45, linewidth=7)
-        shown = "loss ?" if hide else f"loss {losses[name]:z.2f}"
-        label(axis, 0, 1.55, f"{name}\n{shown}", fontweight="bold")
+        label(axis, 0, 1.55, f"{name}\n{shown[name]}", fontweight="bold")
         axis.set(xlim=(-1.15, 1.3), ylim=(-1.05, 1.9), aspect="equal")
         axis.axis("off")
     return figure

@@ -264,11 +264,11 @@ def delays(shown: str = "0 1 2"):
         places = np.arange(len(scores)) + 0.4 * i - 0.2
         values = np.array([s.accuracy for s in scores])
         ends = np.array([(s.accuracy - s.low, s.high - s.accuracy) for s in scores]).T
-        drawn = axis.bar(places, 100 * values, 0.36, color=colour, linewidth=0, label={
+        axis.bar(places, 100 * values, 0.36, color=colour, linewidth=0, label={
             "both modalities": "questions about both", "one modality, plain": "about one"}[name])
         axis.errorbar(places, 100 * values, 100 * ends, fmt="none", ecolor=INK, capsize=12)
-        axis.bar_label(drawn, [f"{v:.0%}" for v in values], label_type="center", color="white",
-                       fontweight="bold")
+        for x, value in zip(places, values, strict=True):
+            axis.text(x, 3, f"{value:.0%}", ha="center", color="white", fontweight="bold")
     axis.set(ylim=(0, 105), ylabel="right answers in %", yticks=(0, 50, 100))
     axis.set_xticks(range(len(found)), [f"sound {d} s late" if d != "0" else "in time"
                                         for d in found])

@@ -41,14 +41,14 @@ def low_rank():
     paper = config()
     width, rank = paper.language_config.hidden_size, paper.lora_rank
     figure, axis = sheet(f"A frozen matrix of {width} x {width}, plus B of {width} x {rank} times "
-                         f"A of {rank} x {width}.", 600)
-    box(axis, 120, 70, 420, 420, "W\nfrozen", LIGHT)
-    label(axis, 640, 280, "+", fontsize=80)
-    box(axis, 740, 70, 60, 420, "B", VIDEO)
-    box(axis, 840, 70, 420, 60, "A", VIDEO)
-    label(axis, 330, 535, f"{width:,} x {width:,}")
-    label(axis, 770, 535, f"{width:,} x {rank}")
-    label(axis, 1050, 180, f"{rank} x {width:,}")
+                         f"A of {rank} x {width}.", 440)
+    box(axis, 150, 2, 380, 380, "W\nfrozen", LIGHT)
+    label(axis, 650, 190, "+", fontsize=80)
+    box(axis, 770, 2, 60, 380, "B", VIDEO)
+    box(axis, 890, 2, 380, 60, "A", VIDEO)
+    label(axis, 340, 412, f"{width:,} x {width:,}")
+    label(axis, 800, 412, f"{width:,} x {rank}")
+    label(axis, 1080, 110, f"{rank} x {width:,}")
     return figure
 
 
@@ -89,7 +89,7 @@ def recipes():
     chance = 100 * rows.chance.mean()
     figure, axis = empty("Accuracy over all questions. " + listed(
         {n.replace("\n", " "): v.mean() for n, v in values.items()}, "{:.0f} %")
-        + f". Chance: {chance:.0f} %.", 600)
+        + f". Chance: {chance:.0f} %.", 560)
     for i, seeds in enumerate(values.values()):
         axis.barh(i, seeds.mean(), 0.6, color=VIDEO, linewidth=0)
         axis.plot(seeds, np.full(len(seeds), i), "o", color=INK, markersize=16)
@@ -126,15 +126,14 @@ def tasks():
     figure, axis = sheet("The eleven tasks and their inputs. " + listed(
         {name: " and ".join(("still picture" if t.still and s == "video" else s)
                             for s in t.streams) for name, t in TASKS.items()}) + ".", 640)
-    for i, (name, t) in enumerate(TASKS.items()):
-        x, y = 515 * (i // 4), 160 * (i % 4)
-        box(axis, x, y, 470, 140, "", "white", linewidth=2)
-        label(axis, x + 20, y + 40, name, ha="left", fontweight="bold")
-        for k, stream in enumerate(t.streams):
-            what = "picture" if t.still and stream == "video" else \
-                "film" if stream == "video" else "sound"
-            label(axis, x + 20 + 190 * k, y + 100, what, ha="left",
-                  color=AUDIO if stream == "audio" else VIDEO)
+    for i, t in enumerate(TASKS.values()):
+        y = 29 + 58 * i
+        label(axis, 0, y, t.title, ha="left")
+        if "audio" in t.streams:
+            label(axis, 1050, y, "sound", ha="left", color=AUDIO)
+        if "video" in t.streams:
+            label(axis, 1250, y, "picture" if t.still else "film", ha="left", color=VIDEO)
+        axis.axhline(y + 29, color=LIGHT, linewidth=2)
     return figure
 
 
