@@ -15,6 +15,8 @@ UV_PIN := uv==0.13.9
 MATHJAX_PIN := mathjax@3.2.2
 REVEAL_PIN := reveal.js@6.0.2
 SITE := .venv-site
+NBGRADER := .venv-nbgrader
+NBGRADER_PIN := nbgrader==0.9.6
 PARALLEL := -n 2 --dist worksteal
 LOWEST := .venv-lowest
 LOWEST_TESTS := $(addprefix tests/test_,$(addsuffix .py,sync windows attention qformer losses model processor from_parts \
@@ -26,8 +28,8 @@ export TOKENIZERS_PARALLELISM := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-fast test-lowest lab notebooks results walk site slides lint graph samples checkpoint \
-	bench clean
+.PHONY: help setup demo test test-all test-fast test-lowest test-nbgrader lab notebooks results walk site slides lint \
+	graph samples checkpoint bench clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -87,6 +89,18 @@ $(LOWEST)/.ready: pyproject.toml requirements.lock
 
 test-lowest: $(LOWEST)/.ready ## the fast tests of the mechanism, with the lowest allowed versions of the libraries
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest $(PARALLEL) -m "not slow" $(LOWEST_TESTS)
+
+# nbgrader puts menus into JupyterLab, which learners need not see. Its environment adds it to that of the course.
+$(NBGRADER)/.ready: $(READY)
+	@rm -rf $(NBGRADER) && $(RUN)/python -m venv $(NBGRADER)
+	@$(RUN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
+		> "$$($(NBGRADER)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/course.pth"
+	@echo "installing $(NBGRADER_PIN) into $(NBGRADER) (once; a minute)"
+	@$(NBGRADER)/bin/pip install --quiet --constraint requirements.lock $(NBGRADER_PIN)
+	@touch $@
+
+test-nbgrader: $(NBGRADER)/.ready ## hand out, mark and export with nbgrader itself (minutes)
+	OMP_NUM_THREADS=1 $(NBGRADER)/bin/python -m pytest tests/test_nbgrader.py
 
 lab: $(READY) ## open the course in JupyterLab
 	$(RUN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" notebooks/00_start_here.ipynb
@@ -152,4 +166,4 @@ bench: $(READY) ## measure this machine
 	$(RUN)/favor-mini bench
 
 clean: ## remove the environments and build/, with all that was trained there
-	rm -rf $(VENV) $(LOWEST) $(SITE) build
+	rm -rf $(VENV) $(LOWEST) $(SITE) $(NBGRADER) build

@@ -249,7 +249,9 @@ def test_answers_that_several_share_are_reported():
 
 @pytest.mark.parametrize(("text", "words"), [
     ("", "has no assignment"), ("course = 3 4", "is no TOML file"),
-    ("[assignments.a]\nnotebook = '05'", "has no marks"),
+    ("[assignments.a]\nnotebook = '05'", "has no marks"), ("assignments = 3", "has no assignment"),
+    ("[assignments]\na = 3", r"'a' is 3. Fix: begin it by a line \[assignments.a\]"),
+    ("[assignments.a]\nnotebook = '05'\nmarks = 3", "expected a table by exercise"),
     ("[assignments.a]\nnotebook = '55'\nmarks = {x = 1}", "two digits"),
     ("[assignments.a]\nnotebook = '05'\nmarks = {x = 1}", "no exercise 'x'.*block_causal"),
     ("[assignments.a]\nnotebook = '05'\nmarks = {block_causal = 0}", "a number above 0"),

@@ -143,6 +143,18 @@ def test_a_wrong_twin_is_not_handed_out(course, tmp_path, change, words):
     assert not (tmp_path / "out").exists()
 
 
+def test_the_recipe_on_the_page_for_teachers_works(tmp_path):
+    page = (Path(__file__).parents[1] / "docs" / "teaching.md").read_text(encoding="utf-8")
+    [code] = re.findall(r"```python\n(from|import)(.*?)```", page, re.DOTALL)
+    (tmp_path / "frame_index.py").write_text("".join(code))
+    [line] = re.findall(r"`(twins = .*?)`", page)
+    text = CLASS.replace('twins = {{local_causal = "{}"}}', line).replace("{{", "{")
+    (tmp_path / "class.toml").write_text(text.replace("}}", "}"))
+    [file] = release(read_class(tmp_path / "class.toml"), "masks", tmp_path / "out")
+    text = nbformat.writes(notebook_in(file)[0])
+    assert re.search("The first frame has the number 10?\\.", text) and "from_zero" not in text
+
+
 def test_nbgrader_and_twins_do_not_go_together(course):
     with pytest.raises(ValueError, match="nbgrader cannot judge.*leave out --nbgrader"):
         release(course, "masks", course.folder / "out", nbgrader=True)
@@ -152,6 +164,8 @@ def test_nbgrader_and_twins_do_not_go_together(course):
     ('twins = {local_causal = "none.py"}', "no twin .*none.py.*starts in the folder"),
     ('twins = {window_mask = "twin.py"}', "twin of 'window_mask', which has no marks"),
     ('twins = "twin.py"', "expected a table by exercise"),
+    ("roster = ['ann']", r"found roster = \['ann'\], expected the path"),
+    ("twins = {local_causal = 3}", "found local_causal = 3, expected the path"),
     ('roster = "none.txt"', "no roster .*none.txt.*one name a line"),
     ('roster = "empty.txt"', "empty.txt has no name"),
     ('roster = "twice.txt"', "twice.txt: found 'ann'"),

@@ -22,6 +22,12 @@ class.toml, in the folder where you work:
   hints = 1
   marks = {frame_index = 2, block_causal = 4, local_causal = 4}
 
+Two more lines are possible: a roster, and twins, which are private variants of exercises that only
+you know (docs/teaching.md):
+
+  roster = "students.txt"
+  twins = {local_causal = "local_causal.py"}
+
 A file class.secret next to it decides the inputs of the grading: keep it to yourself. The grading
 runs each answer in a process of its own. That stops accidents and the usual tricks, not an attack
 on your machine: use a container where you expect one."""

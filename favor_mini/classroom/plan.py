@@ -153,6 +153,9 @@ def _assignment(path: Path, name: str, entry: dict) -> Assignment:
         if not isinstance(entry.get(field_name, {}), dict):
             raise ValueError(f"{where}: found {field_name} = {entry[field_name]!r}, expected a "
                              "table by exercise, such as {frame_index = ...}")
+    for key, file in {"roster": entry.get("roster", ""), **entry.get("twins", {})}.items():
+        if not isinstance(file, str):
+            raise ValueError(f"{where}: found {key} = {file!r}, expected the path of a file")
     entry["deadline"] = str(entry.get("deadline", ""))
     entry["twins"] = {exercise: read_twin(path.parent / file)
                       for exercise, file in entry.get("twins", {}).items()}

@@ -138,10 +138,10 @@ def release(course: Course, name: str, out, notebooks=None, *, nbgrader: bool = 
 def instructions(course: Course, assignment: Assignment, notebook: str, student: str = "") -> str:
     """What a student has to do, in Markdown."""
     rows = [f"| `{name}` | {marks:g} |" for name, marks in assignment.marks.items()]
-    due = f"Hand it in by {assignment.deadline}.\n\n" if assignment.deadline else ""
+    due = f" Hand it in by {assignment.deadline}." if assignment.deadline else ""
     lines = [
         f"# {course.name}: {assignment.name}{f', {student}' if student else ''}\n",
-        f"Work in `{notebook}`, in an installation of favor-mini {__version__}. {due}",
+        f"Work in `{notebook}`, in an installation of favor-mini {__version__}.{due}\n",
         "| exercise | marks |", "|---|---|", *rows, f"| together | {assignment.total:g} |\n",
         "- Write each answer into the cell below its card. Keep this cell: the grading reads it,",
         "  and the other answers' cells, and nothing else.",
