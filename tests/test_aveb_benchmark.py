@@ -55,13 +55,13 @@ def test_rows_are_those_of_the_seeds(tmp_path, monkeypatch):
         parents=True, exist_ok=True))
     made, media = test_sets.make(tmp_path)
     for task, rows in made.items():
-        assert rows == json.loads(aveb_file(task).read_text())
+        assert rows == json.loads(aveb_file(task).read_text(encoding="utf-8"))
     assert len(media) == 612 and all(data_path(*name.split("/")).is_file() for name in media)
 
 
 @pytest.mark.parametrize("name", ["avm/avm_03.png", "avm/avm_03.ogg", "avsr/avsr_01.mp4"])
 def test_a_media_file_is_reproduced_byte_for_byte(tmp_path, name):
-    first = (data_path() / "samples.jsonl").read_text().splitlines()[0]
+    first = (data_path() / "samples.jsonl").read_text(encoding="utf-8").splitlines()[0]
     if build() != json.loads(first)["made_with"]:
         pytest.skip("other encoders than those that wrote the samples")
     task, file = name.split("/")
@@ -151,7 +151,7 @@ def test_one_task_end_to_end_and_again_from_its_predictions(tmp_path, monkeypatc
     assert list(rows.index) == [*MODELS, CONSTANT, GUESS]
     assert set(rows["count"]) == {80} and rows.value[GUESS] == 0.5
     assert rows.value[MODELS[0]] > 0.8 and rows.margin[list(rows.index[1:])].min() > 0
-    lines = (tmp_path / "avm.favor-mini.jsonl").read_text().splitlines()[1:]
+    lines = (tmp_path / "avm.favor-mini.jsonl").read_text(encoding="utf-8").splitlines()[1:]
     right = Counter(json.loads(line)["right"] for line in lines)
     assert right[True] == round(80 * rows.value[MODELS[0]])
     monkeypatch.setattr(predict.Predictor, "_answer", None)

@@ -67,7 +67,7 @@ def evaluated(benchmark, checkpoint, tmp_path):
 
 
 def lines(file):
-    return [json.loads(line) for line in file.read_text().splitlines()]
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
 def test_a_text_without_a_question_is_no_part_of_the_accuracy(evaluated, benchmark):
@@ -214,10 +214,10 @@ def test_no_other_file_is_overwritten(evaluated, benchmark, tmp_path, content):
     (tmp_path / "mine.txt").write_text(content)
     with pytest.raises(ValueError, match="cannot be continued"):
         evaluated(out=tmp_path / "mine.txt")
-    assert (tmp_path / "mine.txt").read_text() == content
+    assert (tmp_path / "mine.txt").read_text(encoding="utf-8") == content
     with pytest.raises(ValueError, match="name another file for predictions"):
         evaluated(out=benchmark[0])
-    assert json.loads(benchmark[0].read_text()) == ROWS
+    assert json.loads(benchmark[0].read_text(encoding="utf-8")) == ROWS
 
 
 def test_rows_that_would_stop_the_run_are_skipped(evaluated):

@@ -86,7 +86,7 @@ def test_a_process_that_fails_is_named():
 
 def test_table_and_json(tmp_path, capsys):
     rows = bench(BenchSettings(quick=True, only="import", json=str(tmp_path / "rows.json")))
-    written = json.loads((tmp_path / "rows.json").read_text())
+    written = json.loads((tmp_path / "rows.json").read_text(encoding="utf-8"))
     assert [row["name"] for row in written] == ["import favor_mini", "import favor_mini.apps.cli"]
     assert all(row["least"] <= row["median"] <= row["most"] and row["memory"] > 1
                for row in written)

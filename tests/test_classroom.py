@@ -120,11 +120,11 @@ def test_every_submission_gets_its_marks(course, released, tmp_path, monkeypatch
     with open(tmp_path / "marks" / "marks.csv", encoding="utf-8", newline="") as file:
         rows = {row["student_id"]: row for row in csv.DictReader(file)}
     assert float(rows["half"]["score"]) == 6 and float(rows["half"]["max_score"]) == 10
-    page = (tmp_path / "marks" / "pages" / "half.html").read_text()
+    page = (tmp_path / "marks" / "pages" / "half.html").read_text(encoding="utf-8")
     assert "6 of 10" in page and "correct" in page
     for name in marks.marks:  # a page has the student's code, never a solution
         assert source(exercises()[name].answer) not in page
-    shared = (tmp_path / "marks" / "suspicions.csv").read_text()
+    shared = (tmp_path / "marks" / "suspicions.csv").read_text(encoding="utf-8")
     assert "frame_index" not in shared  # two lines are often written alike
 
 

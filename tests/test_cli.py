@@ -308,7 +308,7 @@ def test_evaluate_writes_what_it_counts(checkpoint, tmp_path, capsys, monkeypatc
     arguments = ["evaluate", "--scenes", "1", "--audio-delay", "1", "--json", str(lines),
                  "--checkpoint", str(checkpoint)]
     assert cli.main(arguments) == 0
-    rows = [json.loads(line) for line in lines.read_text().splitlines()]
+    rows = [json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines()]
     total = capsys.readouterr().out.strip().splitlines()[-1].split()
     assert total[:2] == ["all", str(len(rows))]
     accuracy = np.mean([r["correct"] for r in rows])

@@ -128,7 +128,7 @@ def test_the_trainings_of_a_comparison_are_logged(tmp_path, capsys):
     # Two parts at once, and what each training logged; no checkpoints of finished runs.
     assert len([*tmp_path.glob("runs/*/run/*/log.csv")]) == 4
     assert not [*tmp_path.glob("runs/*/run/*/checkpoint-*")]
-    assert (tmp_path / "curves.csv").read_text().startswith("arm,seed,stage,step,cross_entropy")
+    assert (tmp_path / "curves.csv").read_bytes().startswith(b"arm,seed,stage,step,cross_entropy")
     assert (tmp_path / "curves.png").stat().st_size > 5000
 
 
@@ -185,7 +185,7 @@ def test_a_kept_model_answers_with_its_own_part(scratch, tmp_path, capsys):  # n
     assert not list(out.glob("runs/*/model"))
     assert cli.main(["compare", "--vary", "attention=block_causal,mine", *options, "--keep"]) == 0
     printed = capsys.readouterr().err
-    folders = {json.loads((folder / "config.json").read_text())["attention"]: folder
+    folders = {json.loads((folder / "config.json").read_text(encoding="utf-8"))["attention"]: folder
                for folder in out.glob("runs/*/model")}
     assert set(folders) == {"block_causal",
                             "mine"} and all(str(folder) in printed for folder in folders.values())

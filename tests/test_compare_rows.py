@@ -36,7 +36,7 @@ def test_arms_train_on_the_rows_and_are_asked_the_validation_rows(start, tmp_pat
 def test_other_texts_or_media_are_another_run(start, tmp_path, capsys):  # noqa: F811
     arms = ("--vary", "recipe=aligned,ask")
     assert compare(start, tmp_path, *arms) == 0
-    rows = (start / "val.json").read_text()
+    rows = (start / "val.json").read_text(encoding="utf-8")
     try:
         (start / "val.json").write_text(rows.replace("bell", "drum"))
         assert compare(start, tmp_path, *arms) == 0

@@ -63,8 +63,8 @@ def test_a_processor_of_an_earlier_version_takes_the_context_from_the_models_con
                                                                                    tmp_path):
     for file in folder.iterdir():
         if file.suffix == ".json":
-            (tmp_path / file.name).write_text(file.read_text())
-    stored = json.loads((tmp_path / "favor_processor.json").read_text())
+            (tmp_path / file.name).write_text(file.read_text(encoding="utf-8"))
+    stored = json.loads((tmp_path / "favor_processor.json").read_text(encoding="utf-8"))
     assert stored.pop("context") == CONTEXT
     (tmp_path / "favor_processor.json").write_text(json.dumps(stored))
     assert FavorProcessor.from_pretrained(tmp_path).settings.context == CONTEXT

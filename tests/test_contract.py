@@ -196,7 +196,7 @@ def test_what_is_printed_can_be_read(capsys):
 
 
 def test_the_readmes_example_keeps_the_contract(capsys):
-    readme = (Path(__file__).parent.parent / "docs" / "lab.md").read_text()
+    readme = (Path(__file__).parent.parent / "docs" / "lab.md").read_text(encoding="utf-8")
     code = readme.split("```python\n")[1].split("```")[0]
     exec(code, {"__name__": "readme"})
     printed = capsys.readouterr().out

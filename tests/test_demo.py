@@ -69,7 +69,7 @@ def test_other_settings_or_weights_never_share_a_run(tmp_path):
         DemoSettings(clips=10),
         DemoSettings(batch=8), DemoSettings(lr=1e-4), DemoSettings(recipe="aligned"))}
     assert len(folders) == 16
-    config = json.loads((tmp_path / "a" / "config.json").read_text())
+    config = json.loads((tmp_path / "a" / "config.json").read_text(encoding="utf-8"))
     (tmp_path / "b" / "model.safetensors").write_bytes(b"1")
     (tmp_path / "b" / "config.json").write_text(json.dumps({**config, "attention": "full"}))
     other = demo.run_folder(tmp_path, settings, tmp_path / "b")
@@ -128,7 +128,7 @@ def test_the_demo_runs_from_checkpoint_to_report_and_again(tmp_path, checkpoint,
     some = samples[:3]
     demo.run_demo(tmp_path, checkpoint=checkpoint, samples=some, **SMALL)
     told = capsys.readouterr().out
-    first = (tmp_path / "report.html").read_text()
+    first = (tmp_path / "report.html").read_text(encoding="utf-8")
     dozen = demo.one_per_family(some)
     for name, question in dozen:
         assert question.text in told and question.answer in told and name in told
@@ -150,7 +150,7 @@ def test_the_demo_runs_from_checkpoint_to_report_and_again(tmp_path, checkpoint,
 
     demo.run_demo(tmp_path, checkpoint=checkpoint, samples=some, **SMALL)  # finds its training done
     assert "Resuming the training in" in capsys.readouterr().out
-    again = (tmp_path / "report.html").read_text()
+    again = (tmp_path / "report.html").read_text(encoding="utf-8")
     scores = [re.findall(r"<td[^>]*>all</td>.*?</tr>", page) for page in (first, again)]
     assert scores[0] == scores[1] and len(scores[0]) == 1
     assert not [p for p in tmp_path.rglob("*.part")]

@@ -245,7 +245,8 @@ def test_the_code_of_a_card_loads_the_folder_and_answers(folder, monkeypatch):
     with redirect_stdout(io.StringIO()) as printed:
         exec(code, {})
     assert re.fullmatch(r"\['.*'\]\n", printed.getvalue())
-    assert (folder / CARD).read_text().startswith("---\nlibrary_name: transformers\n")
+    card = (folder / CARD).read_text(encoding="utf-8")
+    assert card.startswith("---\nlibrary_name: transformers\n")
 
 
 def test_the_code_of_an_adapters_card_joins_it_with_its_parts(parts, tmp_path,  # noqa: F811

@@ -50,7 +50,7 @@ def test_the_tables_come_before_the_limits_and_are_replaced(asked, monkeypatch, 
     for _ in range(2):
         asked.clear()
         section = final.write_final(tmp_path, scenes=2, tasks=1)
-        text = card.read_text()
+        text = card.read_text(encoding="utf-8")
         assert text.startswith("# a model\n\n## Final scores") and section in text
         assert text.endswith("\n## What it knows about its limits\n\nlittle\n")
         assert text.count("Final scores") == text.count("its limits") == 1

@@ -45,9 +45,9 @@ def test_before_and_after_are_measured_and_the_checkpoint_is_written(start, tmp_
     out, err = capsys.readouterr()
     assert "rows.json: 1 of 7 rows cannot be used" in err and "row 6" in err
     assert out.count("1 questions asked") == 2
-    assert "difference" in (tmp_path / "README.md").read_text()
+    assert "difference" in (tmp_path / "README.md").read_text(encoding="utf-8")
     assert re.search(r"difference [+-][\d.]+ points \(95 % interval", out)
-    log = json.loads((tmp_path / "log.json").read_text())
+    log = json.loads((tmp_path / "log.json").read_text(encoding="utf-8"))
     assert {e["stage"] for e in log} == {"align", "ask"}
     assert any("eval_cross_entropy" in e for e in log)
     before, after = load_checkpoint(start / "start")[0], load_checkpoint(tmp_path)[0]

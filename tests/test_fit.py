@@ -159,8 +159,8 @@ def test_the_csv_log_has_each_entry_once_after_a_kill(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "killed", callbacks=[Kill()], **options)
     file = tmp_path / "killed" / "log.csv"
-    assert file.read_text().count("\n") == 6  # the header, 0, 1, 2, 2 and 3
-    file.write_text(file.read_text()[:-9])  # half a line
+    assert file.read_text(encoding="utf-8").count("\n") == 6  # the header, 0, 1, 2, 2 and 3
+    file.write_text(file.read_text(encoding="utf-8")[:-9])  # half a line
     run(tmp_path / "killed", **options)
     whole = (tmp_path / "whole" / "log.csv").read_bytes()
     assert file.read_bytes() == whole

@@ -122,12 +122,13 @@ def test_the_benchmark_evaluates_a_model_with_question_conditioning(parts, joine
     folder, processor = tmp_path / "model", FavorProcessor.from_parts(joined.config, **parts[0])
     joined.save_pretrained(folder)
     processor.save_pretrained(folder)
-    rows = json.loads(aveb_file("vqa").read_text())[:3]
+    rows = json.loads(aveb_file("vqa").read_text(encoding="utf-8"))[:3]
     (tmp_path / "few.json").write_text(json.dumps(rows))
     report = evaluate_file(tmp_path / "few.json", data_path(), tmp_path / "told.jsonl", task="vqa",
                            checkpoint=folder, progress=False)
     assert report.asked == 3
-    told = [json.loads(line) for line in (tmp_path / "told.jsonl").read_text().splitlines()[1:]]
+    lines = (tmp_path / "told.jsonl").read_text(encoding="utf-8").splitlines()
+    told = [json.loads(line) for line in lines[1:]]
     for item, row in zip(read_items(tmp_path / "few.json")[0], told, strict=True):
         settings = processor.settings
         clip = read_media(find_media(item, data_path()), frame_rate=settings.frame_rate,

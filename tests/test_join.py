@@ -26,12 +26,12 @@ def parts(tmp_path_factory):
     folder = tmp_path_factory.mktemp("parts")
     folders, _ = write_parts(folder, audio="wav2vec2", vision="siglip")
     file = folder / "language" / "tokenizer.json"
-    text = json.loads(file.read_text())
+    text = json.loads(file.read_text(encoding="utf-8"))
     text["added_tokens"] = [t for t in text["added_tokens"] if t["content"] != "<av>"]
     text["model"]["vocab"]["other"] = text["model"]["vocab"].pop("<av>")
     file.write_text(json.dumps(text))
     settings = folder / "language" / "tokenizer_config.json"
-    settings.write_text(settings.read_text().replace("<av>", "other"))
+    settings.write_text(settings.read_text(encoding="utf-8").replace("<av>", "other"))
     return folders
 
 
@@ -59,7 +59,7 @@ def test_join_writes_a_checkpoint_that_every_command_reads(parts, tmp_path, caps
     assert f"trained: {trained / 1e6:.1f} M parameters" in told
     # 3 queries in 0.4 s; (512 - 64) // 3 = 149 windows of 0.4 s.
     assert "7.5 per second of clip" in told and "longest clip: 60 s" in told
-    card = (out / "README.md").read_text()
+    card = (out / "README.md").read_text(encoding="utf-8")
     assert all(line in card for line in told.splitlines()[:-1]) and parts["vision"] in card
     for parameter in model.parameters():
         assert parameter.dtype == (torch.float32 if parameter.requires_grad
@@ -111,7 +111,7 @@ def test_a_killed_join_is_cleaned_up_by_the_next(tmp_path):
         unfinished.mkdir()
         (unfinished / "a").write_text("whole")
     assert [p.name for p in tmp_path.iterdir()] == ["joined"]
-    assert (tmp_path / "joined" / "a").read_text() == "whole"
+    assert (tmp_path / "joined" / "a").read_text(encoding="utf-8") == "whole"
 
 
 def test_missing_parts_are_named(tmp_path, capsys):

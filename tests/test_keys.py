@@ -60,7 +60,7 @@ def package(tmp_path, monkeypatch):
         return keys.code_digest(*modules or ["top"])
 
     def edit(name, old, new):
-        text = (root / name).read_text()
+        text = (root / name).read_text(encoding="utf-8")
         assert old in text
         (root / name).write_text(text.replace(old, new))
 
@@ -179,7 +179,7 @@ def test_the_key_of_scenes_features_depends_on_processor_encoders_and_media(
         keys.code_digest.cache_clear()
         return [feature_key(model, processor), *scene_code()]
 
-    before, text = key(), (copied / file).read_text()
+    before, text = key(), (copied / file).read_text(encoding="utf-8")
     assert old in text
     (copied / file).write_text(text.replace(old, new, 1))
     assert (key() != before) == changes

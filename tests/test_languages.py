@@ -93,7 +93,7 @@ def test_joined_trained_saved_loaded_asked(parts, tmp_path, family):  # noqa: F8
     assert adapters == {f"language_model.{name}" for name in hit}
     model.save_pretrained(tmp_path / "joined")
     loaded = FavorForConditionalGeneration.from_pretrained(tmp_path / "joined")
-    saved = json.loads((tmp_path / "joined" / "config.json").read_text())
+    saved = json.loads((tmp_path / "joined" / "config.json").read_text(encoding="utf-8"))
     assert saved["lora_targets"] == model.config.lora_targets and loaded.lora_modules() == hit
     with torch.no_grad():
         assert settle(model)(**batch).logits.equal(settle(loaded)(**batch).logits)

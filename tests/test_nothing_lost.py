@@ -91,7 +91,7 @@ def test_a_full_disk_is_explained_and_changes_nothing(tmp_path):
         with atomic_write(file) as temporary:
             temporary.write_text("half")
             raise OSError(errno.ENOSPC, "No space left on device")
-    assert json.loads(file.read_text()) == "before" and list(tmp_path.iterdir()) == [file]
+    assert json.loads(file.read_bytes()) == "before" and list(tmp_path.iterdir()) == [file]
 
 
 def test_an_explained_error_keeps_its_number_and_file_and_is_explained_once(tmp_path):

@@ -80,7 +80,7 @@ def test_a_kernel_has_a_folder_of_its_own_and_deletes_no_other(here):
             "folder = own_folder('09'); (folder / 'run').mkdir(); print(folder)")
     other = Path(run(code, FAVOR_MINI_WORK=here / "build").stdout.strip())
     assert other.parent == first.parent == here / "build" and other != first
-    assert not other.exists() and (first / "weights").read_text() == "mine"
+    assert not other.exists() and (first / "weights").read_text(encoding="utf-8") == "mine"
 
 
 def test_commands_write_there_by_default(here):

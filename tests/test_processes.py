@@ -25,7 +25,7 @@ def two(tmp_path_factory):
          str(script), str(out)], capture_output=True, text=True, timeout=300,
         env={**os.environ, "OMP_NUM_THREADS": "1"}, cwd=script.parents[1])
     assert not done.returncode, done.stderr
-    return out, [json.loads((out / f"{rank}.json").read_text()) for rank in (0, 1)]
+    return out, [json.loads((out / f"{rank}.json").read_text(encoding="utf-8")) for rank in (0, 1)]
 
 
 @needs("torchrun")

@@ -22,9 +22,9 @@ def test_progress_is_kept_and_a_broken_file_is_set_aside():
     learner.file().write_text("my notes")
     own = exercise.answer("frame_index")
     exercise.check("frame_index", lambda *_: None)
-    assert learner.file().with_name("progress.json.broken").read_text() == "my notes"
+    assert learner.file().with_name("progress.json.broken").read_bytes() == b"my notes"
     exercise.check("frame_index", own)
-    entry = json.loads(learner.file().read_text())["frame_index"]
+    entry = json.loads(learner.file().read_text(encoding="utf-8"))["frame_index"]
     assert entry["tries"] == 2 and entry["solved"]
     assert "repeat_interleave" in learner.mine("frame_index")
     assert exercise.progress().loc[("05", "frame_index")].state.startswith("solved")

@@ -266,7 +266,7 @@ def test_from_scratch_to_an_answer(tmp_path, monkeypatch):
     for part in recipe.PARTS:
         folder = recipe.make_part(part, tmp_path, steps=2, batch=2, progress=False)
         assert (folder / "model.safetensors").exists()
-        assert "2 of 2 scenes" in (folder / "README.md").read_text()
+        assert "2 of 2 scenes" in (folder / "README.md").read_text(encoding="utf-8")
     folder = recipe.make_favor(tmp_path, tmp_path, scenes=3, recipe="named", batch=2,
                                steps={"name": 2, "align": 2, "ask": 2}, progress=False)
     model = FavorForConditionalGeneration.from_pretrained(folder)
@@ -275,7 +275,7 @@ def test_from_scratch_to_an_answer(tmp_path, monkeypatch):
     for name, tensor in made.state_dict().items():  # the parts went in as they were, and stayed
         if name.split(".")[0] not in made.CONNECTOR and "lora_" not in name:
             assert torch.equal(tensor, model.state_dict()[name]), name
-    assert "steps of stage 'align': 2" in (folder / "README.md").read_text()
+    assert "steps of stage 'align': 2" in (folder / "README.md").read_text(encoding="utf-8")
     from favor_mini.world.rows import scene_clip
     from favor_mini.world.scene import draw_scene
 
@@ -284,7 +284,7 @@ def test_from_scratch_to_an_answer(tmp_path, monkeypatch):
                                                                 ["what was said?"])))) == (1,)
     free = recipe.make_favor(folder, tmp_path / "free", scenes=3, steps={"align": 2, "ask": 1},
                              batch=2, progress=False)  # without a label for any query
-    log = json.loads((free / "log.json").read_text())
+    log = json.loads((free / "log.json").read_text(encoding="utf-8"))
     assert [e["stage"] for e in log if "loss" not in e] == ["align", "ask"]
     assert FavorForConditionalGeneration.from_pretrained(free).config.num_queries == 32
 
@@ -317,7 +317,7 @@ def test_the_shipped_checkpoint_is_half_as_big_and_loads_as_float32(tmp_path, mo
     assert (folder / "limits").exists()
     assert not (folder / "old").exists() and not (folder / "run").exists()
     size, full = ((f / "model.safetensors").stat().st_size for f in (folder, tmp_path / "favor"))
-    assert size < 0.55 * full and (folder / "vision.md").read_text() == "vision"
+    assert size < 0.55 * full and (folder / "vision.md").read_text(encoding="utf-8") == "vision"
     for name, tensor in FavorForConditionalGeneration.from_pretrained(folder).state_dict().items():
         # dtype, too
         torch.testing.assert_close(tensor, made.state_dict()[name], rtol=1e-3, atol=1e-4, msg=name)

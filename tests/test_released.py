@@ -233,7 +233,7 @@ def test_the_command_writes_connector_and_lora_with_a_card(state, config, tmp_pa
     load_learned(model, out, any_frozen=True)
     wanted = convert({n: t.half() for n, t in state.items()}, config)
     assert all(torch.equal(t, wanted[n]) for n, t in learned_weights(model).items())
-    assert "padded frames" in (out / "README.md").read_text()
+    assert "padded frames" in (out / "README.md").read_text(encoding="utf-8")
     assert cli.main(["convert", str(file), "--out", str(out)]) == 1  # nothing is overwritten
     assert "is not empty" in capsys.readouterr().err
     assert cli.main(["convert", str(file), "--out", str(tmp_path / "b"), "--audio", "a"]) == 1

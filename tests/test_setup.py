@@ -97,8 +97,8 @@ def test_a_learners_work_stays_and_is_named(course, capsys):
     (course / "notebooks/99_mine.ipynb").write_text("a notebook of my own")
     assert cli.main(["class", "setup", str(course)]) == 0
     printed = capsys.readouterr().out
-    assert (course / FIRST).read_text() == "mine"
-    assert (course / "notebooks/99_mine.ipynb").read_text() == "a notebook of my own"
+    assert (course / FIRST).read_text(encoding="utf-8") == "mine"
+    assert (course / "notebooks/99_mine.ipynb").read_bytes() == b"a notebook of my own"
     assert (course / "data_samples/README.md").read_bytes() == (
         ROOT / "data_samples/README.md").read_bytes()
     lines = printed.splitlines()

@@ -190,7 +190,7 @@ def test_signs_survive_saving_as_only_wrong_answers_are_kept(tmp_path):
     before = Signatures(answered_by({"low": RIGHTLY, "high": BADLY}))
     before.save(tmp_path / "results.json")
     assert str(Signatures.load(tmp_path / "results.json")) == str(before)
-    kept = (tmp_path / "results.json").read_text()
+    kept = (tmp_path / "results.json").read_text(encoding="utf-8")
     assert "yes" in kept and kept.count("bell rang") == 3
 
 

@@ -256,7 +256,7 @@ def test_the_error_for_a_missing_bank_says_how_to_fix_it(monkeypatch, tmp_path):
 
 def test_the_error_for_an_incomplete_bank_says_how_to_fix_it(monkeypatch, tmp_path):
     (tmp_path / "speech").mkdir()
-    index = (data_path("speech") / "index.json").read_text()
+    index = (data_path("speech") / "index.json").read_text(encoding="utf-8")
     (tmp_path / "speech" / "index.json").write_text(index)
     monkeypatch.setenv("FAVOR_MINI_DATA", str(tmp_path))
     speech.load_voice.cache_clear()

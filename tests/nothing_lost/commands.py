@@ -120,7 +120,8 @@ def results(out: Path, printed: str) -> dict[str, object]:
     for file in sorted(f for f in out.rglob("*") if f.is_file()):
         name, known = file.relative_to(out).as_posix(), (".safetensors", ".jsonl")
         found[name] = file.read_bytes() if file.suffix in known else \
-            lines(file.read_text()) if file.suffix in (".html", ".json") else None  # it is there
+            lines(file.read_text(encoding="utf-8")) if file.suffix in (".html", ".json") else \
+            None  # it is there
     return found
 
 

@@ -70,7 +70,8 @@ class Process:
             os.killpg(self.pid, signal.SIGKILL)
         _, status = os.waitpid(self.pid, 0)
         self.seconds = time.perf_counter() - self.begin
-        self.printed, self.errors, calls = (file.read_text() for file in self._files)
+        self.printed, self.errors, calls = (
+            file.read_text(encoding="utf-8") for file in self._files)
         self.calls = int(calls or 0)
         return os.waitstatus_to_exitcode(status)
 

@@ -151,7 +151,7 @@ def raises_where_empty(out):
 def as_path(out):
     def good(folder):
         try:
-            return bool(json.loads((folder / "trainer_state.json").read_text()))
+            return bool(json.loads((folder / "trainer_state.json").read_text(encoding="utf-8")))
         except (OSError, ValueError):
             return False
 
@@ -163,7 +163,7 @@ def _newest(out):
     while found:
         newest = max(found, key=number)
         try:
-            json.loads((newest / "trainer_state.json").read_text())
+            json.loads((newest / "trainer_state.json").read_text(encoding="utf-8"))
             return newest
         except ValueError:
             found.remove(newest)
@@ -193,7 +193,7 @@ def gives_up(out):
 def gives_up_at_the_broken_one(out):
     found = sorted(filter(whole, folders(out)), key=number)
     try:
-        json.loads((found[-1] / "trainer_state.json").read_text())
+        json.loads((found[-1] / "trainer_state.json").read_text(encoding="utf-8"))
         return str(found[-1])
     except (IndexError, ValueError):
         return None
