@@ -49,7 +49,7 @@ def test_nbgrader_gives_full_half_and_no_marks(course, tmp_path):
         hand_in(nbformat.read(handed_out, as_version=4), folder, handed_out.stem, **answers)
     nbgrader("autograde", "masks")
     nbgrader("export")
-    with open(tmp_path / "grades.csv", newline="") as file:
+    with open(tmp_path / "grades.csv", encoding="utf-8", newline="") as file:
         found = {row["student_id"]: (float(row["score"]), float(row["max_score"]))
                  for row in csv.DictReader(file)}
     assert found == {"perfect": (10, 10), "half": (6, 10), "empty": (0, 10)}
