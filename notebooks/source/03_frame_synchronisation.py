@@ -717,6 +717,9 @@ study = show_study("sync")
 phase_diagram(study) if study else None
 
 # %% [markdown]
+# Does longer training make up for it? Hardly. In seven times the steps, five of twenty trainings
+# without synchronisation found the pairs (study *unsynchronised*, `docs/results.md`).
+#
 # Then the mini world, with encoders and language model. Each arm is trained for two minutes. The
 # baseline, *as shipped*, has the paper's synchronisation; it is not the shipped model, which was
 # trained for hours. Here one window holds the whole clip, so that `append` can also reach every
