@@ -66,8 +66,8 @@ SHOWN = (
     ("attention", "Causal attention: a token also holds\nwhat came before (2 queries, 1 layer)",
      {"num_queries": 2, "layers": 1},
      {"attention=block_causal": "with", "attention=none": "without"}),
-    ("diversity", "Diversity loss: queries that differ\n(16 queries, weight 0.3)",
-     {"connector": "causal_qformer", "num_queries": 16},
+    ("weights", "Diversity loss: queries that differ\n(three times the usual learning rate)",
+     {"lr": 6e-3, "num_queries": 16},
      {"diversity_weight=0.3": "with", "diversity_weight=0.0": "without"}))
 
 

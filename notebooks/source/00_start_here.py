@@ -390,7 +390,8 @@ four_mechanisms()
 # In these settings the task is learned sooner, or only, with the mechanism. That is not all that the
 # paper claims: in the third panel, attention in *both* directions does better still (notebook 05).
 # Notebooks 03 and 05 to 07 also show where a mechanism makes no difference. `docs/results.md` has
-# every setting, with intervals; its tables have medians over the seeds, the figure means.
+# every setting, with intervals; its tables have medians over the seeds, the figure means. (Without
+# the high learning rate, the diversity loss makes learning quicker, but is not needed.)
 #
 # ## The notebooks
 #
