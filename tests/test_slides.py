@@ -194,7 +194,7 @@ def test_chromium_measures_what_is_too_large_or_too_small(built):
     page = (built / "1_test.html").read_text("utf-8")
     for old, new, finding in (
             ("Text", "<span style='font-size: 39px'>Text</span>", "39 pixels of text: 'Text'"),
-            ("Text", "<p style='height: 900px'>Text</p>", "its content has"),
+            ("Text", "<p style='min-height: 900px'>Text</p>", "its content has"),
             ("Text", "<p style='width: 1700px; max-width: none'>Text</p>", "<p> leaves the slide"),
             ('width="100"', 'width="100" style="width: 50px"', "a picture is scaled to 50"),
             ("Text", r"Text \(x_{1_2}\)", "a letter of a formula"),

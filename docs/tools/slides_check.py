@@ -22,6 +22,11 @@ SIZE = re.compile(r"font-size:\s*([^;}\s]+)")
 PAGE = re.compile(rb"/Type /Page\b(?!s)")
 LOCAL = {"file", "data", "blob"}
 READY = "() => window.drawn?.then(() => document.fonts.ready).then(() => Reveal.isReady())"
+# The pages of the printed deck that a slide does not fill.
+UNFILLED = """() => [...document.querySelectorAll('.pdf-page')].filter(page => {
+  const [a, b] = [page, page.querySelector('.sheet')].map(box => box.getBoundingClientRect());
+  return ['left', 'top', 'width'].some(side => Math.abs(a[side] - b[side]) > 1);
+}).length"""
 PRINTED = "count => document.querySelectorAll('.pdf-page').length >= count"
 # For the current slide: what leaves its box, and the pixels of its smallest text on the stage. In a
 # formula, 1000 units of a letter are one em.
@@ -100,6 +105,8 @@ def open_all(folder: Path, pictures: Path | None = None) -> tuple[list[str], Cou
             page.wait_for_function(READY)
             printed = page.pdf(path=deck.with_suffix(".pdf"), prefer_css_page_size=True,
                                print_background=True)
+            if odd := page.evaluate(UNFILLED):
+                found.append(f"{deck.name}: {odd} pages of the PDF have another layout")
             if (pages := len(PAGE.findall(printed))) != count:
                 found.append(f"{deck.name}: the PDF has {pages} pages, expected {count}")
             page.close()
