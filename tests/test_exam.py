@@ -297,7 +297,7 @@ def test_no_website_hand_out_or_wheel_has_the_exam(tmp_path):
         assert not [line for line in lines for text in texts if line in text]
     (tmp_path / "class.toml").write_text('[assignments.masks]\nnotebook = "05"\n'
                                          "marks = {block_causal = 1}\n")
-    with zipfile.ZipFile(release(read_class(tmp_path / "class.toml"), "masks",
-                                 tmp_path)) as archive:
+    [file] = release(read_class(tmp_path / "class.toml"), "masks", tmp_path)
+    with zipfile.ZipFile(file) as archive:
         handed = "".join(archive.read(n).decode(errors="replace") for n in archive.namelist())
     assert not [line for line in lines if line in handed]
