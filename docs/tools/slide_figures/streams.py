@@ -66,7 +66,7 @@ def pipeline(lit: str = " ".join(PARTS)):
     figure, axis = sheet(
         "The pipeline. Frames go through a visual encoder, sound through an audio encoder. "
         "Synchronisation joins both; then windows and the causal Q-Former, then the language "
-        "model, which also reads the question and writes the answer.", 600)
+        "model, which also reads the question and writes the answer.", 580)
     colours = {"frames": VIDEO, "vision": VIDEO, "sound": AUDIO, "audio": AUDIO}
     for name, (x, y, width, height, text) in PARTS.items():
         box(axis, x, y, width, height, text,
