@@ -9,7 +9,7 @@
 # **You need** notebooks 00 and 08; 07 for the diversity loss. **Paper:** sections 3.3 and 3.4, and
 # the training set-up of section 4.
 #
-# **Costs:** 30 minutes of reading, 35 minutes of exercises; 300 s of computing, 1.6 GB of memory.
+# **Costs:** 30 minutes of reading, 35 minutes of exercises; 215 s of computing, 2.3 GB of memory.
 #
 # This notebook trains a real model on two CPU cores. Where bfloat16 is fast
 # (see `favor-mini doctor`), it takes about half of the time.
