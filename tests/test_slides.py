@@ -84,6 +84,8 @@ def test_titles_agree_with_the_results():
     assert slide_numbers.significant("gym", "attention", "attention=full", **few) == "better"
     rows = shipped_study("diversity").differences
     assert (rows.difference > 0).all() and rows.significant.sum() == 5 and len(rows) == 6
+    fast = {"lr": 6e-3, "num_queries": 16}
+    assert slide_numbers.significant("gym", "weights", "diversity_weight=0.3", **fast) == "better"
     perfect = slide_numbers.task("ocr")
     assert perfect["count"] == 19 and perfect.value == 1
     assert "shown" not in slide_numbers.verdict("causal, not full, attention").split()

@@ -66,7 +66,7 @@ def layer():
     figure, axis = sheet(
         "A layer. The inputs of the window go through causal self-attention. The queries go "
         "through self-attention, then cross-attention to the encoded inputs, then a feed-forward "
-        "network.", 600)
+        "network.", 580)
     box(axis, 0, 400, 240, 150, "inputs of\nthe window", LIGHT)
     box(axis, 330, 400, 330, 150, "1 causal self-\nattention", BOTH)
     box(axis, 0, 60, 240, 150, "N queries", LIGHT)
@@ -109,7 +109,7 @@ def collapse():
     axis.bar_label(drawn, [f"{v:z.2f}" for v in bars.values()], padding=16, fontweight="bold")
     axis.set_yticks(range(len(bars)), bars)
     axis.set(ylim=(len(bars) - 0.5, -0.5), xlim=(min(0, *bars.values()) - 0.02, 1.15),
-             xticks=(0, 0.5, 1), xlabel="mean cosine")
+             xticks=(0, 0.5, 1), xlabel="mean cosine of output vectors, untrained")
     axis.tick_params(axis="y", length=0)
     return figure
 
@@ -142,7 +142,7 @@ def masks(names: str = "block_causal", num_frames: int = 4, step_tokens: int = 3
         width=520 * len(shown) + 60, squeeze=False)
     for axis, name in zip(axes.flat, shown, strict=True):
         _squares(axis, find("attention", name)(num_frames, step_tokens).numpy(), step_tokens, VIDEO)
-        axis.set(xlabel="key frame", ylabel="query frame")
+        axis.set(xlabel="attended frame", ylabel="attending frame")
         axis.set_title(name) if len(shown) > 1 else None
     return figure
 
@@ -220,8 +220,8 @@ def streamed(num_frames: int = 5):
         work, lambda done: f"{int(done.sum())} in {num_frames} arrivals") + ".", 600, 1, 2,
         width=1400)
     for axis, (name, done) in zip(axes, work.items(), strict=True):
-        _squares(axis, done, 1, BOTH)
-        axis.set(xlabel="encoded frame", ylabel="frame that arrives",
+        _squares(axis, done.T, 1, GREY)  # [encoded, arriving]
+        axis.set(xlabel="frame that arrives", ylabel="frame encoded then",
                  title=f"{name}: {int(done.sum())} encodings")
     return figure
 

@@ -177,7 +177,7 @@ def perfect_scores():
                   fontweight="bold" if count == 19 else "normal")
     axis.set_xticks(range(len(counts)), counts)
     axis.set(ylim=(40, 101), xlim=(-0.5, len(counts) - 0.5), yticks=(50, 75, 100),
-             xlabel="questions, all answered rightly", ylabel="true accuracy in %")
+             xlabel="questions, all answered rightly", ylabel="95 % interval, %")
     return figure
 
 
@@ -194,7 +194,7 @@ def paired(experiment: str = "windows", arm: str = "window_frames=20, num_querie
                          f"differences: {', '.join(f'{g:+.1f}' for g in gains)} points.", 600)
     for pair in values.T:
         axis.plot((0, 1), pair, color=GREY, marker="o", markersize=20, linewidth=4)
-    axis.set_xticks((0, 1), ("windows of 5 s (as shipped)", short))
+    axis.set_xticks((0, 1), ("windows of 5 s", short))
     axis.set(xlim=(-0.35, 1.35), ylabel="right answers in %")
     ends = 10 * int(values.min() // 10), 10 * int(values.max() // 10 + 1)
     axis.set(ylim=ends, yticks=range(ends[0], ends[1] + 1, 10))
