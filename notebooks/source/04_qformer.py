@@ -624,7 +624,7 @@ attention = {s.name: cross_attention_of(encoded[s.name]) for s in samples}
 first = samples[0]
 timeline(first.scene, clips[first.name])
 
-# %%
+# %% tags=["varies"]
 attention_by_frame(
     {f"layer {i + 1}": attention[first.name][i, 0].sum(-1) for i in (0, 1)},
     title="First window",

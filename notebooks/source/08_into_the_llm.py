@@ -663,7 +663,7 @@ print("equal to generate:", generated == by_hand.strip())
 # Now the model describes a whole clip. The target is the script as a text, the `transcript`.
 # Predict: is the model uncertain where it makes a mistake?
 
-# %%
+# %% tags=["varies"]
 steps = write(first.name, DESCRIBE, most=60)
 script = tokenizer(transcript(first.scene), add_special_tokens=False).input_ids
 

@@ -121,7 +121,8 @@ batch = processor.collate([own.dataset("ask", 4)[i] for i in range(2)])
 until = batch["attention_mask"][1].sum()  # after it, padding
 ids, labels = batch["input_ids"][1, :until], batch["labels"][1, :until]
 text = processor.tokenizer.convert_ids_to_tokens(ids.tolist())
-for token, label in list(zip(text, labels.tolist(), strict=True))[text.index("</Img>") :]:
+tokens = list(zip(text, labels.tolist(), strict=True))
+for token, label in tokens[text.index("</Img>") :]:
     print(f"{token:<12}", "counts" if label != -100 else ".")
 
 # %% [markdown]
