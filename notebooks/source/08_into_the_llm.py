@@ -536,6 +536,22 @@ curves(
 # recipe, not about LoRA: most training steps teach the connector to *name* the content of the clip
 # in the word embeddings of the language model (notebook 07).
 #
+# Where is LoRA needed? Where the language model has to learn something new. In an experiment the
+# trained model gets questions in a form that it has never met: *while the bell was heard, what was
+# shown?* Then parts of it are trained for 60 steps. **Predict** for the connector alone, and for
+# LoRA of rank 1 and 16: how many points are gained in the new form, and lost in the usual words?
+
+# %%
+from favor_mini.figures.lab import differences
+from favor_mini.lab.experiments import show_experiment
+
+learned = show_experiment("lora")
+groups = ["the new form", "the usual words"]
+differences(learned.differences(groups), learned.arms[0]) if learned else None
+
+# %% [markdown]
+# The connector cannot see the question, so it cannot learn a new form of it. LoRA can.
+#
 # ## What does the language model read?
 #
 # A projected vector is not a word, but it can be close to a word embedding. The figure shows the
