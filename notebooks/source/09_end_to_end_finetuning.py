@@ -436,7 +436,8 @@ print("with LoRA", score_table(both[-1:]), sep="\n")
 # 62.0 % without (58.6 to 65.3), 1,000 questions each (`README.md` in its folder has all figures).
 # So there is no sign that LoRA was needed. A possible reason: this language model knows the
 # questions of the mini world already, and it has read spelled texts. LoRA was only switched off
-# afterwards; no model was trained without it.
+# afterwards; no model was trained without it. Notebook 08 shows where it is needed: for a form of
+# questions that the language model has never met.
 
 # %% [markdown]
 # Ask your model five questions about a clip:
