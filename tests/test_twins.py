@@ -64,7 +64,7 @@ def test_the_hand_out_has_the_twins_task_in_place_of_the_card(course):
     [back] = course.drawn(course.assignment("masks"), "local_causal")
     notebook, readme = notebook_in(file)
     text = "\n".join(cell.source for cell in notebook.cells)
-    assert f"sees its whole frame and the *{back}* frames before it" in text
+    assert f"attends to its whole frame and to the *{back}* frames before it" in text
     assert 'card("local_causal"' not in text and 'check("local_causal"' not in text
     assert 'card("block_causal", hints=1' in text and "stand_in=False" in text
     place = next(i for i, cell in enumerate(notebook.cells) if tagged(cell) == "local_causal")

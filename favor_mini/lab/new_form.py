@@ -120,7 +120,7 @@ def learn_new_form(checkpoint=None, *, seeds: int = SEEDS, steps: int = STEPS, c
             model, _ = load_checkpoint(folder)
             seconds = train_arm(model, processor, rows, seed, steps, *how) if how else 0
             if progress:
-                print(f"{arm}, seed {seed}: {seconds} s")
+                print(f"{arm}, seed {seed}: {seconds} s", flush=True)
             results.append({"arm": arm, "changes": {}, "seed": seed, "seconds": seconds,
                             "split": SPLIT, "steps": {"ask": steps if how else 0},
                             **connector_cost(model), "machine": machine(),

@@ -698,7 +698,8 @@ phase_diagram(study) if study else None
 # %% [markdown]
 # This *is* a rescue: at the high rate the queries collapse without the loss, and nothing is
 # learned; with sixteen queries and a weight of 0.3 or 3, every training learns. Compare the column
-# *cosine*. And too high a weight is as bad as none: at 30 the loss is nearly all that is learned.
+# *cosine*. Too high a weight does harm: at 30 all four cells are worse than without the loss, three
+# of them significantly.
 #
 # ## The sweep
 #

@@ -550,7 +550,7 @@ groups = ["the new form", "the usual words"]
 differences(learned.differences(groups), learned.arms[0]) if learned else None
 
 # %% [markdown]
-# The connector cannot see the question, so it cannot learn a new form of it. LoRA can.
+# The connector cannot see the question: alone it learned little or nothing of a new form. LoRA did.
 #
 # ## What does the language model read?
 #

@@ -1,4 +1,4 @@
-"""A twin of `local_causal`: two frames or three are seen before the token's own, not one."""
+"""A twin of `local_causal`: a token attends to two or three frames before its own, not one."""
 
 from favor_mini.attention import frame_index
 from favor_mini.classroom.twins import Twin
@@ -24,8 +24,8 @@ def twin(back: int) -> Twin:
         apart = _apart(num_frames, step_tokens, device)
         return (apart >= 0) & (apart <= back)
 
-    text = (f"A variant of the window rule: a token sees its whole frame and the *{back}* frames "
-            "before it, nothing else. Where fewer frames come before it, it sees those.")
+    text = (f"A variant of the window rule: a token attends to its whole frame and to the *{back}* "
+            "frames before it, to nothing else. Where fewer come before it, to those.")
     return Twin(local_causal, text, {
         "the band includes one frame too few": band(0, back - 1),
         "the band includes one frame too many": band(0, back + 1),
