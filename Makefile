@@ -160,7 +160,7 @@ samples: $(READY) ## make data_samples/
 	$(RUN)/python -m docs.tools.samples make
 
 checkpoint: $(READY) ## train the checkpoint from scratch, on the mini world alone (hours)
-	$(RUN)/favor-mini train all
+	$(RUN)/favor-mini train all --workers 1
 
 bench: $(READY) ## measure this machine
 	$(RUN)/favor-mini bench

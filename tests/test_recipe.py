@@ -96,8 +96,8 @@ def test_moments_limits_the_length_of_the_transcript(processor):
                 for i in range(40)]
         return [processor.tokenizer.decode(m["ids"]).split("</Img>")[0].count("see ") for m in made]
 
-    short = scripts(moments=(2, 3), retell=0.0, named=0.0)
-    assert max(short) == 3 and min(short) == 2 and min(scripts(retell=0.0, named=0.0)) >= 4
+    short = scripts(moments=(2, 3), retell=0.0, spelled=0.0)
+    assert max(short) == 3 and min(short) == 2 and min(scripts(retell=0.0, spelled=0.0)) >= 4
 
 
 def test_half_of_the_examples_ask_about_a_focus_only(processor):
@@ -184,8 +184,8 @@ def test_a_word_of_several_queries_counts_once(processor):
 def test_text_and_placeholders_have_the_same_words(processor):
     """Each placeholder is one vector for several words; the clause targets are the same."""
     def labels(named):
-        made = LanguageProbe.collate(processor,
-                                     [LanguageProbe.example(draw_scene(8), processor, named=named)])
+        example = LanguageProbe.example(draw_scene(8), processor, named=named, spelled=0.0)
+        made = LanguageProbe.collate(processor, [example])
         probe = LanguageProbe(mini_config()).eval()
         words, embeds = probe.embed(made["input_ids"], made.get("named"))
         clip = made["turn_ids"] == 0

@@ -2,8 +2,9 @@
 
 Some transcripts are text. Others are spelled as an aligned connector spells them: words without
 punctuation, with blanks between them (stage "align" of `training.alignment`). A language model that
-has read the internet can read those. This small one has to learn it. The rest are vectors, each the
-sum of the embeddings of several words: what the shortcut in `world.naming` teaches a connector.
+has read the internet can read those. This small one has to learn it. On demand, others are vectors,
+each the sum of the embeddings of several words: what the shortcut in `world.naming` teaches a
+connector. The language model of the checkpoint *mini* has learned to read these, too.
 """
 
 from dataclasses import replace
@@ -248,8 +249,8 @@ class LanguageProbe(nn.Module):
 
     @staticmethod
     def example(scene: Scene, processor: FavorProcessor, moments: tuple[int, int] | None = None,
-                drill: float = 0.35, retell: float = 0.2, named: float = 0.5,
-                spelled: float = 0.0, hard: bool = True, focus: tuple[str, ...] = (),
+                drill: float = 0.35, retell: float = 0.2, named: float = 0.0,
+                spelled: float = 0.5, hard: bool = True, focus: tuple[str, ...] = (),
                 tasks: float = 0.0,
                 of: tuple[str, ...] = tuple(TASKS), tokens: int = 192) -> dict:
         """A conversation about the transcript of a scene.
