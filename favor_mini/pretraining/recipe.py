@@ -52,18 +52,18 @@ STAGES = {
     # A share of the transcripts is spelled, as an aligned connector writes them. None is "named":
     # the vectors of the shortcut are read by the language model of the checkpoint mini alone.
     "language": {
-        "hard": (1500, 40, 1.0, {"moments": (2, 6), "tokens": 160, "spelled": 0.4}),
-        "even": (900, 40, 0.7, {"moments": (3, 6), "tokens": 160, "hard": False, "drill": 0.5,
+        "hard": (1300, 40, 1.0, {"moments": (2, 6), "tokens": 160, "spelled": 0.4}),
+        "even": (800, 40, 0.7, {"moments": (3, 6), "tokens": 160, "hard": False, "drill": 0.5,
                                  "retell": 0.1, "spelled": 0.5}),
-        "late": (1700, 40, 0.5, {"moments": (3, 6), "tokens": 160, "hard": False, "drill": 0.3,
+        "late": (1500, 40, 0.5, {"moments": (3, 6), "tokens": 160, "hard": False, "drill": 0.3,
                                  "retell": 0.1, "spelled": 0.6, "focus": LATE}),
-        "tasks": (400, 40, 0.5, {"moments": (3, 6), "tokens": 160, "hard": False, "drill": 0.15,
+        "tasks": (350, 40, 0.5, {"moments": (3, 6), "tokens": 160, "hard": False, "drill": 0.15,
                                  "retell": 0.05, "spelled": 0.6, "focus": LATE, "tasks": 0.45}),
         # Only short transcripts teach the model to compare a sound with a picture.
-        "relate": (150, 110, 0.5, {"moments": (2, 2), "tokens": 64, "hard": False, "drill": 0.2,
+        "relate": (120, 110, 0.5, {"moments": (2, 2), "tokens": 64, "hard": False, "drill": 0.2,
                                    "retell": 0.05, "spelled": 0.6, "tasks": 0.85,
                                    "of": ("avm", "avm", "avssd", "avssd", "isqa")}),
-        "all": (500, 40, 0.4, {"moments": (2, 6), "tokens": 160, "hard": False, "drill": 0.15,
+        "all": (450, 40, 0.4, {"moments": (2, 6), "tokens": 160, "hard": False, "drill": 0.15,
                                "retell": 0.03, "spelled": 0.65, "focus": LATE, "tasks": 0.3})},
 }
 
@@ -204,7 +204,7 @@ class Run:
 RUNS = {
     # 32 queries as in the paper: spelling the transcript of five seconds takes more than 16. The
     # loss of small batches falls only while the learning rate falls, so it falls for a long time.
-    "aligned": Run({"align": 3600, "ask": 300}, 4096, 8, 5e-4, 0.7, 32),
+    "aligned": Run({"align": 3200, "ask": 300}, 4096, 8, 5e-4, 0.7, 32),
     "named": Run({"name": 4600, "align": 60, "ask": 480}, 12800, 16, 7e-4, 0.25, 16),
 }
 
