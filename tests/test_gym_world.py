@@ -21,7 +21,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def asked(folder):
-    return films("label-free", TEST, 3, 5, str(folder / "films"))
+    return films("label-free", TEST, 3, (1, 5), str(folder / "films"))
 
 
 def test_the_questions_are_those_of_the_scenes(asked):

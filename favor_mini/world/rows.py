@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,8 +63,9 @@ def noisy_frames(scene: Scene, times, image_size: int = 64) -> np.ndarray:
 class _SceneMedia(Dataset):
     """Seeds to media tensors; usable in worker processes."""
 
-    def __init__(self, seeds, processor: FavorProcessor, task: Task | None):
-        self.seeds, self.processor, self.task = seeds, processor, task
+    def __init__(self, seeds, processor: FavorProcessor, draw: Callable[[int], Scene],
+                 task: Task | None):
+        self.seeds, self.processor, self.draw, self.task = seeds, processor, draw, task
 
     def __len__(self) -> int:
         return len(self.seeds)
@@ -73,19 +75,20 @@ class _SceneMedia(Dataset):
             torch.set_num_threads(1)  # the workers share the cores
         settings = self.processor.settings
         size = max(64, settings.image_size)  # smaller icons would be hard to recognise
-        scene = (self.task.draw if self.task else draw_scene)(self.seeds[i])
+        scene = self.draw(self.seeds[i])
         return self.processor.media(scene_clip(scene, size, settings.frame_rate, self.task))
 
 
 def encode_scenes(model: FavorForConditionalGeneration, processor: FavorProcessor, seeds, *,
-                  task: str | None = None, cache=None, batch: int = 16, workers: int = 0,
-                  progress: bool = True) -> list[dict]:
+                  task: str | None = None, draw: Callable[[int], Scene] = draw_scene, cache=None,
+                  batch: int = 16, workers: int = 0, progress: bool = True) -> list[dict]:
     """The encoded clips of scenes: media dictionaries, see `data.features.encode_media`.
 
     Each also has the scene's `seed`, and the `task` if there is one.
 
     Args:
         task: draw the scenes of this task, and encode only the streams that it lists.
+        draw: draws other scenes, such as `rapid.Rapid()`; its text (`repr`) tells it from others.
         cache: a folder for the features. Its key covers all that they depend on: the weights of the
             encoders, the processor, the code and the spoken words of the mini world.
 
@@ -94,19 +97,20 @@ def encode_scenes(model: FavorForConditionalGeneration, processor: FavorProcesso
     """
     if task not in (None, *TASKS):
         raise ValueError(f"found task={task!r}, expected one of {', '.join(TASKS)}")
-    seeds, encoded = list(seeds), []
+    seeds, encoded, of = list(seeds), [], task and TASKS[task]
+    name, draw = (task, of.draw) if of else (None if draw is draw_scene else repr(draw), draw)
     key = None if cache is None else digest(feature_key(model, processor).encode(), *scene_code())
     bar = tqdm(total=len(seeds), desc="encoding clips", unit="clip", disable=not progress)
     model.eval()
     for start in range(0, len(seeds), CHUNK):
         chunk = seeds[start : start + CHUNK]
-        named = json.dumps([task, chunk] if task else chunk).encode()
+        named = json.dumps([name, chunk] if name else chunk).encode()
         file = None if cache is None else Path(cache) / f"{key}-{digest(named)}.safetensors"
         if file is not None and file.exists():
             rows = load_features(file)
         else:
             rows = []
-            for media in DataLoader(_SceneMedia(chunk, processor, task and TASKS[task]), batch,
+            for media in DataLoader(_SceneMedia(chunk, processor, draw, of), batch,
                                     collate_fn=list, num_workers=workers):
                 rows += encode_media(model, processor, media)
                 bar.update(len(media))
@@ -146,4 +150,4 @@ def scene_code() -> list[bytes]:
     """All that a drawn scene depends on, except its seed: code and spoken words."""
     words = [file.read_bytes() for file in sorted(data_path("speech").iterdir())
              if file.suffix in (".ogg", ".json")]
-    return [code_digest("world.rows").encode(), *words]
+    return [code_digest("world.rows", "world.rapid").encode(), *words]

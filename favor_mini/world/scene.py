@@ -32,7 +32,7 @@ STREAMS = {
     "evaluation questions": (81,), "other voices": (82,), "diagnosis questions": (3,),
     "training questions": (41,),
     "asr scene": (91, 0), "avsr scene": (91, 1), "still scene": (91, 2), "isqa scene": (91, 3),
-    "avssd scene": (91, 4), "avm scene": (91, 5), "test set questions": (93,),
+    "avssd scene": (91, 4), "avm scene": (91, 5), "rapid scene": (92,), "test set questions": (93,),
     "evaluation task questions": (94,), "held-out questions": (95,),
     "held-out task questions": (96,),
     "visual pretraining frames": (51,), "audio augmentation": (61,),

@@ -109,6 +109,10 @@ class Phases:
 
 CAUSAL = ("block_causal", "none", "full")
 CONNECTORS = ("causal_qformer", "plain_qformer", "mean_pooling", "mlp", "convolution")
+# Films of three or four pictures and sounds, asked which belong together. One token for a frame and
+# one for the sound of a time step: with eight for a frame nothing was learned in 500 steps.
+PAIRS = {"window_frames": 6, "visual_pool": 8, "audio_pool": 25, "questions": 2, "batch": 128,
+         "about": "shown_when,heard_while"}
 STUDIES = [
     Study("sync", [{"sync": s} for s in ("concat", "interleave", "append")],
           {"tokens": (1, 2), "frames": (4, 8)}, {"tasks": "recall", "steps": 350}),
@@ -134,7 +138,19 @@ STUDIES = [
            {"tasks": ("before", "motion"), "num_queries": (2, 6)}, {"steps": 500}),
     Study("films", [{}, {"sync": "interleave"}, {"sync": "append"}, {"attention": "none"},
                     {"window_frames": 24, "num_queries": 40}], kind=World),
-    Study("film-connectors", [{}, *({"connector": c} for c in CONNECTORS[1:])], kind=World),
+    Study("film-sync", [{"sync": s} for s in ("concat", "interleave", "append")],
+          {"moments": (3,), "seconds": (0.5, 2.0)}, {**PAIRS, "steps": 700}, kind=World),
+    Study("film-windows", [{"window_frames": k, "num_queries": n}
+                           for k, n in ((4, 4), (16, 16), (16, 4), (4, 16))],
+          fixed={**PAIRS, "moments": 4, "seconds": 2.0, "steps": 600}, kind=World),
+    Study("film-attention", [{"attention": a} for a in CAUSAL],
+          {"num_queries": (1, 8), "seconds": (0.5,)}, {**PAIRS, "moments": 3, "steps": 600},
+          kind=World),
+    Study("film-weights", [{"diversity_weight": w} for w in (0.0, 0.3, 3.0)],
+          fixed={**PAIRS, "connector": "bert_init", "moments": 3, "steps": 600}, kind=World),
+    Study("film-connectors", [{"connector": c} for c in CONNECTORS],
+          fixed={**PAIRS, "moments": 3, "seconds": 2.0, "num_queries": 4, "steps": 500},
+          kind=World),
 ]
 
 

@@ -7,6 +7,7 @@ what is seen and heard.
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
@@ -26,15 +27,18 @@ from ...sync import step_shape, trim
 from ...training.optimizer import MuonAdamW
 from ...windows import join_windows
 from ...world.questions import (
+    FAMILIES,
     FAMILY_GROUPS,
     GROUPS,
     LABELS,
     NUMBERS,
+    Question,
     ask,
     single_modality_chance,
 )
-from ...world.rows import encode_scenes, scene_of
-from ...world.scene import COLOURS, PLACES, SPLITS, THINGS, WORDS
+from ...world.rapid import Rapid
+from ...world.rows import encode_scenes
+from ...world.scene import COLOURS, PLACES, SPLITS, THINGS, WORDS, Scene, draw_scene
 from .model import Reader
 
 TRAIN = SPLITS["train"].start + 5 * 10**7  # first scene; the encoders were trained on earlier ones
@@ -51,8 +55,11 @@ class World:
     Args:
         sync ... diversity: names of registered parts. window_frames ... diversity_weight: K, N and
             sizes as in `FavorConfig`.
-        audio_pool: audio tokens whose mean is one token. reader_layers: of the reader.
+        visual_pool, audio_pool: tokens of the encoder whose mean is one token. reader_layers: of
+            the reader.
         clips, test_clips: films to learn from, and to be asked about.
+        moments, seconds: of films that hold more than usual (`world.rapid`); 0: usual films.
+        about: "all", or one of `GROUPS`, or families of questions, separated by commas.
         batch: clips in a step, with `questions` each. lr: peak learning rate of
             `MuonAdamW`; it falls in the second half. steps: of the training.
         checkpoint: whose frozen encoders are used.
@@ -66,6 +73,7 @@ class World:
     diversity_weight: float = 0.1
     window_frames: int = 5
     num_queries: int = 8
+    visual_pool: int = 1
     audio_pool: int = 5
     audio_width: int = 32
     width: int = 64
@@ -75,6 +83,9 @@ class World:
     reader_layers: int = 3
     clips: int = 1536
     test_clips: int = 128
+    moments: int = 0
+    seconds: float = 0.5
+    about: str = ALL
     batch: int = 16
     questions: int = 16
     lr: float = 7e-4
@@ -83,7 +94,7 @@ class World:
 
     def __post_init__(self):
         for f in fields(self):
-            value, least = getattr(self, f.name), int(f.name not in ("diversity_weight", "lr"))
+            value, least = getattr(self, f.name), int(f.type is int and f.name != "moments")
             if f.type is not str and (not isinstance(value, f.type | int) or value < least):
                 raise ValueError(f"found {f.name}={value!r}, expected {f.type.__name__}, at least "
                                  f"{least}. Fix: choose another {f.name}")
@@ -92,6 +103,21 @@ class World:
                              ". Fix: choose another width or number of heads")
         for slot in SLOTS:
             part(slot, getattr(self, slot))  # an unknown name fails here
+        self.families(), self.draw()  # so do films or questions that there are not
+
+    def draw(self) -> Callable[[int], Scene]:
+        """What draws the scene of a seed."""
+        return Rapid(self.moments, self.seconds) if self.moments else draw_scene
+
+    def families(self) -> tuple[str, ...]:
+        """The families of questions to ask."""
+        asked = tuple(FAMILIES) if self.about == ALL else tuple(
+            f for f in FAMILIES if FAMILY_GROUPS[f] == self.about) or (*self.about.split(","),)
+        if unknown := set(asked) - {*FAMILIES}:
+            raise ValueError(f"found about={sorted(unknown)[0]!r}, expected {ALL!r}, a group "
+                             f"({'; '.join(GROUPS)}) or families ({', '.join(FAMILIES)}). Fix: "
+                             "choose among them")
+        return asked
 
 
 @dataclass(frozen=True)
@@ -121,26 +147,34 @@ class Films:
 
 
 @lru_cache(maxsize=8)
-def films(checkpoint: str, first: int, count: int, pool: int, cache: str) -> Films:
-    """`count` films from the scene `first` on, encoded once and kept in `cache`.
+def films(checkpoint: str, first: int, count: int, pools: tuple[int, int], cache: str,
+          draw: Callable[[int], Scene] = draw_scene, families: tuple[str, ...] = tuple(FAMILIES)
+          ) -> Films:
+    """`count` films from the scene `first` on, encoded once and kept in `cache`; fewer, if some
+    have no question of these families.
 
     Raises:
-        ValueError: the audio tokens of a time step cannot be pooled evenly.
+        ValueError: the tokens of a frame, or of a time step's sound, cannot be pooled evenly.
     """
     model, processor = load_checkpoint(find_checkpoint(checkpoint))
-    if model.config.audio_tokens % pool:
-        raise ValueError(f"found audio_pool={pool}, expected a divisor of the "
-                         f"{model.config.audio_tokens} audio tokens of a step. Fix: choose another")
+    tokens = model.config.visual_tokens, model.config.audio_tokens
+    for stream, count_of, pool in zip(("visual", "audio"), tokens, pools, strict=True):
+        if count_of % pool:
+            raise ValueError(f"found {stream}_pool={pool}, expected a divisor of the {count_of} "
+                             f"{stream} tokens of a time step. Fix: choose another")
     with exclusive(Path(cache) / "busy.lock", wait=True):  # another process may encode them
-        encoded = encode_scenes(model, processor, range(first, first + count), cache=cache,
-                                progress=False)
-    return _films(encoded, processor.tokenizer, pool, model.config.audio_tokens)
+        encoded = encode_scenes(model, processor, range(first, first + count), draw=draw,
+                                cache=cache, progress=False)
+    scenes = [draw(e["seed"]) for e in encoded]
+    drawn = [[q for q in ask(scene) if q.family in families] for scene in scenes]
+    kept = [i for i, questions in enumerate(drawn) if questions]
+    return _films(*([of[i] for i in kept] for of in (encoded, scenes, drawn)), processor.tokenizer,
+                  pools, tokens[1] // pools[1])
 
 
-def _films(encoded: list[dict], tokenizer, pool: int, audio_tokens: int) -> Films:
-    scenes = [scene_of(e) for e in encoded]
-    chance = single_modality_chance({str(scene.seed): scene for scene in scenes})
-    drawn, rows = [ask(scene) for scene in scenes], []
+def _films(encoded: list[dict], scenes: list[Scene], drawn: list[list[Question]], tokenizer,
+           pools: tuple[int, int], audio_tokens: int) -> Films:
+    chance, rows = single_modality_chance({str(scene.seed): scene for scene in scenes}), []
     ids = [[torch.tensor(tokenizer(q.text, add_special_tokens=False).input_ids) for q in questions]
            for questions in drawn]
     longest = max(len(i) for of_film in ids for i in of_film)
@@ -153,13 +187,14 @@ def _films(encoded: list[dict], tokenizer, pool: int, audio_tokens: int) -> Film
                      torch.tensor([ANSWERS.index(q.answer) for q in questions]), plausible,
                      torch.tensor([GROUPS.index(FAMILY_GROUPS[q.family]) for q in questions]),
                      torch.tensor([chance(str(scene.seed), q) for q in questions])))
-    seen = [e["visual_features"].float() for e in encoded]
-    heard = [torch.stack([group.mean(0) for group in e["audio_features"].float().split(pool)])
-             for e in encoded]
+    seen, heard = ([torch.stack([group.mean(axis) for group in e[name].float().split(pool, axis)],
+                                axis) for e in encoded]
+                   for name, pool, axis in (("visual_features", pools[0], 1),
+                                            ("audio_features", pools[1], 0)))
     masks = [pad_sequence([torch.ones(len(x), dtype=torch.bool) for x in stream], True)
              for stream in (seen, heard)]
     return Films(pad_sequence(seen, True), pad_sequence(heard, True), *masks,
-                 *map(list, zip(*rows, strict=True)), len(tokenizer), audio_tokens // pool)
+                 *map(list, zip(*rows, strict=True)), len(tokenizer), audio_tokens)
 
 
 class WorldReader(Reader):
@@ -232,9 +267,10 @@ def train_world(world: World, seed: int, cache: str = "build/gym/films") -> dict
         as `train.train`; the tasks are the groups of questions, and all of them together. And
         "chance" of each.
     """
-    learned, asked = (films(world.checkpoint, first, count, world.audio_pool, str(cache))
-                      for first, count in ((TRAIN, world.clips),
-                                           (TEST + 1000 * seed, world.test_clips)))
+    pools, sources = (world.visual_pool, world.audio_pool), (
+        (TRAIN, world.clips), (TEST + 1000 * seed, world.test_clips))
+    learned, asked = (films(world.checkpoint, first, count, pools, str(cache), world.draw(),
+                            world.families()) for first, count in sources)
     threads, state = torch.get_num_threads(), torch.random.get_rng_state()
     torch.set_num_threads(1)
     try:
@@ -285,7 +321,8 @@ def _by_group(films: Films, values: Tensor) -> dict[str, float]:
     """Means of values (questions,) by group of questions, and of all."""
     group = torch.cat(films.group)
     means = {name: values[group == i] for i, name in enumerate(GROUPS)} | {ALL: values}
-    return {name: round(found.double().mean().item(), 4) for name, found in means.items()}
+    return {name: round(found.double().mean().item(), 4)
+            for name, found in means.items() if len(found)}
 
 
 @torch.no_grad()
