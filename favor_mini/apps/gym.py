@@ -15,7 +15,7 @@ from ..registry import SLOTS
 from ..storage import atomic_write
 from .settings import GymSettings
 
-WORDS = ("tasks", "checkpoint", *SLOTS)
+WORDS = ("tasks", "checkpoint", "about", *SLOTS)
 BASELINE = ["sync=concat", "sync=interleave", "sync=append"]
 
 

@@ -720,10 +720,23 @@ phase_diagram(study) if study else None
 # Does longer training make up for it? Hardly. In seven times the steps, five of twenty trainings
 # without synchronisation found the pairs (study *unsynchronised*, `docs/results.md`).
 #
-# Then the mini world, with encoders and language model. Each arm is trained for two minutes. The
-# baseline, *as shipped*, has the paper's synchronisation; it is not the shipped model, which was
-# trained for hours. Here one window holds the whole clip, so that `append` can also reach every
-# token.
+# Does it hold for films? In the next study, tokens of the frozen encoders take the place of the
+# symbols. A film of the mini world has three moments, each with one picture and one sound. A moment
+# lasts half a second (one frame) or two seconds (four frames). **Predict**: at which length does
+# synchronisation matter more?
+
+# %%
+study = show_study("film-sync")
+phase_diagram(study) if study else None
+
+# %% [markdown]
+# At half a second it matters most. At two seconds a window of six frames holds hardly more than one
+# moment: the window itself tells what belongs together, and `interleave` learns nearly as soon as
+# `concat`. `append` puts pictures and sounds into different windows, and never learns it.
+#
+# Then the whole model, with the language model. Each arm is trained for two minutes. The baseline,
+# *as shipped*, has the paper's synchronisation; it is not the shipped model, which was trained for
+# hours. Here one window holds the whole clip, so that `append` can also reach every token.
 
 # %%
 results = show_experiment("sync")
@@ -733,8 +746,8 @@ groups = ["both modalities", "one modality, plain", "all"]
 differences(results.differences(groups), results.arms[0]) if results else None
 
 # %% [markdown]
-# The two disagree. A likely reason is the training signal. In the gym, answers alone have to teach
-# the pairing. In the mini world, a first training stage (*naming*, notebook 07) labelled the
+# This disagrees with the gym. A likely reason is the training signal. In the gym, answers alone
+# have to teach the pairing. Here a first training stage (*naming*, notebook 07) labelled the
 # queries of each part of the window with the words for image and sound of that moment. It may have
 # done the work of the synchronisation. So the gym shows that synchronisation saves the model from
 # learning the pairing. Where labels teach the pairing, no difference was measurable. That is not
@@ -777,8 +790,9 @@ phase_diagram(study) if study else None
 #   each step of its sound.
 # - If the sound is shifted, a trained model often answers for the shifted clip. This can recover an
 #   unknown offset to about one time step.
-# - Learned from answers alone (gym), the pairing comes far sooner where it is given. In the mini
-#   world, trained with a label for each query, no difference was measurable.
+# - Learned from answers alone (gym, symbols and films), the pairing comes far sooner where it is
+#   given, unless the windows give it. In the whole model, trained with a label for each query, no
+#   difference was measurable.
 
 # %% [markdown]
 # ## Quiz

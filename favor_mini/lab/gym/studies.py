@@ -112,7 +112,7 @@ CONNECTORS = ("causal_qformer", "plain_qformer", "mean_pooling", "mlp", "convolu
 # Films of three or four pictures and sounds, asked which belong together. One token for a frame and
 # one for the sound of a time step: with eight for a frame nothing was learned in 500 steps.
 PAIRS = {"window_frames": 6, "visual_pool": 8, "audio_pool": 25, "questions": 2, "batch": 128,
-         "about": "shown_when,heard_while"}
+         "about": "shown_when+heard_while"}
 STUDIES = [
     Study("sync", [{"sync": s} for s in ("concat", "interleave", "append")],
           {"tokens": (1, 2), "frames": (4, 8)}, {"tasks": "recall", "steps": 350}),

@@ -59,7 +59,7 @@ class World:
             the reader.
         clips, test_clips: films to learn from, and to be asked about.
         moments, seconds: of films that hold more than usual (`world.rapid`); 0: usual films.
-        about: "all", or one of `GROUPS`, or families of questions, separated by commas.
+        about: "all", or one of `GROUPS`, or families of questions, joined by +.
         batch: clips in a step, with `questions` each. lr: peak learning rate of
             `MuonAdamW`; it falls in the second half. steps: of the training.
         checkpoint: whose frozen encoders are used.
@@ -112,7 +112,7 @@ class World:
     def families(self) -> tuple[str, ...]:
         """The families of questions to ask."""
         asked = tuple(FAMILIES) if self.about == ALL else tuple(
-            f for f in FAMILIES if FAMILY_GROUPS[f] == self.about) or (*self.about.split(","),)
+            f for f in FAMILIES if FAMILY_GROUPS[f] == self.about) or (*self.about.split("+"),)
         if unknown := set(asked) - {*FAMILIES}:
             raise ValueError(f"found about={sorted(unknown)[0]!r}, expected {ALL!r}, a group "
                              f"({'; '.join(GROUPS)}) or families ({', '.join(FAMILIES)}). Fix: "
@@ -264,8 +264,8 @@ def train_world(world: World, seed: int, cache: str = "build/gym/films") -> dict
     the same other films; each seed has films of its own to be asked about.
 
     Returns:
-        as `train.train`; the tasks are the groups of questions, and all of them together. And
-        "chance" of each.
+        as `train.train`; the tasks are the groups of questions and, if there are several, all of
+        them together. And "chance" of each.
     """
     pools, sources = (world.visual_pool, world.audio_pool), (
         (TRAIN, world.clips), (TEST + 1000 * seed, world.test_clips))
@@ -318,11 +318,12 @@ def _draw(films: Films, rows: list[int], count: int, draw: torch.Generator
 
 
 def _by_group(films: Films, values: Tensor) -> dict[str, float]:
-    """Means of values (questions,) by group of questions, and of all."""
+    """Means of values (questions,) by group of questions; if there are several, also of all."""
     group = torch.cat(films.group)
-    means = {name: values[group == i] for i, name in enumerate(GROUPS)} | {ALL: values}
-    return {name: round(found.double().mean().item(), 4)
-            for name, found in means.items() if len(found)}
+    means = {name: values[group == i] for i, name in enumerate(GROUPS) if (group == i).any()}
+    if len(means) > 1:
+        means[ALL] = values
+    return {name: round(found.double().mean().item(), 4) for name, found in means.items()}
 
 
 @torch.no_grad()
