@@ -40,15 +40,16 @@ def test_train_hands_on_what_was_typed(monkeypatch, capsys):
     monkeypatch.setattr(recipe, "make_favor", lambda parts, out, **options:
                         called.append((parts, out, options)) or "favor")
     assert cli.main(["train", "audio", "--steps", "3", "--out", "here", "--seed", "5"]) == 0
-    assert called == [("audio", "here", {"seed": 5, "steps": 3})]
+    quiet = {"progress": False}  # no bar in a file or a pipe
+    assert called == [("audio", "here", {"seed": 5, "steps": 3, **quiet})]
     called.clear()
     assert cli.main(["train", "favor", "--from", "there", "--scenes", "9", "--name-steps", "4",
                      "--ask-steps", "2"]) == 0
     assert called == [("there", "build/make", {"seed": 0, "scenes": 9, "recipe": "aligned",
-                                               "steps": {"name": 4, "ask": 2}})]
+                                               "steps": {"name": 4, "ask": 2}, **quiet})]
     called.clear()
     assert cli.main(["train", "all", "--out", "here"]) == 0
     assert [c[0] for c in called] == ["audio", "vision", "language", "here"]
-    assert called[-1][2] == {"seed": 0, "steps": {}}
+    assert called[-1][2] == {"seed": 0, "steps": {}, **quiet}
     assert capsys.readouterr().out.split() == ["audio", "favor", "audio", "vision", "language",
                                                "favor"]

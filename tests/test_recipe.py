@@ -266,6 +266,8 @@ def test_from_scratch_to_an_answer(tmp_path, monkeypatch):
     for part in recipe.PARTS:
         folder = recipe.make_part(part, tmp_path, steps=2, batch=2, progress=False)
         assert (folder / "model.safetensors").exists()
+        stages = {e["stage"] for e in json.loads((folder / "log.json").read_text("utf-8"))}
+        assert stages == set(recipe.STAGES[part])
         assert "2 of 2 scenes" in (folder / "README.md").read_text(encoding="utf-8")
     folder = recipe.make_favor(tmp_path, tmp_path, scenes=3, recipe="named", batch=2,
                                steps={"name": 2, "align": 2, "ask": 2}, progress=False)

@@ -200,6 +200,7 @@ def _train(parts: list[str], favor: bool, settings: TrainSettings) -> None:
 
     options = {name: value for name, value in vars(settings).items() if value is not None}
     out, source = options.pop("out"), options.pop("parts", None)
+    options["progress"] = sys.stderr.isatty()
     for part in parts:
         print(make_part(part, out, **options))
     if favor:

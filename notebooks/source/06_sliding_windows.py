@@ -752,6 +752,22 @@ phase_diagram(study) if study else None
 #
 # ## How long should a window be?
 #
+# K and N change together, if the number of queries per second stays the same. What if only one of
+# them changes? In the next study films take the place of symbols, as tokens of the frozen encoders:
+# four moments of four frames, each with one picture and one sound. The questions ask what belongs
+# together. **Predict** which of the four arms learn late.
+
+# %%
+study = show_study("film-windows")
+if study:
+    columns = ["arm", "steps to 90 %", "final", "mean", "MFLOP"]
+    print(study.summary[columns].to_string(index=False))
+phase_diagram(study) if study else None
+
+# %% [markdown]
+# One window learns late, and later still with fewer queries. In short windows four queries are
+# enough. (Here a window is exactly one moment, the best case for windows.)
+#
 # Then the whole model: windows of 2.5, 5 and 10 s, one window for the whole clip, and overlapping
 # windows. All have about the same number of queries per second, the same initial weights and the
 # same clips.
