@@ -105,7 +105,7 @@ def _intervals(found: Phases) -> Picture:
         f"{r.arm} {r.difference:+.1f} ({r.low:+.1f} to {r.high:+.1f})" for r in part.itertuples()))
     arms = found.cells[0].arms[1:]
     figure, shown = panels(
-        12, 1.5 + 0.42 * len(arms), f"Difference from {base} in points of {found.study.score} "
+        12, 1.6 + 0.5 * len(arms), f"Difference from {base} in points of {found.study.score} "
         f"accuracy. {details}.", groups, columns=len(groups), sharey=True, sharex=True)
     for axis, title, part in shown:
         for r in part.itertuples():
@@ -114,8 +114,7 @@ def _intervals(found: Phases) -> Picture:
             axis.plot(r.difference, y, "o", color=colour, markersize=9 if r.significant else 6)
         axis.axvline(0, color=LIGHT, zorder=0)
         axis.set(title=textwrap.fill(title, 20), xlabel="points", yticks=range(len(arms)),
-                 yticklabels=[textwrap.fill(arm, 24) for arm in arms])
-        axis.invert_yaxis() if axis is shown[0][0] else None
+                 ylim=(len(arms) - 0.5, -0.5), yticklabels=[textwrap.fill(a, 24) for a in arms])
     figure.suptitle(textwrap.fill(
         f"{found.study.score} accuracy minus that of {base}, with its 95 % interval; thick and "
         "blue: significant after correction", 100), fontsize=12, weight="normal")
