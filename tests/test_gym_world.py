@@ -5,8 +5,9 @@ import torch
 
 from favor_mini.figures.gym import phase_diagram
 from favor_mini.lab.gym import studies, world
+from favor_mini.lab.gym.films import ANSWERS, films
 from favor_mini.lab.gym.results import GymPlan, gym
-from favor_mini.lab.gym.world import ANSWERS, GROUPS, TEST, World, WorldModel, films
+from favor_mini.lab.gym.world import GROUPS, TEST, World, WorldModel
 from favor_mini.world.questions import FAMILY_GROUPS, ask
 from favor_mini.world.scene import draw_scene, split_of
 

@@ -197,6 +197,15 @@ def test_check_names_each_fault(folder, change, complaint):
     assert complaints == [] if change is None else any(complaint in line for line in complaints)
 
 
+@pytest.mark.parametrize("change", [lambda cells: cells.pop(), lambda cells: cells.reverse()])
+def test_a_run_with_other_cells_than_the_committed_notebook_says_so(folder, change):
+    put(folder, SOURCE)
+    run, kept = (builder.read_source(folder / "source" / "00_first.py") for _ in range(2))
+    assert builder.differences(run, kept) == []
+    change(kept.cells)
+    assert "other cells" in builder.differences(run, kept)[0]
+
+
 def test_check_finds_missing_sources_and_missing_notebooks(folder):
     builder.write(written(folder), folder / "01_orphan.ipynb")
     assert [line.split(":")[0] for line in builder.check(folder)] == ["01_orphan.ipynb",

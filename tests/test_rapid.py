@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from favor_mini.evaluation.checkpoint import find_checkpoint, load_checkpoint
-from favor_mini.lab.gym.world import TEST, TRAIN, World, films
+from favor_mini.lab.gym.films import films
+from favor_mini.lab.gym.world import TEST, TRAIN, World
 from favor_mini.world.questions import ask, single_modality_chance
 from favor_mini.world.rapid import Rapid
 from favor_mini.world.rows import encode_scenes, scene_clip

@@ -188,17 +188,14 @@ def _(t: Trial):
                 solve(both, shorter)},
             f"where class {absent} does not occur the weight matrix", tolerance=1e-3)
     features[:, 0], features[:, 2] = features[:, 1], 0  # now many W are equally good
-    hot = F.one_hot(labels, classes).double()
-    both = torch.cat([features.double(), ones], 1)
-    smallest = "`torch.linalg.lstsq(..., driver=\"gelsd\")` and `pinv` give the smallest W"
+    # No rival is computed: what the default driver returns here differs from call to call.
     try:
-        t.check((features, labels, classes), {
-            "where features depend on one another the default driver of torch's `lstsq` fails: use "
-            "`driver=\"gelsd\"`": solve(both, hot)}, tolerance=1e-3)
+        t.check((features, labels, classes), {}, tolerance=1e-3)
     except Mistake as mistake:
-        t.require("default driver" in str(mistake), "where features depend on one another "
-                  f"`X.T @ X` has no inverse, and several W are equally good: {smallest}")
-        raise
+        raise Mistake("where features depend on one another `X.T @ X` has no inverse, several W "
+                      "are equally good, and the default driver of torch's `lstsq` fails: "
+                      "`torch.linalg.lstsq(..., driver=\"gelsd\")` and `pinv` give the smallest W"
+                      ) from mistake
 
 
 def balanced_accuracy(found, truth) -> float:
