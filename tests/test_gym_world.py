@@ -86,6 +86,11 @@ def test_a_study_of_films_is_kept_and_drawn(folder, monkeypatch):
     assert row.task == GROUPS[0] and row.chance == chance[GROUPS[0]]
 
 
+def test_a_study_of_one_knob_is_refused():
+    with pytest.raises(ValueError, match="found knobs=.'lr'. in the study 'mine', expected two"):
+        studies.Study("mine", [{}], {"lr": (1.0, 2.0)})
+
+
 def test_wrong_settings_are_refused(folder):
     for changes, message in (({"lr": -1.0}, "lr=-1.0"), ({"width": 9}, "width=9 and heads"),
                              ({"clips": 0}, "clips=0"), ({"sync": "sunk"}, "sunk")):

@@ -766,7 +766,8 @@ for row in claims().itertuples():
 #
 # The films are of two kinds. In usual films no arm learned the questions about both modalities, so
 # these cannot speak about synchronisation. In films with fewer events, and several of them in a
-# window, all baselines learned them, and the first mechanisms show (notebooks 03 and 06).
+# window, nearly all baselines learned them. There synchronisation and windows show (notebooks 03 and
+# 06), and attention among the inputs and the diversity loss do not (05 and 07).
 #
 # An effect in the gym says that the mechanism *can* matter, and where. It does not say that it
 # matters in a large model. "Not shown", with its bound, is a result as well.

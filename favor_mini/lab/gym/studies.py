@@ -43,6 +43,12 @@ class Study:
     score: str = "mean"
     kind: type = Gym
 
+    def __post_init__(self):
+        if len(self.knobs) not in (0, 2):
+            raise ValueError(f"found knobs={list(self.knobs)} in the study {self.name!r}, expected "
+                             "two, or none: a phase diagram has two axes. Fix: give a second knob "
+                             "with one value")
+
     @property
     def cells(self) -> list[dict]:
         return [dict(zip(self.knobs, values, strict=True))
@@ -147,8 +153,8 @@ STUDIES = [
           {"num_queries": (1, 8), "seconds": (0.5,)}, {**PAIRS, "moments": 3, "steps": 600},
           kind=World),
     Study("film-order", [{"attention": a} for a in CAUSAL],
-          {"num_queries": (1, 2, 8)}, {**PAIRS, "about": "seen_after+heard_after", "moments": 3,
-                                       "layers": 1, "steps": 400}, kind=World),
+          {"num_queries": (1, 2, 8), "layers": (1,)},
+          {**PAIRS, "about": "seen_after+heard_after", "moments": 3, "steps": 400}, kind=World),
     Study("film-weights", [{"diversity_weight": w} for w in (0.0, 0.3, 3.0)],
           fixed={**PAIRS, "connector": "bert_init", "moments": 3, "steps": 600}, kind=World),
     Study("film-connectors", [{"connector": c} for c in CONNECTORS],
