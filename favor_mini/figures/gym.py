@@ -131,8 +131,10 @@ def _squares(found: Phases) -> Picture:
     asked = rows.questions.nunique() > 1 and "tasks" not in found.study.knobs
     rows["panel"] = rows.arm + (", " + rows.questions if asked else "")
     panel = dict([*rows.groupby("panel", sort=False)])
+    digits = "+.0f" if rows.difference.abs().max() > 10 else "+.1f"
     details = listed(panel, lambda part: ", ".join(
-        f"{x} {getattr(r, x)} {y} {getattr(r, y)}: {r.difference:+.0f}" for r in part.itertuples()))
+        f"{x} {getattr(r, x)} {y} {getattr(r, y)}: {r.difference:{digits}}"
+        for r in part.itertuples()))
     columns = min(4, len(panel))
     figure, shown = panels(
         max(9.5, 3.2 * columns + 2), (1.1 + 0.95 * len(ys)) * -(-len(panel) // columns) + 0.9,
@@ -143,11 +145,11 @@ def _squares(found: Phases) -> Picture:
         for r in part.itertuples():
             at = ys.index(getattr(r, y)), xs.index(getattr(r, x))
             square[at] = r.difference
-            axis.text(*at[::-1], f"{r.difference:+.0f}", ha="center", va="center", fontsize=15,
+            axis.text(*at[::-1], f"{r.difference:{digits}}", ha="center", va="center", fontsize=15,
                       color="white" if abs(r.difference) > 0.55 * most else INK,
                       weight="bold" if r.significant else "normal")
-            axis.text(at[1], at[0] + 0.33, f"{r.low:+.0f} to {r.high:+.0f}", ha="center",
-                      va="center", fontsize=10,
+            axis.text(at[1], at[0] + 0.33, f"{r.low:{digits}} to {r.high:{digits}}",
+                      ha="center", va="center", fontsize=10,
                       color="white" if abs(r.difference) > 0.55 * most else INK)
         image = axis.imshow(square, cmap="RdBu", vmin=-most, vmax=most)
         axis.set(title=title, xticks=range(len(xs)), xticklabels=xs, yticks=range(len(ys)),

@@ -122,7 +122,7 @@ def verdict(rows: pd.DataFrame) -> str:
         said.append(f"{name} in {len(part)} of {len(rows)} comparisons, by {size} points")
     return "; ".join(said) or (
         f"not shown in {len(rows)} comparison{'s' * (len(rows) > 1)} (a loss of more than "
-        f"{max(0.0, -rows.low.min()):.0f} points is unlikely)")
+        f"{max(0.0, -rows.low.min()):.1f} points is unlikely)")
 
 
 def claims() -> pd.DataFrame:
