@@ -22,8 +22,8 @@ def rows(*found):
     ([(6, 1, True)], "contradicted in 1 of 1 comparisons, by 6 points", ["contradicted"]),
     ([(-5, 1, True), (7, 1, True)], "shown in 1 of 2 comparisons, by 5 points; contradicted in 1 "
      "of 2 comparisons, by 7 points", ["shown", "contradicted"]),
-    ([(-2, 3, False), (1, 3, False)], "not shown in 2 comparisons (a loss of more than 5.0 points is "
-     "unlikely)", []),
+    ([(-2, 3, False), (1, 3, False)], "not shown in 2 comparisons (a loss of more than 5.0 points "
+     "is unlikely)", []),
     ([(3, 2, False)], "not shown in 1 comparison (a loss of more than 0.0 points is unlikely)", []),
     ([], "not asked", []),
 ])
