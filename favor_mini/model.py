@@ -17,6 +17,7 @@ from .pretrained import load_pretrained
 from .qformer import AttentionMaps
 from .registry import SLOTS, find
 from .shapes import check_shape
+from .storage import share
 from .sync import trim
 from .vision import build_visual_encoder
 from .windows import join_windows
@@ -266,7 +267,12 @@ class FavorForConditionalGeneration(GenerativeModel):
                 loss = cross_entropy + self.config.diversity_weight * diversity
         return FavorOutput(loss, logits, cross_entropy, diversity, queries, window_mask, maps)
 
-    # Where the weights come from.
+    # Where the weights come from, and go.
+
+    def save_pretrained(self, save_directory, **kwargs):
+        """Save config and weights into a folder; arguments as usual."""
+        super().save_pretrained(save_directory, **kwargs)
+        share(save_directory)
 
     @classmethod
     def from_pretrained(cls, *args, **kwargs):

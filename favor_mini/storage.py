@@ -96,6 +96,15 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def share(folder) -> None:
+    """Give the weights in a folder the mode of its config.json: safetensors writes files that only
+    their owner can read."""
+    config = Path(folder) / "config.json"
+    if config.is_file():
+        for file in config.parent.glob("*.safetensors"):
+            file.chmod(config.stat().st_mode)
+
+
 def write_json(path: Path, content, **options) -> None:
     """Write JSON, whole or not at all; makes the folder. `options`: of `json.dumps`."""
     with atomic_write(path) as temporary:
@@ -114,6 +123,9 @@ def exclusive(lock: Path, *, wait: bool = False) -> Iterator[None]:
         BlockingIOError: another process works there.
         OSError: the lock cannot be written, or the file system has no locks.
     """
+    if lock.parent.is_file():
+        raise NotADirectoryError(f"{lock.parent} is a file, expected a folder. Fix: name another "
+                                 "folder")
     with explain_write_errors(lock):
         lock.parent.mkdir(parents=True, exist_ok=True)
         held = FileLock(lock)

@@ -11,6 +11,7 @@ from PIL import Image
 from favor_mini import data_path
 from favor_mini.aveb.files import Item, read_items
 from favor_mini.data.files import find_media, read_media
+from favor_mini.data.row import Span
 from favor_mini.media.clip import MediaError
 
 PLAIN = {"image": "a.jpg", "question": "what is it?", "answer": "a cup"}
@@ -22,14 +23,15 @@ FORMS = [  # row -> what it should become
      [Item("0", ("v/a.mp4", "v/a.wav"), "fits?", ("Yes",))]),
     ({"image_name": ["a.mp4", "a.wav"], "question": "why?", "answer": "b",
       "answer_candidates": ["a", "b"], "duration": [1.5, 4]},
-     [Item("0", ("a.mp4", "a.wav"), "why?", ("b",), ("a", "b"), (1.5, 4.0))]),
+     [Item("0", ("a.mp4", "a.wav"), "why?", ("b",), ("a", "b"),
+           Span(1.5, 4.0, cut=True))]),
     ({"image_name": ["a.mp4", "a.wav"], "conversation": [["who?", "a man"], ["where?", "here"]]},
      [Item("0.0", ("a.mp4", "a.wav"), "who?", ("a man",)),
       Item("0.1", ("a.mp4", "a.wav"), "where?", ("here",))])]
 BROKEN = [  # row, field, part of the message
     ("a row", "row", "expected an object, found 'a row'"),
     ({"question": "q", "answer": "a"},
-     "image", "it is missing; found ['question', 'answer']"),
+     "media", "no field names a file; found ['question', 'answer']"),
     ({**PLAIN, "image": 3}, "image", "expected a text, or a list of texts, found 3"),
     ({**PLAIN, "image": ["a", "b", "c"]}, "image", "found ('a', 'b', 'c')"),
     ({**PLAIN, "image": []}, "image", "a list of texts, found []"),
@@ -68,8 +70,8 @@ def test_a_broken_row_is_named_and_the_others_are_read(row, field, message, tmp_
 
 
 @pytest.mark.parametrize("content, match", [
-    ("{", "is not JSON"), ("3", "holds int"),
-    ('{"a": 1}', "holds dict, expected a list of rows")])
+    ("{", "is not JSON"), ("3", "holds 3, expected a list of rows"),
+    ('{"a": 1}', r"holds an object with the fields \['a'\], expected a list of rows")])
 def test_a_file_that_is_not_a_list_is_refused(content, match, tmp_path):
     (tmp_path / "test.json").write_text(content)
     with pytest.raises(ValueError, match=match):
@@ -132,7 +134,12 @@ def test_only_the_span_is_read_where_the_file_reaches_it():
     video = data_path("clips", "clip_05.mp4")
     assert read_media([video], (1.0, 3.0)).duration == pytest.approx(2.0)
     whole = read_media([video]).duration
-    # A span may end slightly after the file. A file that ends before the span has been cut already.
+    # A span may end slightly after the file.
     end = read_media([video], (whole - 2, whole + 0.05))
     assert end.duration == pytest.approx(2.0, abs=0.01)
-    assert read_media([video], (500.0, 519.0)).duration == whole
+    # Of published data, a file that ends before the span has been cut already.
+    assert read_media([video], Span(500.0, 519.0, cut=True)).duration == whole
+    for span in ((500.0, 519.0), (0.0, whole + 2), (3.0, 700.0)):
+        with pytest.raises(MediaError, match=r"clip_05.mp4: it lasts .* names the span"):
+            read_media([video], span)
+    assert read_media([video], (0.0, whole - 0.3)).duration == pytest.approx(whole - 0.3, abs=0.05)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from favor_mini import FavorProcessor
-from favor_mini.apps import cli, doctor
+from favor_mini.apps import cli, doctor, finetune
 from favor_mini.apps.ask import LONGEST_ANSWER, Asker
 from favor_mini.data.features import encode_media
 from favor_mini.evaluation.checkpoint import find_checkpoint
@@ -110,12 +110,15 @@ def test_reader_that_goes_away_is_no_error(code, expected):
 
 
 def test_interrupt_is_130(monkeypatch, capsys):
-    def interrupted(*_):
+    def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(doctor, "examine", interrupted)
     assert cli.main(["doctor"]) == 130
     assert capsys.readouterr().err == "favor-mini: interrupted\n"
+    monkeypatch.setattr(finetune, "run", interrupted)
+    assert cli.main(["finetune", "rows.json"]) == 130
+    assert capsys.readouterr().err == "favor-mini: interrupted; the same command continues\n"
 
 
 # ask

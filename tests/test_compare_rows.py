@@ -33,6 +33,18 @@ def test_arms_train_on_the_rows_and_are_asked_the_validation_rows(start, tmp_pat
     assert capsys.readouterr().err.count("already done") == 2
 
 
+def test_a_text_without_a_question_is_not_asked_and_shared_clips_are_named(start, tmp_path,  # noqa: F811
+                                                                           capsys):
+    rows = json.loads((start / "val.json").read_text(encoding="utf-8"))
+    validation = tmp_path / "val.json"
+    validation.write_text(json.dumps([*rows, {"video": "0.mp4", "transcript": "see a drum"}]))
+    assert compare(start, tmp_path / "out", "--vary", "attention=block_causal,none",
+                   validation=validation) == 0
+    (row,) = Comparison.load(tmp_path / "out" / "results.json").results[0]["rows"]
+    assert row["question"].endswith("what was heard?")
+    assert "files are both in" in capsys.readouterr().err
+
+
 def test_other_texts_or_media_are_another_run(start, tmp_path, capsys):  # noqa: F811
     arms = ("--vary", "recipe=aligned,ask")
     assert compare(start, tmp_path, *arms) == 0

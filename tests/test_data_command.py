@@ -112,6 +112,21 @@ def test_problems_are_listed_by_file_row_and_field_and_the_exit_code_is_1(say, r
     assert "too long: 1" in text and "row 5, field 'media': clip and text are" in text
     code, text = say([{**SOUND, "audio": f"none{i}.wav"} for i in range(30)], "--quick")
     assert code == 1 and "none9.wav" in text and "none10" not in text and "and 20 more" in text
+    code, text = say([{**SOUND, "audio": f"none{i}.wav"} for i in range(30)], "--quick", "--all")
+    assert code == 1 and all(f"none{i}.wav" in text for i in range(30)) and " more" not in text
+
+
+def test_a_part_that_the_file_does_not_have_is_a_problem_unless_it_is_of_the_original_film(say):
+    late, cut = {**SOUND, "start": 60, "end": 70}, {**SOUND, "duration": [60, 70]}
+    code, text = say([late, {**SOUND, "end": 30}, cut, {**SOUND, "end": 0.5}], "--quick")
+    assert code == 1 and "2 rows can be used, 2 cannot" in text
+    assert "it lasts 0.9 s, but the row names the span 60 to 70 s" in " ".join(text.split())
+    assert "0.0 s of film, 1.4 s of sound" in text
+
+
+def test_fields_that_are_not_read_are_named(say):
+    code, text = say([{**SOUND, "strat": 0.1}, {**SOUND, "strat": 0.2, "source": "x"}], "--quick")
+    assert code == 0 and "2 fields are not read: strat (2 rows), source (1 rows)" in text
 
 
 def test_media_in_train_and_test_are_found_by_content(say):

@@ -155,12 +155,14 @@ def test_rows_that_cannot_be_used_are_named(parts, root, tmp_path):
     soundfile.write(root / "long.wav", np.zeros(100 * RATE, np.float32), RATE)
     rows, _ = rows_from([
         row(), row("none.wav"), row("../secret.wav"), row("link.wav"), row("text.wav"),
-        row("long.wav"), row(answer="bell " * 600), row("a.wav", start=0.2, end=30), row("b.wav")])
+        row("long.wav"), row(answer="bell " * 600), row("a.wav", duration=[0.2, 30]), row("b.wav"),
+        row("a.wav", start=0.2, end=30)])
     made = EncodedRows(*parts, rows, root, cache=tmp_path / "cache", name="mine.json",
                        progress=False)
     assert [r.id for r in made.rows] == ["0", "7", "8"]  # 7: the file has been cut already
     problems = {error.index: str(error) for error in made.skipped}
-    assert list(problems) == [1, 2, 3, 4, 5, 6]
+    assert list(problems) == [1, 2, 3, 4, 5, 6, 9]
+    assert "but the row names the span 0.2 to 30 s" in problems[9]
     assert problems[1].startswith("mine.json, row 1, field 'media': no none.wav under")
     assert "leads out of the media root" in problems[2] and "leads out" in problems[3]
     assert "text.wav" in problems[4] and "not a media file" in problems[4]

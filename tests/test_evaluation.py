@@ -149,6 +149,30 @@ def test_a_checkpoint_is_loaded_on_the_gpu_if_there_is_one(
     assert moved[-1] == expected and not loaded.training
 
 
+def test_damaged_weights_or_a_missing_tokenizer_are_named(tmp_path):
+    tiny_model().save_pretrained(tmp_path)
+    tiny_processor().save_pretrained(tmp_path)
+    tokenizer = (tmp_path / "tokenizer.json").read_bytes()
+    (tmp_path / "tokenizer.json").unlink()
+    with pytest.raises(ValueError, match=r"tokenizer .* cannot be read: .*tokenizer.json may be"):
+        load_checkpoint(tmp_path)
+    (tmp_path / "tokenizer.json").write_bytes(tokenizer)
+    weights = (tmp_path / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    with pytest.raises(ValueError, match=r"its weights .* cannot be read: .*Fix: copy the folder"):
+        load_checkpoint(tmp_path)
+
+
+def test_weights_can_be_read_by_whoever_can_read_the_config(tmp_path):
+    tiny_model().save_pretrained(tmp_path)
+    (tmp_path / "config.json").chmod(0o644)
+    tiny_model().save_pretrained(tmp_path)
+    modes = [(tmp_path / name).stat().st_mode for name in ("config.json", "model.safetensors")]
+    assert modes[0] == modes[1]
+
+
 def test_a_folder_without_a_checkpoint_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no folder .*none, expected a checkpoint"):
+        find_checkpoint(tmp_path / "none")
     with pytest.raises(FileNotFoundError, match="config.json is missing. Fix: name a folder"):
         find_checkpoint(tmp_path)

@@ -34,9 +34,9 @@ def start(tmp_path_factory):
     return folder
 
 
-def finetune(start, out, *options):
+def finetune(start, out, *options, cache=None):
     return main(["finetune", str(start / "rows.json"), "--media-root", str(start / "media"),
-                 "--checkpoint", str(start / "start"), "--cache", str(start / "features"),
+                 "--checkpoint", str(start / "start"), "--cache", str(cache or start / "features"),
                  "--steps", "5", "--batch", "2", "--out", str(out), *options])
 
 
@@ -93,6 +93,45 @@ def test_a_trained_connector_learns_slowly_by_default(start):
 def test_the_starting_weights_are_not_overwritten(start, capsys):
     assert finetune(start, start / "start") == 1
     assert "holds the starting weights" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    (("--report-to", "tensorbord"), "found the logger 'tensorbord', expected one of csv"),
+    (("--accumulate", "1.5"), "found '1.5', expected a whole number"),
+    (("--seed", "0.5"), "found '0.5', expected a whole number"), (("--lr", "-1"), "Must be > 0")])
+def test_wrong_options_are_found_before_anything_is_encoded(start, tmp_path, options, message,
+                                                            capsys):
+    assert finetune(start, tmp_path / "out", *options, cache=tmp_path / "cache") in (1, 2)
+    assert message in capsys.readouterr().err and not (tmp_path / "cache").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_anything_is_encoded(start, tmp_path,
+                                                                             capsys):
+    (tmp_path / "file").write_text("mine")
+    assert finetune(start, tmp_path / "file", cache=tmp_path / "cache") == 1
+    assert "is a file, expected a folder" in capsys.readouterr().err
+    assert not (tmp_path / "cache").exists() and (tmp_path / "file").read_text() == "mine"
+
+
+def test_clips_that_are_in_both_files_are_named_also_on_the_card(start, tmp_path, capsys):
+    validation = tmp_path / "val.json"
+    validation.write_text(json.dumps([{"video": f"{i}.mp4", "question": "what was heard?",
+                                       "answer": "bell"} for i in range(2)]))
+    assert finetune(start, tmp_path / "out", "--validation", str(validation)) == 0
+    assert f"files are both in rows.json and {validation}" in capsys.readouterr().err
+    assert "not about new clips" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+
+
+def test_problems_that_are_not_shown_are_counted(start, tmp_path, capsys):
+    rows = json.loads((start / "rows.json").read_text(encoding="utf-8"))
+    many = tmp_path / "rows.json"
+    many.write_text(json.dumps(rows + [{"video": "0.mp4"}] * 12))
+    assert main(["finetune", str(many), "--media-root", str(start / "media"), "--checkpoint",
+                 str(start / "start"), "--cache", str(start / "features"), "--steps", "5",
+                 "--batch", "2", "--dry-run"]) == 0
+    err = capsys.readouterr().err
+    assert "13 of 19 rows cannot be used" in err
+    assert f"... and 3 more; `favor-mini data {many} --all` lists them" in err
 
 
 def test_other_rows_in_the_same_folder_are_refused(start, tmp_path, capsys):

@@ -110,6 +110,17 @@ def test_what_cannot_be_streamed_says_so(tmp_path):
         list(iter_steps(tmp_path / "nowhere.mkv"))
 
 
+def test_a_film_that_is_cut_off_says_so_after_its_steps(tmp_path):
+    for name, audio in (("a.mp4", "aac"), ("a.webm", "libopus")):
+        write_media(tmp_path / name, times=STEADY, waves=clicks(4, 48000), rate=48000, audio=audio,
+                    **({"video": "libvpx"} if name == "a.webm" else {}))
+        whole = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(MediaError, match=rf"{name}: .*(cut off|moov|film)"):
+            for step in iter_steps(tmp_path / name):
+                assert step.number < 7
+
+
 def test_a_playlist_opens_no_other_file(tmp_path):
     write_media(tmp_path / "a.mkv", times=STEADY)
     (tmp_path / "list.m3u8").write_text("#EXTM3U\n#EXTINF:4,\na.mkv\n#EXT-X-ENDLIST\n")
@@ -164,7 +175,11 @@ def test_standard_input_is_a_film(tmp_path, monkeypatch):
 def test_the_command_prints_a_line_for_each_window(tmp_path, capsys):
     write_media(tmp_path / "a.mkv", times=np.arange(24) / 4)  # 6 s, without sound
     assert cli.main(["watch", str(tmp_path / "a.mkv"), "what was shown first?"]) in (0, None)
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split(": ")[0] for line in lines] == ["0:00:00 to 0:00:05", "0:00:00 to 0:00:06"]
+    out, err = capsys.readouterr()
+    assert [line.split(": ")[0] for line in out.splitlines()] == [
+        "0:00:00 to 0:00:05", "0:00:00 to 0:00:06"]
+    assert "watch does not look whether" in err and "does not know" not in err
+    assert cli.main(["watch", str(tmp_path / "a.mkv"), "what was the kettle?"]) in (0, None)
+    assert "the model does not know 'kettle'" in capsys.readouterr().err
     assert cli.main(["watch", str(tmp_path / "b.mkv"), "what was shown first?"]) == 1
     assert "b.mkv: there is no such file or pipe" in capsys.readouterr().err

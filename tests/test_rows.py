@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from favor_mini.data.manifest import read_rows, rows_from
-from favor_mini.data.row import DESCRIBE, Row, Turn
+from favor_mini.data.row import DESCRIBE, Row, Span, Turn
 from favor_mini.media.clip import Clip, clip_from_arrays
 
 PLAIN = {"video": "a.mp4", "question": "what is it?", "answer": "a cup"}
@@ -29,9 +29,9 @@ FORMS = [  # entry, media, turns, other fields
     ({"video_path": "a.mp4", "transcript": "see a dog, hear a bark."}, ("a.mp4",),
      [Turn(DESCRIBE, ("see a dog, hear a bark.",))], {"ordered": True}),
     ({**PLAIN, "answer": [4, 2.5], "candidates": [4, "5"], "start": 1, "end": 2.5}, ("a.mp4",),
-     [Turn("what is it?", ("4", "2.5"), ("4", "5"))], {"span": (1.0, 2.5)}),
+     [Turn("what is it?", ("4", "2.5"), ("4", "5"))], {"span": Span(1.0, 2.5)}),
     ({**PLAIN, "end": 2, "audio": None, "ordered": False}, ("a.mp4",),
-     [Turn("what is it?", ("a cup",))], {"span": (0.0, 2.0), "ordered": False})]
+     [Turn("what is it?", ("a cup",))], {"span": Span(0.0, 2.0), "ordered": False})]
 BROKEN = [  # entry, field, part of the message
     ({**PLAIN, "question": "is <image> red?"}, "question", "found the placeholder <image> within"),
     ({**PLAIN, "question": "<video>"}, "question", "expected a question, found '<video>' alone"),
@@ -106,7 +106,7 @@ def test_a_table_becomes_rows(mark, tmp_path):
     (tmp_path / "rows.csv").write_bytes(text.encode("utf-8-sig"))
     rows, broken = read_rows(tmp_path / "rows.csv")
     assert rows == [
-        Row("2", ("a.mp4",), (Turn('what, and "why"\n?', ("3",), ("3", "four")),), (1.0, 2.5),
+        Row("2", ("a.mp4",), (Turn('what, and "why"\n?', ("3",), ("3", "four")),), Span(1.0, 2.5),
             unit="line"),
         Row("5", ("b.mp4",), (Turn("who?", ("she",)),), unit="line"),
         Row("9", ("c.mp4",), (Turn("who?", ("he",)),), unit="line")]
@@ -121,7 +121,7 @@ def test_a_table_becomes_rows(mark, tmp_path):
     ("rows.json", "[]".encode("utf-16"), "not JSON or CSV in UTF-8"),
     ("rows.json", b"[" * 100_000, "is not JSON"),
     ("rows.json", b"[" + b"9" * 5000 + b"]", "is not JSON"),
-    ("rows.json", b"", "is not JSON")])
+    ("rows.json", b"", "is empty, expected rows")])
 def test_a_file_in_another_form_is_refused(name, content, match, tmp_path):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=match):
@@ -218,6 +218,21 @@ def test_decoded_media_become_clips_from_memory_but_never_from_a_file(tmp_path):
     assert rows == [] and [error.field for error in broken] == ["video", "video"]
 
 
+def test_a_field_that_is_not_read_is_kept_by_name_and_a_misspelt_one_is_suggested():
+    rows, broken = rows_from([{**PLAIN, "strat": 1.0, "source": "x"}, {**PLAIN, "id": 3},
+                              {"vidoe": "a.mp4", "question": "what?", "answer": "a"}])
+    assert [row.unused for row in rows] == [("strat", "source"), ()]
+    assert "no field names a file" in str(broken[0]) and "Fix: write 'video'" in str(broken[0])
+
+
+def test_a_file_without_rows_says_so(tmp_path):
+    (tmp_path / "rows.json").write_text(" \n")
+    with pytest.raises(ValueError, match=r"rows.json is empty, expected rows"):
+        read_rows(tmp_path / "rows.json")
+    with pytest.raises(FileNotFoundError, match="is a folder, expected a file of rows"):
+        read_rows(tmp_path)
+
+
 def test_a_dataset_of_the_library_gives_rows():
     datasets = pytest.importorskip("datasets")
     entries = [{**PLAIN, "end": 2.0, "start": 1.0}, {"video": "b.mp4", "conversations": [
@@ -226,5 +241,5 @@ def test_a_dataset_of_the_library_gives_rows():
     data = datasets.Dataset.from_dict({n: [e.get(n) for e in entries] for n in names})
     rows, broken = rows_from(data, "mine")
     assert [row.media for row in rows] == [("a.mp4",), ("b.mp4",), ("c.wav",)] and not broken
-    assert rows[0].span == (1.0, 2.0) and rows[1].turns == (Turn("what?", ("a cup",)),)
+    assert rows[0].span == Span(1.0, 2.0) and rows[1].turns == (Turn("what?", ("a cup",)),)
     assert rows[2].text == "so"

@@ -33,6 +33,8 @@ EXAMPLES = """examples:
 exit codes: 0 done, 1 a problem with the input or the machine, 2 wrong usage, 130 interrupted.
 FAVOR_MINI_DEBUG=1 shows the full traceback of an error."""
 
+RESUMED = ("train", "finetune", "compare", "gym", "evaluate")  # commands that keep what is done
+
 app = App(name="favor-mini", version=f"favor-mini {__version__}", help_epilogue=EXAMPLES,
           help="Ask an audio-visual language model about a clip, and train it yourself.",
           help_format="plaintext", help_formatter="plain", result_action="return_value",
@@ -55,7 +57,8 @@ def main(argv: list[str] | None = None) -> int:
               "options", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("favor-mini: interrupted", file=sys.stderr)
+        again = "; the same command continues" if argv[0] in RESUMED else ""
+        print(f"favor-mini: interrupted{again}", file=sys.stderr)
         return 130
     except (BrokenPipeError, SystemExit) as end:  # the reader closed our output, as `head` does
         if isinstance(end, SystemExit) and not isinstance(end.__context__, BrokenPipeError):

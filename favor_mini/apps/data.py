@@ -22,9 +22,8 @@ from ..families import SAMPLING_RATE
 from ..keys import file_digest
 from ..machine import peak_memory
 from ..media.clip import MediaError
-from .settings import DataSettings
+from .settings import SHOWN, DataSettings
 
-SHOWN = 10  # lines of one kind of problem
 WIDTH = 100
 MEASURED = 8  # rows that are encoded to measure the cost
 
@@ -107,8 +106,8 @@ def survey(file, root: Path, processor, context: int | None, progress: bool = Fa
     return found
 
 
-def describe(found: Survey, context: int | None) -> list[str]:
-    """The lines about one data file."""
+def describe(found: Survey, context: int | None, shown: int | None = SHOWN) -> list[str]:
+    """The lines about one data file; `shown` problems of a kind, or all (None)."""
     rows, turns = found.rows, [turn for row in found.rows for turn in row.turns]
     bad = sum(map(len, found.problems.values()))
     lines = [f"{found.name}: {len(found.usable)} rows can be used, {bad} cannot",
@@ -126,23 +125,28 @@ def describe(found: Survey, context: int | None) -> list[str]:
     lines.append(f"  alignment   {len(texts):,} rows tell what happens in the order of time"
                  + (f', as "{textwrap.shorten(texts[0], 30, placeholder=" ...")}"' if texts else
                     '; add a "transcript"'))
+    unused = Counter(name for row in rows for name in row.unused)
     labels = Counter(row.label for row in rows if row.label)
     asked = Counter((row.media, row.span, t.question, t.answers) for row in rows for t in row.turns)
     notes = {"ids belong to several rows": [k for k, n in labels.items() if n > 1],
              "questions stand twice, with one clip and answer":
              [f"{', '.join(key[0])}: {key[2]}" for key, n in asked.items() if n > 1],
              "texts have more tokens than their clip has queries: no alignment":
-             [row.text for row in found.long_texts],
+             [f"{row.unit} {row.id}: {row.text}" for row in found.long_texts],
              "words are unknown to the language model's tokenizer, which cannot write them either":
-             [", ".join(word for word, _ in found.unknown.most_common(SHOWN))]
+             [", ".join(word for word, _ in found.unknown.most_common(shown))]
              * len(found.unknown),
+             "fields are not read":
+             [", ".join(f"{name} ({n} rows)" for name, n in unused.most_common(shown))]
+             * len(unused),
              "files are not at their path, but in the root": found.by_name}
     for what, which in notes.items():
         if which:
-            lines += textwrap.wrap(f"{len(which):,} {what}: {which[0]:.80}", WIDTH,
+            text = f"{which[0]:.80}" if shown else "; ".join(dict.fromkeys(which))
+            lines += textwrap.wrap(f"{len(which):,} {what}: {text}", WIDTH,
                                    initial_indent="  note        ", subsequent_indent=14 * " ")
     for kind, errors in found.problems.items():
-        lines += listed(f"{kind}: {len(errors)}", [str(error) for error in errors])
+        lines += listed(f"{kind}: {len(errors)}", [str(error) for error in errors], shown)
     return lines
 
 
@@ -205,10 +209,11 @@ def duration(seconds: float) -> str:
     return f"{seconds:.1f} s"
 
 
-def listed(title: str, problems: list[str]) -> list[str]:
+def listed(title: str, problems: list[str], shown: int | None = SHOWN) -> list[str]:
     """A title and the first problems, wrapped; nothing if there are none."""
-    more = [f"... and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
-    lines = [line for text in [*problems[:SHOWN], *more] for line in textwrap.wrap(
+    left = len(problems[shown:]) if shown else 0
+    more = [f"... and {left} more, with --all"] if left else []
+    lines = [line for text in [*problems[:shown], *more] for line in textwrap.wrap(
         " ".join(text.split()), WIDTH, initial_indent="    ", subsequent_indent="      ")]
     return [f"  {title}", *lines] if problems else []
 
@@ -223,16 +228,18 @@ def examine(file, settings: DataSettings, checkpoint=None, progress: bool = Fals
     """
     root = Path(settings.media_root)
     if not root.is_dir():
-        raise FileNotFoundError(f"no folder {root}. Fix: --media-root names the media's folder")
+        what = f"{root} is a file, expected a folder" if root.is_file() else f"no folder {root}"
+        raise FileNotFoundError(f"{what}. Fix: --media-root names the media's folder")
     model, processor = load_checkpoint(find_checkpoint(checkpoint))
     context = processor.settings.context
     surveys = [survey(file, root.resolve(), processor, context, progress)
                for file in (file, settings.test) if file]
+    shown = None if settings.every else SHOWN
     for found in surveys:
-        print("\n".join(describe(found, context)))
+        print("\n".join(describe(found, context, shown)))
     twice = shared_media(*surveys) if settings.test else []
     for line in listed(f"media both in {surveys[0].name} and {surveys[-1].name}: {len(twice)}",
-                       twice):
+                       twice, shown):
         print(line)
     if settings.quick:
         pass

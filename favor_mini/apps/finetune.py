@@ -23,10 +23,9 @@ from ..storage import exclusive, write_json
 from ..training.cost import training_cost
 from ..training.finetune import SHARES, STAGES, finetune, stage_setup, steps_per_stage
 from ..training.order import items_needed
-from .settings import FinetuneSettings
+from .settings import SHOWN, FinetuneSettings
 
 FRESH_LR, TRAINED_LR = 7e-4, 7e-5  # a connector that has learned something would lose it
-SHOWN = 10  # lines of one kind of problem
 
 
 def run(file, settings: FinetuneSettings, checkpoint, progress: bool) -> None:
@@ -34,43 +33,73 @@ def run(file, settings: FinetuneSettings, checkpoint, progress: bool) -> None:
     folder, out = find_checkpoint(checkpoint), Path(settings.out)
     if out.resolve() == folder.resolve():
         raise ValueError(f"found --out {out}, which holds the starting weights. Fix: name another")
+    check_loggers(settings.report_to)
     first = int(os.environ.get("RANK", 0)) == 0  # of the processes of `torchrun`
+    # A folder that cannot be written is found before hours of encoding.
+    with exclusive(out / "busy.lock") if first and not settings.dry_run else nullcontext():
+        _run(file, settings, folder, out, first, progress)
+
+
+def _run(file, settings: FinetuneSettings, folder: Path, out: Path, first: bool, progress: bool
+         ) -> None:
     model, processor = load_checkpoint(folder)
     rows = {"train": encode(file, settings, model, processor, progress and first)}
     if settings.validation:
         rows["validation"] = encode(settings.validation, settings, model, processor,
                                     progress and first)
+    shared = shared_files(*rows.values()) if first and settings.validation else []
+    if shared:
+        print(f"{len(shared)} files are both in {Path(file).name} and {settings.validation}, so "
+              f"the scores are not about new clips: {', '.join(shared[:SHOWN])}", file=sys.stderr)
     lr = settings.lr or (TRAINED_LR if was_trained(model) else FRESH_LR)
     steps = steps_per_stage(settings.steps, {s: SHARES[s] for s in rows["train"].stages})
     if settings.dry_run:
         print(cost_table(model, processor, rows["train"], steps, settings))
         return
-    with exclusive(out / "busy.lock") if first else nullcontext():
-        before = measure("before", settings, folder, progress) if first else None
-        log = finetune(
-            model, processor, rows["train"], out / "run", steps=steps, batch=settings.batch,
-            lr=lr, decay=settings.decay, seed=settings.seed, accumulate=settings.accumulate,
-            validation=rows.get("validation"), validate_steps=settings.validate_steps,
-            save_steps=settings.save_steps, report_to=settings.report_to,
-            gradient_checkpointing=settings.gradient_checkpointing, progress=progress and first)
-        if not first:
-            return
-        whole = out / "run" / "whole" if settings.learned_only else out
-        model.eval().save_pretrained(whole)
-        processor.save_pretrained(whole)
-        after = measure("after", settings, whole, progress)
-        if settings.learned_only:
-            save_learned(model, out)
-            shutil.rmtree(whole)
-        write_json(out / "log.json", log, indent=1)
-        lines = [f"- trained on: {len(rows['train'].rows)} rows of {Path(file).name}",
-                 f"- steps: {steps}, {settings.batch} clips x {settings.accumulate}",
-                 f"- learning rate: {lr:g}, falling in the last {settings.decay:.0%} of the steps",
-                 f"- seed: {settings.seed}",
-                 *result(before, after)]
-        write_card(out, "A fine-tuned FAVOR model", "\n".join(lines),
-                   LEARNED if settings.learned_only else WHOLE)
+    before = measure("before", settings, folder, progress) if first else None
+    log = finetune(
+        model, processor, rows["train"], out / "run", steps=steps, batch=settings.batch,
+        lr=lr, decay=settings.decay, seed=settings.seed, accumulate=settings.accumulate,
+        validation=rows.get("validation"), validate_steps=settings.validate_steps,
+        save_steps=settings.save_steps, report_to=settings.report_to,
+        gradient_checkpointing=settings.gradient_checkpointing, progress=progress and first)
+    if not first:
+        return
+    whole = out / "run" / "whole" if settings.learned_only else out
+    model.eval().save_pretrained(whole)
+    processor.save_pretrained(whole)
+    after = measure("after", settings, whole, progress)
+    if settings.learned_only:
+        save_learned(model, out)
+        shutil.rmtree(whole)
+    write_json(out / "log.json", log, indent=1)
+    lines = [f"- trained on: {len(rows['train'].rows)} rows of {Path(file).name}",
+             f"- steps: {steps}, {settings.batch} clips x {settings.accumulate}",
+             f"- learning rate: {lr:g}, falling in the last {settings.decay:.0%} of the steps",
+             f"- seed: {settings.seed}",
+             *result(before, after)]
+    if shared:
+        lines.append(f"- {len(shared)} files are both in the training and in the validation rows, "
+                     "so these scores are not about new clips")
+    write_card(out, "A fine-tuned FAVOR model", "\n".join(lines),
+               LEARNED if settings.learned_only else WHOLE)
     print(*lines, f"- written: {out}", sep="\n")
+
+
+def check_loggers(names: list[str]) -> None:
+    """Raises a ValueError if there is no such logger."""
+    from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+
+    known = ("csv", *sorted(INTEGRATION_TO_CALLBACK))
+    if unknown := [name for name in names if name not in (*known, "all", "none")]:
+        raise ValueError(f"found the logger {unknown[0]!r}, expected one of {', '.join(known)}. "
+                         "Fix: choose another --report-to")
+
+
+def shared_files(one: EncodedRows, other: EncodedRows) -> list[str]:
+    """Names of files of `other` whose content is also in `one`, whatever they are called."""
+    return sorted({path.name for path, digest in other.digests.items()
+                   if digest in one.digests.values()})
 
 
 def encode(file, settings: FinetuneSettings, model, processor, progress: bool) -> EncodedRows:
@@ -88,6 +117,9 @@ def encode(file, settings: FinetuneSettings, model, processor, progress: bool) -
         if problems:
             print(f"{file}: {len(problems)} of {len(found) + len(broken)} rows {what}",
                   *(f"  {problem}" for problem in problems[:SHOWN]), sep="\n", file=sys.stderr)
+            if len(problems) > SHOWN:
+                print(f"  ... and {len(problems) - SHOWN} more; `favor-mini data {file} --all` "
+                      "lists them", file=sys.stderr)
     return rows
 
 

@@ -9,8 +9,21 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Group, Parameter, validators
 
+SHOWN = 10  # lines of one kind of problem, unless all are asked for
 FLAT = Parameter(name="*")  # the fields of a dataclass as options
-Count = Annotated[int, Parameter(validator=validators.Number(gte=1))]
+
+
+def _whole(kind, tokens) -> int:
+    """A whole number; cyclopts alone would round 1.5 to 2."""
+    try:
+        return int(tokens[0].value)
+    except ValueError:
+        raise ValueError(f"found {tokens[0].value!r}, expected a whole number") from None
+
+
+Whole = Annotated[int, Parameter(converter=_whole)]
+Count = Annotated[int, Parameter(converter=_whole, validator=validators.Number(gte=1))]
+Rate = Annotated[float, Parameter(validator=validators.Number(gt=0))]
 Questions = Annotated[Any, Parameter(group=Group(
     "Questions (default: the eleven tasks)", validator=validators.MutuallyExclusive()))]
 
@@ -46,10 +59,10 @@ class DemoSettings:
 
     minutes: float = option(4.0, "training time")
     steps: Count | None = option(None, "training steps; replaces minutes, and is reproducible")
-    seed: int = option(0, "of the new weights and of the order of the data")
+    seed: Whole = option(0, "of the new weights and of the order of the data")
     clips: Count = option(800, "training clips")
     batch: Count = option(16, "clips per training step")
-    lr: float = option(7e-4, "peak learning rate")
+    lr: Rate = option(7e-4, "peak learning rate")
     recipe: Literal["named", "aligned"] = option(
         "named", "named: with a label for each query, as only the mini world has; aligned: from "
         "clips and their texts alone, with --checkpoint label-free")
@@ -67,7 +80,7 @@ class TrainSettings:
     """Common to all trainings of `favor-mini train`."""
 
     out: str = option(f"{WORK}/make", "folder that holds a folder for each part")
-    seed: int = option(0, "of the weights and of the order of the data")
+    seed: Whole = option(0, "of the weights and of the order of the data")
     workers: Count | None = option(None, "processes that prepare training examples")
 
 
@@ -94,7 +107,7 @@ class FavorSettings(TrainSettings):
     name_steps: Count | None = option(None, "training steps of the stage name")
     align_steps: Count | None = option(None, "training steps of the stage align")
     ask_steps: Count | None = option(None, "training steps of the stage ask")
-    lr: float | None = option(None, "peak learning rate (default: the recipe's)")
+    lr: Rate | None = option(None, "peak learning rate (default: the recipe's)")
     decay: float | None = option(
         None, "share of a stage's steps in which the learning rate falls (default: the recipe's)")
 
@@ -112,11 +125,11 @@ class FinetuneSettings:
                                 "the order of time")
     batch: Count = option(4, "clips that a process computes at once")
     accumulate: Count = option(1, "batches of each process in one step")
-    lr: float | None = option(None, "peak learning rate (default: 7e-4 for a connector that was "
+    lr: Rate | None = option(None, "peak learning rate (default: 7e-4 for a connector that was "
                                     "never trained, 7e-5 for others)")
     decay: Annotated[float, Parameter(validator=validators.Number(gt=0, lte=0.95))] = option(
         0.25, "share of the steps in which the learning rate falls")
-    seed: int = option(0, "of the order of the data")
+    seed: Whole = option(0, "of the order of the data")
     validate_steps: Count = option(100, "steps between two looks at the validation rows")
     save_steps: Count = option(100, "steps between two checkpoints; a stopped run continues there")
     report_to: list[str] = field(default_factory=list, metadata={
@@ -148,7 +161,7 @@ class JoinSettings:
     window_frames: Count | None = option(None, "frames per window (default: 10)")
     num_queries: Count | None = option(None, "output queries per window (default: 32)")
     visual_tokens: Count | None = option(None, "tokens per frame (default: the vision tower's)")
-    seed: int = option(0, "of the new connector and LoRA")
+    seed: Whole = option(0, "of the new connector and LoRA")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,6 +213,8 @@ class DataSettings:
     steps: Count = option(1000, "training steps whose cost is estimated")
     batch: Count = option(4, "clips per training step")
     quick: bool = option(False, "do not measure the cost of training")
+    every: Annotated[bool, Parameter(name="--all")] = option(
+        False, f"list all problems and unknown words, not the first {SHOWN} of a kind")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """Answer a question again and again while a film arrives."""
 
+import sys
 from collections import deque
 from collections.abc import Iterator
 
@@ -8,6 +9,7 @@ import torch
 
 from ..evaluation.checkpoint import find_checkpoint, load_checkpoint
 from ..evaluation.familiarity import Familiarity
+from ..evaluation.wording import unknown_words
 from ..media.live import Step, iter_steps
 from ..streaming import StreamingConnector
 from .ask import clock
@@ -111,6 +113,8 @@ def watch(source: str, question: str, *, checkpoint=None, seconds: float | None 
         raise ValueError("found question_conditioning=True: the visual tokens depend on the "
                          "question. Fix: use a model without it")
     settings = watcher.processor.settings
+    if unknown := unknown_words(question, watcher.processor.tokenizer):
+        print(f"note: the model does not know {', '.join(map(repr, unknown))}", file=sys.stderr)
     for step in iter_steps(source, frame_rate=settings.frame_rate, patience=patience,
                            image_size=settings.image_size):
         if watcher.add(step):
@@ -122,5 +126,7 @@ def watch(source: str, question: str, *, checkpoint=None, seconds: float | None 
 
 def print_watch(source: str, question: str, **options) -> None:
     """One line for each answer, as soon as it is known; arguments as in `watch`."""
+    print("note: watch does not look whether pictures and sounds are like those of the model's "
+          "training; `favor-mini ask` does", file=sys.stderr)
     for start, end, text in watch(source, question, **options):
         print(f"{clock(start)} to {clock(end)}: {text}", flush=True)

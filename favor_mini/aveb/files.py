@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ..data.manifest import read_rows
-from ..data.row import RowError
+from ..data.row import RowError, Span
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class Item:
     id: of its row; in a conversation followed by a dot and the turn.
     media: names of one or two files, the picture before the sound.
     answers: all correct answers. candidates: answers to choose from, () where the answer is free.
-    span: start and end in seconds; None: the whole file.
+    span: the part of the file; None: the whole file.
     """
 
     id: str
@@ -21,7 +21,7 @@ class Item:
     question: str
     answers: tuple[str, ...]
     candidates: tuple[str, ...] = ()
-    span: tuple[float, float] | None = None
+    span: Span | None = None
 
 
 def read_items(file) -> tuple[list[Item], list[RowError]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import cache as memo
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,14 +19,14 @@ from ..processor import MEDIA_TOKEN
 from ..storage import exclusive
 from .features import encode_media, feature_key, load_features, save_features, stored_lengths
 from .files import OutsideError, find_media, read_media, used_part
-from .row import Row, RowError
+from .row import Row, RowError, Span
 from .spelling import queries_needed, text_tokens
 
 if TYPE_CHECKING:
     from ..model import FavorForConditionalGeneration
     from ..processor import FavorProcessor
 
-Medium = tuple[tuple[Path, ...], tuple[float, float] | None] | Clip | dict  # (files, span)
+Medium = tuple[tuple[Path, ...], Span | None] | Clip | dict  # (files, span)
 STAGES = ("align", "ask")  # learn from texts in the order of time; from questions
 TURNS = 8  # most questions in one item; others of the row are asked in other epochs
 
@@ -50,6 +49,7 @@ class EncodedRows:
         workers: processes that read media.
 
     Attributes:
+        digests: of the content of each file.
         rows: those that can be used. skipped: a `RowError` for each other row: its media are
             missing or cannot be read, or it exceeds the language model's context.
         unaligned: a `RowError` for each used row whose `text` has more tokens than its clip has
@@ -69,6 +69,7 @@ class EncodedRows:
         self.context = processor.settings.context
         self.skipped: list[RowError] = []
         self.sources: dict[str, Medium] = {}  # by the key of a medium
+        self.digests: dict[Path, str] = {}
         found = self._find(rows, media_root, model)
         lock = f".{digest(*(key.encode() for key in sorted(self.sources)))}.lock"
         with exclusive(self.cache / lock, wait=True):
@@ -115,12 +116,15 @@ class EncodedRows:
         """Rows with the keys of their media; fills `sources`."""
         encoders = digest(feature_key(model, self.processor).encode(),
                           code_digest("data.encoded").encode(), str(self.conditioned).encode())
-        hashed, found = memo(file_digest), []
+        found = []
         for row in rows:
             try:
                 if isinstance(row.media, tuple):
                     medium = tuple(find_media(row, root)), row.span
-                    parts = [row.span, *map(hashed, medium[0])]
+                    for path in medium[0]:
+                        if path not in self.digests:
+                            self.digests[path] = file_digest(path)
+                    parts = [row.span, *(self.digests[path] for path in medium[0])]
                 else:
                     medium, parts = row.media, [media_digest(row.media)]
                     if row.span:

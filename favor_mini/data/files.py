@@ -7,6 +7,7 @@ import numpy as np
 
 from ..media.clip import Clip, media_error
 from ..media.read import read_clip, stream_seconds
+from .row import Span
 
 SOUNDS = {".wav", ".flac", ".mp3", ".ogg", ".m4a"}
 
@@ -35,18 +36,20 @@ def find_media(row, root) -> list[Path]:
             raise OutsideError(f"{name!r} leads out of the media root {root}. Fix: move the "
                                "file there, or name a folder above it")
         place = next((place for place in places if place.is_file()), None)
+        if place is None and (folder := next((p for p in places if p.is_dir()), None)):
+            raise FileNotFoundError(f"{folder} is a folder, expected a file. Fix: name the file")
         if place is None:
             raise FileNotFoundError(f"no {name} under {root}. Fix: check --media-root")
         found.append(place)
     return found
 
 
-def read_media(paths: list[Path], span: tuple[float, float] | None = None, **options) -> Clip:
+def read_media(paths: list[Path], span: Span | tuple[float, float] | None = None, **options
+               ) -> Clip:
     """The files of a row as one clip. Of two files, one gives the frames, the other the sound.
 
     Args:
-        span: start and end in seconds. A file that is no longer than the span, or ends before its
-            start, is taken to be cut already, and read whole.
+        span: start and end in seconds, see `used_part`.
         options: of `read_clip`.
 
     Raises:
@@ -78,22 +81,27 @@ def _read(path: Path, span, options: dict) -> Clip:
         read_clip(path, start=part[0], end=part[1], **options)
 
 
-def used_part(path: Path, span: tuple[float, float] | None) -> tuple[float, float] | None:
+def used_part(path: Path, span: Span | tuple[float, float] | None) -> tuple[float, float] | None:
     """The part of a file that a row with this span uses: start and end in seconds, or None for the
     whole file. Nothing is decoded.
 
+    A still picture is used whole. With `span.cut`, a file that is no longer than the span, or ends
+    before its start, is taken to be cut already. A span may end up to a second after the file, as
+    durations are often rounded.
+
     Raises:
-        MediaError: the file cannot be read, or ends within the span.
+        MediaError: the file cannot be read, or ends before the span does.
     """
     if span is None:
         return None
+    start, end, cut = Span(*span)
     lasts = max(stream_seconds(path).values())
-    if lasts <= max(span[0], span[1] - span[0] + 0.5):
+    if not lasts or cut and lasts <= max(start, end - start + 0.5):
         return None
-    if lasts < span[1] - 1:
+    if lasts <= start or lasts < end - 1:
         raise media_error(path, f"it lasts {lasts:.1f} s, but the row names the span "
-                          f"{span[0]:g} to {span[1]:g} s", "correct the row's duration")
-    return span[0], min(span[1], lasts)
+                          f"{start:g} to {end:g} s", "correct the row's start and end")
+    return start, min(end, lasts)
 
 
 def only(clip: Clip, streams: tuple[str, ...]) -> Clip:

@@ -1,10 +1,11 @@
 """Data files: JSON, JSON Lines and CSV files of rows.
 
 Each row names its media (`parse.MEDIA` lists the fields) and what is said about it, in one of these
-forms. `id`, `start` and `end` in seconds, and `ordered` may be added to each.
+forms. `id`, `start` and `end` in seconds of the file, and `ordered` may be added to each.
 
     {"image": "a.jpg", "question": ..., "answer": text or list of correct answers,
-     "answer_candidates": [...], "duration": [start, end]}      as the paper's benchmark
+     "answer_candidates": [...], "duration": [start, end]}      as the paper's benchmark; a file
+                        that is no longer than this is taken to be cut to it already
     {"image_name": ["a.mp4", "a.wav"], "conversation": [[question, answer], ...]}
     {"video": "a.mp4", "conversations": [{"from": "human", "value": "<video>\\n..."},
                                          {"from": "gpt", "value": ...}]}
@@ -36,6 +37,9 @@ def read_rows(file) -> Read:
         ValueError: it is not UTF-8, or no JSON list, JSON Lines or CSV file.
     """
     file = Path(file)
+    if file.is_dir():
+        raise FileNotFoundError(f"{file} is a folder, expected a file of rows. Fix: name the file, "
+                                "and the folder of the media with --media-root")
     if not file.is_file():
         raise FileNotFoundError(f"no file {file}; expected a test-set file, a JSON list of rows, "
                                 "or a JSON Lines or CSV file")
@@ -44,6 +48,8 @@ def read_rows(file) -> Read:
     except UnicodeDecodeError as error:
         raise ValueError(f"{file} is not JSON or CSV in UTF-8: {error}. Fix: save it again in the "
                          "encoding UTF-8") from error
+    if not text.strip():
+        raise ValueError(f"{file} is empty, expected rows")
     if file.suffix.lower() in (".csv", ".tsv"):
         return _rows(_csv_entries(text, file), file, "line")
     if file.suffix.lower() in (".jsonl", ".ndjson"):
@@ -56,7 +62,7 @@ def read_rows(file) -> Read:
             return _rows(_json_lines(text), file, "line")
         raise ValueError(f"{file} is not JSON: {error}") from error
     if not isinstance(entries, list):
-        raise ValueError(f"{file} holds {type(entries).__name__}, expected a list of rows")
+        raise ValueError(f"{file} holds {_kind(entries)}, expected a list of rows: [{{...}}, ...]")
     return _rows(enumerate(entries), file, "row")
 
 
@@ -84,6 +90,11 @@ def _rows(entries: Iterator[tuple[int, object]], name, unit: str, decoded: bool 
         except RecursionError:
             broken.append(RowError(name, index, "row", "it is nested too deeply", unit))
     return rows, broken
+
+
+def _kind(entries) -> str:
+    return f"an object with the fields {list(entries)}" if isinstance(entries, dict) else \
+        f"{entries!r:.40}"
 
 
 def _json_line(line: str):

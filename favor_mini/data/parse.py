@@ -2,19 +2,23 @@
 
 import math
 import re
+from difflib import get_close_matches
 
 import numpy as np
 
 from ..media.clip import Clip, MediaError, clip_from_arrays
-from .row import DESCRIBE, Row, Turn
+from .row import DESCRIBE, Row, Span, Turn
 
 PICTURES = ("image", "image_name", "image_path", "images", "video", "video_path", "video_name",
             "videos", "file", "path", "media", "clip")
 SOUNDS = ("audio", "audio_path", "audio_name", "audios", "sound", "sound_path", "speech")
 MEDIA = PICTURES + SOUNDS
 CONVERSATIONS = ("conversation", "conversations", "messages")
+SPANS = ("duration", "span")  # of the original film: the file may have been cut already
 CANDIDATES = ("answer_candidates", "candidates")
 TEXTS = ("transcript", "caption")  # fields of a text in the order of time
+FIELDS = (*MEDIA, *CONVERSATIONS, *SPANS, *CANDIDATES, *TEXTS, "question", "answer", "start", "end",
+          "ordered", "id")
 SPEAKERS = {"human": "question", "user": "question", "gpt": "answer", "assistant": "answer",
             "model": "answer"}
 PLACEHOLDER = r"<(?:image|video|audio|sound|speech|av)>"
@@ -51,7 +55,8 @@ def parse_row(entry, id: str, decoded: bool = False) -> Row:
         ordered = True if ordered is None else ordered
     else:
         turns = (_question_and_answers(entry),)
-    return Row(id, media, turns, _span(entry), ordered, str(entry.get("id", "")))
+    unused = tuple(str(name) for name in entry if name not in FIELDS)
+    return Row(id, media, turns, _span(entry), ordered, str(entry.get("id", "")), unused=unused)
 
 
 def _question_and_answers(entry: dict) -> Turn:
@@ -163,8 +168,8 @@ def _is_number(value) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _span(entry: dict) -> tuple[float, float] | None:
-    field = next((name for name in ("duration", "span") if name in entry), None)
+def _span(entry: dict) -> Span | None:
+    field = next((name for name in SPANS if name in entry), None)
     value = entry.get(field)
     if field is None and {"start", "end"} & set(entry):
         if "end" not in entry:
@@ -176,7 +181,7 @@ def _span(entry: dict) -> tuple[float, float] | None:
             or not 0 <= value[0] < value[1]:
         raise ValueError(field, "expected seconds [start, end] with 0 <= start < end, "
                          f"found {value!r:.40}")
-    return float(value[0]), float(value[1])
+    return Span(float(value[0]), float(value[1]), cut=field in SPANS)
 
 
 # Media.
@@ -185,7 +190,10 @@ def _media(entry: dict, decoded: bool) -> tuple[str, ...] | Clip | dict:
     """Names of one or two files; with `decoded` also a `Clip` or features."""
     fields = [name for name in MEDIA if name in entry]
     if not fields:
-        raise ValueError(MEDIA[0], f"it is missing; found {list(entry)}")
+        near = next((close[0] for name in entry
+                     if (close := get_close_matches(str(name), MEDIA, 1, 0.75))), None)
+        raise ValueError("media", f"no field names a file; found {list(entry)}. Fix: write "
+                         + (f"{near!r}" if near else "one of video, audio, image, file"))
     values = [entry[name] for name in fields]
     if decoded and (isinstance(values[0], Clip) or _is_features(values[0])):
         return values[0]

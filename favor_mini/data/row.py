@@ -7,6 +7,7 @@ score.
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ..media.clip import Clip
 
@@ -28,6 +29,18 @@ class RowError(ValueError):
     def __init__(self, file, index: int, field: str, problem: str, unit: str = "row"):
         super().__init__(f"{file}, {unit} {index}, field {field!r}: {problem}")
         self.file, self.index, self.field = Path(file), index, field
+
+
+class Span(NamedTuple):
+    """A part of a file, in seconds.
+
+    cut: the file may have been cut to this part already, as in published data, whose spans are
+    often those of the original film.
+    """
+
+    start: float
+    end: float
+    cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,7 +68,8 @@ class Row:
     id: its index in a list, from 0, or its line in a file, from 1.
     media: names of one or two files (a picture and its sound); or a `Clip`; or a dictionary of
         features, see `data.features.encode_media`.
-    span: start and end in seconds; None: the whole file.
+    span: the part of the file; None: the whole file.
+    unused: fields of the entry that are not read.
     ordered: whether an answer tells in the order of time what happens. None: it does where a
         question asks for a description or a transcript, and the answer is long enough.
     label: the id that the file gives the row. Rows may share it.
@@ -65,10 +79,11 @@ class Row:
     id: str
     media: tuple[str, ...] | Clip | dict
     turns: tuple[Turn, ...]
-    span: tuple[float, float] | None = None
+    span: Span | None = None
     ordered: bool | None = None
     label: str = ""
     unit: str = "row"
+    unused: tuple[str, ...] = ()
 
     def error(self, file, field: str, problem: str) -> RowError:
         """The error of a well-formed row that cannot be used."""

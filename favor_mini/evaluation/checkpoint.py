@@ -22,6 +22,9 @@ def find_checkpoint(folder=None) -> Path:
     path = checkpoint_path() if folder is None else Path(folder)
     if folder in CHECKPOINTS and not path.is_dir():
         path = checkpoint_path(folder)
+    if not path.is_dir():
+        raise FileNotFoundError(f"no folder {path}, expected a checkpoint. Fix: name its folder, "
+                                f"or one that ships: {', '.join(CHECKPOINTS)}")
     for name in ("config.json", "model.safetensors", "favor_processor.json"):
         # The weights of a large model are several files and their index.
         if not (path / name).exists() and not (path / f"{name}.index.json").exists():
@@ -51,8 +54,13 @@ def load_checkpoint(folder, device=None) -> tuple:
 
     Args:
         device: of the model; None: the GPU if there is one, else the CPU.
+
+    Raises:
+        ValueError: a file is damaged, or one that the folder needs is missing.
+        OSError: a file cannot be opened.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers.utils import logging
 
     from ..model import FavorForConditionalGeneration
@@ -60,5 +68,14 @@ def load_checkpoint(folder, device=None) -> tuple:
 
     logging.disable_progress_bar()
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    model = FavorForConditionalGeneration.from_pretrained(folder).eval().to(device)
-    return model, FavorProcessor.from_pretrained(folder)
+    try:
+        model = FavorForConditionalGeneration.from_pretrained(folder).eval().to(device)
+    except SafetensorError as error:
+        raise ValueError(f"{folder}: its weights (*.safetensors) cannot be read: {error}. Fix: "
+                         "copy the folder again; a file may be cut off") from error
+    try:
+        return model, FavorProcessor.from_pretrained(folder)
+    except ValueError as error:
+        raise ValueError(f"{folder}: its tokenizer or its settings cannot be read: "
+                         f"{str(error).splitlines()[0].rstrip(':. ')}. Fix: copy the folder again, "
+                         "whole; tokenizer.json may be missing or damaged") from error

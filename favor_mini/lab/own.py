@@ -14,6 +14,7 @@ from ..aveb.predict import Predictor
 from ..data.encoded import EncodedRows
 from ..data.files import OutsideError, find_media
 from ..data.manifest import read_rows
+from ..data.row import DESCRIBE
 from ..keys import digest, file_digest
 from .plan import Plan
 
@@ -37,17 +38,21 @@ def check_rows(plan: Plan, rows: EncodedRows) -> None:
     found, broken = read_rows(plan.file)
     if problems := [*broken, *rows.skipped, *rows.unaligned]:
         print(f"{plan.file}: {len(problems)} problems with {len(found) + len(broken)} rows, which "
-              f"`favor-mini data` lists. The first: {problems[0]}", file=sys.stderr)
+              f"`favor-mini data --all` lists. The first: {problems[0]}", file=sys.stderr)
     asked, broken = read_rows(plan.validation)
-    problems = [str(problem) for problem in broken]
+    problems, files = [str(problem) for problem in broken], set()
     for row in asked:
         try:
-            find_media(row, plan.media_root)
-            return
+            files.update(find_media(row, plan.media_root))
         except (OSError, OutsideError) as error:
             problems.append(str(row.error(plan.validation, "media", str(error))))
-    raise ValueError(f"{plan.validation}: found no row that can be asked, expected at least one. "
-                     f"The first problem: {problems[0] if problems else 'the file is empty'}")
+    if not files:
+        raise ValueError(f"{plan.validation}: found no row that can be asked, expected at least "
+                         f"one. The first problem: {problems[0] if problems else 'it has none'}")
+    known = set(rows.digests.values())
+    if shared := sorted(path.name for path in files if file_digest(path) in known):
+        print(f"{len(shared)} files are both in {plan.file} and {plan.validation}, so the scores "
+              f"are not about new clips: {', '.join(shared[:3])}", file=sys.stderr)
 
 
 def own_answers(plan: Plan, model, processor, folder: Path) -> list[dict]:
@@ -59,7 +64,7 @@ def own_answers(plan: Plan, model, processor, folder: Path) -> list[dict]:
     saved = folder / "asked"
     for part in (model, processor):
         part.save_pretrained(saved)
-    items, _ = read_items(plan.validation)
+    items = [item for item in read_items(plan.validation)[0] if item.question != DESCRIBE]
     found = Predictor(saved).predict(plan.validation, items, plan.media_root,
                                      folder / "answers.jsonl", progress=False)
     shutil.rmtree(saved)

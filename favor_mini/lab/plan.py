@@ -136,7 +136,8 @@ def parse_changes(text: str, words: tuple[str, ...] = (*SLOTS, WITHOUT, RECIPE))
             changes[name] = (value if name in words else
                              int(value) if value.lstrip("-").isdigit() else float(value))
         except ValueError:
-            raise ValueError(f"found {name}={value!r}, expected a number") from None
+            known = f" Fields that take a name: {', '.join(words)}." if words else ""
+            raise ValueError(f"found {name}={value!r}, expected a number.{known}") from None
     return changes
 
 

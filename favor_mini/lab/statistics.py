@@ -164,7 +164,7 @@ class Comparison:
         found, table = self.differences(), self.table
         wide = table[table.questions.isin(self.groups)].pivot_table(
             index="arm", columns="questions", values="accuracy", sort=False).mul(100).round(1)
-        costs = table.groupby("arm", sort=False)[COSTS].mean().round(2)
+        costs = table.groupby("arm", sort=False)[COSTS].mean().round(2).astype({"parameters": int})
         lines = [f"  {r.arm:<32} {r.questions:<30} {r.difference:+6.1f}  "
                  f"({r.low:+.1f} to {r.high:+.1f})  {r.verdict}" for r in found.itertuples()]
         return "\n".join([

@@ -11,7 +11,7 @@ import av
 import numpy as np
 
 from .clip import CODEC_TAIL, ROUNDING, SLIVER, resized
-from .errors import check_rates, media_error, reading
+from .errors import COPY_AGAIN, check_rates, media_error, reading
 from .frames import rgb
 from .probe import FORMATS, check_header, main_streams, second_0
 
@@ -61,7 +61,8 @@ def iter_steps(source, *, frame_rate: float = 2.0, sampling_rate: int = 16000,
         patience: seconds to wait for more when a file ends.
 
     Raises:
-        MediaError: it is not a film that can be read from its beginning to its end.
+        MediaError: it is not a film that can be read from its beginning to its end. The steps
+            before a cut come first.
     """
     check_rates(source, frame_rate, sampling_rate, image_size)
     if source == "-":
@@ -93,6 +94,16 @@ def _steps(name: str, file, frame_rate, sampling_rate, image_size) -> Iterator[S
                     steps.add(packet.stream.type, decoded)
                 yield from steps.complete()
             yield from steps.rest()
+        _check_end(name, steps.number / frame_rate, (container.duration or 0) / av.time_base)
+
+
+def _check_end(name: str, lasts: float, said: float) -> None:
+    """Raise a MediaError for a film that ended before the `said` seconds of its header."""
+    if not lasts:
+        raise media_error(name, "nothing in it can be decoded: it is empty or cut off", COPY_AGAIN)
+    if said > lasts + 1:
+        raise media_error(name, f"it is cut off: it ends after {lasts:.1f} s, but its header says "
+                          f"{said:.1f} s", COPY_AGAIN)
 
 
 class _Assembly:
