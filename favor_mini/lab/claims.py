@@ -15,6 +15,7 @@ from .gym.studies import shipped_study
 NOT_HERE = "cannot be asked at this size"
 PLACES = {"gym": "the gym", "films": "films of the mini world",
           "world": "the whole model with labels"}
+SHORT = {"gym": "the gym", "films": "films", "world": "the whole model"}
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def claims() -> pd.DataFrame:
     rows = []
     for claim in CLAIMS:
         found = {where: evidence(getattr(claim, where), where) for where in PLACES}
-        final = [f"{word} in " + " and ".join(PLACES[w] for w in PLACES if word in sides(found[w]))
+        final = [f"{word} in " + ", ".join(SHORT[w] for w in SHORT if word in sides(found[w]))
                  for word in ("shown", "contradicted")
                  if any(word in sides(part) for part in found.values())]
         asked = claim.gym or claim.films or claim.world
