@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -107,6 +108,22 @@ def test_reader_that_goes_away_is_no_error(code, expected):
                           text=True)
     os.close(writing)
     assert done.returncode in expected and done.stderr == ""
+
+
+def test_a_question_without_quotation_marks_is_explained(capsys):
+    assert cli.main(["ask", "a.mp4", "what", "was", "said"]) == 2
+    assert "Fix: put a text with spaces into quotation marks" in capsys.readouterr().err
+
+
+def test_a_trained_question_is_not_answered_with_its_own_wording_as_advice():
+    known = SimpleNamespace(nearest=lambda text: ["what was said?", "who spoke?"],
+                            begins=lambda word: True, has_form=lambda text: text != "said?")
+    asker = SimpleNamespace(repertoire=known, processor=mini_processor(mini_config()))
+    asker._reason = lambda asked: Asker._reason(asker, asked)
+    wording = SimpleNamespace(before="what", expected=("then",), word="was")
+    for asked, advice in (("what was said?", False), ("what was shown?", True)):
+        *_, last = Asker._notes_on_question(asker, asked, {}, wording, 2.0)
+        assert last.startswith("do not trust the answer") and ("learned" in last) == advice
 
 
 def test_interrupt_is_130(monkeypatch, capsys):

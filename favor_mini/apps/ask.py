@@ -238,6 +238,7 @@ class Asker:
         if self.repertoire and first not in unknown and not self.repertoire.begins(first):
             notes.append(f'no training question begins with "{first}"')
         near = self.repertoire.nearest(asked) if self.repertoire else []
+        near = [] if asked in near else near  # its form is known; the clip is the reason
         notes.append("do not trust the answer" + (": the model learned questions such as "
                      + " or ".join(f'"{text}"' for text in near)
                      + "; `favor-mini ask --list-questions` shows all" if near else ""))

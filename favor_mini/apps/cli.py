@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from typing import Annotated, Literal
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 from .. import __version__
 from .class_commands import classes
@@ -53,8 +53,10 @@ def main(argv: list[str] | None = None) -> int:
         return code
     except CycloptsError as error:
         command = " ".join(["favor-mini", *(error.command_chain or [])])
-        print(f"favor-mini: {' '.join(str(error).split())}\nusage: {command} --help shows the "
-              "options", file=sys.stderr)
+        hint = " Fix: put a text with spaces into quotation marks." if isinstance(
+            error, UnusedCliTokensError) else ""
+        print(f"favor-mini: {' '.join(str(error).split())}{hint}\nusage: {command} --help shows "
+              "the options", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         again = "; the same command continues" if argv[0] in RESUMED else ""
