@@ -44,6 +44,8 @@ def explain_write_errors(path: Path) -> Iterator[None]:
         if isinstance(error, ExplainedError) or not _is_of_writing(error, path):
             raise
         reason = error.strerror or error
+        if in_the_way := [folder for folder in path.parents if folder.is_file()]:
+            reason = f"{in_the_way[0]} is a file, expected a folder"
         raise ExplainedError(error, path, f"{path} cannot be written: {reason}. Fix: free disk "
                              "space, make the folder writable, or choose another one") from error
 
@@ -123,9 +125,6 @@ def exclusive(lock: Path, *, wait: bool = False) -> Iterator[None]:
         BlockingIOError: another process works there.
         OSError: the lock cannot be written, or the file system has no locks.
     """
-    if lock.parent.is_file():
-        raise NotADirectoryError(f"{lock.parent} is a file, expected a folder. Fix: name another "
-                                 "folder")
     with explain_write_errors(lock):
         lock.parent.mkdir(parents=True, exist_ok=True)
         held = FileLock(lock)
