@@ -52,7 +52,8 @@ def __dir__() -> list[str]:
 
 # The shipped checkpoints. "mini" was trained with a label for each query, which only the mini world
 # has; "label-free" from clips and their texts alone, as on any data. It answers less well.
-CHECKPOINTS = ("mini", "label-free")
+# "one-run" is as "label-free", but its encoders and language model, too, are of the same run.
+CHECKPOINTS = ("mini", "label-free", "one-run")
 
 
 def checkpoint_path(name: str = "mini") -> Path:
