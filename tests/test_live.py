@@ -7,6 +7,7 @@ import time
 from contextlib import suppress
 from types import SimpleNamespace
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -119,6 +120,17 @@ def test_a_film_that_is_cut_off_says_so_after_its_steps(tmp_path):
         with pytest.raises(MediaError, match=rf"{name}: .*(cut off|moov|film)"):
             for step in iter_steps(tmp_path / name):
                 assert step.number < 7
+
+
+def test_a_length_that_is_only_guessed_is_no_cut(tmp_path):
+    """FFmpeg guesses the length of raw AAC from its first packets: of silence, far too long."""
+    waves = np.concatenate([np.zeros(4 * 48000, np.float32), np.random.default_rng(0).normal(
+        0, 0.3, 4 * 48000).astype(np.float32)])
+    write_media(tmp_path / "a.aac", waves=waves, rate=48000, audio="aac")
+    with av.open(str(tmp_path / "a.aac")) as container:
+        assert container.duration / av.time_base > 10  # 8 s
+    _, sound = joined(iter_steps(tmp_path / "a.aac"))
+    assert abs(len(sound) - 8 * RATE) < RATE / 2
 
 
 def test_a_playlist_opens_no_other_file(tmp_path):

@@ -3,7 +3,7 @@
 import tempfile
 import textwrap
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ..data.encoded import EncodedRows, clip_seconds, turn_tokens
-from ..data.files import OutsideError, find_media
+from ..data.files import OutsideError, find_media, shared_files
 from ..data.manifest import read_rows
 from ..data.row import Row, RowError
 from ..data.spelling import queries_needed, text_tokens
@@ -153,13 +153,8 @@ def describe(found: Survey, context: int | None, shown: int | None = SHOWN) -> l
 def shared_media(one: Survey, other: Survey) -> list[str]:
     """Files of one survey whose content is also in the other, as "name = name"."""
     digests = cache(file_digest)
-    known = defaultdict(list)
-    for paths in one.paths.values():
-        for path in paths:
-            known[digests(path)].append(path.name)
-    again = {path: known[digests(path)][0] for paths in other.paths.values() for path in paths
-             if digests(path) in known}
-    return [f"{name} = {path.name}" for path, name in sorted(again.items())]
+    return shared_files(*({path: digests(path) for paths in survey.paths.values() for path in paths}
+                          for survey in (one, other)))
 
 
 def cost(found: Survey, root: Path, model, processor, *, steps: int, batch: int) -> list[str]:

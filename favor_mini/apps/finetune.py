@@ -13,6 +13,7 @@ import numpy as np
 from ..aveb.run import Report, evaluate_file
 from ..card import LEARNED, WHOLE, write_card
 from ..data.encoded import EncodedRows
+from ..data.files import shared_files
 from ..data.manifest import read_rows
 from ..evaluation.checkpoint import checkpoint_digest, find_checkpoint, load_checkpoint
 from ..evaluation.intervals import QUANTILES, cluster_bootstrap
@@ -47,7 +48,8 @@ def _run(file, settings: FinetuneSettings, folder: Path, out: Path, first: bool,
     if settings.validation:
         rows["validation"] = encode(settings.validation, settings, model, processor,
                                     progress and first)
-    shared = shared_files(*rows.values()) if first and settings.validation else []
+    shared = shared_files(*(r.digests for r in rows.values())) \
+        if first and settings.validation else []
     if shared:
         print(f"{len(shared)} files are both in {Path(file).name} and {settings.validation}, so "
               f"the scores are not about new clips: {', '.join(shared[:SHOWN])}", file=sys.stderr)
@@ -94,12 +96,6 @@ def check_loggers(names: list[str]) -> None:
     if unknown := [name for name in names if name not in (*known, "all", "none")]:
         raise ValueError(f"found the logger {unknown[0]!r}, expected one of {', '.join(known)}. "
                          "Fix: choose another --report-to")
-
-
-def shared_files(one: EncodedRows, other: EncodedRows) -> list[str]:
-    """Names of files of `other` whose content is also in `one`, whatever they are called."""
-    return sorted({path.name for path, digest in other.digests.items()
-                   if digest in one.digests.values()})
 
 
 def encode(file, settings: FinetuneSettings, model, processor, progress: bool) -> EncodedRows:

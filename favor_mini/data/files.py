@@ -104,6 +104,16 @@ def used_part(path: Path, span: Span | tuple[float, float] | None) -> tuple[floa
     return start, min(end, lasts)
 
 
+def shared_files(one: dict[Path, str], other: dict[Path, str]) -> list[str]:
+    """Files of `other` whose content is also in `one`, as "name = name"; both map files to digests
+    of their contents."""
+    known = {}
+    for path, digest in one.items():
+        known.setdefault(digest, path.name)
+    return [f"{known[digest]} = {path.name}" for path, digest in sorted(other.items())
+            if digest in known]
+
+
 def only(clip: Clip, streams: tuple[str, ...]) -> Clip:
     """A clip without the streams that a task does not give; unchanged if none would be left."""
     there = {"video", "audio"} - set(clip.missing)

@@ -12,7 +12,7 @@ from pathlib import Path
 from ..aveb.files import read_items
 from ..aveb.predict import Predictor
 from ..data.encoded import EncodedRows
-from ..data.files import OutsideError, find_media
+from ..data.files import OutsideError, find_media, shared_files
 from ..data.manifest import read_rows
 from ..data.row import DESCRIBE
 from ..keys import digest, file_digest
@@ -49,8 +49,7 @@ def check_rows(plan: Plan, rows: EncodedRows) -> None:
     if not files:
         raise ValueError(f"{plan.validation}: found no row that can be asked, expected at least "
                          f"one. The first problem: {problems[0] if problems else 'it has none'}")
-    known = set(rows.digests.values())
-    if shared := sorted(path.name for path in files if file_digest(path) in known):
+    if shared := shared_files(rows.digests, {path: file_digest(path) for path in files}):
         print(f"{len(shared)} files are both in {plan.file} and {plan.validation}, so the scores "
               f"are not about new clips: {', '.join(shared[:3])}", file=sys.stderr)
 

@@ -94,7 +94,16 @@ def _steps(name: str, file, frame_rate, sampling_rate, image_size) -> Iterator[S
                     steps.add(packet.stream.type, decoded)
                 yield from steps.complete()
             yield from steps.rest()
-        _check_end(name, steps.number / frame_rate, (container.duration or 0) / av.time_base)
+        _check_end(name, steps.number / frame_rate, _said(container, streams))
+
+
+def _said(container, streams: dict) -> float:
+    """Seconds that the header says; 0.0 where it says nothing, where FFmpeg guesses, or where a
+    stream that is not read, such as subtitles, may be the longest."""
+    kinds = {"mov", "matroska"} & set(container.format.name.split(","))
+    if not kinds or len(container.streams) > len(streams):
+        return 0.0
+    return (container.duration or 0) / av.time_base
 
 
 def _check_end(name: str, lasts: float, said: float) -> None:
